@@ -1,0 +1,1 @@
+//! The frozen vision transformer: configuration, weights, forward pass, and low-rank adapters inside the blocks.

@@ -1,0 +1,1 @@
+//! The command line: one file per command; this one parses and dispatches.

@@ -1,0 +1,1 @@
+//! One backbone and many plugins: from scans to predictions.

@@ -1,0 +1,3 @@
+//! Data tables, phantoms, training and metrics.
+
+pub mod phantom;

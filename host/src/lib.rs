@@ -1,0 +1,15 @@
+//! The AnyMC3D host: one frozen 2D vision foundation model in one process, and any number of
+//! 3D medical classification tasks as plugins.
+//!
+//! Rooms, from the ground up: [`volume`] (scans to slices and back), [`backbone`] (the frozen ViT),
+//! [`plugin`] (find, check, load; the host's side of the ABI), [`engine`] (one backbone and many
+//! plugins to predictions), [`learn`] (tables, phantoms, training, metrics), [`explain`] (heatmaps
+//! and pictures), [`cli`] (one file per command). An arrow never points up this list.
+
+pub mod backbone;
+pub mod cli;
+pub mod engine;
+pub mod explain;
+pub mod learn;
+pub mod plugin;
+pub mod volume;

@@ -1,0 +1,1 @@
+//! Scans in (NIfTI), canonical volume, slices; and back onto the scan's grid.

@@ -1,0 +1,256 @@
+//! `plugin.toml`: what a task says of itself, readable without loading its code.
+//!
+//! Types, parser and checks of the manifest (schema 1). The author's build parses it strictly
+//! ([`Manifest::parse_strict`]: an unknown key is an error); a host parses it leniently
+//! ([`Manifest::parse`]: unknown keys of a newer schema are told as notices).
+#![deny(missing_docs)]
+
+mod check;
+mod parse;
+
+pub use parse::{ManifestError, Parsed};
+
+use serde::{Deserialize, Serialize};
+
+/// The manifest schema this crate writes and reads.
+pub const SCHEMA: u32 = 1;
+
+/// A whole `plugin.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Schema version, 1.
+    pub schema: u32,
+    /// Identity of the plugin.
+    pub plugin: Plugin,
+    /// What it predicts.
+    pub task: Task,
+    /// What backbone its adapter can live in.
+    pub backbone: BackboneNeed,
+    /// One or more views; a view is an orientation or a sequence.
+    #[serde(rename = "view")]
+    pub views: Vec<View>,
+}
+
+/// Identity of a plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// `^[a-z][a-z0-9_]{1,63}$`.
+    pub name: String,
+    /// Semantic version.
+    pub version: semver::Version,
+    /// One sentence.
+    pub summary: String,
+    /// Who wrote it.
+    #[serde(default)]
+    pub authors: Vec<String>,
+    /// SPDX expression.
+    pub license: String,
+    /// Shown wherever a result is read.
+    pub intended_use: String,
+}
+
+/// What a plugin predicts and how it is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Binary, multi-class or multi-label.
+    pub kind: TaskKind,
+    /// Labels; of a multi-class task: its classes.
+    pub labels: Vec<String>,
+    /// Classification loss.
+    #[serde(default)]
+    pub loss: Loss,
+    /// Positive is `p >= threshold`, until one is stored with the weights.
+    #[serde(default = "half")]
+    pub threshold: f64,
+    /// `true`: a label names a side, so training never flips left and right.
+    #[serde(default)]
+    pub sided_labels: bool,
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+impl Task {
+    /// Number of logits the head must give: one per label (or class).
+    pub fn outputs(&self) -> usize {
+        self.labels.len()
+    }
+}
+
+/// Kind of classification task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskKind {
+    /// One label, one sigmoid.
+    Binary,
+    /// Exactly one class per case, softmax.
+    Multiclass,
+    /// Any number of labels per case, a sigmoid each.
+    Multilabel,
+}
+
+/// Classification loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Which one.
+    pub kind: LossKind,
+    /// Focal: exponent of the modulating factor. Default 2.
+    #[serde(default = "Loss::default_gamma")]
+    pub gamma: f64,
+    /// Focal: weight of the positive class, `1 - alpha` of the negative. Default 0.25.
+    #[serde(default = "Loss::default_alpha")]
+    pub alpha: f64,
+    /// One weight per label (or class), in the order of `labels`; empty: all 1.
+    #[serde(default)]
+    pub class_weights: Vec<f64>,
+}
+
+impl Loss {
+    fn default_gamma() -> f64 {
+        2.0
+    }
+    fn default_alpha() -> f64 {
+        0.25
+    }
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Self { kind: LossKind::Focal, gamma: 2.0, alpha: 0.25, class_weights: Vec::new() }
+    }
+}
+
+/// Kind of classification loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// Focal loss on sigmoids.
+    Focal,
+    /// Binary cross-entropy on sigmoids.
+    Bce,
+    /// Cross-entropy on a softmax, for multi-class tasks.
+    CrossEntropy,
+}
+
+/// What backbone the adapter can live in; the weights name the exact fingerprint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackboneNeed {
+    /// For example `dinov2`.
+    pub families: Vec<String>,
+    /// Smallest embedding width that fits.
+    #[serde(default)]
+    pub min_embed_dim: usize,
+}
+
+/// From a scan to pixels: one orientation or sequence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// Name, unique in the manifest; `--view NAME=FILE` and `image.NAME` refer to it.
+    pub name: String,
+    /// What the scan must be.
+    pub modality: Modality,
+    /// The axis slices are cut along.
+    pub axis: Axis,
+    /// Number of slices S. Exactly one of `slices` and `slice_spacing_mm` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slices: Option<usize>,
+    /// Distance between slices in mm; S then varies with the scan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice_spacing_mm: Option<f64>,
+    /// Rows and columns in pixels.
+    pub size: [usize; 2],
+    /// How a slice is brought to `size`.
+    #[serde(default)]
+    pub fit: Fit,
+    /// `fit = "spacing"`: pixel size in mm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spacing_mm: Option<f64>,
+    /// What part of the volume is kept.
+    #[serde(default)]
+    pub region: Region,
+    /// From the scan's units to 0..1.
+    pub intensity: Intensity,
+    /// `false`: the view may be missing.
+    #[serde(default = "yes")]
+    pub required: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Modality of a scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Modality {
+    /// Computed tomography, Hounsfield units.
+    CT,
+    /// Magnetic resonance.
+    MR,
+    /// Positron emission tomography.
+    PT,
+    /// Whatever comes.
+    #[serde(rename = "any")]
+    Any,
+}
+
+/// Axis along which slices are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Axis {
+    /// Inferior to superior.
+    Axial,
+    /// Posterior to anterior.
+    Coronal,
+    /// Left to right.
+    Sagittal,
+    /// The axis with the largest spacing.
+    Native,
+}
+
+/// How a slice is brought to the image size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// Pad to a physical square first.
+    #[default]
+    Square,
+    /// Each in-plane axis on its own.
+    Stretch,
+    /// Resample to `spacing_mm`, then crop or pad around the centre.
+    Spacing,
+}
+
+/// What part of a volume is kept before it is fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Region {
+    /// All of it.
+    #[default]
+    Full,
+    /// Bounding box of what is above -500 HU, or above the background in MR.
+    Body,
+    /// Bounding box of the air inside the body (CT of the chest); falls back to `body`, with a warning, where there is none.
+    Lungs,
+}
+
+/// From the scan's units to 0..1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Intensity {
+    /// `clip((v - lo) / (hi - lo), 0, 1)`: one window for a grey channel repeated, or three for three channels.
+    Window {
+        /// `[lo, hi]` pairs, one or three.
+        windows: Vec<[f64; 2]>,
+    },
+    /// As `Window`, with `lo` and `hi` the percentiles of the canonical volume.
+    Percentile {
+        /// Lower percentile, 0..100.
+        low: f64,
+        /// Upper percentile, 0..100.
+        high: f64,
+        /// `true`: over voxels that are not zero.
+        #[serde(default)]
+        nonzero: bool,
+    },
+}
