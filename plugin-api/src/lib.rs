@@ -1,1 +1,39 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 
+pub mod abi;
+mod adapter;
+mod build;
+mod error;
+mod export;
+mod head;
+pub mod loss;
+mod params;
+mod segmentation;
+mod task;
+mod tensor;
+
+pub use adapter::{Adapter, Lora, Site, SiteAdapter};
+pub use build::{BackboneInfo, Build, LossSpec};
+pub use error::{Error, Result};
+pub use export::manifest_text;
+#[doc(hidden)]
+pub use export::{embedded_manifest, section_length as __section_length};
+pub use head::{AttentionPooling, Boxed, Head, HeadOutput, Pooling, ViewFeatures, pool};
+pub use params::{Init, Params};
+pub use segmentation::{Segmentation, SomeSegmentation, TokenDecoder, patch_maximum};
+pub use task::TaskPlugin;
+pub use tensor::{Host, LogLevel, Tensor};
+
+#[doc(hidden)]
+pub use anymc3d_plugin_macros::checked_manifest as __checked_manifest;
+
+/// Everything an author usually needs.
+pub mod prelude {
+    pub use crate::loss::Targets;
+    pub use crate::{
+        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, Params, Pooling,
+        Result, Segmentation, Site, SiteAdapter, SomeSegmentation, TaskPlugin, Tensor, TokenDecoder, ViewFeatures,
+        export_plugin, pool,
+    };
+}

@@ -1,0 +1,69 @@
+//! No panic crosses the boundary: it is caught on the side where it happened and becomes an error.
+
+use super::types::{AbiError, ErrorCode};
+use crate::error::{Error, Result};
+use abi_stable::std_types::RResult;
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+thread_local! {
+    /// Where the last panic of this thread happened, while a guard is on its stack.
+    static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
+    static DEPTH: RefCell<u32> = const { RefCell::new(0) };
+}
+
+/// Each library has a std of its own, so this hook sees its own panics only.
+fn remember_where_panics_happen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let guarded = DEPTH.with(|d| *d.borrow() > 0);
+            if guarded {
+                let place = info.location().map(|l| format!("{}:{}", l.file(), l.line()));
+                LOCATION.with(|l| *l.borrow_mut() = place);
+            } else {
+                before(info);
+            }
+        }));
+    });
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without text".to_owned())
+}
+
+/// Runs `f`; a panic in it becomes an [`Error`] that says what panicked, with what words and where.
+///
+/// # Errors
+/// What `f` answers, or the panic.
+pub fn guard<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    remember_where_panics_happen();
+    DEPTH.with(|d| *d.borrow_mut() += 1);
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    DEPTH.with(|d| *d.borrow_mut() -= 1);
+    outcome.unwrap_or_else(|payload| {
+        let place = LOCATION.with(|l| l.borrow_mut().take());
+        let text = text_of(payload.as_ref());
+        // The payload's own Drop may panic: once more under guard, and then it is let go.
+        if let Err(second) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {
+            std::mem::forget(second);
+        }
+        let place = place.map(|p| format!(" at {p}")).unwrap_or_default();
+        Err(Error::new(ErrorCode::PANIC, format!("{what} panicked{place}: {text}")))
+    })
+}
+
+/// [`guard`] for a function that others call through the boundary.
+pub fn guard_ffi<T>(what: &str, f: impl FnOnce() -> Result<T>) -> RResult<T, AbiError> {
+    match guard(what, f) {
+        Ok(value) => RResult::ROk(value),
+        Err(error) => RResult::RErr(error.into()),
+    }
+}

@@ -1,0 +1,143 @@
+//! What a task is told when its parts are built: the backbone, the views, the outputs, the loss.
+
+use crate::abi::types::Entry;
+use crate::error::{Error, Result};
+use crate::params::Params;
+use crate::tensor::Host;
+use std::str::FromStr;
+
+/// Shape of the frozen backbone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackboneInfo {
+    /// For example `dinov2`.
+    pub family: String,
+    /// Width d of a token.
+    pub embed_dim: usize,
+    /// Number of transformer blocks.
+    pub blocks: usize,
+    /// Attention heads per block.
+    pub heads: usize,
+    /// Patch edge in pixels.
+    pub patch_size: usize,
+}
+
+/// How the classification loss is computed, from the manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossSpec {
+    /// `focal`, `bce` or `cross_entropy`.
+    pub kind: String,
+    /// Focal: exponent.
+    pub gamma: f64,
+    /// Focal: weight of the positive class.
+    pub alpha: f64,
+    /// A weight per label or class, or empty.
+    pub class_weights: Vec<f64>,
+}
+
+/// What a task's parts are built from.
+#[derive(Clone)]
+pub struct Build {
+    host: Host,
+    settings: Settings,
+    backbone: BackboneInfo,
+    views: Vec<String>,
+    outputs: usize,
+    loss: LossSpec,
+}
+
+impl Build {
+    /// Reads what the host sent.
+    ///
+    /// # Errors
+    /// When a setting that ABI 1.0 promises is missing or not a number.
+    pub fn from_entries(host: Host, entries: &[Entry]) -> Result<Self> {
+        let settings = Settings::new(entries);
+        let backbone = settings.backbone()?;
+        let views = settings.list("views")?;
+        let outputs = settings.get("outputs")?;
+        let loss = LossSpec {
+            kind: settings.text("loss.kind")?.to_owned(),
+            gamma: settings.get("loss.gamma")?,
+            alpha: settings.get("loss.alpha")?,
+            class_weights: settings
+                .list("loss.class_weights")?
+                .iter()
+                .map(|w| w.parse().map_err(|_| Error::msg(format!("loss.class_weights: `{w}` is not a number"))))
+                .collect::<Result<_>>()?,
+        };
+        Ok(Self { host, settings, backbone, views, outputs, loss })
+    }
+
+    /// The host.
+    pub fn host(&self) -> Host {
+        self.host
+    }
+
+    /// The task's trainable parameters.
+    pub fn params(&self) -> Params {
+        Params::new(self.host)
+    }
+
+    /// Shape of the backbone.
+    pub fn backbone(&self) -> &BackboneInfo {
+        &self.backbone
+    }
+
+    /// Names of the manifest's views, in its order.
+    pub fn views(&self) -> &[String] {
+        &self.views
+    }
+
+    /// Number of logits the head must give: one per label or class.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The manifest's loss.
+    pub fn loss(&self) -> &LossSpec {
+        &self.loss
+    }
+
+    /// A setting by name, for those that came after this build.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.find(name)
+    }
+}
+
+/// Named settings as they crossed the boundary.
+#[derive(Clone)]
+pub(crate) struct Settings(Vec<(String, String)>);
+
+impl Settings {
+    pub(crate) fn new(entries: &[Entry]) -> Self {
+        Self(entries.iter().map(|e| (e.key.to_string(), e.value.to_string())).collect())
+    }
+
+    pub(crate) fn find(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    fn text(&self, key: &str) -> Result<&str> {
+        self.find(key).ok_or_else(|| Error::msg(format!("the host sent no `{key}`")))
+    }
+
+    fn get<T: FromStr>(&self, key: &str) -> Result<T> {
+        let text = self.text(key)?;
+        text.parse().map_err(|_| Error::msg(format!("the host sent `{key}` = `{text}`, not a number")))
+    }
+
+    /// Values that hold no comma, joined by commas.
+    fn list(&self, key: &str) -> Result<Vec<String>> {
+        Ok(self.text(key)?.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect())
+    }
+
+    pub(crate) fn backbone(&self) -> Result<BackboneInfo> {
+        Ok(BackboneInfo {
+            family: self.text("backbone.family")?.to_owned(),
+            embed_dim: self.get("backbone.embed_dim")?,
+            blocks: self.get("backbone.blocks")?,
+            heads: self.get("backbone.heads")?,
+            patch_size: self.get("backbone.patch_size")?,
+        })
+    }
+}

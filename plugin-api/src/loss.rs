@@ -1,0 +1,92 @@
+//! Classification losses, stable for any logit.
+
+use crate::build::LossSpec;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// What the logits of a case, or of a batch, are compared with.
+pub struct Targets {
+    /// Multi-label and binary: `[…, C]` of 0 and 1, any value where unknown. Multi-class: one-hot `[…, C]`.
+    pub values: Tensor,
+    /// 1 where the label is known, 0 where not, the shape of `values`.
+    pub known: Tensor,
+}
+
+/// The manifest's loss. `logits` `[…, C]`; the answer has shape `[]`.
+///
+/// # Errors
+/// When shapes differ, or the manifest names a loss this build does not have.
+pub fn manifest_loss(spec: &LossSpec, logits: &Tensor, targets: &Targets) -> Result<Tensor> {
+    let weights = match spec.class_weights.len() {
+        0 => None,
+        n => {
+            let w: Vec<f32> = spec.class_weights.iter().map(|&w| w as f32).collect();
+            Some(logits.host().tensor(&w, &[n])?)
+        }
+    };
+    let each = match spec.kind.as_str() {
+        "bce" => binary_cross_entropy(logits, &targets.values)?,
+        "focal" => focal(logits, &targets.values, spec.gamma, spec.alpha)?,
+        "cross_entropy" => {
+            let rank = logits.rank()?;
+            let axis = rank.checked_sub(1).ok_or_else(|| Error::msg("cross-entropy needs an axis of classes"))?;
+            let chosen = logits.log_softmax(axis)?.neg()?.mul(&targets.values)?;
+            // One term per case: the mean over cases is the mean over all elements times the classes.
+            let mask = targets.known.mul(&targets.values)?;
+            return weighted_mean(&chosen, &mask, weights.as_ref());
+        }
+        other => return Err(Error::msg(format!("no loss named `{other}`: focal, bce and cross_entropy are known"))),
+    };
+    weighted_mean(&each, &targets.known, weights.as_ref())
+}
+
+/// `Σ w k l / Σ w k`; the mean over known labels where there are no weights.
+fn weighted_mean(losses: &Tensor, known: &Tensor, weights: Option<&Tensor>) -> Result<Tensor> {
+    let counted = match weights {
+        Some(w) => known.mul(w)?,
+        None => known.try_clone()?,
+    };
+    let total = counted.sum_all()?.clamp(1e-12, f64::MAX)?;
+    losses.mul(&counted)?.sum_all()?.div(&total)
+}
+
+/// Binary cross-entropy on logits, element by element: `softplus(z) - z y`.
+///
+/// # Errors
+/// When shapes do not broadcast.
+pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    logits.softplus()?.sub(&logits.mul(targets)?)
+}
+
+/// Focal loss on logits, element by element (arXiv 1708.02002, as torchvision's `sigmoid_focal_loss`):
+/// `α_t (1 - p_t)^γ · BCE` with `α_t = α` for positives and `1 - α` for negatives.
+///
+/// # Errors
+/// When shapes do not broadcast.
+pub fn focal(logits: &Tensor, targets: &Tensor, gamma: f64, alpha: f64) -> Result<Tensor> {
+    // For y in {0, 1}: 1 - p_t = σ(-z (2y - 1)), so its logarithm is -softplus(z (2y - 1)).
+    let signed = logits.mul(&targets.affine(2.0, -1.0)?)?;
+    let modulation = signed.softplus()?.scale(-gamma)?.exp()?;
+    let balance = targets.affine(2.0 * alpha - 1.0, 1.0 - alpha)?;
+    balance.mul(&modulation)?.mul(&signed.neg()?.softplus()?)
+}
+
+/// Cross-entropy of logits `[N, C]` against classes, the mean over cases.
+///
+/// # Errors
+/// When a class is out of range.
+pub fn cross_entropy(logits: &Tensor, classes: &[usize]) -> Result<Tensor> {
+    let dims = logits.dims()?;
+    let [n, c] = dims[..] else {
+        return Err(Error::msg(format!("cross-entropy takes logits [N, C], not {dims:?}")));
+    };
+    if n != classes.len() || classes.iter().any(|&k| k >= c) {
+        return Err(Error::msg(format!("{} classes for logits {dims:?}, or one out of range", classes.len())));
+    }
+    let mut one_hot = vec![0f32; n * c];
+    for (i, &k) in classes.iter().enumerate() {
+        one_hot[i * c + k] = 1.0;
+    }
+    let chosen = logits.log_softmax(1)?.mul(&logits.host().tensor(&one_hot, &[n, c])?)?;
+    chosen.sum_all()?.scale(-1.0 / n as f64)
+}

@@ -1,0 +1,80 @@
+//! Trainable parameters: asked for by name, created and kept by the host.
+
+use crate::abi::types::InitSpec;
+use crate::error::Result;
+use crate::tensor::{Host, Tensor};
+use abi_stable::std_types::RStr;
+
+/// Values of a parameter that no weights give.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Init(InitSpec);
+
+impl Init {
+    /// One value everywhere.
+    pub fn constant(value: f64) -> Self {
+        Self(InitSpec { kind: 0, a: value, b: 0.0 })
+    }
+
+    /// All zero.
+    pub fn zeros() -> Self {
+        Self::constant(0.0)
+    }
+
+    /// All one.
+    pub fn ones() -> Self {
+        Self::constant(1.0)
+    }
+
+    /// Normal with mean 0.
+    pub fn normal(std: f64) -> Self {
+        Self(InitSpec { kind: 1, a: 0.0, b: std })
+    }
+
+    /// Normal with mean 0, redrawn beyond two standard deviations.
+    pub fn trunc_normal(std: f64) -> Self {
+        Self(InitSpec { kind: 2, a: 0.0, b: std })
+    }
+
+    /// Uniform between two numbers.
+    pub fn uniform(low: f64, high: f64) -> Self {
+        Self(InitSpec { kind: 3, a: low, b: high })
+    }
+
+    /// PyTorch's default for a linear layer: uniform within `± 1 / sqrt(inputs)`.
+    pub fn linear(inputs: usize) -> Self {
+        let bound = 1.0 / (inputs.max(1) as f64).sqrt();
+        Self::uniform(-bound, bound)
+    }
+}
+
+/// The parameters of one task.
+#[derive(Clone)]
+pub struct Params {
+    host: Host,
+    prefix: String,
+}
+
+impl Params {
+    /// The parameters of a host's task.
+    pub fn new(host: Host) -> Self {
+        Self { host, prefix: String::new() }
+    }
+
+    /// The same parameters under a name of their own: `within("head").get("bias", …)` is `head.bias`.
+    pub fn within(&self, name: &str) -> Self {
+        Self { host: self.host, prefix: format!("{}{name}.", self.prefix) }
+    }
+
+    /// A parameter: from the weights if there are any, else drawn from `init` with the run's seed.
+    ///
+    /// The same name gives the same parameter; it may be asked for again with the same shape only.
+    ///
+    /// # Errors
+    /// When the name was asked for before with another shape, or the weights hold another shape.
+    pub fn get(&self, name: &str, dims: &[usize], init: Init) -> Result<Tensor> {
+        let full = format!("{}{name}", self.prefix);
+        let dims: Vec<u64> = dims.iter().map(|&n| n as u64).collect();
+        let ops = self.host.ops;
+        self.host.own((ops.parameter())(self.host.context, RStr::from_str(&full), (&*dims).into(), init.0))
+    }
+}
