@@ -20,7 +20,7 @@ impl From<Lora> for Adapter {
     }
 }
 
-/// Low-rank adaptation: `y += (alpha / rank) · B A x` at the declared sites, A normal, B zero at the start.
+/// Low-rank adaptation: `y += (alpha / rank) · B A x` at the declared sites, B zero at the start.
 ///
 /// q, k and v are one projection (fused): they share one A `[rank, d]` and have one B `[3 d, rank]`.
 #[derive(Debug, Clone, PartialEq)]
