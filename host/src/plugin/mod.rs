@@ -15,6 +15,8 @@ pub mod section;
 mod table;
 mod task;
 pub mod weights;
+#[cfg(test)]
+mod tests;
 
 pub use context::{Context, Parameter, ParameterSource};
 pub use error::PluginError;

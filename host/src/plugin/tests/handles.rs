@@ -1,0 +1,89 @@
+//! Handles that are stale, foreign or made up are errors, and nothing leaks.
+
+use crate::plugin::{Context, ParameterSource, host_ops};
+use anymc3d_plugin_api::abi::types::{ContextId, ErrorCode, Handle};
+use anymc3d_plugin_api::{Host, Init, Params};
+use candle_core::{DType, Device};
+use std::collections::BTreeMap;
+
+fn host() -> (&'static Context, Host) {
+    let source = ParameterSource::Training { seed: 7, start: BTreeMap::new() };
+    let context = Context::create("handles", DType::F32, Device::Cpu, source);
+    (context, Host::new(host_ops(), context.id()))
+}
+
+#[test]
+fn a_handle_that_was_given_back_is_stale() {
+    let (context, host) = host();
+    let tensor = host.tensor(&[1.0, 2.0], &[2]).unwrap();
+    let ghost = host.adopt(tensor.handle());
+    drop(tensor);
+    assert_eq!(ghost.neg().unwrap_err().code(), ErrorCode::STALE_HANDLE);
+    // The slot is used again, with a generation of its own.
+    let next = host.tensor(&[5.0], &[1]).unwrap();
+    assert_eq!(next.handle().slot, ghost.handle().slot);
+    assert_eq!(ghost.dims().unwrap_err().code(), ErrorCode::STALE_HANDLE);
+    std::mem::forget(ghost);
+    drop(next);
+    assert_eq!(context.live_handles(), 0);
+}
+
+#[test]
+fn a_handle_of_another_task_is_refused() {
+    let ((_, ours), (_, theirs)) = (host(), host());
+    let _first = ours.tensor(&[1.0], &[1]).unwrap();
+    let foreign = theirs.tensor(&[1.0], &[1]).unwrap();
+    let stolen = ours.adopt(foreign.handle());
+    assert_eq!(stolen.neg().unwrap_err().code(), ErrorCode::STALE_HANDLE);
+}
+
+#[test]
+fn made_up_handles_and_contexts_are_errors() {
+    let (_, ours) = host();
+    let nothing = ours.adopt(Handle { slot: u32::MAX, generation: 1 });
+    assert_eq!(nothing.to_vec().unwrap_err().code(), ErrorCode::STALE_HANDLE);
+    let nowhere = Host::new(host_ops(), ContextId(u64::MAX));
+    assert_eq!(nowhere.full(1.0, &[1]).unwrap_err().code(), ErrorCode::STALE_HANDLE);
+}
+
+#[test]
+fn wrong_shapes_are_errors_that_say_which() {
+    let (_, host) = host();
+    let a = host.full(1.0, &[2, 3]).unwrap();
+    let b = host.full(1.0, &[2, 4]).unwrap();
+    assert_eq!(a.matmul(&b).unwrap_err().message(), "matmul: [2, 3] times [2, 4]");
+    assert_eq!(a.sum(2).unwrap_err().message(), "sum: no axis 2 in [2, 3]");
+    assert!(a.add(&b).is_err());
+    assert!(host.tensor(&[1.0], &[2]).unwrap_err().message().contains("1 elements for a tensor of shape [2]"));
+    assert!(host.full(0.0, &[usize::MAX, 8]).is_err());
+    assert!(a.narrow(1, 2, 2).is_err());
+    assert!(a.permute(&[0, 0]).is_err());
+    assert!(a.index_select(0, &[2]).is_err());
+}
+
+#[test]
+fn a_parameter_is_one_by_name_and_its_draw_depends_on_seed_and_name_only() {
+    let ((_, one), (_, two)) = (host(), host());
+    let (p, q) = (Params::new(one), Params::new(two));
+    let first = p.get("query", &[8], Init::trunc_normal(0.02)).unwrap().to_vec().unwrap();
+    q.get("other", &[3], Init::ones()).unwrap();
+    let again = q.get("query", &[8], Init::trunc_normal(0.02)).unwrap().to_vec().unwrap();
+    assert_eq!(first, again);
+    assert!(first.iter().all(|v| v.abs() <= 0.04) && first.iter().any(|v| *v != 0.0));
+    let refusal = p.get("query", &[9], Init::zeros()).unwrap_err();
+    assert_eq!(refusal.code(), ErrorCode::PARAMETER);
+}
+
+#[test]
+fn a_name_that_later_hosts_know_is_an_unknown_operation_here() {
+    let (_, host) = host();
+    let ops = host_ops();
+    let x = host.full(1.0, &[1]).unwrap();
+    let answer = (ops.unary())(context_of(&x), anymc3d_plugin_api::abi::types::UnaryOp(999), x.handle());
+    assert_eq!(answer.into_result().unwrap_err().code, ErrorCode::UNKNOWN_OP);
+}
+
+fn context_of(_: &anymc3d_plugin_api::Tensor) -> ContextId {
+    // Any context will do: the code is refused before the handle is looked at.
+    ContextId(0)
+}

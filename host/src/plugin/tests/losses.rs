@@ -1,0 +1,45 @@
+//! Losses of plugin-api over the host's table: gradients where it is hard, and labels that are unknown.
+
+use crate::plugin::{Context, ParameterSource, host_ops};
+use anymc3d_plugin_api::loss::{Targets, binary_cross_entropy, focal, manifest_loss};
+use anymc3d_plugin_api::{Host, LossSpec};
+use candle_core::{DType, Device, Tensor, Var};
+use std::collections::BTreeMap;
+
+fn host() -> (&'static Context, Host) {
+    let source = ParameterSource::Training { seed: 0, start: BTreeMap::new() };
+    let context = Context::create("losses", DType::F64, Device::Cpu, source);
+    (context, Host::new(host_ops(), context.id()))
+}
+
+#[test]
+fn losses_stay_finite_and_right_for_extreme_logits() {
+    let (_, host) = host();
+    let z = host.tensor(&[-200.0, 200.0, 0.0], &[3]).unwrap();
+    let y = host.tensor(&[1.0, 1.0, 0.0], &[3]).unwrap();
+    let bce = binary_cross_entropy(&z, &y).unwrap().to_vec().unwrap();
+    assert_eq!(bce[0], 200.0);
+    assert!(bce[1].abs() < 1e-30 && (bce[2] - std::f32::consts::LN_2).abs() < 1e-6);
+    let focal = focal(&z, &y, 2.0, 0.25).unwrap().to_vec().unwrap();
+    // Missed positive: 0.25 · 1 · 200; easy positive: 0; negative at p = 1/2: 0.75 · 0.25 · ln 2.
+    assert!((focal[0] - 50.0).abs() < 1e-4 && focal[1] == 0.0);
+    assert!((focal[2] - 0.75 * 0.25 * std::f32::consts::LN_2).abs() < 1e-6);
+}
+
+#[test]
+fn an_unknown_label_has_no_part_in_the_loss_nor_in_its_gradient() {
+    let (context, host) = host();
+    let spec = LossSpec { kind: "bce".into(), gamma: 2.0, alpha: 0.25, class_weights: vec![] };
+    let z = Var::from_tensor(&Tensor::new(&[[0.3f64, -0.2], [1.0, 5.0]], &Device::Cpu).unwrap()).unwrap();
+    let logits = host.adopt(context.put(z.as_tensor().clone()));
+    let values = host.tensor(&[1.0, 0.0, 1.0, 0.0], &[2, 2]).unwrap();
+    let known = host.tensor(&[1.0, 1.0, 1.0, 0.0], &[2, 2]).unwrap();
+    let loss = manifest_loss(&spec, &logits, &Targets { values, known }).unwrap();
+    let loss = context.get(loss.handle()).unwrap();
+    let softplus = |x: f64| (1.0 + x.exp()).ln();
+    let expected = (softplus(-0.3) + softplus(-0.2) + softplus(-1.0)) / 3.0;
+    assert!((loss.to_scalar::<f64>().unwrap() - expected).abs() < 1e-12);
+    let gradient = loss.backward().unwrap().get(&z).unwrap().to_vec2::<f64>().unwrap();
+    assert_eq!(gradient[1][1], 0.0);
+    assert!(gradient[1][0] < 0.0);
+}

@@ -1,0 +1,5 @@
+//! Tests of the plugin room that need no built library.
+
+mod gradients;
+mod handles;
+mod losses;
