@@ -1,0 +1,218 @@
+//! Low-rank adapters by name: what tensors a task trains, and how they reach the sites.
+
+use super::adapter::{LowRank, Site, SiteAdapter};
+use super::error::BackboneError;
+use super::model::BackboneInfo;
+use candle_core::{DType, Device, Tensor};
+use std::collections::HashMap;
+
+/// The names and shapes of a task's trainable LoRA tensors: fused qkv, output projections of the
+/// blocks from `first_block` on, and the patch embedding where it is adapted.
+pub fn lora_shapes(
+    info: &BackboneInfo,
+    rank: usize,
+    first_block: usize,
+    patch_embed: bool,
+) -> Vec<(String, (usize, usize))> {
+    let d = info.embed_dim;
+    let mut sites = Vec::new();
+    if patch_embed {
+        sites.push(("patch_embed".to_string(), 3 * info.patch_size * info.patch_size, d));
+    }
+    for block in first_block..info.blocks {
+        sites.push((format!("block.{block}.attention.qkv"), d, 3 * d));
+        sites.push((format!("block.{block}.attention.o_proj"), d, d));
+    }
+    sites
+        .into_iter()
+        .flat_map(|(site, d_in, d_out)| {
+            [(format!("{site}.lora_A"), (rank, d_in)), (format!("{site}.lora_B"), (d_out, rank))]
+        })
+        .collect()
+}
+
+/// How many numbers LoRA of this rank trains on the whole backbone, patch embedding included (qkv fused).
+pub fn lora_parameter_count(info: &BackboneInfo, rank: usize) -> usize {
+    lora_shapes(info, rank, 0, true).iter().map(|(_, (rows, columns))| rows * columns).sum()
+}
+
+/// A set of low-rank terms, one per adapted site. The tensors may be candle variables: gradients reach them.
+#[derive(Clone, Debug)]
+pub struct LoraWeights {
+    patch: Option<LowRank>,
+    qkv: Vec<Option<LowRank>>,
+    output: Vec<Option<LowRank>>,
+}
+
+impl LoraWeights {
+    /// Builds the set from `patch_embed.lora_A/B`, `block.N.attention.{qkv,o_proj}.lora_A/B`, or separate
+    /// `q_proj`, `k_proj` and `v_proj`, which are packed as A [R, d] and block-diagonal B [3d, R].
+    ///
+    /// Patch factors may be conv shaped ([r, 3, p, p] and [d, r, 1, 1]). Every name must be known and
+    /// every factor must have its partner; an error lists all offenders.
+    pub fn from_tensors(
+        tensors: &HashMap<String, Tensor>,
+        scale: f64,
+        info: &BackboneInfo,
+    ) -> Result<Self, BackboneError> {
+        let mut pairs = Pairs { left: tensors.keys().cloned().collect(), tensors, problems: Vec::new() };
+        let (d, patch) = (info.embed_dim, 3 * info.patch_size * info.patch_size);
+        let mut found = pairs.take("patch_embed", patch, d)?;
+        if found.is_none() {
+            found = pairs.take("embeddings.patch_embeddings.projection", patch, d)?;
+        }
+        let term = |(a, b): (Tensor, Tensor)| LowRank { a, b, scale };
+        let mut weights = Self { patch: found.map(term), qkv: Vec::new(), output: Vec::new() };
+        for block in 0..info.blocks {
+            let site = format!("block.{block}.attention");
+            let mut qkv = pairs.take(&format!("{site}.qkv"), d, 3 * d)?;
+            let mut parts = Vec::new();
+            for part in ["q_proj", "k_proj", "v_proj"] {
+                parts.push(pairs.take(&format!("{site}.{part}"), d, d)?);
+            }
+            if parts.iter().any(Option::is_some) {
+                if qkv.is_some() {
+                    pairs.problems.push(format!("{site} has both a fused qkv and separate projections"));
+                }
+                qkv = Some(pack(&parts, d)?);
+            }
+            weights.qkv.push(qkv.map(term));
+            weights.output.push(pairs.take(&format!("{site}.o_proj"), d, d)?.map(term));
+        }
+        pairs.left.sort();
+        let unknown = pairs.left.iter().map(|n| format!("{n} belongs to no site of {}", info.name));
+        let problems: Vec<String> = pairs.problems.into_iter().chain(unknown).collect();
+        match problems.is_empty() {
+            true => Ok(weights),
+            false => Err(BackboneError::Input(format!("LoRA weights do not fit: {}", problems.join("; ")))),
+        }
+    }
+}
+
+/// Takes pairs of factors by site, noting what does not fit.
+struct Pairs<'a> {
+    tensors: &'a HashMap<String, Tensor>,
+    left: Vec<String>,
+    problems: Vec<String>,
+}
+
+impl Pairs<'_> {
+    fn take(
+        &mut self,
+        site: &str,
+        d_in: usize,
+        d_out: usize,
+    ) -> Result<Option<(Tensor, Tensor)>, BackboneError> {
+        let names = [format!("{site}.lora_A"), format!("{site}.lora_B")];
+        self.left.retain(|n| !names.contains(n));
+        let [a, b] = names.each_ref().map(|n| self.tensors.get(n));
+        let (a, b) = match (a, b) {
+            (None, None) => return Ok(None),
+            (Some(a), Some(b)) => (a, b),
+            _ => {
+                self.problems.push(format!("{site} has only one of lora_A and lora_B"));
+                return Ok(None);
+            }
+        };
+        let rank = a.dims()[0];
+        if rank == 0
+            || a.elem_count() != rank * d_in
+            || b.dims()[0] != d_out
+            || b.elem_count() != rank * d_out
+        {
+            let (a, b) = (a.dims(), b.dims());
+            let message = format!("{site} has A {a:?} and B {b:?}, expected [r, {d_in}] and [{d_out}, r]");
+            self.problems.push(message);
+            return Ok(None);
+        }
+        let as_f32 =
+            |t: &Tensor| if t.dtype() == DType::F32 { Ok(t.clone()) } else { t.to_dtype(DType::F32) };
+        Ok(Some((as_f32(a)?.reshape((rank, d_in))?, as_f32(b)?.reshape((d_out, rank))?)))
+    }
+}
+
+/// Separate q, k and v pairs as one: A stacked [R, d], B block-diagonal [3d, R]. The scale stays alpha / r.
+fn pack(parts: &[Option<(Tensor, Tensor)>], d: usize) -> candle_core::Result<(Tensor, Tensor)> {
+    let ranks: Vec<usize> = parts.iter().map(|p| p.as_ref().map_or(0, |(a, _)| a.dims()[0])).collect();
+    let total: usize = ranks.iter().sum();
+    let a: Vec<&Tensor> = parts.iter().flatten().map(|(a, _)| a).collect();
+    let mut rows = Vec::new();
+    for (i, part) in parts.iter().enumerate() {
+        let before: usize = ranks[..i].iter().sum();
+        let after = total - before - ranks[i];
+        let zeros = |n: usize| Tensor::zeros((d, n), DType::F32, &Device::Cpu);
+        let b = part.as_ref().map(|(_, b)| b.clone());
+        let pieces: Vec<Tensor> = [
+            (before > 0).then(|| zeros(before)).transpose()?,
+            b,
+            (after > 0).then(|| zeros(after)).transpose()?,
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        rows.push(Tensor::cat(&pieces, 1)?);
+    }
+    Ok((Tensor::cat(&a, 0)?, Tensor::cat(&rows, 0)?))
+}
+
+impl SiteAdapter for LoraWeights {
+    fn first_block(&self) -> usize {
+        let adapted = |i: &usize| self.qkv[*i].is_some() || self.output[*i].is_some();
+        match self.patch {
+            Some(_) => 0,
+            None => (0..self.qkv.len()).find(adapted).unwrap_or(usize::MAX),
+        }
+    }
+    fn patch_embed(&self) -> bool {
+        self.patch.is_some()
+    }
+    fn low_rank(&self, site: Site) -> Option<LowRank> {
+        match site {
+            Site::PatchEmbed => self.patch.clone(),
+            Site::Qkv(block) => self.qkv.get(block)?.clone(),
+            Site::AttentionOutput(block) => self.output.get(block)?.clone(),
+        }
+    }
+    fn only_low_rank(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(embed_dim: usize, blocks: usize, patch_size: usize) -> BackboneInfo {
+        BackboneInfo { embed_dim, blocks, patch_size, ..BackboneInfo::for_tests() }
+    }
+
+    #[test]
+    fn trainable_parameters_are_the_papers_to_the_unit() {
+        // Adapter, one query of d, and a linear head of `classes` logits with bias.
+        let task = |d, blocks, patch, classes| {
+            lora_parameter_count(&info(d, blocks, patch), 8) + d + (d + 1) * classes
+        };
+        assert_eq!(task(768, 12, 16, 1), 456_193);
+        assert_eq!(task(1024, 24, 16, 1), 1_196_033);
+        assert_eq!(task(768, 12, 14, 18), 467_826);
+        assert_eq!(lora_parameter_count(&info(384, 12, 14), 8), 228_960);
+        assert_eq!(task(384, 12, 14, 1), 229_729);
+    }
+
+    #[test]
+    fn every_tensor_that_does_not_fit_is_named() -> Result<(), BackboneError> {
+        let zeros = |r, c| Tensor::zeros((r, c), DType::F32, &Device::Cpu);
+        let tensors = HashMap::from([
+            ("block.0.mlp.fc1.lora_A".to_string(), zeros(2, 8)?),
+            ("block.1.attention.qkv.lora_A".to_string(), zeros(2, 8)?),
+            ("block.0.attention.o_proj.lora_A".to_string(), zeros(2, 9)?),
+            ("block.0.attention.o_proj.lora_B".to_string(), zeros(8, 2)?),
+        ]);
+        let error = LoraWeights::from_tensors(&tensors, 2.0, &info(8, 2, 2)).err().map(|e| e.to_string());
+        let text = error.unwrap_or_default();
+        for name in ["block.0.mlp.fc1.lora_A", "block.1.attention.qkv", "block.0.attention.o_proj"] {
+            assert!(text.contains(name), "{text}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! A backbone as the host sees it: opened once, asked for features by every task.
+
+use super::adapter::{NoAdapter, SiteAdapter};
+use super::config::Config;
+use super::error::BackboneError;
+use super::vit::Vit;
+use super::weights::{Weights, hex};
+use candle_core::{DType, Tensor};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// How the large products are computed. Tensors outside them are f32 either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    F32,
+    /// bf16 inputs of the products, f32 accumulation.
+    Bf16,
+}
+
+/// What identifies a backbone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackboneInfo {
+    /// The folder's name.
+    pub name: String,
+    pub family: String,
+    pub embed_dim: usize,
+    pub blocks: usize,
+    pub heads: usize,
+    pub patch_size: usize,
+    pub registers: usize,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+    /// Of `model.safetensors`, or of all shards one after the other in the order of their names.
+    pub sha256: String,
+    /// sha256 over the weights' digest, the dimensions, the patch size, mean and std: what a task's
+    /// weights were trained on.
+    pub fingerprint: String,
+}
+
+/// What a forward pass yields for S slices.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// [S, d] after the final norm.
+    pub class_tokens: Tensor,
+    /// [S, h·w, d] after the final norm, registers dropped.
+    pub patch_tokens: Tensor,
+    /// [S, h, w]: the last block's class-to-patch attention, mean over heads, without gradient.
+    pub class_attention: Option<Tensor>,
+    /// (h, w) in patches.
+    pub grid: (usize, usize),
+}
+
+/// Tokens on their way through the frozen blocks.
+#[derive(Clone, Debug)]
+pub struct Hidden {
+    /// [S, T, d], the input of block `block`.
+    pub tokens: Tensor,
+    pub block: usize,
+    pub grid: (usize, usize),
+}
+
+/// A frozen 2D vision transformer.
+pub struct Backbone {
+    info: BackboneInfo,
+    vit: Vit,
+}
+
+/// Slices that go through the blocks together: bounds memory, whatever the volume.
+const CHUNK: usize = 8;
+
+impl Backbone {
+    /// Opens a Hugging Face folder: `config.json` and safetensors, single or sharded, f16, bf16 or f32.
+    pub fn open(dir: &Path, _precision: Precision) -> Result<Self, BackboneError> {
+        let config = Config::read(dir)?;
+        let weights = Weights::open(dir)?;
+        let info = BackboneInfo::of(dir, &config, weights.sha256()?);
+        Ok(Self { info, vit: Vit::load(config, weights)? })
+    }
+
+    pub fn info(&self) -> &BackboneInfo {
+        &self.info
+    }
+
+    /// Normalised pixels [S, 3, H, W] → features, with the adapter inside.
+    ///
+    /// Gradients reach the adapter's tensors where they are variables; the frozen weights have none.
+    pub fn forward(
+        &self,
+        pixels: &Tensor,
+        adapter: &dyn SiteAdapter,
+        want_attention: bool,
+    ) -> Result<Features, BackboneError> {
+        let grid = self.grid_of(pixels)?;
+        self.in_chunks(pixels, grid, adapter, want_attention, |pixels| self.vit.embed(pixels, adapter), 0)
+    }
+
+    /// The frozen patch embedding and blocks 0..`block`, without adapter and without gradient.
+    pub fn prefix(&self, pixels: &Tensor, block: usize) -> Result<Hidden, BackboneError> {
+        let grid = self.grid_of(pixels)?;
+        if block > self.info.blocks {
+            let (name, blocks) = (&self.info.name, self.info.blocks);
+            let message = format!("a prefix of {block} blocks was asked of {name}, which has {blocks}");
+            return Err(BackboneError::Input(message));
+        }
+        let chunks = chunks_of(&pixels.detach(), CHUNK)?;
+        let mut tokens = Vec::with_capacity(chunks.len());
+        for chunk in &chunks {
+            let mut x = self.vit.embed(chunk, &NoAdapter)?;
+            for i in 0..block {
+                x = self.vit.block(i, &x, &NoAdapter, false)?.0;
+            }
+            tokens.push(x);
+        }
+        Ok(Hidden { tokens: Tensor::cat(&tokens, 0)?, block, grid })
+    }
+
+    /// The rest of the way from [`Self::prefix`]. The adapter must leave the blocks before it alone.
+    pub fn forward_from(
+        &self,
+        hidden: &Hidden,
+        adapter: &dyn SiteAdapter,
+        want_attention: bool,
+    ) -> Result<Features, BackboneError> {
+        if adapter.patch_embed() && hidden.block > 0 || adapter.first_block() < hidden.block {
+            let message = format!(
+                "the adapter starts at block {}, but the frozen prefix covers the first {}; use a shorter prefix",
+                if adapter.patch_embed() { 0 } else { adapter.first_block() },
+                hidden.block
+            );
+            return Err(BackboneError::Input(message));
+        }
+        let expected = 1 + self.info.registers + hidden.grid.0 * hidden.grid.1;
+        if hidden.block > self.info.blocks
+            || hidden.tokens.rank() != 3
+            || hidden.tokens.dims()[1..] != [expected, self.info.embed_dim]
+        {
+            let message = format!(
+                "hidden tokens {:?} of block {} are not of {}: expected [S, {expected}, {}]",
+                hidden.tokens.dims(),
+                hidden.block,
+                self.info.name,
+                self.info.embed_dim
+            );
+            return Err(BackboneError::Input(message));
+        }
+        let start = hidden.block;
+        self.in_chunks(&hidden.tokens, hidden.grid, adapter, want_attention, |x| Ok(x.clone()), start)
+    }
+
+    /// Runs `begin` and the blocks from `start` on a few slices at a time.
+    fn in_chunks(
+        &self,
+        input: &Tensor,
+        grid: (usize, usize),
+        adapter: &dyn SiteAdapter,
+        want_attention: bool,
+        begin: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+        start: usize,
+    ) -> Result<Features, BackboneError> {
+        // Custom code may look across slices, so it is given all of them.
+        let chunk = if adapter.only_low_rank() { CHUNK } else { usize::MAX };
+        let (mut tokens, mut maps) = (Vec::new(), Vec::new());
+        for part in chunks_of(input, chunk)? {
+            let mut x = begin(&part)?;
+            for i in start..self.info.blocks {
+                let want = want_attention && i + 1 == self.info.blocks;
+                let (y, class) = self.vit.block(i, &x, adapter, want)?;
+                x = y;
+                maps.extend(class);
+            }
+            tokens.push(self.vit.norm.forward(&x)?);
+        }
+        let tokens = Tensor::cat(&tokens, 0)?;
+        let maps = if maps.is_empty() { None } else { Some(Tensor::cat(&maps, 0)?) };
+        self.features(&tokens, maps, grid)
+    }
+
+    /// Normed tokens [S, T, d] and the class token's attention [S, T] → features.
+    fn features(
+        &self,
+        tokens: &Tensor,
+        class: Option<Tensor>,
+        grid: (usize, usize),
+    ) -> Result<Features, BackboneError> {
+        let (s, _, d) = tokens.dims3()?;
+        let (h, w) = grid;
+        let first = 1 + self.info.registers;
+        Ok(Features {
+            class_tokens: tokens.narrow(1, 0, 1)?.reshape((s, d))?,
+            patch_tokens: tokens.narrow(1, first, h * w)?,
+            class_attention: class.map(|c| c.narrow(1, first, h * w)?.reshape((s, h, w))).transpose()?,
+            grid,
+        })
+    }
+
+    fn grid_of(&self, pixels: &Tensor) -> Result<(usize, usize), BackboneError> {
+        let p = self.info.patch_size;
+        match *pixels.dims() {
+            [s, 3, h, w]
+                if s > 0 && h > 0 && w > 0 && h % p == 0 && w % p == 0 && pixels.dtype() == DType::F32 =>
+            {
+                Ok((h / p, w / p))
+            }
+            _ => Err(BackboneError::Input(format!(
+                "pixels are {:?} {:?}, expected f32 [S, 3, H, W] with H and W multiples of {p}",
+                pixels.dtype(),
+                pixels.dims()
+            ))),
+        }
+    }
+}
+
+fn chunks_of(x: &Tensor, size: usize) -> candle_core::Result<Vec<Tensor>> {
+    let n = x.dim(0)?;
+    if n <= size {
+        return Ok(vec![x.clone()]);
+    }
+    (0..n).step_by(size).map(|from| x.narrow(0, from, size.min(n - from))).collect()
+}
+
+impl BackboneInfo {
+    fn of(dir: &Path, config: &Config, sha256: String) -> Self {
+        let name = dir.file_name().or(dir.as_os_str().into()).map(|n| n.to_string_lossy().into_owned());
+        let mut info = Self {
+            name: name.unwrap_or_default(),
+            family: "dinov2".to_string(),
+            embed_dim: config.embed_dim,
+            blocks: config.blocks,
+            heads: config.heads,
+            patch_size: config.patch_size,
+            registers: config.registers,
+            mean: config.mean,
+            std: config.std,
+            sha256,
+            fingerprint: String::new(),
+        };
+        let identity = format!(
+            "anymc3d-backbone-1 {} {} {} {} {} {} {} {:?} {:?}",
+            info.sha256,
+            info.family,
+            info.embed_dim,
+            info.blocks,
+            info.heads,
+            info.patch_size,
+            info.registers,
+            info.mean,
+            info.std
+        );
+        info.fingerprint = hex(&Sha256::digest(identity.as_bytes()));
+        info
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        let text = || "test".to_string();
+        Self {
+            name: text(),
+            family: text(),
+            embed_dim: 8,
+            blocks: 2,
+            heads: 2,
+            patch_size: 2,
+            registers: 0,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            sha256: text(),
+            fingerprint: text(),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Safetensors files of a checkpoint, single or sharded: digests, and tensors by name.
+//!
+//! Tensors are read one at a time by seeking, so that opening a large model never holds a file
+//! and its decoded weights at once. Missing names are collected, to be reported together.
+
+use super::config::read_json;
+use super::error::BackboneError;
+use candle_core::{Device, Tensor};
+use half::{bf16, f16};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+struct Entry {
+    shard: usize,
+    dtype: String,
+    shape: Vec<usize>,
+    start: u64,
+    bytes: usize,
+}
+
+/// The tensors of one checkpoint.
+pub(crate) struct Weights {
+    shards: Vec<PathBuf>,
+    entries: HashMap<String, Entry>,
+    missing: Vec<String>,
+}
+
+impl Weights {
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    pub fn open(dir: &Path) -> Result<Self, BackboneError> {
+        let single = dir.join("model.safetensors");
+        let index = dir.join("model.safetensors.index.json");
+        let shards = if single.exists() || !index.exists() { vec![single] } else { shards_of(dir, &index)? };
+        Self::from_files(shards)
+    }
+
+    pub fn from_files(shards: Vec<PathBuf>) -> Result<Self, BackboneError> {
+        let mut entries = HashMap::new();
+        for (i, path) in shards.iter().enumerate() {
+            read_header(path, i, &mut entries)?;
+        }
+        Ok(Self { shards, entries, missing: Vec::new() })
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|e| e.shape.as_slice())
+    }
+
+    /// The digest over all shards, one after the other in the order of their names.
+    pub fn sha256(&self) -> Result<String, BackboneError> {
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0u8; 1 << 20];
+        for path in &self.shards {
+            let mut file = File::open(path).map_err(BackboneError::io(path))?;
+            loop {
+                let n = file.read(&mut buffer).map_err(BackboneError::io(path))?;
+                if n == 0 {
+                    break;
+                }
+                hash.update(&buffer[..n]);
+            }
+        }
+        Ok(hex(&hash.finalize()))
+    }
+
+    /// The tensor as f32. A missing one is noted for [`Self::finish`] and stands as zeros until then.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, BackboneError> {
+        match self.read(name, Some(shape))? {
+            Some(tensor) => Ok(tensor),
+            None => {
+                self.missing.push(name.to_string());
+                Ok(Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu)?)
+            }
+        }
+    }
+
+    /// The tensor as f32, of any shape unless one is expected; `None` where the checkpoint lacks it.
+    pub fn read(&self, name: &str, expected: Option<&[usize]>) -> Result<Option<Tensor>, BackboneError> {
+        let Some(entry) = self.entries.get(name) else { return Ok(None) };
+        let path = &self.shards[entry.shard];
+        if let Some(expected) = expected.filter(|e| *e != entry.shape) {
+            let found = &entry.shape;
+            let message = format!("{name} has shape {found:?}, expected {expected:?} by config.json");
+            return Err(BackboneError::weights(path, message));
+        }
+        let mut file = File::open(path).map_err(BackboneError::io(path))?;
+        file.seek(SeekFrom::Start(entry.start)).map_err(BackboneError::io(path))?;
+        let mut bytes = vec![0u8; entry.bytes];
+        file.read_exact(&mut bytes).map_err(BackboneError::io(path))?;
+        let numbers: Vec<f32> = match entry.dtype.as_str() {
+            "F32" => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            "F16" => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            "BF16" => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            other => {
+                let message = format!("{name} is stored as {other}, expected F32, F16 or BF16");
+                return Err(BackboneError::weights(path, message));
+            }
+        };
+        Ok(Some(Tensor::from_vec(numbers, entry.shape.as_slice(), &Device::Cpu)?))
+    }
+
+    /// Fails with every name that [`Self::take`] did not find.
+    pub fn finish(self) -> Result<(), BackboneError> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        Err(BackboneError::MissingTensors { path: self.shards[0].clone(), names: self.missing })
+    }
+}
+
+fn shards_of(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, BackboneError> {
+    let json = read_json(index)?;
+    let map = json.get("weight_map").and_then(Value::as_object);
+    let map = map.ok_or_else(|| BackboneError::weights(index, "has no \"weight_map\" object"))?;
+    let mut names: Vec<&str> = map.values().filter_map(Value::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    // A shard is a file of this folder: a name that climbs out of it is not followed.
+    if let Some(bad) = names.iter().find(|n| n.contains(['/', '\\']) || n.starts_with("..")) {
+        return Err(BackboneError::weights(
+            index,
+            format!("names the shard {bad}, expected a plain file name"),
+        ));
+    }
+    Ok(names.into_iter().map(|n| dir.join(n)).collect())
+}
+
+fn read_header(path: &Path, shard: usize, into: &mut HashMap<String, Entry>) -> Result<(), BackboneError> {
+    let bad = |message: &str| {
+        BackboneError::weights(path, format!("{message}; the file is damaged or not safetensors"))
+    };
+    let mut file = File::open(path).map_err(BackboneError::io(path))?;
+    let size = file.metadata().map_err(BackboneError::io(path))?.len();
+    let mut length = [0u8; 8];
+    file.read_exact(&mut length).map_err(|_| bad("is shorter than a header"))?;
+    let length = u64::from_le_bytes(length);
+    if length > 100_000_000 || length + 8 > size {
+        return Err(bad("has a header longer than the file"));
+    }
+    let mut header = vec![0u8; length as usize];
+    file.read_exact(&mut header).map_err(BackboneError::io(path))?;
+    let header: Value = serde_json::from_slice(&header).map_err(|_| bad("has a header that is not JSON"))?;
+    for (name, info) in header.as_object().ok_or_else(|| bad("has a header that is not an object"))? {
+        if name == "__metadata__" {
+            continue;
+        }
+        let whole = |v: &Value| -> Option<Vec<u64>> { v.as_array()?.iter().map(Value::as_u64).collect() };
+        let dtype = info.get("dtype").and_then(Value::as_str);
+        let shape = info.get("shape").and_then(whole);
+        let offsets = info.get("data_offsets").and_then(whole);
+        let (Some(dtype), Some(shape), Some([from, to])) = (dtype, shape, offsets.as_deref()) else {
+            return Err(bad(&format!("describes {name} without dtype, shape and offsets")));
+        };
+        let width = match dtype {
+            "F32" => 4,
+            "F16" | "BF16" => 2,
+            _ => 0, // named when it is read: an unread tensor may be of any type
+        };
+        let count = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
+        let inside = from <= to && to.checked_add(length + 8).is_some_and(|end| end <= size);
+        let fits = width == 0 || count.and_then(|n| n.checked_mul(width)) == Some(to.wrapping_sub(*from));
+        if !inside || !fits {
+            return Err(bad(&format!("places {name} outside its data")));
+        }
+        let entry = Entry {
+            shard,
+            dtype: dtype.to_string(),
+            shape: shape.iter().map(|d| *d as usize).collect(),
+            start: 8 + length + from,
+            bytes: (to - from) as usize,
+        };
+        into.insert(name.clone(), entry);
+    }
+    Ok(())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
