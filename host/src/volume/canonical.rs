@@ -1,0 +1,94 @@
+//! A scan brought to the closest RAS orientation, and which stored axis each canonical one is.
+
+use std::path::PathBuf;
+
+use anymc3d_manifest::Modality;
+use rayon::prelude::*;
+
+use super::{Affine, Scan};
+
+/// Where a canonical axis lies in the stored array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredAxis {
+    /// Index of the stored axis.
+    pub axis: usize,
+    /// `true`: canonical index `i` is stored index `n - 1 - i`.
+    pub flipped: bool,
+}
+
+/// A scan in canonical order: axis 0 runs to the right, 1 to anterior, 2 to superior, as closely as its grid does.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// The scan's file, for messages.
+    pub path: PathBuf,
+    /// First axis (to the right) fastest, in the scan's units.
+    pub voxels: Vec<f32>,
+    /// Voxels along right, anterior, superior.
+    pub shape: [usize; 3],
+    /// Voxel size along right, anterior, superior, mm.
+    pub spacing_mm: [f64; 3],
+    /// Canonical voxel index → RAS mm.
+    pub affine: Affine,
+    /// For each canonical axis, where it is stored.
+    pub stored: [StoredAxis; 3],
+    /// The scan's smallest value: what padding is made of.
+    pub minimum: f32,
+    /// What the file says it is, or what the intensities look like.
+    pub modality: Option<Modality>,
+}
+
+impl Volume {
+    pub(crate) fn of(scan: &Scan) -> Self {
+        let mut stored = [StoredAxis { axis: 0, flipped: false }; 3];
+        for (axis, (ras, flipped)) in scan.affine.closest_axes().into_iter().enumerate() {
+            stored[ras] = StoredAxis { axis, flipped };
+        }
+        let shape = stored.map(|s| scan.shape[s.axis]);
+        let affine = scan.affine.reindexed(scan.shape, stored.map(|s| (s.axis, s.flipped)));
+        Self {
+            path: scan.path.clone(),
+            voxels: reorder(scan, shape, stored),
+            shape,
+            spacing_mm: affine.spacing(),
+            affine,
+            stored,
+            minimum: scan.range()[0],
+            modality: scan.modality.or(scan.modality_guess),
+        }
+    }
+
+    /// Voxels along each stored axis.
+    pub(crate) fn stored_shape(&self) -> [usize; 3] {
+        let mut shape = [0; 3];
+        for (n, s) in self.shape.into_iter().zip(self.stored) {
+            shape[s.axis] = n;
+        }
+        shape
+    }
+}
+
+fn reorder(scan: &Scan, shape: [usize; 3], stored: [StoredAxis; 3]) -> Vec<f32> {
+    let strides = [1, scan.shape[0], scan.shape[0] * scan.shape[1]].map(|s| s as isize);
+    // Canonical index (x, y, z) lies at start + x·step[0] + y·step[1] + z·step[2] of the stored array.
+    let step = stored.map(|s| if s.flipped { -strides[s.axis] } else { strides[s.axis] });
+    let start: isize = stored
+        .iter()
+        .filter(|s| s.flipped)
+        .map(|s| strides[s.axis] * (scan.shape[s.axis] as isize - 1))
+        .sum();
+    if start == 0 && step == strides {
+        return scan.voxels.clone();
+    }
+    let mut out = vec![0f32; scan.voxels.len()];
+    let plane = shape[0] * shape[1];
+    out.par_chunks_mut(plane).enumerate().for_each(|(z, plane)| {
+        for (y, row) in plane.chunks_exact_mut(shape[0]).enumerate() {
+            let mut at = start + z as isize * step[2] + y as isize * step[1];
+            for v in row {
+                *v = scan.voxels[at as usize];
+                at += step[0];
+            }
+        }
+    });
+    out
+}

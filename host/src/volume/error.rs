@@ -1,0 +1,73 @@
+//! What can go wrong between a file and its slices, in one line a person can act on.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Every error names the file, what was found, what was expected and what to do.
+///
+/// Messages never quote a header's free text (it may hold a patient's name).
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// The operating system would not give the file.
+    #[error("{}: cannot be read ({source}); expected a NIfTI-1 file (.nii or .nii.gz): check the path and its permissions", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The content is another format, or none.
+    #[error("{}: found {found}, expected a NIfTI-1 file (.nii or .nii.gz); {todo}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the content looks like.
+        found: String,
+        /// What to do about it.
+        todo: String,
+    },
+    /// A NIfTI-1 file that is cut short, contradicts itself, or is of a kind that is not a scan.
+    #[error("{}: found {found}, expected {expected}; {todo}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        found: String,
+        /// What should be.
+        expected: String,
+        /// What to do about it.
+        todo: String,
+    },
+    /// A view that this scan cannot fill.
+    #[error("{}: view `{view}`: found {found}, expected {expected}; {todo}", path.display())]
+    View {
+        /// The scan.
+        path: PathBuf,
+        /// The view's name in the manifest.
+        view: String,
+        /// What was found.
+        found: String,
+        /// What the view needs.
+        expected: String,
+        /// What to do about it.
+        todo: String,
+    },
+    /// A mask that lies on another grid than its scan.
+    #[error("{}: found a mask of {found}, expected the grid of its scan, {expected}; resample the mask onto the scan", path.display())]
+    MaskGrid {
+        /// The mask.
+        path: PathBuf,
+        /// The mask's grid.
+        found: String,
+        /// The scan's grid.
+        expected: String,
+    },
+    /// A file that could not be written; nothing half-written is left.
+    #[error("{}: cannot be written ({source}); nothing is left there: check that the folder exists, is writable and has space", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
