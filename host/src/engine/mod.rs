@@ -1,1 +1,16 @@
 //! One backbone and many plugins: from scans to predictions.
+
+mod adapter;
+mod backbones;
+mod loaded;
+mod predict;
+mod prepare;
+pub mod result;
+
+pub use adapter::Adapted;
+pub use backbones::{
+    DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone, precision_name,
+};
+pub use loaded::{LoadedTask, as_plugins_see, open_library};
+pub use predict::{Case, CaseError, Engine, Prediction, ViewEvidence, probabilities};
+pub use prepare::{Desk, PrepareError, Prepared, ReadScan, ms, warnings};

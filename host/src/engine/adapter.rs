@@ -1,0 +1,58 @@
+//! A task's adapter as the backbone asks for it.
+
+use crate::backbone::{LowRank, Site, SiteAdapter};
+use crate::plugin::TaskAdapter;
+use candle_core::{Error, Result, Tensor};
+
+/// Borrowed from a task, for a forward pass.
+pub struct Adapted<'a>(pub &'a TaskAdapter);
+
+fn name(site: Site) -> String {
+    match site {
+        Site::PatchEmbed => "patch_embed".to_owned(),
+        Site::Qkv(block) => format!("block.{block}.attention.qkv"),
+        Site::AttentionOutput(block) => format!("block.{block}.attention.o_proj"),
+    }
+}
+
+impl SiteAdapter for Adapted<'_> {
+    fn first_block(&self) -> usize {
+        match self.0 {
+            TaskAdapter::None => usize::MAX,
+            TaskAdapter::Lora { lora, .. } => lora.first_block,
+            TaskAdapter::Custom(code) => code.first_block,
+        }
+    }
+
+    fn patch_embed(&self) -> bool {
+        match self.0 {
+            TaskAdapter::None => false,
+            TaskAdapter::Lora { lora, .. } => lora.patch_embed,
+            // Code may act anywhere from its first block on, and the patch embedding comes before block 0.
+            TaskAdapter::Custom(code) => code.first_block == 0,
+        }
+    }
+
+    fn low_rank(&self, site: Site) -> Option<LowRank> {
+        let TaskAdapter::Lora { lora, pairs } = self.0 else { return None };
+        let pair = pairs.get(&name(site))?;
+        Some(LowRank { a: pair.a.clone(), b: pair.b.clone(), scale: lora.alpha / lora.rank as f64 })
+    }
+
+    fn apply(&self, site: Site, input: &Tensor, output: Tensor) -> Result<Tensor> {
+        let TaskAdapter::Custom(code) = self.0 else { return Ok(output) };
+        let (kind, block) = match site {
+            Site::PatchEmbed => (0, 0),
+            Site::Qkv(block) => (1, block),
+            Site::AttentionOutput(block) => (2, block),
+        };
+        if kind != 0 && block < code.first_block {
+            return Ok(output);
+        }
+        code.apply(kind, block, input, &output).map_err(|e| Error::Msg(e.to_string()))
+    }
+
+    fn only_low_rank(&self) -> bool {
+        !matches!(self.0, TaskAdapter::Custom(_))
+    }
+}

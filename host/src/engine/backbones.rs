@@ -1,0 +1,129 @@
+//! Which backbone: by name or folder; the default one is found without any option.
+
+use crate::backbone::{Backbone, BackboneError, Precision};
+use crate::plugin::find;
+use std::path::{Path, PathBuf};
+
+/// The backbone that ships with the project.
+pub const DEFAULT_BACKBONE: &str = "dinov2-small";
+
+/// No backbone by that name.
+#[derive(Debug, thiserror::Error)]
+pub enum FindBackboneError {
+    /// Nothing there.
+    #[error("backbone `{wanted}`: not found; looked for a folder with config.json at {}", looked.join(", "))]
+    NotFound {
+        /// As typed.
+        wanted: String,
+        /// Where.
+        looked: Vec<String>,
+    },
+    /// There, and refused.
+    #[error(transparent)]
+    Refused(#[from] BackboneError),
+}
+
+/// Folders that may hold backbones, in the order they are looked at.
+fn shelves() -> Vec<PathBuf> {
+    let mut shelves: Vec<PathBuf> = find::home().map(|h| h.join("backbones")).into_iter().collect();
+    shelves.extend(find::above_the_executable().into_iter().map(|f| f.join("backbones")));
+    shelves.extend(std::env::current_dir().ok().iter().flat_map(|d| d.ancestors()).map(|f| f.join("backbones")));
+    shelves
+}
+
+fn is_backbone(folder: &Path) -> bool {
+    folder.join("config.json").is_file()
+}
+
+/// A backbone's folder by name (`$ANYMC3D_HOME/backbones`, then `backbones/` above the executable and above the
+/// working folder) or by path.
+///
+/// # Errors
+/// With every place that was looked at.
+pub fn find_backbone(wanted: &str) -> Result<PathBuf, FindBackboneError> {
+    let typed = PathBuf::from(wanted);
+    if is_backbone(&typed) {
+        return Ok(typed);
+    }
+    let mut looked = vec![typed.display().to_string()];
+    if typed.components().count() == 1 {
+        for shelf in shelves() {
+            let candidate = shelf.join(wanted);
+            if is_backbone(&candidate) {
+                return Ok(candidate);
+            }
+            let text = candidate.display().to_string();
+            if shelf.is_dir() && !looked.contains(&text) {
+                looked.push(text);
+            }
+        }
+    }
+    Err(FindBackboneError::NotFound { wanted: wanted.to_owned(), looked })
+}
+
+/// Every backbone that would be found by name, the first of a name only.
+pub fn all_backbones() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for shelf in shelves() {
+        let entries = std::fs::read_dir(shelf).into_iter().flatten().flatten().map(|e| e.path());
+        let mut folders: Vec<PathBuf> = entries.filter(|p| is_backbone(p)).collect();
+        folders.sort();
+        for folder in folders {
+            if !found.iter().any(|f| f.file_name() == folder.file_name()) {
+                found.push(folder);
+            }
+        }
+    }
+    found
+}
+
+/// What `--precision` may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PrecisionChoice {
+    /// bf16 where the processor multiplies it natively, else f32.
+    #[default]
+    Auto,
+    /// 32-bit floats throughout.
+    F32,
+    /// bf16 products with f32 sums.
+    Bf16,
+}
+
+impl PrecisionChoice {
+    /// What it comes to on this machine.
+    pub fn resolve(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+            Self::Auto if native_bf16() => Precision::Bf16,
+            Self::Auto => Precision::F32,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn native_bf16() -> bool {
+    std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn native_bf16() -> bool {
+    false
+}
+
+/// `f32` or `bf16`.
+pub fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+        Precision::Bf16 => "bf16",
+    }
+}
+
+/// Opens the backbone that was asked for, or the default one.
+///
+/// # Errors
+/// When it is not found or refused.
+pub fn open_backbone(wanted: Option<&str>, precision: Precision) -> Result<Backbone, FindBackboneError> {
+    let folder = find_backbone(wanted.unwrap_or(DEFAULT_BACKBONE))?;
+    Ok(Backbone::open(&folder, precision)?)
+}

@@ -1,0 +1,98 @@
+//! A plugin with its trained weights on the engine's backbone: ready to predict, or refused.
+
+use crate::backbone::BackboneInfo;
+use crate::plugin::{
+    Library, ParameterSource, PluginError, Task, TaskOptions, Weights, WeightsInfo, find, load,
+};
+use candle_core::{DType, Device};
+use std::path::{Path, PathBuf};
+
+/// A task that is ready to predict.
+pub struct LoadedTask {
+    /// The plugin's parts.
+    pub task: Task,
+    /// Where its library was found.
+    pub library: PathBuf,
+    /// Digest of its library.
+    pub library_sha256: String,
+    /// Where its weights were found.
+    pub weights: PathBuf,
+    /// Digest of its weights.
+    pub weights_sha256: String,
+    /// What the weights say of themselves.
+    pub weights_info: WeightsInfo,
+    /// What to tell whoever loads it.
+    pub notices: Vec<String>,
+}
+
+/// The backbone as plugins are told of it.
+pub fn as_plugins_see(backbone: &BackboneInfo) -> anymc3d_plugin_api::BackboneInfo {
+    anymc3d_plugin_api::BackboneInfo {
+        family: backbone.family.clone(),
+        embed_dim: backbone.embed_dim,
+        blocks: backbone.blocks,
+        heads: backbone.heads,
+        patch_size: backbone.patch_size,
+    }
+}
+
+/// Finds and loads a plugin's library by what the user typed.
+///
+/// # Errors
+/// When it is not found, or refused by any of the loader's steps.
+pub fn open_library(wanted: &str) -> Result<Library, PluginError> {
+    load(&find::library(wanted)?)
+}
+
+impl LoadedTask {
+    /// Loads a plugin and its weights onto a backbone.
+    ///
+    /// # Errors
+    /// When the library, the weights or the backbone do not fit each other; every missing or unused tensor is
+    /// named. A task that is not whole never predicts.
+    pub fn open(wanted: &str, weights: Option<&Path>, backbone: &BackboneInfo) -> Result<Self, PluginError> {
+        let library = open_library(wanted)?;
+        let manifest = &library.embedded.manifest;
+        let name = &manifest.plugin.name;
+        let weights = Weights::find(name, weights, &library.path)?;
+        weights.check(name, &backbone.name, &backbone.fingerprint)?;
+        let source = ParameterSource::Weights(weights.tensors);
+        let seen = as_plugins_see(backbone);
+        // A branch that is dropped at inference may still have weights in the file: it is built so that they are
+        // known to be used.
+        let options = TaskOptions { segmentation: true, ..TaskOptions::default() };
+        let task = Task::build(&library, &seen, source, DType::F32, &Device::Cpu, &options)?;
+        let offences = task.offences();
+        if !offences.is_empty() {
+            let reason = format!("weights that do not fit plugin {name}: {}", offences.join("; "));
+            return Err(PluginError::Weights { path: weights.path, reason });
+        }
+        let mut notices = Vec::new();
+        if weights.info.plugin_version != manifest.plugin.version.to_string() {
+            let (trained, now) = (&weights.info.plugin_version, &manifest.plugin.version);
+            notices.push(format!("{name}: weights of version {trained} with the library of version {now}"));
+        }
+        for key in &library.embedded.unknown_keys {
+            notices.push(format!("{name}: the manifest's `{key}` is unknown to this host and was ignored"));
+        }
+        Ok(Self {
+            task,
+            library: library.path,
+            library_sha256: library.sha256,
+            weights: weights.path,
+            weights_sha256: weights.sha256,
+            weights_info: weights.info,
+            notices,
+        })
+    }
+
+    /// The plugin's name.
+    pub fn name(&self) -> &str {
+        &self.task.manifest().plugin.name
+    }
+
+    /// Positive is `p >= threshold`.
+    pub fn threshold(&self) -> f64 {
+        self.weights_info.threshold.unwrap_or(self.task.manifest().task.threshold)
+    }
+}

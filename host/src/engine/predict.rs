@@ -1,0 +1,334 @@
+//! One backbone, many plugins: a case in, one checked answer per task out. A task that fails is its own error;
+//! the others still answer.
+
+use super::adapter::Adapted;
+use super::backbones::precision_name;
+use super::loaded::LoadedTask;
+use super::prepare::{Desk, Prepared, ReadScan, ms, warnings};
+use super::result::*;
+use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
+use crate::plugin::{TaskError, ViewTokens};
+use crate::volume::SliceStack;
+use anymc3d_manifest::{TaskKind, View};
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A case to answer: a scan for every view, or one file per view.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// Name, for folders and results.
+    pub name: String,
+    /// The scan of views that `views` does not name.
+    pub image: Option<PathBuf>,
+    /// Files by view.
+    pub views: BTreeMap<String, PathBuf>,
+}
+
+impl Case {
+    /// The file that a view reads.
+    pub fn file(&self, view: &str) -> Option<&Path> {
+        self.views.get(view).or(self.image.as_ref()).map(PathBuf::as_path)
+    }
+
+    /// A file that names the case in messages.
+    pub fn any_file(&self) -> &Path {
+        let any = self.image.as_deref().or_else(|| self.views.values().next().map(PathBuf::as_path));
+        any.unwrap_or(Path::new(""))
+    }
+}
+
+/// What a view of a prediction was made from: for heatmaps and pictures.
+pub struct ViewEvidence {
+    /// The scan.
+    pub read: Arc<ReadScan>,
+    /// Pixels and the way back.
+    pub stack: SliceStack,
+    /// Class attention `[S, h, w]` of the last block, mean over heads.
+    pub attention: Vec<f32>,
+    /// h, w
+    pub grid: (usize, usize),
+    /// Slice weights `[S]`; even when the head tells none.
+    pub slice_weights: Vec<f32>,
+    /// Weight of this view among the views; 1 with one view.
+    pub view_weight: f32,
+}
+
+/// An answer and what it was made from.
+pub struct Prediction {
+    /// The record.
+    pub result: CaseResult,
+    /// One per view that was there.
+    pub evidence: Vec<ViewEvidence>,
+}
+
+/// Why a task has no answer for a case.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// The scan.
+    #[error("{0}")]
+    Scan(String),
+    /// A required view has no file.
+    #[error("view `{view}` of plugin {plugin} has no file; give --view {view}=FILE")]
+    MissingView {
+        /// Plugin.
+        plugin: String,
+        /// View.
+        view: String,
+    },
+    /// The plugin.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The backbone.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    /// Tensors.
+    #[error("{0}")]
+    Tensor(String),
+}
+
+impl From<candle_core::Error> for CaseError {
+    fn from(e: candle_core::Error) -> Self {
+        Self::Tensor(crate::plugin::ops::one_line(&e))
+    }
+}
+
+/// One backbone and the tasks on it.
+pub struct Engine {
+    backbone: Backbone,
+    precision: Precision,
+    tasks: Vec<LoadedTask>,
+}
+
+impl Engine {
+    /// Tasks must have been opened for this backbone.
+    pub fn new(backbone: Backbone, precision: Precision, tasks: Vec<LoadedTask>) -> Self {
+        Self { backbone, precision, tasks }
+    }
+
+    /// The tasks, in the order of their answers.
+    pub fn tasks(&self) -> &[LoadedTask] {
+        &self.tasks
+    }
+
+    /// The backbone.
+    pub fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    /// Every task's answer to a case, in the order of the tasks. `attention`: evidence for heatmaps too.
+    pub fn predict(&self, case: &Case, attention: bool) -> Vec<Result<Prediction, CaseError>> {
+        let mut desk = Desk::default();
+        self.tasks.iter().map(|task| self.answer(task, case, attention, &mut desk)).collect()
+    }
+
+    fn answer(
+        &self,
+        loaded: &LoadedTask,
+        case: &Case,
+        attention: bool,
+        desk: &mut Desk,
+    ) -> Result<Prediction, CaseError> {
+        let start = Instant::now();
+        (desk.read_ms, desk.preprocess_ms) = (0.0, 0.0);
+        let manifest = loaded.task.manifest();
+        let mut timing = Timing::default();
+        let mut seen: Vec<Seen<'_>> = Vec::new();
+        let mut notes = loaded.notices.clone();
+        for (i, view) in manifest.views.iter().enumerate() {
+            let Some(path) = case.file(&view.name) else {
+                if view.required {
+                    let (plugin, view) = (loaded.name().to_owned(), view.name.clone());
+                    return Err(CaseError::MissingView { plugin, view });
+                }
+                notes.push(format!("view {}: no file; left out", view.name));
+                continue;
+            };
+            let prepared = desk
+                .slices(path, view, self.backbone.info())
+                .map_err(|e| CaseError::Scan(e.to_string()))?;
+            for warning in warnings(prepared, view) {
+                if !notes.contains(&warning) {
+                    notes.push(warning);
+                }
+            }
+            let adapter = Adapted(&loaded.task.adapters()[i]);
+            let began = Instant::now();
+            let features = self.features(prepared, &adapter, attention)?;
+            timing.backbone += ms(began);
+            seen.push(Seen { view, path, read: prepared.read.clone(), stack: prepared.stack.clone(), features });
+        }
+        let Some(first) = seen.first() else {
+            return Err(CaseError::Scan(format!("case {}: no view has a file", case.name)));
+        };
+        let input = input_record(first, &seen);
+        let tokens: Vec<ViewTokens<'_>> = seen
+            .iter()
+            .map(|s| ViewTokens {
+                name: &s.view.name,
+                class_tokens: &s.features.class_tokens,
+                patch_tokens: &s.features.patch_tokens,
+                grid: s.features.grid,
+            })
+            .collect();
+        let began = Instant::now();
+        let answer = loaded.task.head(&tokens)?;
+        timing.head = ms(began);
+        let logits: Vec<f64> = answer.logits.to_dtype(candle_core::DType::F64)?.to_vec1()?;
+        let view_weights: Option<Vec<f32>> = answer.view_weights.as_ref().map(Tensor::to_vec1).transpose()?;
+        drop(tokens);
+
+        let mut views = Vec::new();
+        let mut evidence = Vec::new();
+        for (i, s) in seen.into_iter().enumerate() {
+            let told: Option<Vec<f32>> = answer.slice_weights.get(i).map(Tensor::to_vec1).transpose()?;
+            let slices = s.stack.grid.slices();
+            let view_weight = view_weights.as_ref().map(|w| w[i]);
+            views.push(ViewRecord {
+                name: s.view.name.clone(),
+                slices,
+                top_slices: told.as_deref().map(|w| top_slices(w, &s.stack)).unwrap_or_default(),
+                weights: told.clone().unwrap_or_default(),
+                view_weight,
+            });
+            if attention {
+                let map = s.features.class_attention.as_ref();
+                evidence.push(ViewEvidence {
+                    read: s.read,
+                    attention: map.map(|m| m.flatten_all()?.to_vec1()).transpose()?.unwrap_or_default(),
+                    grid: s.features.grid,
+                    slice_weights: told.unwrap_or_else(|| vec![1.0 / slices as f32; slices]),
+                    view_weight: view_weight.unwrap_or(1.0),
+                    stack: s.stack,
+                });
+            }
+        }
+        (timing.read, timing.preprocess) = (desk.read_ms, desk.preprocess_ms);
+        timing.total = ms(start);
+        let backbone = self.backbone.info();
+        let result = CaseResult {
+            schema: SCHEMA.to_owned(),
+            case: case.name.clone(),
+            input,
+            plugin: PluginRecord {
+                name: loaded.name().to_owned(),
+                version: manifest.plugin.version.to_string(),
+                sha256: loaded.library_sha256.clone(),
+                weights_sha256: loaded.weights_sha256.clone(),
+            },
+            backbone: BackboneRecord {
+                name: backbone.name.clone(),
+                sha256: backbone.sha256.clone(),
+                precision: precision_name(self.precision).to_owned(),
+            },
+            device: "cpu".to_owned(),
+            host: env!("CARGO_PKG_VERSION").to_owned(),
+            predictions: label_predictions(loaded, &logits),
+            views,
+            files: FilesRecord::default(),
+            timing_ms: timing,
+            warnings: notes,
+            intended_use: manifest.plugin.intended_use.clone(),
+        };
+        Ok(Prediction { result, evidence })
+    }
+
+    /// Through the backbone. The frozen blocks before the first adapted one are computed once per set of slices and
+    /// kept while several tasks are loaded.
+    fn features(
+        &self,
+        prepared: &mut Prepared,
+        adapter: &dyn SiteAdapter,
+        attention: bool,
+    ) -> Result<Features, BackboneError> {
+        let shared = if adapter.patch_embed() { 0 } else { adapter.first_block().min(self.backbone.info().blocks) };
+        if shared == 0 || self.tasks.len() < 2 {
+            return self.backbone.forward(&prepared.pixels, adapter, attention);
+        }
+        let hidden = match prepared.prefixes.get(&shared) {
+            Some(hidden) => hidden.clone(),
+            None => {
+                let hidden = Arc::new(self.backbone.prefix(&prepared.pixels, shared)?);
+                prepared.prefixes.insert(shared, hidden.clone());
+                hidden
+            }
+        };
+        self.backbone.forward_from(&hidden, adapter, attention)
+    }
+}
+
+struct Seen<'a> {
+    view: &'a View,
+    path: &'a Path,
+    read: Arc<ReadScan>,
+    stack: SliceStack,
+    features: Features,
+}
+
+fn input_record(first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord {
+    let scan = &first.read.scan;
+    let modality = |m: anymc3d_manifest::Modality| format!("{m:?}");
+    InputRecord {
+        path: first.path.display().to_string(),
+        sha256: scan.sha256.clone(),
+        shape: scan.shape,
+        spacing_mm: scan.spacing_mm,
+        orientation: scan.orientation.clone(),
+        modality: scan.modality.map(modality),
+        modality_guess: scan.modality_guess.map(modality),
+        other_views: all
+            .iter()
+            .filter(|s| s.path != first.path)
+            .map(|s| OtherView {
+                view: s.view.name.clone(),
+                path: s.path.display().to_string(),
+                sha256: s.read.scan.sha256.clone(),
+            })
+            .collect(),
+    }
+}
+
+fn label_predictions(loaded: &LoadedTask, logits: &[f64]) -> Vec<LabelPrediction> {
+    let task = &loaded.task.manifest().task;
+    let several = task.kind == TaskKind::Multiclass;
+    let probabilities = probabilities(task.kind, logits);
+    let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+    let threshold = (!several).then(|| loaded.threshold());
+    task.labels
+        .iter()
+        .zip(logits.iter().zip(&probabilities))
+        .enumerate()
+        .map(|(i, (label, (&logit, &probability)))| LabelPrediction {
+            label: label.clone(),
+            probability,
+            logit,
+            threshold,
+            positive: threshold.map_or(best == Some(i), |t| probability >= t),
+        })
+        .collect()
+}
+
+/// Softmax for a multi-class task, a sigmoid each otherwise.
+pub fn probabilities(kind: TaskKind, logits: &[f64]) -> Vec<f64> {
+    if kind == TaskKind::Multiclass {
+        let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let e: Vec<f64> = logits.iter().map(|z| (z - top).exp()).collect();
+        let sum: f64 = e.iter().sum();
+        e.into_iter().map(|v| v / sum).collect()
+    } else {
+        logits.iter().map(|z| 1.0 / (1.0 + (-z).exp())).collect()
+    }
+}
+
+fn top_slices(weights: &[f32], stack: &SliceStack) -> Vec<TopSlice> {
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]).then(a.cmp(&b)));
+    let place = |s: usize| TopSlice {
+        index: stack.grid.index_in_scan(s),
+        weight: weights[s],
+        position_mm: stack.grid.position_mm(s),
+    };
+    order.into_iter().take(5).map(place).collect()
+}

@@ -1,0 +1,129 @@
+//! From a case's files to slices: each file read once, each preprocessing done once, however many tasks ask.
+
+use crate::backbone::{BackboneInfo, Hidden};
+use crate::volume::{Scan, SliceStack, Volume, VolumeError, modality_warning, slices};
+use anymc3d_manifest::{Modality, View};
+use candle_core::{Device, Tensor};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A scan and its canonical volume.
+pub struct ReadScan {
+    /// As read.
+    pub scan: Scan,
+    /// Closest to RAS.
+    pub volume: Volume,
+}
+
+/// A scan that one of the case's views needs could not be used.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct PrepareError(pub String);
+
+impl From<VolumeError> for PrepareError {
+    fn from(e: VolumeError) -> Self {
+        Self(e.to_string())
+    }
+}
+
+/// Slices of a view, normalised for the backbone.
+pub struct Prepared {
+    /// The scan they come from.
+    pub read: Arc<ReadScan>,
+    /// Pixels and the way back.
+    pub stack: SliceStack,
+    /// `[S, 3, H, W]`
+    pub pixels: Tensor,
+    /// Frozen prefixes that tasks share, by number of blocks.
+    pub prefixes: HashMap<usize, Arc<Hidden>>,
+}
+
+/// What decides the slices: a view without its name, its modality and whether it is required.
+fn key(path: &Path, view: &View) -> (PathBuf, String) {
+    let bare = View { name: String::new(), modality: Modality::Any, required: true, ..view.clone() };
+    (path.to_owned(), format!("{bare:?}"))
+}
+
+/// What one case has read and sliced so far.
+#[derive(Default)]
+pub struct Desk {
+    scans: HashMap<PathBuf, Result<Arc<ReadScan>, PrepareError>>,
+    stacks: HashMap<(PathBuf, String), Prepared>,
+    /// Milliseconds spent reading, since last asked.
+    pub read_ms: f64,
+    /// Milliseconds spent preprocessing, since last asked.
+    pub preprocess_ms: f64,
+}
+
+/// Milliseconds since `start`.
+pub fn ms(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+impl Desk {
+    /// A scan, read at the first request.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has nothing to see in it.
+    pub fn scan(&mut self, path: &Path) -> Result<Arc<ReadScan>, PrepareError> {
+        if let Some(known) = self.scans.get(path) {
+            return known.clone();
+        }
+        let start = Instant::now();
+        let read = Scan::open(path).map_err(PrepareError::from).and_then(|scan| {
+            if scan.is_constant() {
+                let [value, _] = scan.range();
+                let message =
+                    format!("{}: every voxel is {value}; expected a scan with something in it", path.display());
+                return Err(PrepareError(message));
+            }
+            let volume = scan.canonical();
+            Ok(Arc::new(ReadScan { scan, volume }))
+        });
+        self.read_ms += ms(start);
+        self.scans.insert(path.to_owned(), read.clone());
+        read
+    }
+
+    /// A view's slices, cut at the first request.
+    ///
+    /// # Errors
+    /// When the scan cannot be read or sliced.
+    pub fn slices(
+        &mut self,
+        path: &Path,
+        view: &View,
+        backbone: &BackboneInfo,
+    ) -> Result<&mut Prepared, PrepareError> {
+        let read = self.scan(path)?;
+        let key = key(path, view);
+        if !self.stacks.contains_key(&key) {
+            let start = Instant::now();
+            let stack = slices(&read.volume, view, backbone.patch_size)?;
+            let [s, _, h, w] = stack.shape;
+            let pixels =
+                Tensor::from_vec(stack.normalised(backbone.mean, backbone.std), (s, 3, h, w), &Device::Cpu)
+                    .map_err(|e| PrepareError(e.to_string()))?;
+            self.preprocess_ms += ms(start);
+            self.stacks.insert(key.clone(), Prepared { read, stack, pixels, prefixes: HashMap::new() });
+        }
+        self.stacks.get_mut(&key).ok_or_else(|| PrepareError("slices were lost".to_owned()))
+    }
+
+    /// How many different sets of slices were cut.
+    pub fn stacks_cut(&self) -> usize {
+        self.stacks.len()
+    }
+}
+
+/// What to tell of a scan that a view reads: the reader's warnings, the slicer's, and a modality that is not the
+/// view's.
+pub fn warnings(prepared: &Prepared, view: &View) -> Vec<String> {
+    let scan = &prepared.read.scan;
+    let mut all = scan.warnings.clone();
+    all.extend(prepared.stack.warnings.iter().cloned());
+    all.extend(modality_warning(scan, view.modality));
+    all
+}

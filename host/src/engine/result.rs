@@ -1,0 +1,185 @@
+//! `result.json`: what was asked, what ran, what it said. Schema `anymc3d/result/1`.
+
+use serde::{Deserialize, Serialize};
+
+/// The schema's name.
+pub const SCHEMA: &str = "anymc3d/result/1";
+
+/// One case through one plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseResult {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The case's name.
+    pub case: String,
+    /// The scan.
+    pub input: InputRecord,
+    /// The code and weights that answered.
+    pub plugin: PluginRecord,
+    /// The backbone they ran on.
+    pub backbone: BackboneRecord,
+    /// Where it ran.
+    pub device: String,
+    /// Version of the host.
+    pub host: String,
+    /// One per label or class.
+    pub predictions: Vec<LabelPrediction>,
+    /// One per view that was there.
+    pub views: Vec<ViewRecord>,
+    /// Files written beside this one.
+    pub files: FilesRecord,
+    /// Milliseconds.
+    pub timing_ms: Timing,
+    /// What a reader should know before believing it.
+    pub warnings: Vec<String>,
+    /// The manifest's words.
+    pub intended_use: String,
+}
+
+/// A scan as it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// As given.
+    pub path: String,
+    /// Digest of the file's bytes.
+    pub sha256: String,
+    /// Voxels along the stored axes.
+    pub shape: [usize; 3],
+    /// mm along the stored axes.
+    pub spacing_mm: [f64; 3],
+    /// Of the stored axes, for example `LPS`.
+    pub orientation: String,
+    /// As the file says, if it does.
+    pub modality: Option<String>,
+    /// From the intensities.
+    pub modality_guess: Option<String>,
+    /// Files of further views, by the view's name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_views: Vec<OtherView>,
+}
+
+/// A further file of a case with several views.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OtherView {
+    /// The view.
+    pub view: String,
+    /// As given.
+    pub path: String,
+    /// Digest of the file's bytes.
+    pub sha256: String,
+}
+
+/// The code and weights that answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PluginRecord {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Digest of the library.
+    pub sha256: String,
+    /// Digest of the weights.
+    pub weights_sha256: String,
+}
+
+/// The backbone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackboneRecord {
+    /// Name.
+    pub name: String,
+    /// Digest of its weights.
+    pub sha256: String,
+    /// `f32` or `bf16`.
+    pub precision: String,
+}
+
+/// One label's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LabelPrediction {
+    /// Label or class.
+    pub label: String,
+    /// 0 to 1.
+    pub probability: f64,
+    /// Before the sigmoid or softmax.
+    pub logit: f64,
+    /// Positive from here on (multi-class: null, the most probable class is positive).
+    pub threshold: Option<f64>,
+    /// The decision.
+    pub positive: bool,
+}
+
+/// One view of a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ViewRecord {
+    /// Name in the manifest.
+    pub name: String,
+    /// Number of slices S.
+    pub slices: usize,
+    /// Weight of each slice; they sum to 1. Empty when the head tells none.
+    pub weights: Vec<f32>,
+    /// Weight of this view among several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view_weight: Option<f32>,
+    /// The heaviest slices, heaviest first.
+    pub top_slices: Vec<TopSlice>,
+}
+
+/// A slice by its place in the original scan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopSlice {
+    /// Along the scan's own slice axis.
+    pub index: usize,
+    /// Its weight.
+    pub weight: f32,
+    /// RAS mm along that axis.
+    pub position_mm: f64,
+}
+
+/// Files beside `result.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FilesRecord {
+    /// Heatmap on the scan's own grid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heatmap: Option<String>,
+    /// Montage of the top slices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+}
+
+/// Milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Reading the scan (0 when another plugin's turn had read it).
+    pub read: f64,
+    /// To slices (0 when shared).
+    pub preprocess: f64,
+    /// The backbone, shared part included.
+    pub backbone: f64,
+    /// The head.
+    pub head: f64,
+    /// All of it.
+    pub total: f64,
+}
+
+/// A case that failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedCase {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The case's name.
+    pub case: String,
+    /// The scan's path.
+    pub input: FailedInput,
+    /// The plugin whose turn it was, if it had come to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// One line.
+    pub error: String,
+}
+
+/// The path of a failed case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedInput {
+    /// As given.
+    pub path: String,
+}
