@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anymc3d_host::explain::{slice_heat, upsample};
 use anymc3d_host::volume::{Scan, slices};
 use anymc3d_manifest::{Axis, Fit, Intensity, Modality, Region, View};
 
@@ -158,4 +159,28 @@ fn geometry_has_parity_with_nibabel() {
             close("sample", sample(&scan, ras), number(&point["value"]), 5e-4 * span.max(1.0));
         }
     }
+}
+
+#[test]
+fn parity_heatmap_upsampling() {
+    let Some(file) = fixture("heatmap.safetensors") else { return };
+    let tensors = safetensors::SafeTensors::deserialize(&file).expect("heatmap.safetensors");
+    let tensor = |name: &str| tensors.tensor(name).expect(name);
+    let (attention, pixels) = (tensor("cls_attention"), tensor("pixels"));
+    let (&[s, h, w], &[_, _, rows, columns]) = (attention.shape(), pixels.shape()) else {
+        panic!("unexpected ranks")
+    };
+    let heat = slice_heat(&floats(&attention), &floats(&tensor("slice_weights")));
+    let heat = upsample(&heat, [h, w], [rows, columns]);
+    assert_eq!(heat.len(), s * rows * columns);
+    let stored = tensor("heatmap");
+    let every = rows / stored.shape()[1];
+    let found =
+        (0..s * rows * columns).filter(|i| i / columns % rows % every == 0 && i % columns % every == 0);
+    let found: Vec<f32> = found.map(|i| heat[i]).collect();
+    let expected = floats(&stored);
+    assert_eq!(found.len(), expected.len());
+    let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    println!("heatmap: largest difference {worst:.2e}");
+    assert!(worst < 1e-6, "{worst}");
 }
