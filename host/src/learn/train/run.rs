@@ -105,7 +105,7 @@ struct Step {
 
 impl Trainer<'_> {
     fn blocks_of(&self, adapter: &TaskAdapter) -> usize {
-        let adapter = Adapted(adapter);
+        let adapter = Adapted::new(adapter);
         if adapter.patch_embed() { 0 } else { adapter.first_block().min(self.backbone.info().blocks) }
     }
 
@@ -125,7 +125,8 @@ impl Trainer<'_> {
             let wants_mask = self.task.has_segmentation() && self.options.lambda > 0.0;
             let sample = self.cache.sample(row, view, flips, blocks, self.backbone, self.precision, wants_mask)?;
             let Some(sample) = sample else { continue };
-            let seen = self.backbone.forward_from(&sample.hidden, &Adapted(adapter), false)?;
+            let adapter = if training { Adapted::new(adapter) } else { Adapted::detached(adapter) };
+            let seen = self.backbone.forward_from(&sample.hidden, &adapter, false)?;
             features.push((view.name.as_str(), seen));
             masks.push(sample.mask);
         }
