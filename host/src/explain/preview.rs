@@ -210,7 +210,7 @@ fn title(canvas: &mut Canvas, p: &Preview, header: usize) {
         Axis::Native => "native",
     };
     let view = if p.view == cut { format!("{cut} view") } else { format!("view {} ({cut})", p.view) };
-    let line = format!("{}  |  {view}", p.case);
+    let line = format!("{}  -  {view}", p.case);
     canvas.text([EDGE, 52], 14.0, &fitted(14.0, &line, half), QUIET);
 
     // The most probable first; a bar says what a number hides.

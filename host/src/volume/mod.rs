@@ -9,6 +9,7 @@ mod back;
 mod canonical;
 mod components;
 mod container;
+mod deflate;
 mod error;
 mod geometry;
 mod intensity;
