@@ -1,0 +1,121 @@
+//! `--out DIR`: one folder per case and plugin, written aside and moved into place whole.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// The folder that results go to; known to be writable.
+#[derive(Debug)]
+pub(super) struct Output {
+    root: PathBuf,
+}
+
+/// A folder like any other program would make (the umask applies), that removes itself unless it is moved.
+fn aside(parent: &Path) -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writing-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o777));
+    }
+    builder.tempdir_in(parent)
+}
+
+impl Output {
+    /// Makes the folder and tries it.
+    ///
+    /// # Errors
+    /// One line that names the folder.
+    pub fn open(root: &Path) -> Result<Self, String> {
+        let tried = fs::create_dir_all(root).and_then(|()| aside(root)).and_then(TempDir::close);
+        let unwritable =
+            |e| format!("--out {}: cannot be written ({e}); choose another folder", root.display());
+        tried.map(|()| Self { root: root.to_owned() }).map_err(unwritable)
+    }
+
+    /// Fills `DIR/<case>/<plugin>` by `fill`, replacing an earlier one whole; its path.
+    ///
+    /// # Errors
+    /// One line; what was there before is still there, and nothing half-written is.
+    pub fn put(
+        &self,
+        case: &str,
+        plugin: &str,
+        fill: impl FnOnce(&Path) -> Result<(), String>,
+    ) -> Result<PathBuf, String> {
+        let folder = self.root.join(case);
+        let place = folder.join(plugin);
+        let unwritable = |e: io::Error| format!("{}: cannot be written ({e})", place.display());
+        let written = (|| {
+            fs::create_dir_all(&folder).map_err(unwritable)?;
+            let new = aside(&folder).map_err(unwritable)?;
+            fill(new.path())?;
+            move_into_place(new, &place).map_err(unwritable)
+        })();
+        if written.is_err() {
+            // Only an empty folder can be removed this way; one with other plugins' results stays.
+            let _ = fs::remove_dir(&folder);
+        }
+        written.map(|()| place)
+    }
+}
+
+fn move_into_place(new: TempDir, place: &Path) -> io::Result<()> {
+    let parent = place.parent().unwrap_or(Path::new("."));
+    let earlier = aside(parent)?;
+    let kept = earlier.path().join("earlier");
+    let had_one = fs::symlink_metadata(place).is_ok();
+    if had_one {
+        fs::rename(place, &kept)?;
+    }
+    if let Err(e) = fs::rename(new.path(), place) {
+        if had_one {
+            fs::rename(&kept, place)?;
+        }
+        return Err(e);
+    }
+    // Moved: there is nothing left for it to remove.
+    let _ = new.keep();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_earlier_result_is_replaced_whole_and_a_failed_one_leaves_it() {
+        let root = tempfile::tempdir().unwrap();
+        let out = Output::open(&root.path().join("new")).unwrap();
+        let write = |name: &'static str| {
+            move |folder: &Path| fs::write(folder.join(name), name).map_err(|e| e.to_string())
+        };
+        let place = out.put("scan", "task", write("old")).unwrap();
+        out.put("scan", "task", write("new")).unwrap();
+        assert_eq!(names(&place), ["new"]);
+        out.put("scan", "task", |_| Err("no".into())).unwrap_err();
+        assert_eq!(names(&place), ["new"]);
+        assert_eq!(names(place.parent().unwrap()), ["task"]);
+        out.put("other", "task", |_| Err("no".into())).unwrap_err();
+        assert_eq!(names(&root.path().join("new")), ["scan"]);
+    }
+
+    #[test]
+    fn a_folder_below_a_file_is_refused_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        let message = Output::open(&file.join("out")).unwrap_err();
+        assert!(message.contains("cannot be written"), "{message}");
+    }
+}
