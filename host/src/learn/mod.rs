@@ -1,3 +1,5 @@
 //! Data tables, phantoms, training and metrics.
 
+pub mod metrics;
 pub mod phantom;
+pub mod table;

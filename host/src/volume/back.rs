@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anymc3d_manifest::Axis;
 use rayon::prelude::*;
 
 use super::canonical::{StoredAxis, Volume};
@@ -37,6 +38,11 @@ impl SliceGrid {
     /// Number of slices S.
     pub fn slices(&self) -> usize {
         self.plans[0].size
+    }
+
+    /// The anatomical axis that is cut; `native` resolved.
+    pub fn axis(&self) -> Axis {
+        [Axis::Sagittal, Axis::Coronal, Axis::Axial][self.plans[0].canonical]
     }
 
     /// Rows and columns of a slice, pixels.

@@ -9,6 +9,7 @@ mod back;
 mod canonical;
 mod components;
 mod container;
+mod deflate;
 mod error;
 mod geometry;
 mod intensity;
@@ -31,4 +32,4 @@ pub use slices::{SliceStack, slices};
 pub use write::{write_nifti_f32, write_nifti_i16, write_nifti_u8};
 
 #[cfg(test)]
-mod testing;
+mod tests;

@@ -1,8 +1,11 @@
 //! Writing a volume as NIfTI-1, whole or not at all.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
+use rayon::prelude::*;
+
+use super::deflate::gzip;
 use super::{Affine, VolumeError};
 
 /// Writes 32-bit floats (first axis fastest, RAS mm affine) to `.nii`, or `.nii.gz` by the name.
@@ -44,13 +47,13 @@ pub fn write_nifti_u8(
     write(path, voxels, shape, affine, 2, |v| v.to_le_bytes())
 }
 
-fn write<T: Copy, const N: usize>(
+fn write<T: Copy + Sync, const N: usize>(
     path: &Path,
     voxels: &[T],
     shape: [usize; 3],
     affine: &Affine,
     datatype: i16,
-    bytes: impl Fn(T) -> [u8; N],
+    bytes: impl Fn(T) -> [u8; N] + Sync,
 ) -> Result<(), VolumeError> {
     let fail = |source: io::Error| VolumeError::Write { path: path.to_path_buf(), source };
     if voxels.len() != shape.iter().product::<usize>() || shape.iter().any(|&n| n == 0 || n > 32767) {
@@ -69,24 +72,18 @@ fn write<T: Copy, const N: usize>(
     // Dropped before it is persisted, a temporary file removes itself.
     let file = builder.tempfile_in(folder).map_err(fail)?;
     let head = header(shape, affine, datatype, N);
-    let body = |out: &mut dyn Write| -> io::Result<()> {
-        out.write_all(&head)?;
-        let mut chunk = Vec::with_capacity(N << 14);
-        for part in voxels.chunks(1 << 14) {
-            chunk.clear();
-            part.iter().for_each(|&v| chunk.extend_from_slice(&bytes(v)));
-            out.write_all(&chunk)?;
+    let mut body = vec![0u8; voxels.len() * N];
+    body.par_chunks_mut(N << 14).zip(voxels.par_chunks(1 << 14)).for_each(|(body, voxels)| {
+        for (b, &v) in body.chunks_exact_mut(N).zip(voxels) {
+            b.copy_from_slice(&bytes(v));
         }
-        Ok(())
-    };
+    });
     let gz = path.file_name().is_some_and(|n| n.to_string_lossy().to_ascii_lowercase().ends_with(".gz"));
+    let mut out = file.as_file();
     let written = if gz {
-        let mut out =
-            flate2::write::GzEncoder::new(BufWriter::new(file.as_file()), flate2::Compression::new(3));
-        body(&mut out).and_then(|()| out.finish()?.flush())
+        gzip(&[&head, &body]).and_then(|file| out.write_all(&file))
     } else {
-        let mut out = BufWriter::new(file.as_file());
-        body(&mut out).and_then(|()| out.flush())
+        out.write_all(&head).and_then(|()| out.write_all(&body))
     };
     written.and_then(|()| file.as_file().sync_all()).map_err(fail)?;
     file.persist(path).map_err(|e| fail(e.error))?;

@@ -89,29 +89,21 @@ fn spine(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
     let mut z = 0.5 * height - phase;
     while z < top + height {
         let y = chest.spine_y(chest.level(z)) - ry;
+        // Nothing comes through the skin of a thin back.
+        let back = 9.0 - chest.section(z).torso[1];
+        let at = |x: f32, behind: f32, up: f32| [x, (y - behind).max(back), z + up];
         for side in [-1.0, 1.0] {
             // Pedicle, lamina and transverse process close the ring around the canal.
-            let pedicle = [
-                (([side * 12.0, y + 2.0, z + 2.0]), 4.2),
-                ([side * 13.0, y - 12.0, z], 4.2),
-                ([side * 1.0, y - 21.0, z - 6.0], 3.6),
+            let ring = [
+                (at(side * 12.0, -2.0, 2.0), 4.2),
+                (at(side * 13.0, 12.0, 0.0), 4.2),
+                (at(side, 21.0, -6.0), 3.6),
             ];
-            bone(canvas, chest, &pedicle, 1.4);
-            bone(
-                canvas,
-                chest,
-                &[([side * 12.0, y - 9.0, z], 4.4), ([side * 31.0, y - 17.0, z + 3.0], 3.6)],
-                1.4,
-            );
+            bone(canvas, chest, &ring, 1.4);
+            let transverse = [(at(side * 12.0, 9.0, 0.0), 4.4), (at(side * 31.0, 17.0, 3.0), 3.6)];
+            bone(canvas, chest, &transverse, 1.4);
         }
-        // The tip stays under the skin of a thin back.
-        let back = 7.0 - chest.section(z - 18.0).torso[1];
-        bone(
-            canvas,
-            chest,
-            &[([0.0, y - 20.0, z - 5.0], 3.6), ([0.0, (y - 36.0).max(back), z - 18.0], 3.0)],
-            1.2,
-        );
+        bone(canvas, chest, &[(at(0.0, 20.0, -5.0), 3.6), (at(0.0, 36.0, -18.0), 3.0)], 1.2);
         z += height;
     }
     let cord: Vec<(P3, f32)> = (0..=24)

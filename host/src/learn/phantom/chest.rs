@@ -100,7 +100,7 @@ impl Chest {
             carina,
             hila,
             aorta: d.range(11.5, 17.0),
-            kyphosis: d.range(-4.0, 14.0),
+            kyphosis: d.range(2.0, 16.0),
             vertebra: [d.range(16.0, 20.0), d.range(13.0, 16.0)],
             rib: d.range(4.6, 6.2),
             bone: d.range(450.0, 850.0),
@@ -154,7 +154,7 @@ impl Chest {
                 [self.cavity[0] * (0.22 + 0.78 * s), self.cavity[1] * s]
             },
             cavity_y: self.cavity_y - (1.0 - s) * self.cavity[1] * 0.22,
-            torso: [self.torso[0] * (1.0 - 0.06 * shoulder), self.torso[1] * (1.0 - 0.16 * shoulder)],
+            torso: [self.torso[0] * (1.0 - 0.06 * shoulder), self.torso[1] * (1.0 - 0.1 * shoulder)],
             spine_y: self.spine_y(t),
         }
     }
@@ -167,7 +167,10 @@ impl Chest {
 
     /// Height of the diaphragm over (x, y).
     pub(super) fn diaphragm(&self, x: f32, y: f32) -> f32 {
-        let (side, peak) = if x > 0.0 { (x, self.dome[0]) } else { (-x, self.dome[1]) };
+        let side = x.abs();
+        // The right dome's height passes into the left one's across the midline.
+        let share = ((x + 25.0) / 50.0).clamp(0.0, 1.0);
+        let peak = self.dome[1] + (self.dome[0] - self.dome[1]) * share * share * (3.0 - 2.0 * share);
         let cx = 0.5 * self.cavity[0];
         // Towards the midline the dome stays high (central tendon); outwards it falls to the sulcus.
         let u = (side - cx) / (self.cavity[0] * if side < cx { 1.3 } else { 0.56 });

@@ -106,7 +106,7 @@ pub(super) fn paint(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
                     60.0
                 };
                 let streak = rows[4][i];
-                let solid = solid_hu(chest, skin, to_cavity, [x, y, z], streak, rows[2][i]);
+                let solid = solid_hu(chest, skin, to_cavity, [x, y, z], streak, rows[2][i], rows[1][i]);
                 let lung = cover(
                     lung_distance(chest, &section, level, [x, y, z], to_cavity) + 1.5 * rows[0][i].abs(),
                     canvas.edge,
@@ -137,20 +137,28 @@ pub(super) fn paint(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
 }
 
 /// Density of a point of the body that is not lung.
-fn solid_hu(chest: &Chest, skin: f32, to_cavity: f32, p: [f32; 3], streak: f32, lobule: f32) -> f32 {
+fn solid_hu(
+    chest: &Chest,
+    skin: f32,
+    to_cavity: f32,
+    p: [f32; 3],
+    streak: f32,
+    lobule: f32,
+    cloud: f32,
+) -> f32 {
     let [x, y, z] = p;
     if skin > -2.2 {
         return 30.0;
     }
     let fat = chest.fat_hu + 12.0 * streak;
     if to_cavity > 0.0 {
-        let layer = chest.fat * (0.75 + 0.25 * lobule);
+        let layer = chest.fat * (0.8 + 0.3 * cloud);
         if skin > -layer {
             return fat;
         }
         // Fat planes between the muscles of the wall, and between the ribs' two layers of muscle.
         let plane = (to_cavity - 11.0 - 3.0 * streak).abs() < 1.2 && skin < -layer - 3.0;
-        return if plane || streak > 0.62 { -60.0 } else { chest.muscle + 10.0 * streak };
+        return if plane || streak + 0.5 * cloud > 0.95 { -60.0 } else { chest.muscle + 10.0 * streak };
     }
     if z < chest.diaphragm(x, y) && z < chest.dome[0] {
         // Liver on the right, with its left lobe across the midline; fat on the left, for spleen and stomach.

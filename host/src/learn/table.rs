@@ -1,0 +1,196 @@
+//! The data table: which scans there are, what is known of each, and which serve to train.
+//!
+//! CSV with a header: `case`, `image` or one `image.VIEW` per view, one column per label, and optionally
+//! `patient`, `mask`, `split`; other columns are left alone. A multi-class task has one column `class`
+//! with the class's name instead. Paths are relative to the table. An empty label is unknown, an empty
+//! mask is none.
+
+mod read;
+mod split;
+
+pub use split::Split;
+
+use anymc3d_manifest::{Manifest, TaskKind};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Name of the column that holds the class of a multi-class task.
+pub const CLASS_COLUMN: &str = "class";
+
+/// What a table's rows may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// `train`
+    Train,
+    /// `val`
+    Val,
+    /// `test`
+    Test,
+}
+
+impl Part {
+    /// As it is written in the `split` column.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// One case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Unique name.
+    pub case: String,
+    /// Line of the table, the header's being 1; 0 for a row that was never read.
+    pub line: u64,
+    /// View to scan. A column `image` serves every view without a column of its own.
+    pub images: BTreeMap<String, PathBuf>,
+    /// One per label of the task, 0 or 1 (a class as one among zeros); `None`: unknown.
+    pub labels: Vec<Option<f32>>,
+    /// Whose scan it is; cases of one patient stay in one split.
+    pub patient: Option<String>,
+    /// Voxels of what is to be found.
+    pub mask: Option<PathBuf>,
+    /// Where the table itself assigns it.
+    pub split: Option<Part>,
+}
+
+/// A data table that makes sense: every problem was found when it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// Where it was read from, or is to be written to.
+    pub path: PathBuf,
+    /// Kind of task its labels are of.
+    pub kind: TaskKind,
+    /// Labels (of a multi-class task: classes), in the manifest's order.
+    pub labels: Vec<String>,
+    /// The cases, in the table's order.
+    pub rows: Vec<Row>,
+}
+
+/// One thing wrong with a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Line, the header's being 1; `None`: of the table as a whole.
+    pub line: Option<u64>,
+    /// What was found, what was expected.
+    pub what: String,
+}
+
+/// A table that cannot be used, with everything that is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct TableError {
+    /// The table.
+    pub path: PathBuf,
+    /// At least one, in the order of the lines.
+    pub problems: Vec<Problem>,
+}
+
+/// How many problems one message names.
+const NAMED: usize = 12;
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.path.display())?;
+        for (i, problem) in self.problems.iter().take(NAMED).enumerate() {
+            let gap = if i > 0 { "; " } else { "" };
+            match problem.line {
+                Some(line) => write!(f, "{gap}line {line}: {}", problem.what)?,
+                None => write!(f, "{gap}{}", problem.what)?,
+            }
+        }
+        match self.problems.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+impl Table {
+    /// Reads a table whose label columns must be there.
+    ///
+    /// # Errors
+    /// [`TableError`] naming, each with its line: unreadable or ragged CSV, missing columns, views the plugin
+    /// does not have, duplicate or unusable case names, missing images, labels that are not 0, 1 or empty (or
+    /// not one of the classes), unknown splits, one patient in two splits, no case at all.
+    pub fn open(path: impl AsRef<Path>, manifest: &Manifest) -> Result<Self, TableError> {
+        read::read(path.as_ref(), manifest, true)
+    }
+
+    /// Reads a table whose label columns may be absent, for `host run`; an absent label is unknown.
+    ///
+    /// # Errors
+    /// As [`Table::open`], less the label columns' absence.
+    pub fn open_unlabelled(path: impl AsRef<Path>, manifest: &Manifest) -> Result<Self, TableError> {
+        read::read(path.as_ref(), manifest, false)
+    }
+
+    /// Writes the table to its path; paths beneath its folder become relative. Columns no row fills are left out.
+    ///
+    /// # Errors
+    /// [`TableError`] where the file cannot be written.
+    pub fn write(&self) -> Result<(), TableError> {
+        let bad = |e: &dyn fmt::Display| TableError {
+            path: self.path.clone(),
+            problems: vec![Problem { line: None, what: format!("cannot be written: {e}") }],
+        };
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let place = |p: &Path| p.strip_prefix(folder).unwrap_or(p).to_string_lossy().replace('\\', "/");
+        let views: Vec<&String> = self
+            .rows
+            .iter()
+            .flat_map(|r| r.images.keys())
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let single = views.len() == 1;
+        let patient = self.rows.iter().any(|r| r.patient.is_some());
+        let mask = self.rows.iter().any(|r| r.mask.is_some());
+        let split = self.rows.iter().any(|r| r.split.is_some());
+
+        let mut writer = csv::Writer::from_path(&self.path).map_err(|e| bad(&e))?;
+        let mut header = vec!["case".to_owned()];
+        header.extend(views.iter().map(|v| if single { "image".to_owned() } else { format!("image.{v}") }));
+        match self.kind {
+            TaskKind::Multiclass => header.push(CLASS_COLUMN.to_owned()),
+            TaskKind::Binary | TaskKind::Multilabel => header.extend(self.labels.iter().cloned()),
+        }
+        for (there, name) in [(patient, "patient"), (mask, "mask"), (split, "split")] {
+            if there {
+                header.push(name.to_owned());
+            }
+        }
+        writer.write_record(&header).map_err(|e| bad(&e))?;
+        for row in &self.rows {
+            let mut record = vec![row.case.clone()];
+            record.extend(views.iter().map(|v| row.images.get(*v).map_or(String::new(), |p| place(p))));
+            match self.kind {
+                TaskKind::Multiclass => {
+                    let class = row.labels.iter().position(|l| *l == Some(1.0));
+                    record.push(class.map_or(String::new(), |c| self.labels[c].clone()));
+                }
+                TaskKind::Binary | TaskKind::Multilabel => {
+                    record.extend(row.labels.iter().map(|l| l.map_or(String::new(), |l| l.to_string())));
+                }
+            }
+            if patient {
+                record.push(row.patient.clone().unwrap_or_default());
+            }
+            if mask {
+                record.push(row.mask.as_deref().map_or(String::new(), place));
+            }
+            if split {
+                record.push(row.split.map_or("", Part::name).to_owned());
+            }
+            writer.write_record(&record).map_err(|e| bad(&e))?;
+        }
+        writer.flush().map_err(|e| bad(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests;

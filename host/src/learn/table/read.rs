@@ -1,0 +1,262 @@
+//! From CSV to rows, with every problem named at once.
+
+use super::{CLASS_COLUMN, Part, Problem, Row, Table, TableError};
+use anymc3d_manifest::{Manifest, TaskKind};
+use csv::StringRecord;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Where the columns are.
+struct Columns {
+    case: usize,
+    /// One per view of the manifest; `None`: a view that may be missing is.
+    views: Vec<(String, Option<usize>)>,
+    required: Vec<bool>,
+    /// One per label column (of a multi-class task: the class's); `None`: absent.
+    labels: Vec<Option<usize>>,
+    patient: Option<usize>,
+    mask: Option<usize>,
+    split: Option<usize>,
+}
+
+/// Collects what is wrong, so that one look mends the table.
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn push(&mut self, line: impl Into<Option<u64>>, what: impl Into<String>) {
+        self.0.push(Problem { line: line.into(), what: what.into() });
+    }
+}
+
+pub(super) fn read(path: &Path, manifest: &Manifest, labelled: bool) -> Result<Table, TableError> {
+    let mut problems = Problems::default();
+    let rows = rows(path, manifest, labelled, &mut problems);
+    if !problems.0.is_empty() {
+        problems.0.sort_by_key(|p| p.line);
+        return Err(TableError { path: path.to_owned(), problems: problems.0 });
+    }
+    let labels = manifest.task.labels.clone();
+    Ok(Table { path: path.to_owned(), kind: manifest.task.kind, labels, rows })
+}
+
+fn rows(path: &Path, manifest: &Manifest, labelled: bool, problems: &mut Problems) -> Vec<Row> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) => {
+            problems.push(None, format!("cannot be read: {e}"));
+            return Vec::new();
+        }
+    };
+    // Spreadsheets write a byte order mark, which would become part of the first column's name.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
+    let header = match reader.headers() {
+        Ok(header) => header.clone(),
+        Err(e) => {
+            problems.push(1, format!("not a CSV header: {e}"));
+            return Vec::new();
+        }
+    };
+    let Some(columns) = columns(&header, manifest, labelled, problems) else { return Vec::new() };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        match record {
+            Ok(record) => rows.push(row(&record, &columns, manifest, folder, problems)),
+            Err(e) => {
+                let line = e.position().map(csv::Position::line);
+                problems.push(line, ragged(&e).unwrap_or_else(|| format!("not CSV: {e}")));
+            }
+        }
+    }
+    if rows.is_empty() && problems.0.is_empty() {
+        problems.push(None, "no case; expected one line per case after the header");
+    }
+    across_rows(&rows, problems);
+    rows
+}
+
+fn ragged(e: &csv::Error) -> Option<String> {
+    match e.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            Some(format!("{len} fields where the header has {expected_len}"))
+        }
+        _ => None,
+    }
+}
+
+fn columns(
+    header: &StringRecord,
+    manifest: &Manifest,
+    labelled: bool,
+    problems: &mut Problems,
+) -> Option<Columns> {
+    let before = problems.0.len();
+    let mut at: HashMap<&str, usize> = HashMap::new();
+    for (i, name) in header.iter().enumerate() {
+        if !name.is_empty() && at.insert(name, i).is_some() {
+            problems.push(1, format!("two columns are called `{name}`"));
+        }
+    }
+    let found = header.iter().collect::<Vec<_>>().join(",");
+    let case = at.get("case").copied();
+    if case.is_none() {
+        problems.push(1, format!("no column `case`; found `{found}`"));
+    }
+    for name in header.iter().filter_map(|n| n.strip_prefix("image.")) {
+        if !manifest.views.iter().any(|v| v.name == name) {
+            let views = manifest.views.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", ");
+            problems.push(
+                1,
+                format!("column `image.{name}`, but {} has the views: {views}", manifest.plugin.name),
+            );
+        }
+    }
+    let mut views = Vec::new();
+    for view in &manifest.views {
+        let column = at.get(format!("image.{}", view.name).as_str()).or_else(|| at.get("image")).copied();
+        if column.is_none() && view.required {
+            problems.push(1, format!("no column `image` or `image.{}`; found `{found}`", view.name));
+        }
+        views.push((view.name.clone(), column));
+    }
+    let wanted: Vec<&str> = match manifest.task.kind {
+        TaskKind::Multiclass => vec![CLASS_COLUMN],
+        TaskKind::Binary | TaskKind::Multilabel => manifest.task.labels.iter().map(String::as_str).collect(),
+    };
+    let mut labels = Vec::new();
+    for name in wanted {
+        let column = at.get(name).copied();
+        if column.is_none() && labelled {
+            problems.push(1, format!("no column `{name}` for the label; found `{found}`"));
+        }
+        labels.push(column);
+    }
+    let get = |name: &str| at.get(name).copied();
+    (problems.0.len() == before).then(|| Columns {
+        case: case.unwrap_or_default(),
+        required: manifest.views.iter().map(|v| v.required).collect(),
+        views,
+        labels,
+        patient: get("patient"),
+        mask: get("mask"),
+        split: get("split"),
+    })
+}
+
+fn row(
+    record: &StringRecord,
+    columns: &Columns,
+    manifest: &Manifest,
+    folder: &Path,
+    problems: &mut Problems,
+) -> Row {
+    let line = record.position().map_or(0, csv::Position::line);
+    let field = |column: Option<usize>| column.and_then(|c| record.get(c)).filter(|v| !v.is_empty());
+    let case = field(Some(columns.case)).unwrap_or_default().to_owned();
+    // A case's results go to a folder of its name.
+    if case.is_empty() {
+        problems.push(line, "no case name");
+    } else if case.contains(['/', '\\', '\0']) || case == "." || case == ".." {
+        problems.push(line, format!("case `{case}`: expected a name that can be a folder's"));
+    }
+    let mut images = BTreeMap::new();
+    for ((view, column), required) in columns.views.iter().zip(&columns.required) {
+        match field(*column) {
+            Some(path) => {
+                images.insert(view.clone(), folder.join(path));
+            }
+            None if *required => {
+                problems.push(line, format!("case `{case}`: no image for the view `{view}`"))
+            }
+            None => {}
+        }
+    }
+    if images.is_empty() && columns.required.iter().all(|r| !r) {
+        problems.push(line, format!("case `{case}`: no image at all"));
+    }
+    let labels = match manifest.task.kind {
+        TaskKind::Multiclass => class(field(columns.labels[0]), manifest, &case, line, problems),
+        TaskKind::Binary | TaskKind::Multilabel => columns
+            .labels
+            .iter()
+            .zip(&manifest.task.labels)
+            .map(|(column, name)| label(field(*column)?, name, &case, line, problems))
+            .collect(),
+    };
+    let split = field(columns.split).and_then(|name| {
+        let part = [Part::Train, Part::Val, Part::Test].into_iter().find(|p| p.name() == name);
+        if part.is_none() {
+            problems
+                .push(line, format!("case `{case}`: split `{name}`; expected train, val, test or nothing"));
+        }
+        part
+    });
+    Row {
+        line,
+        images,
+        labels,
+        patient: field(columns.patient).map(str::to_owned),
+        mask: field(columns.mask).map(|p| folder.join(p)),
+        split,
+        case,
+    }
+}
+
+fn label(value: &str, name: &str, case: &str, line: u64, problems: &mut Problems) -> Option<f32> {
+    match value.parse::<f32>() {
+        Ok(v) if v == 0.0 || v == 1.0 => Some(v.abs()),
+        _ => {
+            problems.push(
+                line,
+                format!("case `{case}`: label `{name}` is `{value}`; expected 0, 1 or nothing (unknown)"),
+            );
+            None
+        }
+    }
+}
+
+/// A class as one among zeros.
+fn class(
+    value: Option<&str>,
+    manifest: &Manifest,
+    case: &str,
+    line: u64,
+    problems: &mut Problems,
+) -> Vec<Option<f32>> {
+    let classes = &manifest.task.labels;
+    let Some(value) = value else { return vec![None; classes.len()] };
+    if !classes.iter().any(|c| c == value) {
+        problems
+            .push(line, format!("case `{case}`: class `{value}`; expected one of {}", classes.join(", ")));
+    }
+    classes.iter().map(|c| Some(f32::from(u8::from(c == value)))).collect()
+}
+
+/// What only several rows together can get wrong.
+fn across_rows(rows: &[Row], problems: &mut Problems) {
+    let mut cases: HashMap<&str, u64> = HashMap::new();
+    let mut patients: HashMap<&str, (Part, &Row)> = HashMap::new();
+    for row in rows {
+        if let Some(first) = cases.get(row.case.as_str()) {
+            if !row.case.is_empty() {
+                problems.push(row.line, format!("case `{}` is already on line {first}", row.case));
+            }
+        } else {
+            cases.insert(&row.case, row.line);
+        }
+        if let (Some(patient), Some(part)) = (&row.patient, row.split) {
+            let (first, other) = *patients.entry(patient).or_insert((part, row));
+            if first != part {
+                problems.push(
+                    row.line,
+                    format!(
+                        "patient `{patient}` is in {} here (case `{}`) and in {} on line {} (case `{}`); a patient belongs to one split",
+                        part.name(), row.case, first.name(), other.line, other.case
+                    ),
+                );
+            }
+        }
+    }
+}

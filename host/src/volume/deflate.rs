@@ -1,0 +1,74 @@
+//! One gzip stream from many threads.
+//!
+//! Blocks are deflated apart, each ending on a byte (sync flush), and joined into a single member
+//! with one checksum, as pigz does: every reader takes it, also those that stop after one member.
+
+use std::io;
+
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use rayon::prelude::*;
+
+/// Bytes per block: large enough that starting afresh costs nothing.
+const BLOCK: usize = 1 << 20;
+
+/// `parts` one after the other as a gzip file. The same input gives the same bytes: no time, no name.
+pub(crate) fn gzip(parts: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let blocks: Vec<&[u8]> = parts.iter().flat_map(|p| p.chunks(BLOCK)).collect();
+    let done: Vec<(Vec<u8>, Crc)> = blocks.par_iter().map(|b| block(b)).collect::<io::Result<_>>()?;
+    let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut sum = Crc::new();
+    for (bytes, crc) in &done {
+        file.extend_from_slice(bytes);
+        sum.combine(crc);
+    }
+    file.extend_from_slice(&[0x03, 0x00]); // a last, empty block
+    file.extend_from_slice(&sum.sum().to_le_bytes());
+    file.extend_from_slice(&sum.amount().to_le_bytes());
+    Ok(file)
+}
+
+fn block(input: &[u8]) -> io::Result<(Vec<u8>, Crc)> {
+    let mut crc = Crc::new();
+    crc.update(input);
+    let mut deflate = Compress::new(Compression::fast(), false);
+    let mut out = Vec::with_capacity(input.len() / 2 + 1024);
+    loop {
+        let from = deflate.total_in() as usize;
+        let status = deflate.compress_vec(&input[from..], &mut out, FlushCompress::Sync)?;
+        // The flush is complete when all went in and room was left.
+        if deflate.total_in() as usize == input.len() && out.len() < out.capacity() {
+            return Ok((out, crc));
+        }
+        if status == Status::StreamEnd {
+            return Err(io::Error::other("the compressor stopped early"));
+        }
+        out.reserve(input.len() / 2 + 1024);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn many_blocks_are_one_member_with_the_right_checksum() {
+        // One part that shrinks, one that does not, and an empty one.
+        let zeros = vec![0u8; 3 * BLOCK + 5];
+        let mut state = 1u32;
+        let noise: Vec<u8> = (0..2 * BLOCK + 77)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect();
+        let file = gzip(&[&zeros, &[], &noise]).unwrap();
+        let mut back = Vec::new();
+        // Reads one member only, and checks its checksum.
+        let mut decoder = flate2::bufread::GzDecoder::new(file.as_slice());
+        decoder.read_to_end(&mut back).unwrap();
+        assert!(decoder.into_inner().is_empty());
+        assert!(back == [zeros, noise].concat());
+    }
+}
