@@ -1,6 +1,7 @@
 //! From what was typed as INPUT to cases with names of their own.
 
 use crate::engine::{Case, Engine};
+use crate::learn::table::{Row, Table};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -79,12 +80,25 @@ pub(super) fn in_folder(folder: &Path) -> Result<(Vec<PathBuf>, usize), String> 
     Ok((files, masks))
 }
 
-/// The cases of a data table.
+/// The cases of a data table, with the files of every task's views.
 ///
 /// # Errors
-/// When the table cannot be used.
-pub(super) fn in_table(table: &Path, _engine: &Engine, _names: &mut Names) -> Result<Vec<Case>, String> {
-    Err(format!("{}: data tables are not read yet; give its scans, or their folder", table.display()))
+/// When the table cannot be used by one of the tasks.
+pub(super) fn in_table(table: &Path, engine: &Engine, names: &mut Names) -> Result<Vec<Case>, String> {
+    let mut cases: Vec<Case> = Vec::new();
+    for task in engine.tasks() {
+        let table = Table::open_unlabelled(table, task.task.manifest()).map_err(|e| e.to_string())?;
+        if cases.is_empty() {
+            let named =
+                |row: &Row| Case { name: names.unique(&row.case), image: None, views: BTreeMap::new() };
+            cases = table.rows.iter().map(named).collect();
+        }
+        // The same file gives the same rows in the same order, whichever task's columns are looked at.
+        for (case, row) in cases.iter_mut().zip(table.rows) {
+            case.views.extend(row.images);
+        }
+    }
+    Ok(cases)
 }
 
 /// `--view NAME=FILE`

@@ -2,14 +2,20 @@
 //!
 //! A new command is a file of its own, a variant of [`Command`] and a line of its dispatch.
 
+mod backbone;
 mod cases;
 mod console;
+mod embed;
+mod evidence;
 mod options;
 mod outcome;
 mod output;
+mod phantom;
+mod plugin;
 mod report;
 mod run;
 mod tasks;
+mod text;
 
 use clap::{Parser, Subcommand};
 use console::{Console, Loudness};
@@ -19,7 +25,7 @@ use std::process::ExitCode;
 const EXAMPLES: &str = "\
 Examples:
   host run --plugin lung_nodule scan.nii.gz                     a result on the terminal
-  host run --plugin lung_nodule scans/ --out results            results, heatmaps and previews in a folder
+  host run --plugin lung_nodule scans/ --out results            results, heatmaps and previews
   host run --plugin lung_nodule scans/ --json > results.jsonl   one JSON object per line
   host plugin list                                              the plugins that are found by name
   host phantom lung_nodule --count 20 --seed 1 --out phantoms   synthetic scans to try it on";
@@ -37,12 +43,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Run>),
+    Embed(Box<embed::Embed>),
+    Phantom(phantom::Phantom),
+    Plugin(plugin::Plugin),
+    Backbone(backbone::Backbone),
 }
 
 impl Command {
     fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         match self {
             Self::Run(command) => command.carry_out(console),
+            Self::Embed(command) => command.carry_out(console),
+            Self::Phantom(command) => command.carry_out(console),
+            Self::Plugin(command) => command.carry_out(console),
+            Self::Backbone(command) => command.carry_out(console),
         }
     }
 }

@@ -1,19 +1,16 @@
-//! Options that several commands share: the backbone, its precision and device, threads.
+//! Options that several commands share: the backbone, its precision, the device, threads.
 
 use super::outcome::CommandError;
 use crate::backbone::{Backbone, Precision};
 use crate::engine::{PrecisionChoice, open_backbone};
 use clap::{Args, ValueEnum};
 
-/// Which backbone, and how it computes.
+/// Which backbone, and where it computes.
 #[derive(Debug, Args)]
 pub(super) struct BackboneOptions {
     /// Backbone by name or folder [default: dinov2-small]
     #[arg(long, value_name = "NAME|DIR")]
     pub backbone: Option<String>,
-    /// Numbers of the large products; auto is bf16 where the processor has it
-    #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
-    pub precision: PrecisionOption,
     /// Where to compute; this build has the CPU
     #[arg(long, value_enum, default_value_t = DeviceOption::Auto)]
     device: DeviceOption,
@@ -27,6 +24,18 @@ pub(super) enum PrecisionOption {
     Auto,
     F32,
     Bf16,
+}
+
+impl PrecisionOption {
+    /// `auto` is left to the processor.
+    pub fn resolve(self) -> Precision {
+        let choice = match self {
+            Self::Auto => PrecisionChoice::Auto,
+            Self::F32 => PrecisionChoice::F32,
+            Self::Bf16 => PrecisionChoice::Bf16,
+        };
+        choice.resolve()
+    }
 }
 
 /// `--device`
@@ -54,15 +63,6 @@ impl ThreadOption {
 }
 
 impl BackboneOptions {
-    /// `auto` is left to the processor.
-    pub fn choice(&self) -> PrecisionChoice {
-        match self.precision {
-            PrecisionOption::Auto => PrecisionChoice::Auto,
-            PrecisionOption::F32 => PrecisionChoice::F32,
-            PrecisionOption::Bf16 => PrecisionChoice::Bf16,
-        }
-    }
-
     /// The backbone, or why it is refused.
     pub fn open(&self, precision: Precision) -> Result<Backbone, CommandError> {
         open_backbone(self.backbone.as_deref(), precision).map_err(CommandError::refused)

@@ -1,7 +1,7 @@
-//! `--out DIR`: one folder per case and plugin, written aside and moved into place whole.
+//! `--out`: files, and one folder per case and plugin, written aside and moved into place whole.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -11,16 +11,48 @@ pub(super) struct Output {
     root: PathBuf,
 }
 
-/// A folder like any other program would make (the umask applies), that removes itself unless it is moved.
-fn aside(parent: &Path) -> io::Result<TempDir> {
+/// Temporary things with the permissions that any other program would give (the umask applies).
+fn temporary(_mode: u32) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".writing-");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o777));
+        builder.permissions(fs::Permissions::from_mode(_mode));
     }
-    builder.tempdir_in(parent)
+    builder
+}
+
+/// A folder that removes itself unless it is moved.
+fn aside(parent: &Path) -> io::Result<TempDir> {
+    temporary(0o777).tempdir_in(parent)
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the folder of a file that is to be written, and tries it.
+///
+/// # Errors
+/// One line that names the file.
+pub(super) fn try_file(file: &Path) -> Result<(), String> {
+    let unwritable = |e: io::Error| format!("--out {}: cannot be written ({e})", file.display());
+    if file.is_dir() {
+        return Err(format!("--out {}: is a folder; give a file", file.display()));
+    }
+    fs::create_dir_all(folder_of(file))
+        .and_then(|()| aside(folder_of(file)))
+        .and_then(TempDir::close)
+        .map_err(unwritable)
+}
+
+/// Writes a file whole or not at all.
+pub(super) fn put_file(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new = temporary(0o666).tempfile_in(folder_of(file))?;
+    new.write_all(bytes)?;
+    new.persist(file).map_err(|e| e.error)?;
+    Ok(())
 }
 
 impl Output {
@@ -35,7 +67,7 @@ impl Output {
         tried.map(|()| Self { root: root.to_owned() }).map_err(unwritable)
     }
 
-    /// Fills `DIR/<case>/<plugin>` by `fill`, replacing an earlier one whole; its path.
+    /// Fills `DIR/<case>/<plugin>` by `fill`, replacing an earlier one whole; its path. `fill`'s errors are said of it.
     ///
     /// # Errors
     /// One line; what was there before is still there, and nothing half-written is.
@@ -51,7 +83,7 @@ impl Output {
         let written = (|| {
             fs::create_dir_all(&folder).map_err(unwritable)?;
             let new = aside(&folder).map_err(unwritable)?;
-            fill(new.path())?;
+            fill(new.path()).map_err(|e| format!("{}: {e}", place.display()))?;
             move_into_place(new, &place).map_err(unwritable)
         })();
         if written.is_err() {

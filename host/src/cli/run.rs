@@ -2,7 +2,8 @@
 
 use super::cases::{self, Names, ViewFile};
 use super::console::Console;
-use super::options::BackboneOptions;
+use super::evidence;
+use super::options::{BackboneOptions, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use super::output::Output;
 use super::report;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 const EXAMPLES: &str = "\
 Examples:
   host run --plugin lung_nodule scan.nii.gz
-  host run --plugin lung_nodule scans/ --out results        DIR/<case>/<plugin>/{result.json,heatmap.nii.gz,preview.png}
+  host run --plugin lung_nodule scans/ --out results        DIR/<case>/<plugin>/result.json, …
   host run --plugin lung_nodule table.csv --json > results.jsonl
   host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
   host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz";
@@ -46,6 +47,9 @@ pub(super) struct Run {
     /// Trained weights of the one plugin given [default: beside the library, then installed ones]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// Numbers of the large products; auto is bf16 where the processor has it, else f32
+    #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
+    precision: PrecisionOption,
     #[command(flatten)]
     backbone: BackboneOptions,
 }
@@ -84,7 +88,8 @@ impl Run {
                 return Ok(chosen.outcome().or(Outcome::Failed));
             }
         };
-        let (engine, mut outcome) = chosen.open(self.weights.as_deref(), &self.backbone, console)?;
+        let (weights, precision) = (self.weights.as_deref(), self.precision.resolve());
+        let (engine, mut outcome) = chosen.open(weights, &self.backbone, precision, console)?;
         if engine.tasks().is_empty() {
             return Ok(outcome);
         }
@@ -211,10 +216,12 @@ impl Desk<'_> {
         let Some(out) = &self.out else { return Ok((result, None)) };
         let (case, plugin) = (result.case.clone(), result.plugin.name.clone());
         let folder = out.put(&case, &plugin, |folder| {
+            if self.heatmap {
+                result.files = evidence::write(folder, &mut result, &prediction.evidence)?;
+            }
             let json = serde_json::to_string_pretty(&result).map_err(|e| e.to_string())?;
-            let path = folder.join("result.json");
-            std::fs::write(&path, json + "\n")
-                .map_err(|e| format!("{}: cannot be written ({e})", path.display()))
+            std::fs::write(folder.join("result.json"), json + "\n")
+                .map_err(|e| format!("cannot be written ({e})"))
         })?;
         Ok((result, Some(folder)))
     }

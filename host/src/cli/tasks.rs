@@ -3,6 +3,7 @@
 use super::console::Console;
 use super::options::BackboneOptions;
 use super::outcome::{CommandError, Outcome};
+use crate::backbone::Precision;
 use crate::engine::{Engine, LoadedTask};
 use crate::plugin::{PluginError, find, inspect};
 use std::path::Path;
@@ -60,9 +61,9 @@ impl Chosen {
         mut self,
         weights: Option<&Path>,
         options: &BackboneOptions,
+        precision: Precision,
         console: &Console,
     ) -> Result<(Engine, Outcome), CommandError> {
-        let precision = options.choice().resolve();
         let backbone = options.open(precision)?;
         let mut tasks = Vec::new();
         for wanted in std::mem::take(&mut self.wanted) {
