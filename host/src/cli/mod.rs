@@ -1,1 +1,81 @@
 //! The command line: one file per command; this one parses and dispatches.
+//!
+//! A new command is a file of its own, a variant of [`Command`] and a line of its dispatch.
+
+mod backbone;
+mod cases;
+mod console;
+mod embed;
+mod evidence;
+mod options;
+mod outcome;
+mod output;
+mod phantom;
+mod plugin;
+mod report;
+mod run;
+mod tasks;
+mod text;
+
+use clap::{Parser, Subcommand};
+use console::{Console, Loudness};
+use outcome::{CommandError, Outcome};
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  host run --plugin lung_nodule scan.nii.gz                     a result on the terminal
+  host run --plugin lung_nodule scans/ --out results            results, heatmaps and previews
+  host run --plugin lung_nodule scans/ --json > results.jsonl   one JSON object per line
+  host plugin list                                              the plugins that are found by name
+  host phantom lung_nodule --count 20 --seed 1 --out phantoms   synthetic scans to try it on";
+
+/// One frozen 2D vision foundation model, any number of 3D medical classification tasks as plugins.
+#[derive(Debug, Parser)]
+#[command(name = "host", version, before_help = EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    loudness: Loudness,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::Run>),
+    Embed(Box<embed::Embed>),
+    Phantom(phantom::Phantom),
+    Plugin(plugin::Plugin),
+    Backbone(backbone::Backbone),
+}
+
+impl Command {
+    fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
+        match self {
+            Self::Run(command) => command.carry_out(console),
+            Self::Embed(command) => command.carry_out(console),
+            Self::Phantom(command) => command.carry_out(console),
+            Self::Plugin(command) => command.carry_out(console),
+            Self::Backbone(command) => command.carry_out(console),
+        }
+    }
+}
+
+/// Parses the process's arguments, carries the command out, and says how it went.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version come this way too; clap knows which stream and which code each is.
+        Err(e) => {
+            // A closed stream is no reason to fail on the way out.
+            let _ = e.print();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(Outcome::Usage.code()));
+        }
+    };
+    let console = Console::new(&cli.loudness);
+    let outcome = cli.command.carry_out(&console).unwrap_or_else(|e| {
+        console.error(&e.message);
+        e.outcome
+    });
+    ExitCode::from(outcome.or(console.close()).code())
+}

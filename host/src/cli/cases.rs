@@ -1,0 +1,166 @@
+//! From what was typed as INPUT to cases with names of their own.
+
+use crate::engine::{Case, Engine};
+use crate::learn::table::{Row, Table};
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// Endings of scans, longest first.
+const ENDINGS: [&str; 5] = [".nii.gz", ".hdr.gz", ".nii", ".hdr", ".img"];
+
+/// Hands out case names: a file's stem, numbered from the second of the same name on.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    taken: HashSet<String>,
+}
+
+impl Names {
+    /// `wanted`, or `wanted_2`, `wanted_3`, … A name is a folder's name, and some file systems do not tell
+    /// upper from lower case.
+    pub fn unique(&mut self, wanted: &str) -> String {
+        let wanted = if matches!(wanted, "" | "." | "..") { "case" } else { wanted };
+        let numbered = (2..).map(|n| format!("{wanted}_{n}"));
+        let mut candidates = std::iter::once(wanted.to_owned()).chain(numbered);
+        candidates.find(|name| self.taken.insert(name.to_lowercase())).unwrap_or_default()
+    }
+}
+
+/// The ending of a scan's name, if it has one.
+fn ending(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    ENDINGS.into_iter().find(|e| name.ends_with(e))
+}
+
+/// A scan's name without `.nii`, `.nii.gz` and the like.
+pub(super) fn stem(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match ending(path) {
+        Some(ending) => name.get(..name.len() - ending.len()).unwrap_or(&name).to_owned(),
+        None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+    }
+}
+
+/// Whether INPUT is a data table by its name.
+pub(super) fn is_table(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"))
+}
+
+/// A case of one file.
+pub(super) fn of_file(path: &Path, names: &mut Names) -> Case {
+    Case { name: names.unique(&stem(path)), image: Some(path.to_owned()), views: BTreeMap::new() }
+}
+
+/// The scans right inside a folder, sorted by name, and how many masks were left out.
+///
+/// `X_mask.nii.gz` beside `X.nii.gz` is the truth of a scan and not a scan; a pair `.hdr`/`.img` is one scan.
+///
+/// # Errors
+/// When the folder cannot be read, or holds no scan.
+pub(super) fn in_folder(folder: &Path) -> Result<(Vec<PathBuf>, usize), String> {
+    let unreadable = |e: std::io::Error| format!("{}: cannot be read ({e})", folder.display());
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+        if !hidden && path.is_file() && ending(&path).is_some() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let stems: HashSet<String> = files.iter().map(|f| stem(f)).collect();
+    let with_header = |f: &Path| ending(f) == Some(".img") && f.with_extension("hdr").is_file();
+    files.retain(|f| !with_header(f));
+    let scans = files.len();
+    files.retain(|f| stem(f).strip_suffix("_mask").is_none_or(|scan| !stems.contains(scan)));
+    if files.is_empty() {
+        let message = "no scan in this folder; expected .nii, .nii.gz or .hdr files right inside it";
+        return Err(format!("{}: {message}", folder.display()));
+    }
+    let masks = scans - files.len();
+    Ok((files, masks))
+}
+
+/// The cases of a data table, with the files of every task's views.
+///
+/// # Errors
+/// When the table cannot be used by one of the tasks.
+pub(super) fn in_table(table: &Path, engine: &Engine, names: &mut Names) -> Result<Vec<Case>, String> {
+    let mut cases: Vec<Case> = Vec::new();
+    for task in engine.tasks() {
+        let table = Table::open_unlabelled(table, task.task.manifest()).map_err(|e| e.to_string())?;
+        if cases.is_empty() {
+            let named =
+                |row: &Row| Case { name: names.unique(&row.case), image: None, views: BTreeMap::new() };
+            cases = table.rows.iter().map(named).collect();
+        }
+        // The same file gives the same rows in the same order, whichever task's columns are looked at.
+        for (case, row) in cases.iter_mut().zip(table.rows) {
+            case.views.extend(row.images);
+        }
+    }
+    Ok(cases)
+}
+
+/// `--view NAME=FILE`
+#[derive(Debug, Clone)]
+pub(super) struct ViewFile {
+    pub view: String,
+    pub file: PathBuf,
+}
+
+impl std::str::FromStr for ViewFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((view, file)) if !view.is_empty() && !file.is_empty() => {
+                Ok(Self { view: view.to_owned(), file: file.into() })
+            }
+            _ => Err("expected NAME=FILE, for example sagittal=a.nii.gz".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_called_by_its_files_stem() {
+        let stem = |name: &str| stem(Path::new(name));
+        assert_eq!(stem("a/scan.01.nii.gz"), "scan.01");
+        assert_eq!(stem("scan.NII"), "scan");
+        assert_eq!(stem("scan.dcm"), "scan");
+        assert_eq!(stem("é.nii"), "é");
+    }
+
+    #[test]
+    fn names_are_numbered_from_the_second_on_and_never_leave_the_folder() {
+        let mut names = Names::default();
+        assert_eq!(
+            ["a", "a", "a_2", "a", "..", ""].map(|n| names.unique(n)),
+            ["a", "a_2", "a_2_2", "a_3", "case", "case_2"]
+        );
+    }
+
+    #[test]
+    fn a_folder_gives_its_scans_sorted_and_without_masks() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "b.nii",
+            "a.nii.gz",
+            "a_mask.nii.gz",
+            "c.hdr",
+            "c.img",
+            "notes.txt",
+            ".hidden.nii",
+            "own_mask.nii",
+        ] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let (files, masks) = in_folder(folder.path()).unwrap();
+        let names: Vec<_> =
+            files.iter().map(|f| f.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        assert_eq!((names.join(" ").as_str(), masks), ("a.nii.gz b.nii c.hdr own_mask.nii", 1));
+    }
+}
