@@ -1,7 +1,7 @@
 //! `host train`: a plugin's weights from a table of labelled scans.
 
 use super::console::Console;
-use super::options::BackboneOptions;
+use super::options::{BackboneOptions, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use crate::engine::open_library;
 use crate::learn::table::{Part, Split, Table};
@@ -75,6 +75,9 @@ pub(super) struct Train {
     /// Folder for frozen prefixes [default: cache/prefix in $ANYMC3D_HOME]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Numbers of the large products; auto is bf16 where the processor has it
+    #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
+    precision: PrecisionOption,
     #[command(flatten)]
     backbone: BackboneOptions,
 }
@@ -93,7 +96,7 @@ impl Train {
         // The folder is made before an hour is spent.
         std::fs::create_dir_all(&self.out)
             .map_err(|e| CommandError::failed(format!("{}: cannot be written: {e}", self.out.display())))?;
-        let precision = self.backbone.choice().resolve();
+        let precision = self.precision.resolve();
         let backbone = self.backbone.open(precision)?;
         let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
         let folder = folder.filter(|_| self.cache_size > 0.0);
