@@ -9,6 +9,7 @@ per arm the AUROC of out-of-fold predictions with DeLong's 95 % interval. Limits
 import argparse
 import json
 import sys
+import warnings
 
 import numpy as np
 from scipy.stats import norm
@@ -19,6 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cases import cases
+
+warnings.filterwarnings("ignore", category=FutureWarning)
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)

@@ -4,6 +4,10 @@ use super::chest::Chest;
 use super::draw::Draw;
 use super::grid::{Canvas, Ellipsoid, P3, Rod};
 
+/// Angle of the breastbone on the wall, a hair short of the midline.
+#[expect(clippy::approx_constant, reason = "not pi, and the frozen digests rest on it")]
+const FRONT: f32 = 3.14;
+
 /// A bone: cortex around marrow.
 fn bone(canvas: &mut Canvas, chest: &Chest, points: &[(P3, f32)], cortex: f32) {
     canvas.tube(points, chest.bone);
@@ -120,7 +124,7 @@ fn front(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
     let (low, high) = (draw.range(0.34, 0.42), draw.range(0.8, 0.86));
     let half = draw.range(9.0, 13.0);
     let place = |level: f32, x: f32| {
-        let p = chest.wall(1.0, 3.14, chest.base + level * chest.height, 6.0);
+        let p = chest.wall(1.0, FRONT, chest.base + level * chest.height, 6.0);
         [x, p[1], p[2]]
     };
     for layer in 0..2 {

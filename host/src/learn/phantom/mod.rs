@@ -68,14 +68,25 @@ pub fn tasks() -> &'static [&'static str] {
 /// [`UnknownTask`] where `task` is not one of [`tasks`].
 pub fn generate(task: &str, seed: u64, index: u64) -> Result<PhantomCase, UnknownTask> {
     match task {
-        "lung_nodule" => Ok(lung_nodule(task, seed, index)),
+        "lung_nodule" => {
+            let key = draw::case_key(task, seed, index);
+            Ok(lung_nodule(format!("{task}_{seed}_{index}"), key, label_of(key)))
+        }
         _ => Err(UnknownTask { found: task.to_owned() }),
     }
 }
 
-fn lung_nodule(task: &str, seed: u64, index: u64) -> PhantomCase {
-    let key = draw::case_key(task, seed, index);
-    let label = Draw::new(key, Stream::Label).chance(0.5);
+/// The label column that goes with a phantom, or `None` for an unknown one.
+pub fn label_name(task: &str) -> Option<&'static str> {
+    (task == "lung_nodule").then_some("nodule")
+}
+
+/// A fair coin.
+fn label_of(key: [u8; 32]) -> bool {
+    Draw::new(key, Stream::Label).chance(0.5)
+}
+
+fn lung_nodule(name: String, key: [u8; 32], label: bool) -> PhantomCase {
     let mut scanner = Draw::new(key, Stream::Scanner);
     let chest = chest::Chest::draw(&mut Draw::new(key, Stream::Anatomy));
     let mut canvas = grid::Canvas::new(chest.grid(&mut scanner));
@@ -97,7 +108,7 @@ fn lung_nodule(task: &str, seed: u64, index: u64) -> PhantomCase {
     };
     let voxels = scanner::acquire(&protocol, &mut Draw::new(key, Stream::Noise), &mut canvas);
     PhantomCase {
-        name: format!("{task}_{seed}_{index}"),
+        name,
         voxels: orientation.store(&canvas.grid, &voxels),
         mask: orientation.store(&canvas.grid, &mask),
         shape: orientation.shape(&canvas.grid),
@@ -109,3 +120,6 @@ fn lung_nodule(task: &str, seed: u64, index: u64) -> PhantomCase {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ impl Protocol {
         Self {
             plane: d.range(-0.06, 0.2),
             slice: d.range(0.0, 0.16),
-            noise: d.range(8.0, 42.0),
+            noise: d.range(6.0, 32.0),
             offset: d.range(-8.0, 8.0),
         }
     }

@@ -93,9 +93,8 @@ pub(super) fn paint(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
                 field.row(&canvas.grid, y, z, &mut line, row);
             }
             let start = n * (j + canvas.grid.shape[1] * k);
-            for i in 0..n {
+            for (i, &bump) in rows[0].iter().enumerate() {
                 let x = canvas.grid.at(0, i);
-                let bump = rows[0][i];
                 let skin = oval(x, y, section.torso, chest.squareness) + 2.5 * bump;
                 if skin > canvas.edge {
                     continue;
@@ -108,7 +107,7 @@ pub(super) fn paint(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
                 let streak = rows[4][i];
                 let solid = solid_hu(chest, skin, to_cavity, [x, y, z], streak, rows[2][i], rows[1][i]);
                 let lung = cover(
-                    lung_distance(chest, &section, level, [x, y, z], to_cavity) + 1.5 * rows[0][i].abs(),
+                    lung_distance(chest, &section, level, [x, y, z], to_cavity) + 1.5 * bump.abs(),
                     canvas.edge,
                 );
                 let air = if lung > 0.0 {

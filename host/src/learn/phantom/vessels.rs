@@ -30,8 +30,8 @@ struct Habit {
 /// Grows and paints the vessels of both lungs; the trees come back for nodules that sit on them.
 pub(super) fn paint(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) -> Vec<Tree> {
     let habit = Habit {
-        density: draw.range(260.0, 720.0),
-        twig: draw.range(0.55, 0.9),
+        density: draw.range(160.0, 480.0),
+        twig: draw.range(0.5, 0.8),
         balance: draw.range(0.3, 0.55),
         airway: draw.range(0.62, 0.85),
         wall: draw.range(0.7, 1.3),
