@@ -132,16 +132,20 @@ pub fn random_weights(
     weights::write(to, &tensors, &about).expect("the weights are written");
 }
 
-/// A copy of a plugin's library that calls itself by another name of the same length.
-pub fn renamed_library(library: &Path, from: &str, name: &str, to: &Path) {
-    assert_eq!(from.len(), name.len(), "the manifest's text keeps its length");
+/// A copy of a plugin's library whose manifest says something else, each replacement as long as what it replaces.
+///
+/// # Panics
+/// Where the manifest does not say what is to be replaced.
+pub fn edited_library(library: &Path, replacements: &[(&str, &str)], to: &Path) {
     let mut bytes = std::fs::read(library).expect("the library is read");
-    let (old, new) = (format!("name = \"{from}\""), format!("name = \"{name}\""));
-    let places: Vec<usize> =
-        bytes.windows(old.len()).enumerate().filter(|(_, w)| *w == old.as_bytes()).map(|(i, _)| i).collect();
-    assert!(!places.is_empty(), "the manifest names {from}");
-    for at in places {
-        bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
+    for (old, new) in replacements {
+        assert_eq!(old.len(), new.len(), "the manifest's text keeps its length");
+        let found = bytes.windows(old.len()).enumerate().filter(|(_, w)| *w == old.as_bytes());
+        let places: Vec<usize> = found.map(|(at, _)| at).collect();
+        assert!(!places.is_empty(), "the manifest says `{old}`");
+        for at in places {
+            bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
+        }
     }
     std::fs::write(to, bytes).expect("the copy is written");
 }

@@ -3,7 +3,7 @@
 use anymc3d_host::engine::result::{CaseResult, FailedCase};
 use anymc3d_host::volume::{Affine, Scan, write_nifti_f32, write_nifti_i16};
 use anymc3d_tests::{
-    backbone_folder, backbone_info, fixtures, host_binary, plugin_library, random_weights, renamed_library,
+    backbone_folder, backbone_info, edited_library, fixtures, host_binary, plugin_library, random_weights,
     required, workspace,
 };
 use candle_core::{Device, Tensor};
@@ -30,8 +30,10 @@ fn bench() -> &'static Bench {
         let host = host_binary();
         let folder = tempfile::tempdir().unwrap();
         let (library, second) = (folder.path().join("task.so"), folder.path().join("second.so"));
-        fs::copy(plugin_library(PLUGIN), &library).unwrap();
-        renamed_library(&library, PLUGIN, "lung_second", &second);
+        // Few and small slices: these tests are about the command line.
+        let few = [("slices = 40", "slices =  4"), ("size = [168, 168]", "size = [ 56,  56]")];
+        edited_library(&plugin_library(PLUGIN), &few, &library);
+        edited_library(&library, &[("name = \"lung_nodule\"", "name = \"lung_second\"")], &second);
         random_weights(&library, &folder.path().join("lung_nodule.safetensors"), 1, |_, _| {});
         random_weights(&second, &folder.path().join("lung_second.safetensors"), 2, |_, _| {});
         Bench { host, library, second, _folder: folder }
@@ -474,7 +476,7 @@ fn a_scan_is_embedded_by_the_default_view_or_by_a_plugins() {
     let (tokens, attention) = embedded(&[&scan]);
     assert_eq!((tokens.dims(), attention.dims()), (&[32, 257, 384][..], &[32, 16, 16][..]));
     let (tokens, attention) = embedded(&[&scan, "--plugin", &text(&bench().library)]);
-    assert_eq!((tokens.dims(), attention.dims()), (&[40, 145, 384][..], &[40, 12, 12][..]));
+    assert_eq!((tokens.dims(), attention.dims()), (&[4, 17, 384][..], &[4, 4, 4][..]));
     let out = text(folder.path().join("out.safetensors"));
     host(["embed", &text(folder.path().join("missing.nii")), "--out", &out]).refused(1, &["missing.nii"]);
     host(["embed", &text(backbone_folder().join("model.safetensors")), "--out", &out])
