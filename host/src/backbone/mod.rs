@@ -7,16 +7,20 @@
 mod adapter;
 mod config;
 mod error;
+mod fused;
+pub mod kernels;
 mod lora;
 mod model;
 mod ops;
 mod peft;
 mod position;
+mod slices;
 mod vit;
 mod weights;
 
 pub use adapter::{LowRank, NoAdapter, Site, SiteAdapter};
 pub use error::BackboneError;
+pub use kernels::{Isa, Kernels};
 pub use lora::{LoraWeights, lora_parameter_count, lora_shapes};
 pub use model::{Backbone, BackboneInfo, Features, Hidden, Precision};
 pub use peft::load_peft;

@@ -1,13 +1,17 @@
 //! A backbone as the host sees it: opened once, asked for features by every task.
 
-use super::adapter::{NoAdapter, SiteAdapter};
+use super::adapter::{NoAdapter, Site, SiteAdapter};
 use super::config::Config;
 use super::error::BackboneError;
+use super::fused::{Arithmetic, Fused};
+use super::kernels::Kernels;
+use super::slices::{Adapted, NormOp, Source, infer, train};
 use super::vit::Vit;
 use super::weights::{Weights, hex};
 use candle_core::{DType, Tensor};
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use std::sync::Arc;
 
 /// How the large products are computed. Tensors outside them are f32 either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,8 @@ pub struct Hidden {
 pub struct Backbone {
     info: BackboneInfo,
     vit: Vit,
+    /// `None` computes with candle's own operations.
+    fused: Option<Arc<Fused>>,
 }
 
 /// Slices that go through the blocks together: bounds memory, whatever the volume.
@@ -70,11 +76,21 @@ const CHUNK: usize = 8;
 
 impl Backbone {
     /// Opens a Hugging Face folder: `config.json` and safetensors, single or sharded, f16, bf16 or f32.
-    pub fn open(dir: &Path, _precision: Precision) -> Result<Self, BackboneError> {
+    pub fn open(dir: &Path, precision: Precision) -> Result<Self, BackboneError> {
+        Self::open_with(dir, precision, Kernels::detect()?)
+    }
+
+    /// As [`Self::open`], on kernels of choice. [`Kernels::Plain`] computes in f32 whatever the precision.
+    pub fn open_with(dir: &Path, precision: Precision, kernels: Kernels) -> Result<Self, BackboneError> {
         let config = Config::read(dir)?;
         let weights = Weights::open(dir)?;
         let info = BackboneInfo::of(dir, &config, weights.sha256()?);
-        Ok(Self { info, vit: Vit::load(config, weights)? })
+        let vit = Vit::load(config, weights)?;
+        let fused = match kernels {
+            Kernels::Plain => None,
+            Kernels::Fast(isa) => Some(Arc::new(Fused::new(&vit, Arithmetic { isa, precision })?)),
+        };
+        Ok(Self { info, vit, fused })
     }
 
     pub fn info(&self) -> &BackboneInfo {
@@ -91,7 +107,18 @@ impl Backbone {
         want_attention: bool,
     ) -> Result<Features, BackboneError> {
         let grid = self.grid_of(pixels)?;
-        self.in_chunks(pixels, grid, adapter, want_attention, |pixels| self.vit.embed(pixels, adapter), 0)
+        let Some(fused) = self.fused.as_ref().filter(|_| adapter.only_low_rank()) else {
+            let begin = |pixels: &Tensor| self.vit.embed(pixels, adapter);
+            return self.in_chunks(pixels, grid, adapter, want_attention, begin, 0);
+        };
+        // A trained patch embedding is one small layer: candle's autograd sees it as it is.
+        let patch_tracked = adapter.low_rank(Site::PatchEmbed).is_some_and(|term| term.tracked());
+        let embedded = if patch_tracked { Some(self.vit.embed(pixels, adapter)?) } else { None };
+        let source = match &embedded {
+            Some(tokens) => Source::Tokens(tokens),
+            None => Source::Pixels(&self.vit, pixels),
+        };
+        self.on_kernels(fused, source, 0, grid, adapter, want_attention)
     }
 
     /// The frozen patch embedding and blocks 0..`block`, without adapter and without gradient.
@@ -101,6 +128,11 @@ impl Backbone {
             let (name, blocks) = (&self.info.name, self.info.blocks);
             let message = format!("a prefix of {block} blocks was asked of {name}, which has {blocks}");
             return Err(BackboneError::Input(message));
+        }
+        if let Some(fused) = &self.fused {
+            let (source, adapted) = (Source::Pixels(&self.vit, pixels), Adapted::new(fused, &NoAdapter)?);
+            let (tokens, _) = infer(fused, &adapted, &source, 0..block, false)?;
+            return Ok(Hidden { tokens, block, grid });
         }
         let chunks = chunks_of(&pixels.detach(), CHUNK)?;
         let mut tokens = Vec::with_capacity(chunks.len());
@@ -144,7 +176,39 @@ impl Backbone {
             return Err(BackboneError::Input(message));
         }
         let start = hidden.block;
+        if let Some(fused) = self.fused.as_ref().filter(|_| adapter.only_low_rank()) {
+            let source = Source::Tokens(&hidden.tokens);
+            return self.on_kernels(fused, source, start, hidden.grid, adapter, want_attention);
+        }
         self.in_chunks(&hidden.tokens, hidden.grid, adapter, want_attention, |x| Ok(x.clone()), start)
+    }
+
+    /// The fused way: without gradients as far as nothing is trained, block by block from there on.
+    fn on_kernels(
+        &self,
+        fused: &Arc<Fused>,
+        source: Source<'_>,
+        start: usize,
+        grid: (usize, usize),
+        adapter: &dyn SiteAdapter,
+        want_attention: bool,
+    ) -> Result<Features, BackboneError> {
+        let adapted = Adapted::new(fused, adapter)?;
+        let blocks = self.info.blocks;
+        let (tokens, split) = match source {
+            Source::Tokens(x) if x.track_op() => (x.clone(), start),
+            source => {
+                let split = adapted.first_tracked.max(start);
+                let whole = split == blocks;
+                let (tokens, class) = infer(fused, &adapted, &source, start..split, want_attention && whole)?;
+                if whole {
+                    return self.features(&tokens.apply_op1_no_bwd(&NormOp(fused.clone()))?, class, grid);
+                }
+                (tokens, split)
+            }
+        };
+        let (tokens, class) = train(fused, &adapted, &tokens, split..blocks, want_attention)?;
+        self.features(&tokens.apply_op1(NormOp(fused.clone()))?, class, grid)
     }
 
     /// Runs `begin` and the blocks from `start` on a few slices at a time.

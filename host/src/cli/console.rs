@@ -50,6 +50,11 @@ impl Console {
         }
     }
 
+    /// Whether only results and errors are wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// A result, on stdout.
     pub fn result(&self, text: impl fmt::Display) {
         if self.reader_left.get() || self.unwritable.get() {

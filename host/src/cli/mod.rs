@@ -16,6 +16,7 @@ mod report;
 mod run;
 mod tasks;
 mod text;
+mod train;
 
 use clap::{Parser, Subcommand};
 use console::{Console, Loudness};
@@ -43,6 +44,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Run>),
+    Train(Box<train::Train>),
     Embed(Box<embed::Embed>),
     Phantom(phantom::Phantom),
     Plugin(plugin::Plugin),
@@ -53,6 +55,7 @@ impl Command {
     fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         match self {
             Self::Run(command) => command.carry_out(console),
+            Self::Train(command) => command.carry_out(console),
             Self::Embed(command) => command.carry_out(console),
             Self::Phantom(command) => command.carry_out(console),
             Self::Plugin(command) => command.carry_out(console),

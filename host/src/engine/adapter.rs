@@ -5,7 +5,22 @@ use crate::plugin::TaskAdapter;
 use candle_core::{Error, Result, Tensor};
 
 /// Borrowed from a task, for a forward pass.
-pub struct Adapted<'a>(pub &'a TaskAdapter);
+pub struct Adapted<'a> {
+    adapter: &'a TaskAdapter,
+    detached: bool,
+}
+
+impl<'a> Adapted<'a> {
+    /// With whatever gradient the task's parameters have.
+    pub fn new(adapter: &'a TaskAdapter) -> Self {
+        Self { adapter, detached: false }
+    }
+
+    /// Without gradient, also where the parameters are variables: validation needs no graph.
+    pub fn detached(adapter: &'a TaskAdapter) -> Self {
+        Self { adapter, detached: true }
+    }
+}
 
 fn name(site: Site) -> String {
     match site {
@@ -17,7 +32,7 @@ fn name(site: Site) -> String {
 
 impl SiteAdapter for Adapted<'_> {
     fn first_block(&self) -> usize {
-        match self.0 {
+        match self.adapter {
             TaskAdapter::None => usize::MAX,
             TaskAdapter::Lora { lora, .. } => lora.first_block,
             TaskAdapter::Custom(code) => code.first_block,
@@ -25,7 +40,7 @@ impl SiteAdapter for Adapted<'_> {
     }
 
     fn patch_embed(&self) -> bool {
-        match self.0 {
+        match self.adapter {
             TaskAdapter::None => false,
             TaskAdapter::Lora { lora, .. } => lora.patch_embed,
             // Code may act anywhere from its first block on, and the patch embedding comes before block 0.
@@ -34,13 +49,14 @@ impl SiteAdapter for Adapted<'_> {
     }
 
     fn low_rank(&self, site: Site) -> Option<LowRank> {
-        let TaskAdapter::Lora { lora, pairs } = self.0 else { return None };
+        let TaskAdapter::Lora { lora, pairs } = self.adapter else { return None };
         let pair = pairs.get(&name(site))?;
-        Some(LowRank { a: pair.a.clone(), b: pair.b.clone(), scale: lora.alpha / lora.rank as f64 })
+        let seen = |t: &Tensor| if self.detached { t.detach() } else { t.clone() };
+        Some(LowRank { a: seen(&pair.a), b: seen(&pair.b), scale: lora.alpha / lora.rank as f64 })
     }
 
     fn apply(&self, site: Site, input: &Tensor, output: Tensor) -> Result<Tensor> {
-        let TaskAdapter::Custom(code) = self.0 else { return Ok(output) };
+        let TaskAdapter::Custom(code) = self.adapter else { return Ok(output) };
         let (kind, block) = match site {
             Site::PatchEmbed => (0, 0),
             Site::Qkv(block) => (1, block),
@@ -53,6 +69,6 @@ impl SiteAdapter for Adapted<'_> {
     }
 
     fn only_low_rank(&self) -> bool {
-        !matches!(self.0, TaskAdapter::Custom(_))
+        !matches!(self.adapter, TaskAdapter::Custom(_))
     }
 }

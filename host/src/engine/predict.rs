@@ -154,7 +154,7 @@ impl Engine {
                     notes.push(warning);
                 }
             }
-            let adapter = Adapted(&loaded.task.adapters()[i]);
+            let adapter = Adapted::new(&loaded.task.adapters()[i]);
             let began = Instant::now();
             let features = self.features(prepared, &adapter, attention)?;
             timing.backbone += ms(began);

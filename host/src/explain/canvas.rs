@@ -159,6 +159,6 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_cut_with_dots() {
         assert_eq!(fitted(8.0, "nodule", 1000), "nodule");
-        assert_eq!(fitted(8.0, "a very long label", 49), "a ver..");
+        assert_eq!(fitted(8.0, "a very long label", 49), "a very..");
     }
 }

@@ -3,3 +3,4 @@
 pub mod metrics;
 pub mod phantom;
 pub mod table;
+pub mod train;

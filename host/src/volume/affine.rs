@@ -70,12 +70,12 @@ impl Affine {
     /// The grid whose index axis `a` is this grid's axis `axes[a].0` of `shape`, walked backwards where `axes[a].1`.
     pub(crate) fn reindexed(&self, shape: [usize; 3], axes: [(usize, bool); 3]) -> Self {
         let mut m = self.0;
-        for r in 0..3 {
+        for (row, old) in m.iter_mut().zip(&self.0).take(3) {
             for (a, &(stored, flipped)) in axes.iter().enumerate() {
-                let step = self.0[r][stored];
-                m[r][a] = if flipped { -step } else { step };
+                let step = old[stored];
+                row[a] = if flipped { -step } else { step };
                 if flipped {
-                    m[r][3] += step * (shape[stored] as f64 - 1.0);
+                    row[3] += step * (shape[stored] as f64 - 1.0);
                 }
             }
         }

@@ -121,12 +121,12 @@ fn stored_as(ras: &Scan, order: [usize; 3], flip: [bool; 3]) -> Scan {
         }
     }
     let mut m = [[0.0, 0.0, 0.0, 1.0]; 4];
-    for r in 0..3 {
-        m[r][3] = ras.affine.0[r][3];
+    for (row, old) in m.iter_mut().zip(&ras.affine.0).take(3) {
+        row[3] = old[3];
         for a in 0..3 {
-            let step = ras.affine.0[r][order[a]];
-            m[r][a] = if flip[a] { -step } else { step };
-            m[r][3] += if flip[a] { step * (shape[a] as f64 - 1.0) } else { 0.0 };
+            let step = old[order[a]];
+            row[a] = if flip[a] { -step } else { step };
+            row[3] += if flip[a] { step * (shape[a] as f64 - 1.0) } else { 0.0 };
         }
     }
     Scan::from_voxels("turned", voxels, shape, Affine(m)).unwrap()

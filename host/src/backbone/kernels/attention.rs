@@ -1,0 +1,134 @@
+//! Multi-head attention of one slice over fused projections, one head at a time, so that a head's keys,
+//! values and a block of rows of its probabilities stay in the second-level cache.
+
+use super::Isa;
+use super::gemm::{Packed, Store, gemm};
+use super::math::{softmax_backward_rows, softmax_rows};
+use crate::backbone::model::Precision;
+
+/// Rows of probabilities formed at a time: whole tiles of six.
+const BLOCK: usize = 48;
+
+/// The shape of one slice's attention.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    pub tokens: usize,
+    pub heads: usize,
+    pub head: usize,
+}
+
+impl Shape {
+    fn width(&self) -> usize {
+        self.heads * self.head
+    }
+    fn scale(&self) -> f32 {
+        1.0 / (self.head as f32).sqrt()
+    }
+    fn row_blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let t = self.tokens;
+        (0..t).step_by(BLOCK).map(move |first| (first, BLOCK.min(t - first)))
+    }
+}
+
+/// Memory of one thread, reused from head to head and slice to slice.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    keys: Packed,
+    values: Packed,
+    keys_by_token: Packed,
+    rows: Packed,
+    p: Vec<f32>,
+    dp: Vec<f32>,
+    turned: Vec<f32>,
+}
+
+/// `qkv` [T, 3d] → `out` [T, d]. `class`, where given, becomes the first token's probabilities [T], mean over heads.
+pub(crate) fn forward(
+    isa: Isa,
+    precision: Precision,
+    shape: Shape,
+    qkv: &[f32],
+    out: &mut [f32],
+    mut class: Option<&mut [f32]>,
+    scratch: &mut Scratch,
+) {
+    let (t, d, head) = (shape.tokens, shape.width(), shape.head);
+    assert!(qkv.len() == t * 3 * d && out.len() == t * d, "attention was given buffers of another shape");
+    if let Some(class) = class.as_deref_mut() {
+        class.fill(0.0);
+    }
+    scratch.p.resize(BLOCK * t, 0.0);
+    for h in 0..shape.heads {
+        let [q, k, v] = [0, 1, 2].map(|part| &qkv[part * d + h * head..]);
+        scratch.keys.repack(isa, precision, k, head, t, (1, 3 * d));
+        scratch.values.repack(isa, precision, v, t, head, (3 * d, 1));
+        for (first, rows) in shape.row_blocks() {
+            let p = &mut scratch.p[..rows * t];
+            gemm(isa, &q[first * 3 * d..], 3 * d, rows, &scratch.keys, p, t, Store::Set(None));
+            softmax_rows(isa, p, t, shape.scale());
+            if let Some(class) = class.as_deref_mut().filter(|_| first == 0) {
+                class.iter_mut().zip(&p[..t]).for_each(|(c, p)| *c += p / shape.heads as f32);
+            }
+            gemm(isa, p, t, rows, &scratch.values, &mut out[first * d + h * head..], d, Store::Set(None));
+        }
+    }
+}
+
+/// The gradient of `qkv` [T, 3d] from that of the output [T, d]; probabilities are formed again.
+pub(crate) fn backward(
+    isa: Isa,
+    precision: Precision,
+    shape: Shape,
+    qkv: &[f32],
+    grad: &[f32],
+    into: &mut [f32],
+    scratch: &mut Scratch,
+) {
+    let (t, d, head) = (shape.tokens, shape.width(), shape.head);
+    let lengths = [qkv.len(), into.len(), 3 * grad.len()];
+    assert!(lengths.iter().all(|n| *n == t * 3 * d), "attention was given buffers of another shape");
+    scratch.p.resize(BLOCK * t, 0.0);
+    scratch.dp.resize(BLOCK * t, 0.0);
+    scratch.turned.resize(BLOCK * t, 0.0);
+    into.fill(0.0);
+    for h in 0..shape.heads {
+        let [q, k, v] = [0, 1, 2].map(|part| part * d + h * head);
+        scratch.keys.repack(isa, precision, &qkv[k..], head, t, (1, 3 * d));
+        scratch.keys_by_token.repack(isa, precision, &qkv[k..], t, head, (3 * d, 1));
+        scratch.values.repack(isa, precision, &qkv[v..], head, t, (1, 3 * d));
+        for (first, rows) in shape.row_blocks() {
+            let (p, dp) = (&mut scratch.p[..rows * t], &mut scratch.dp[..rows * t]);
+            let turned = &mut scratch.turned[..rows * t];
+            let (queries, grads) = (&qkv[first * 3 * d + q..], &grad[first * d + h * head..]);
+            gemm(isa, queries, 3 * d, rows, &scratch.keys, p, t, Store::Set(None));
+            softmax_rows(isa, p, t, shape.scale());
+            // dV += Pᵀ dO
+            turn(p, rows, t, turned);
+            scratch.rows.repack(isa, precision, grads, rows, head, (d, 1));
+            gemm(isa, turned, rows, t, &scratch.rows, &mut into[v..], 3 * d, Store::Add(None));
+            // dP = dO Vᵀ, then the gradient of the scores
+            gemm(isa, grads, d, rows, &scratch.values, dp, t, Store::Set(None));
+            softmax_backward_rows(isa, p, t, shape.scale(), dp);
+            // dQ = dS K, dK += dSᵀ Q
+            let to = &mut into[first * 3 * d + q..];
+            gemm(isa, dp, t, rows, &scratch.keys_by_token, to, 3 * d, Store::Set(None));
+            turn(dp, rows, t, turned);
+            scratch.rows.repack(isa, precision, queries, rows, head, (3 * d, 1));
+            gemm(isa, turned, rows, t, &scratch.rows, &mut into[k..], 3 * d, Store::Add(None));
+        }
+    }
+}
+
+/// [rows, columns] → [columns, rows], in squares that fit the first-level cache.
+pub(crate) fn turn(from: &[f32], rows: usize, columns: usize, to: &mut [f32]) {
+    const SIDE: usize = 16;
+    for r0 in (0..rows).step_by(SIDE) {
+        for c0 in (0..columns).step_by(SIDE) {
+            for c in c0..columns.min(c0 + SIDE) {
+                for r in r0..rows.min(r0 + SIDE) {
+                    to[c * rows + r] = from[r * columns + c];
+                }
+            }
+        }
+    }
+}

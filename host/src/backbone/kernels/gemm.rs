@@ -1,0 +1,348 @@
+//! Matrix products with a packed right-hand side: `out (+)= A · B + bias`.
+//!
+//! B [k, n] is stored in panels of 64 columns (the last as wide as needed, in steps of 16), each panel
+//! row after row, zero where it reaches beyond n; with bf16 two consecutive rows share a row of pairs. So
+//! a tile streams its panel front to back and never reads past an end.
+
+use super::math::{round_bits, round_f32, round_pairs};
+use super::micro::{Micro, Portable};
+use super::{Isa, Set};
+use crate::backbone::model::Precision;
+use std::cell::RefCell;
+
+const PANEL: usize = 64;
+const ROWS: usize = 6;
+
+/// A right-hand side ready for the tiles of one instruction set.
+#[derive(Default)]
+pub(crate) struct Packed {
+    k: usize,
+    n: usize,
+    data: Data,
+    /// The inputs of the product are rounded to bf16 although the tiles compute in f32.
+    rounded: bool,
+}
+
+enum Data {
+    F32(Vec<f32>),
+    /// Rows 2p (low half) and 2p + 1 of B.
+    Pairs(Vec<u32>),
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self::F32(Vec::new())
+    }
+}
+
+impl Packed {
+    /// Packs B [k, n] whose element (i, j) is `source[i · rows + j · columns]`.
+    pub fn new(
+        isa: Isa,
+        precision: Precision,
+        source: &[f32],
+        k: usize,
+        n: usize,
+        strides: (usize, usize),
+    ) -> Self {
+        let mut packed = Self::default();
+        packed.repack(isa, precision, source, k, n, strides);
+        packed
+    }
+
+    /// As [`Self::new`], into memory that is there already.
+    pub fn repack(
+        &mut self,
+        isa: Isa,
+        precision: Precision,
+        source: &[f32],
+        k: usize,
+        n: usize,
+        strides: (usize, usize),
+    ) {
+        assert!(
+            k > 0 && n > 0 && (k - 1) * strides.0 + (n - 1) * strides.1 < source.len(),
+            "B is out of bounds"
+        );
+        (self.k, self.n) = (k, n);
+        let width = n.div_ceil(16) * 16;
+        let bf16 = precision == Precision::Bf16;
+        self.rounded = bf16 && isa.0 != Set::Avx512Bf16;
+        if bf16 && !self.rounded {
+            let mut data = match std::mem::take(&mut self.data) {
+                Data::Pairs(data) => data,
+                Data::F32(_) => Vec::new(),
+            };
+            data.resize(k.div_ceil(2) * width, 0);
+            pack_pairs(isa, source, k, n, strides, &mut data);
+            self.data = Data::Pairs(data);
+        } else {
+            let mut data = match std::mem::take(&mut self.data) {
+                Data::F32(data) => data,
+                Data::Pairs(_) => Vec::new(),
+            };
+            data.resize(k * width, 0.0);
+            pack_f32(isa, source, k, n, strides, self.rounded, &mut data);
+            self.data = Data::F32(data);
+        }
+    }
+
+    pub fn columns(&self) -> usize {
+        self.n
+    }
+}
+
+/// The columns of the panel that begins at `first`, and their number with padding.
+///
+/// Panels are walked by plain loops: a closure would be compiled without the instruction set around it.
+#[inline(always)]
+fn panel(n: usize, first: usize) -> (usize, usize) {
+    let columns = PANEL.min(n - first);
+    (columns, columns.div_ceil(16) * 16)
+}
+
+#[inline(always)]
+fn pack_f32_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), round: bool, data: &mut [f32]) {
+    for first in (0..n).step_by(PANEL) {
+        let (columns, width) = panel(n, first);
+        for (i, row) in data[first * k..(first + width) * k].chunks_exact_mut(width).enumerate() {
+            let from = i * strides.0 + first * strides.1;
+            if strides.1 == 1 {
+                row[..columns].copy_from_slice(&source[from..from + columns]);
+            } else {
+                for (j, to) in row[..columns].iter_mut().enumerate() {
+                    *to = source[from + j * strides.1];
+                }
+            }
+            row[columns..].fill(0.0);
+            if round {
+                row.iter_mut().for_each(|x| *x = f32::from_bits(round_bits(*x)));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_pairs_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), data: &mut [u32]) {
+    let pairs = k.div_ceil(2);
+    for first in (0..n).step_by(PANEL) {
+        let (columns, width) = panel(n, first);
+        for (p, row) in data[first * pairs..(first + width) * pairs].chunks_exact_mut(width).enumerate() {
+            let from = 2 * p * strides.0 + first * strides.1;
+            let odd = 2 * p + 1 < k;
+            if strides.1 == 1 && odd {
+                let (low, high) = (&source[from..from + columns], &source[from + strides.0..][..columns]);
+                for ((to, low), high) in row.iter_mut().zip(low).zip(high) {
+                    *to = round_bits(*low) >> 16 | round_bits(*high);
+                }
+            } else {
+                for (j, to) in row[..columns].iter_mut().enumerate() {
+                    let at = from + j * strides.1;
+                    let high = if odd { source[at + strides.0] } else { 0.0 };
+                    *to = round_bits(source[at]) >> 16 | round_bits(high);
+                }
+            }
+            row[columns..].fill(0);
+        }
+    }
+}
+
+super::per_isa! {
+    fn pack_f32(source: &[f32], k: usize, n: usize, strides: (usize, usize), round: bool, data: &mut [f32]) = pack_f32_body;
+}
+super::per_isa! {
+    fn pack_pairs(source: &[f32], k: usize, n: usize, strides: (usize, usize), data: &mut [u32]) = pack_pairs_body;
+}
+
+/// What becomes of a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Store<'a> {
+    /// out = A · B + bias
+    Set(Option<&'a [f32]>),
+    /// out += A · B + bias
+    Add(Option<&'a [f32]>),
+}
+
+thread_local! {
+    /// A as the tiles read it, reused from product to product.
+    static LEFT: RefCell<(Vec<f32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+/// `m` rows of A (stride `lda`) times B, into rows of `out` (stride `ldc`).
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn gemm(
+    isa: Isa,
+    a: &[f32],
+    lda: usize,
+    m: usize,
+    b: &Packed,
+    out: &mut [f32],
+    ldc: usize,
+    store: Store<'_>,
+) {
+    if m == 0 {
+        return;
+    }
+    let (k, n) = (b.k, b.n);
+    assert!(k <= lda && (m - 1) * lda + k <= a.len(), "A is out of bounds");
+    assert!(n <= ldc && (m - 1) * ldc + n <= out.len(), "the product is out of bounds");
+    let (Store::Set(bias) | Store::Add(bias)) = store;
+    assert!(bias.is_none_or(|b| b.len() == n), "the bias does not fit");
+    LEFT.with_borrow_mut(|(floats, halves)| match &b.data {
+        #[cfg(target_arch = "x86_64")]
+        Data::Pairs(data) => {
+            let pairs = k.div_ceil(2);
+            halves.resize(m * pairs, 0);
+            for (row, to) in a.chunks(lda).zip(halves.chunks_exact_mut(pairs)) {
+                round_pairs(isa, &row[..k], to);
+            }
+            let left = Left { a: halves.as_ptr(), lda: pairs, m, k: pairs };
+            // SAFETY: pairs are packed only for an `Isa` with bf16. `halves` holds m rows of `pairs` pairs
+            // and `data` n columns padded to 16; `out` was checked above.
+            unsafe { drive_avx512bf16(left, data.as_ptr(), n, out, ldc, store) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Data::Pairs(_) => unreachable!("pairs are packed only where AVX512-BF16 was detected"),
+        Data::F32(data) => {
+            let (a, lda) = if b.rounded {
+                floats.resize(m * k, 0.0);
+                for (row, to) in a.chunks(lda).zip(floats.chunks_exact_mut(k)) {
+                    round_f32(isa, &row[..k], to);
+                }
+                (floats.as_slice(), k)
+            } else {
+                (a, lda)
+            };
+            let left = Left { a: a.as_ptr(), lda, m, k };
+            match isa.0 {
+                // SAFETY: the `Isa` proves the instruction set; A and `out` were checked above, and `data`
+                // holds k rows of n columns padded to 16.
+                #[cfg(target_arch = "x86_64")]
+                Set::Avx512 | Set::Avx512Bf16 => unsafe {
+                    drive_avx512(left, data.as_ptr(), n, out, ldc, store)
+                },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Set::Avx2 => unsafe { drive_avx2(left, data.as_ptr(), n, out, ldc, store) },
+                // SAFETY: as above; this one needs no instruction set.
+                _ => unsafe { drive::<Portable>(left, data.as_ptr(), n, out, ldc, store) },
+            }
+        }
+    });
+}
+
+/// A as the tiles see it: `m` rows of `k` elements.
+struct Left<E> {
+    a: *const E,
+    lda: usize,
+    m: usize,
+    k: usize,
+}
+
+/// # Safety
+/// As [`Micro::tile`] for all rows and panels; `out` holds m rows of n at stride `ldc`.
+#[inline(always)]
+unsafe fn drive<M: Micro>(
+    left: Left<M::Element>,
+    b: *const M::Element,
+    n: usize,
+    out: &mut [f32],
+    ldc: usize,
+    store: Store<'_>,
+) {
+    let mut tile = [0f32; ROWS * PANEL];
+    for first in (0..n).step_by(PANEL) {
+        let (columns, width) = panel(n, first);
+        for row in (0..left.m).step_by(ROWS) {
+            let rows = ROWS.min(left.m - row);
+            // SAFETY: row < m and first < n, within A and B by the caller's promise; the tile is the largest.
+            unsafe {
+                let (a, b) = (left.a.add(row * left.lda), b.add(first * left.k));
+                tile_of_any_size::<M>(rows, width / 16, a, left.lda, left.k, b, tile.as_mut_ptr());
+            }
+            for (i, tile) in tile.chunks_exact(width).take(rows).enumerate() {
+                let out = &mut out[(row + i) * ldc + first..][..columns];
+                let tile = &tile[..columns];
+                match store {
+                    Store::Set(None) => out.copy_from_slice(tile),
+                    Store::Set(Some(bias)) => {
+                        let bias = &bias[first..first + columns];
+                        for j in 0..columns {
+                            out[j] = tile[j] + bias[j];
+                        }
+                    }
+                    Store::Add(None) => {
+                        for j in 0..columns {
+                            out[j] += tile[j];
+                        }
+                    }
+                    Store::Add(Some(bias)) => {
+                        let bias = &bias[first..first + columns];
+                        for j in 0..columns {
+                            out[j] += tile[j] + bias[j];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Micro::tile`] with these numbers of rows (1 to 6) and vectors (1 to 4).
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn tile_of_any_size<M: Micro>(
+    rows: usize,
+    vectors: usize,
+    a: *const M::Element,
+    lda: usize,
+    k: usize,
+    b: *const M::Element,
+    tile: *mut f32,
+) {
+    macro_rules! pick {
+        ($($mr:literal)*) => {
+            match (rows, vectors) {
+                $(
+                    // SAFETY: the caller's promise, for each size.
+                    ($mr, 1) => unsafe { M::tile::<$mr, 1>(a, lda, k, b, tile) },
+                    // SAFETY: as above.
+                    ($mr, 2) => unsafe { M::tile::<$mr, 2>(a, lda, k, b, tile) },
+                    // SAFETY: as above.
+                    ($mr, 3) => unsafe { M::tile::<$mr, 3>(a, lda, k, b, tile) },
+                    // SAFETY: as above.
+                    ($mr, 4) => unsafe { M::tile::<$mr, 4>(a, lda, k, b, tile) },
+                )*
+                _ => unreachable!("a tile has 1 to 6 rows and 1 to 4 vectors"),
+            }
+        };
+    }
+    pick!(6 5 4 3 2 1)
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! drive_for {
+    ($name:ident, $micro:ident, $element:ty, $features:literal) => {
+        /// # Safety
+        /// As [`drive`], and the CPU must have these features.
+        #[target_feature(enable = $features)]
+        unsafe fn $name(
+            left: Left<$element>,
+            b: *const $element,
+            n: usize,
+            out: &mut [f32],
+            ldc: usize,
+            store: Store<'_>,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { drive::<super::micro::$micro>(left, b, n, out, ldc, store) }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+drive_for!(drive_avx2, Avx2, f32, "avx2,fma");
+#[cfg(target_arch = "x86_64")]
+drive_for!(drive_avx512, Avx512, f32, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+#[cfg(target_arch = "x86_64")]
+drive_for!(drive_avx512bf16, Avx512Bf16, u32, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");

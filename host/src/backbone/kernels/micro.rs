@@ -1,0 +1,177 @@
+//! The innermost tiles of the matrix product: up to 6 rows by up to 64 columns held in registers.
+//!
+//! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major.
+
+/// One instruction set's tile: `tile[i][..16·NV] = A[i, ..] · B[.., panel]`.
+pub(super) trait Micro {
+    /// What one step along k reads of a row of A: an f32, or two bf16 in a u32.
+    type Element: Copy;
+
+    /// # Safety
+    /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda`, `b`
+    /// `k · 16 · NV` elements, `tile` `MR · 16 · NV` numbers.
+    unsafe fn tile<const MR: usize, const NV: usize>(
+        a: *const Self::Element,
+        lda: usize,
+        k: usize,
+        b: *const Self::Element,
+        tile: *mut f32,
+    );
+}
+
+pub(super) struct Portable;
+
+impl Micro for Portable {
+    type Element = f32;
+
+    #[inline(always)]
+    unsafe fn tile<const MR: usize, const NV: usize>(
+        a: *const f32,
+        lda: usize,
+        k: usize,
+        b: *const f32,
+        tile: *mut f32,
+    ) {
+        for v in 0..NV {
+            let mut sums = [[0f32; 16]; MR];
+            for p in 0..k {
+                // SAFETY: p < k and v < NV, so 16 elements of B lie there, by the caller's promise.
+                let b = unsafe { &*b.add((p * NV + v) * 16).cast::<[f32; 16]>() };
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: i < MR and p < k lie within A, by the caller's promise.
+                    let a = unsafe { *a.add(i * lda + p) };
+                    for j in 0..16 {
+                        sums[j] += a * b[j];
+                    }
+                }
+            }
+            for (i, sums) in sums.iter().enumerate() {
+                // SAFETY: i < MR and v < NV, so 16 numbers of the tile lie there.
+                unsafe { tile.add((i * NV + v) * 16).cast::<[f32; 16]>().write_unaligned(*sums) };
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx2, Avx512, Avx512Bf16};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Micro;
+    use std::arch::x86_64::*;
+
+    pub(in super::super) struct Avx2;
+
+    impl Micro for Avx2 {
+        type Element = f32;
+
+        #[inline(always)]
+        unsafe fn tile<const MR: usize, const NV: usize>(
+            a: *const f32,
+            lda: usize,
+            k: usize,
+            b: *const f32,
+            tile: *mut f32,
+        ) {
+            // Sixteen columns at a time: 6 × 2 sums fill the sixteen registers with B and A.
+            for v in 0..NV {
+                // SAFETY: the caller promises AVX2 and FMA, and the extents of A, B and the tile; all
+                // offsets are of rows below MR, steps below k and columns below 16 · NV.
+                unsafe {
+                    let mut sums = [[_mm256_setzero_ps(); 2]; MR];
+                    for p in 0..k {
+                        let b = b.add((p * NV + v) * 16);
+                        let (b0, b1) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
+                        for (i, sums) in sums.iter_mut().enumerate() {
+                            let a = _mm256_set1_ps(*a.add(i * lda + p));
+                            sums[0] = _mm256_fmadd_ps(a, b0, sums[0]);
+                            sums[1] = _mm256_fmadd_ps(a, b1, sums[1]);
+                        }
+                    }
+                    for (i, sums) in sums.iter().enumerate() {
+                        let to = tile.add((i * NV + v) * 16);
+                        _mm256_storeu_ps(to, sums[0]);
+                        _mm256_storeu_ps(to.add(8), sums[1]);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(in super::super) struct Avx512;
+
+    impl Micro for Avx512 {
+        type Element = f32;
+
+        #[inline(always)]
+        unsafe fn tile<const MR: usize, const NV: usize>(
+            a: *const f32,
+            lda: usize,
+            k: usize,
+            b: *const f32,
+            tile: *mut f32,
+        ) {
+            // SAFETY: the caller promises AVX-512 and the extents of A, B and the tile; all offsets
+            // are of rows below MR, steps below k and columns below 16 · NV.
+            unsafe {
+                let mut sums = [[_mm512_setzero_ps(); NV]; MR];
+                for p in 0..k {
+                    let mut row = [_mm512_setzero_ps(); NV];
+                    for (v, row) in row.iter_mut().enumerate() {
+                        *row = _mm512_loadu_ps(b.add((p * NV + v) * 16));
+                    }
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let a = _mm512_set1_ps(*a.add(i * lda + p));
+                        for v in 0..NV {
+                            sums[v] = _mm512_fmadd_ps(a, row[v], sums[v]);
+                        }
+                    }
+                }
+                for (i, sums) in sums.iter().enumerate() {
+                    for (v, sum) in sums.iter().enumerate() {
+                        _mm512_storeu_ps(tile.add((i * NV + v) * 16), *sum);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(in super::super) struct Avx512Bf16;
+
+    impl Micro for Avx512Bf16 {
+        type Element = u32;
+
+        #[inline(always)]
+        unsafe fn tile<const MR: usize, const NV: usize>(
+            a: *const u32,
+            lda: usize,
+            k: usize,
+            b: *const u32,
+            tile: *mut f32,
+        ) {
+            // SAFETY: as for `Avx512`, and AVX512-BF16. `__m512bh` and `__m512i` are the same 64 bytes.
+            unsafe {
+                let mut sums = [[_mm512_setzero_ps(); NV]; MR];
+                for p in 0..k {
+                    let mut row = [_mm512_setzero_si512(); NV];
+                    for (v, row) in row.iter_mut().enumerate() {
+                        *row = _mm512_loadu_si512(b.add((p * NV + v) * 16).cast());
+                    }
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let a: __m512bh = std::mem::transmute(_mm512_set1_epi32(*a.add(i * lda + p) as i32));
+                        for v in 0..NV {
+                            let b: __m512bh = std::mem::transmute(row[v]);
+                            sums[v] = _mm512_dpbf16_ps(sums[v], a, b);
+                        }
+                    }
+                }
+                for (i, sums) in sums.iter().enumerate() {
+                    for (v, sum) in sums.iter().enumerate() {
+                        _mm512_storeu_ps(tile.add((i * NV + v) * 16), *sum);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What the frozen blocks give for a case, kept on disk as f16 with a cap on its size.
+//!
+//! The key is a digest of everything that decides the content: the scan's and the mask's bytes, the view's
+//! preprocessing, the flips, the backbone's fingerprint and precision, and the number of blocks. A file that is
+//! damaged or was cut short is computed anew.
+
+use super::sample::{Flips, SampleError, ViewSample, prepare};
+use crate::backbone::{Backbone, Hidden, Precision};
+use crate::learn::table::Row;
+use crate::plugin::hex;
+use anymc3d_manifest::View;
+use candle_core::{DType, Device, Tensor};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Frozen prefixes on disk.
+pub struct PrefixCache {
+    folder: Option<PathBuf>,
+    cap: u64,
+    used: AtomicU64,
+    /// Digests of files, so that each is hashed once in a run.
+    digests: Mutex<HashMap<PathBuf, String>>,
+}
+
+/// Changes when what the files hold would mean something else.
+const VERSION: &str = "anymc3d prefix 1";
+
+impl PrefixCache {
+    /// A cache in a folder, up to `cap` bytes; without a folder nothing is kept.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(folder: Option<&Path>, cap: u64) -> std::io::Result<Self> {
+        let mut used = 0;
+        if let Some(folder) = folder {
+            std::fs::create_dir_all(folder)?;
+            let mut files: Vec<_> = std::fs::read_dir(folder)?
+                .flatten()
+                .filter_map(|e| Some((e.metadata().ok()?, e.path())))
+                .filter(|(m, _)| m.is_file())
+                .collect();
+            // What was used longest ago makes room first.
+            files.sort_by_key(|(m, _)| std::cmp::Reverse(m.modified().ok()));
+            for (metadata, path) in files {
+                if used + metadata.len() > cap {
+                    let _ = std::fs::remove_file(path);
+                } else {
+                    used += metadata.len();
+                }
+            }
+        }
+        Ok(Self { folder: folder.map(Path::to_owned), cap, used: AtomicU64::new(used), digests: Mutex::default() })
+    }
+
+    fn digest(&self, path: &Path) -> std::io::Result<String> {
+        let known = |digests: &HashMap<PathBuf, String>| digests.get(path).cloned();
+        if let Some(digest) = self.digests.lock().ok().and_then(|d| known(&d)) {
+            return Ok(digest);
+        }
+        let digest = hex(&Sha256::digest(std::fs::read(path)?));
+        if let Ok(mut digests) = self.digests.lock() {
+            digests.insert(path.to_owned(), digest.clone());
+        }
+        Ok(digest)
+    }
+
+    /// A view of a case up to the first adapted block, from the cache or computed.
+    ///
+    /// # Errors
+    /// As [`prepare`].
+    #[allow(clippy::too_many_arguments)]
+    pub fn sample(
+        &self,
+        row: &Row,
+        view: &View,
+        flips: Flips,
+        blocks: usize,
+        backbone: &Backbone,
+        precision: Precision,
+        with_mask: bool,
+    ) -> Result<Option<ViewSample>, SampleError> {
+        let place = self.place(row, view, flips, blocks, backbone, precision, with_mask);
+        if let Some(place) = &place
+            && let Some(sample) = read(place, blocks, backbone, view)
+        {
+            return Ok(Some(sample));
+        }
+        let sample = prepare(row, view, flips, blocks, backbone, with_mask)?;
+        if let (Some(place), Some(sample)) = (&place, &sample) {
+            // A full disk slows the run down; it does not end it.
+            if let Err(e) = self.write(place, sample) {
+                tracing::debug!("{}: not cached: {e}", place.display());
+            }
+        }
+        Ok(sample)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn place(
+        &self,
+        row: &Row,
+        view: &View,
+        flips: Flips,
+        blocks: usize,
+        backbone: &Backbone,
+        precision: Precision,
+        with_mask: bool,
+    ) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?;
+        let scan = self.digest(row.images.get(&view.name)?).ok()?;
+        let mask = match &row.mask {
+            Some(mask) if with_mask => self.digest(mask).ok()?,
+            _ => String::new(),
+        };
+        let fingerprint = &backbone.info().fingerprint;
+        let host = env!("CARGO_PKG_VERSION");
+        let text =
+            format!("{VERSION}|{host}|{scan}|{mask}|{view:?}|{flips:?}|{blocks}|{fingerprint}|{precision:?}");
+        Some(folder.join(format!("{}.safetensors", hex(&Sha256::digest(text.as_bytes())))))
+    }
+
+    fn write(&self, place: &Path, sample: &ViewSample) -> Result<(), Box<dyn std::error::Error>> {
+        let mut tensors = vec![("tokens", sample.hidden.tokens.to_dtype(DType::F16)?)];
+        let (h, w) = sample.hidden.grid;
+        tensors.push(("grid", Tensor::new(&[h as u32, w as u32], &Device::Cpu)?));
+        if let Some(mask) = &sample.mask {
+            tensors.push(("mask", (mask * 255.0)?.round()?.to_dtype(DType::U8)?));
+        }
+        let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (*n, t)), None)?;
+        let size = bytes.len() as u64;
+        if self.used.fetch_add(size, Ordering::Relaxed) + size > self.cap {
+            self.used.fetch_sub(size, Ordering::Relaxed);
+            return Err("the cache is full".into());
+        }
+        let folder = place.parent().ok_or("no folder")?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        std::io::Write::write_all(&mut file, &bytes)?;
+        file.persist(place)?;
+        Ok(())
+    }
+}
+
+fn read(place: &Path, blocks: usize, backbone: &Backbone, view: &View) -> Option<ViewSample> {
+    let tensors = candle_core::safetensors::load(place, &Device::Cpu).ok()?;
+    let grid = tensors.get("grid")?.to_vec1::<u32>().ok()?;
+    let (h, w) = (*grid.first()? as usize, *grid.get(1)? as usize);
+    let tokens = tensors.get("tokens")?.to_dtype(DType::F32).ok()?;
+    let expected = 1 + backbone.info().registers + h * w;
+    if tokens.rank() != 3 || tokens.dims()[1..] != [expected, backbone.info().embed_dim] {
+        return None;
+    }
+    if view.slices.is_some_and(|s| s != tokens.dims()[0]) {
+        return None;
+    }
+    let mask = match tensors.get("mask") {
+        Some(mask) => Some((mask.to_dtype(DType::F32).ok()? / 255.0).ok()?),
+        None => None,
+    };
+    Some(ViewSample { hidden: Hidden { tokens, block: blocks, grid: (h, w) }, mask })
+}

@@ -1,0 +1,106 @@
+//! Parity with PyTorch of what plugins compute through the host's table: losses, pooling, fusion.
+
+use anymc3d_host::plugin::{Context, ParameterSource, host_ops};
+use anymc3d_plugin_api::loss::{Targets, cross_entropy, manifest_loss};
+use anymc3d_plugin_api::{Host, LossSpec, Pooling, Tensor as Seen, pool};
+use candle_core::{DType, Device, Tensor};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+/// A golden file, or `None` (said aloud) where no fixtures were asked for and none are there.
+fn fixture(name: &str) -> Option<HashMap<String, Tensor>> {
+    let asked = std::env::var_os("ANYMC3D_FIXTURES").map(PathBuf::from);
+    let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let path = asked.clone().unwrap_or(default).join(name);
+    // Cargo runs tests in the package's folder; a relative path is meant from the workspace's.
+    let from_workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(&path);
+    let path = if path.exists() { path } else { from_workspace };
+    if !path.exists() && asked.is_none() {
+        eprintln!("skipped: {} is not there; set ANYMC3D_FIXTURES", path.display());
+        return None;
+    }
+    let loaded = candle_core::safetensors::load(&path, &Device::Cpu);
+    Some(loaded.unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+}
+
+fn host() -> (&'static Context, Host) {
+    let source = ParameterSource::Training { seed: 0, start: BTreeMap::new() };
+    let context = Context::create("parity", DType::F32, Device::Cpu, source);
+    (context, Host::new(host_ops(), context.id()))
+}
+
+fn values(t: &Tensor) -> Vec<f32> {
+    t.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap()
+}
+
+fn close(what: &str, ours: &[f32], theirs: &Tensor, tolerance: f32) {
+    let theirs = values(theirs);
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= tolerance, "{what}: off by {worst}, allowed {tolerance}");
+}
+
+#[test]
+fn parity_losses() {
+    let Some(f) = fixture("losses.safetensors") else { return };
+    let (context, host) = host();
+    let seen = |name: &str| host.adopt(context.put(f[name].to_dtype(DType::F32).unwrap()));
+    for (kind, name) in [("bce", "bce"), ("focal", "focal_g2_a025")] {
+        let spec = LossSpec { kind: kind.into(), gamma: 2.0, alpha: 0.25, class_weights: vec![] };
+        let logits = seen("logits");
+        let known = host.full(1.0, &logits.dims().unwrap()).unwrap();
+        let loss = manifest_loss(&spec, &logits, &Targets { values: seen("targets"), known }).unwrap();
+        close(kind, &loss.to_vec().unwrap(), &f[name], 1e-5);
+    }
+    let classes: Vec<usize> = values(&f["mc_targets"]).iter().map(|&c| c as usize).collect();
+    let loss = cross_entropy(&seen("mc_logits"), &classes).unwrap();
+    close("cross_entropy", &loss.to_vec().unwrap(), &f["cross_entropy"], 1e-5);
+    // The same by the manifest's way, with one-hot targets.
+    let (n, c) = (classes.len(), f["mc_logits"].dims()[1]);
+    let mut one_hot = vec![0f32; n * c];
+    classes.iter().enumerate().for_each(|(i, &k)| one_hot[i * c + k] = 1.0);
+    let spec = LossSpec { kind: "cross_entropy".into(), gamma: 0.0, alpha: 0.5, class_weights: vec![] };
+    let targets =
+        Targets { values: host.tensor(&one_hot, &[n, c]).unwrap(), known: host.full(1.0, &[n, c]).unwrap() };
+    let loss = manifest_loss(&spec, &seen("mc_logits"), &targets).unwrap();
+    close("cross_entropy by the manifest", &loss.to_vec().unwrap(), &f["cross_entropy"], 1e-5);
+}
+
+#[test]
+fn parity_attention_pooling_and_two_view_fusion() {
+    let Some(f) = fixture("attention_pooling.safetensors") else { return };
+    let (context, host) = host();
+    let seen = |name: &str| host.adopt(context.put(f[name].clone()));
+    let attend = |rows: &Seen, query: &str| pool(Pooling::Attention, rows, Some(&seen(query))).unwrap();
+    let (v1, a1) = attend(&seen("H1"), "q1");
+    let (v2, a2) = attend(&seen("H2"), "q2");
+    for (name, ours) in [("v1", &v1), ("a1", &a1), ("v2", &v2), ("a2", &a2)] {
+        close(name, &ours.to_vec().unwrap(), &f[name], 1e-5);
+    }
+    let (v, a) = attend(&Seen::stack(&[&v1, &v2], 0).unwrap(), "q_fusion");
+    close("a_fusion", &a.to_vec().unwrap(), &f["a_fusion"], 1e-5);
+    close("v", &v.to_vec().unwrap(), &f["v"], 1e-5);
+    let logits = |v: &Seen| seen("W").matmul(v).unwrap().add(&seen("b")).unwrap().to_vec().unwrap();
+    close("logits_single", &logits(&v1), &f["logits_single"], 1e-4);
+    close("logits_fused", &logits(&v), &f["logits_fused"], 1e-4);
+}
+
+#[test]
+fn pooling_is_permutation_invariant_and_its_weights_sum_to_one() {
+    let (_, host) = host();
+    let rows: Vec<f32> = (0..28).map(|i| ((i * 37 % 19) as f32 - 9.0) / 5.0).collect();
+    let rows = host.tensor(&rows, &[7, 4]).unwrap();
+    let order = [3, 6, 0, 2, 5, 1, 4];
+    let mixed = rows.index_select(0, &order).unwrap();
+    let query = host.tensor(&[0.5, -1.0, 0.25, 2.0], &[4]).unwrap();
+    for pooling in [Pooling::Attention, Pooling::Mean, Pooling::Median, Pooling::Max] {
+        let (v, a) = pool(pooling, &rows, Some(&query)).unwrap();
+        let (w, b) = pool(pooling, &mixed, Some(&query)).unwrap();
+        let a = a.to_vec().unwrap();
+        let moved: Vec<f32> = order.iter().map(|&i| a[i]).collect();
+        assert!((a.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{pooling:?}");
+        let near = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| (x - y).abs() < 1e-6);
+        assert!(near(&moved, &b.to_vec().unwrap()), "{pooling:?}");
+        assert!(near(&v.to_vec().unwrap(), &w.to_vec().unwrap()), "{pooling:?}");
+    }
+}
