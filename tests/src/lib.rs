@@ -1,1 +1,151 @@
+//! What the tests across crates share: where things are, libraries and the binary as they are built, weights and
+//! scans made up on the spot.
 
+use anymc3d_host::backbone::{Backbone, BackboneInfo, Precision};
+use anymc3d_host::engine::{as_plugins_see, open_library};
+use anymc3d_host::plugin::{ParameterSource, Task, TaskOptions, WeightsInfo, weights};
+use candle_core::{DType, Device, Tensor};
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// The workspace's root.
+pub fn workspace() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().unwrap_or(root)
+}
+
+/// The golden numbers: `$ANYMC3D_FIXTURES`, by default `tests/fixtures`, and whether the variable is set.
+pub fn fixtures() -> (PathBuf, bool) {
+    place("ANYMC3D_FIXTURES", "tests/fixtures")
+}
+
+/// The sample scans: `$ANYMC3D_DATA`, by default `tests/data`, and whether the variable is set.
+pub fn data() -> (PathBuf, bool) {
+    place("ANYMC3D_DATA", "tests/data")
+}
+
+fn place(variable: &str, default: &str) -> (PathBuf, bool) {
+    match std::env::var_os(variable) {
+        Some(given) => (given.into(), true),
+        None => (workspace().join(default), false),
+    }
+}
+
+/// A file of [`fixtures`] or [`data`], or `None` after saying that the test is skipped.
+///
+/// # Panics
+/// Where the variable is set and the file is missing.
+pub fn required((folder, given): (PathBuf, bool), name: &str) -> Option<PathBuf> {
+    let path = folder.join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(!given, "{} is missing", path.display());
+    println!("skipped: no {}", path.display());
+    None
+}
+
+/// The folder of the profile this test was built in, for example `target/debug`.
+fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
+    folder.to_owned()
+}
+
+/// Builds a package of the workspace in the profile of this test run, once per process.
+fn build(package: &str) {
+    static DONE: OnceLock<Mutex<HashSet<String>>> = OnceLock::new();
+    let done = DONE.get_or_init(Mutex::default);
+    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+    if done.contains(package) {
+        return;
+    }
+    let folder = built();
+    let profile = match folder.file_name().unwrap_or_default().to_string_lossy().as_ref() {
+        "debug" => "dev".to_owned(),
+        other => other.to_owned(),
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", package, "--profile", &profile]);
+    command.current_dir(workspace()).env("CARGO_TARGET_DIR", folder.parent().unwrap_or(&folder));
+    let status = command.status().expect("cargo can be started");
+    assert!(status.success(), "cargo build --package {package}: {status}");
+    done.insert(package.to_owned());
+}
+
+/// The binary `host`.
+pub fn host_binary() -> PathBuf {
+    build("anymc3d-host");
+    built().join(format!("host{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// A plugin's library by the name of its package.
+pub fn plugin_library(package: &str) -> PathBuf {
+    build(package);
+    built().join(anymc3d_host::plugin::find::library_name(package))
+}
+
+/// The folder of the backbone that ships with the project.
+pub fn backbone_folder() -> PathBuf {
+    workspace().join("backbones").join(anymc3d_host::engine::DEFAULT_BACKBONE)
+}
+
+/// What identifies it.
+pub fn backbone_info() -> &'static BackboneInfo {
+    static INFO: OnceLock<BackboneInfo> = OnceLock::new();
+    INFO.get_or_init(|| {
+        let backbone =
+            Backbone::open(&backbone_folder(), Precision::F32).expect("the default backbone opens");
+        backbone.info().clone()
+    })
+}
+
+/// Weights of a library as its parameters are initialised, written to a file; `change` may spoil them first.
+pub fn random_weights(
+    library: &Path,
+    to: &Path,
+    seed: u64,
+    change: impl FnOnce(&mut BTreeMap<String, Tensor>, &mut WeightsInfo),
+) {
+    let info = backbone_info();
+    let library = open_library(&library.display().to_string()).expect("the library opens");
+    let manifest = library.embedded.manifest.clone();
+    let source = ParameterSource::Training { seed, start: BTreeMap::new() };
+    let options = TaskOptions { segmentation: true, ..TaskOptions::default() };
+    let task = Task::build(&library, &as_plugins_see(info), source, DType::F32, &Device::Cpu, &options)
+        .expect("the task is built");
+    let parameters = task.parameters();
+    let mut tensors: BTreeMap<String, Tensor> =
+        parameters.into_iter().map(|(name, p)| (name, p.tensor().detach())).collect();
+    let mut about = WeightsInfo {
+        plugin: manifest.plugin.name.clone(),
+        plugin_version: manifest.plugin.version.to_string(),
+        backbone: info.name.clone(),
+        backbone_fingerprint: info.fingerprint.clone(),
+        threshold: None,
+        training: serde_json::json!({"seed": seed, "note": "random, for tests"}),
+    };
+    change(&mut tensors, &mut about);
+    weights::write(to, &tensors, &about).expect("the weights are written");
+}
+
+/// A copy of a plugin's library whose manifest says something else, each replacement as long as what it replaces.
+///
+/// # Panics
+/// Where the manifest does not say what is to be replaced.
+pub fn edited_library(library: &Path, replacements: &[(&str, &str)], to: &Path) {
+    let mut bytes = std::fs::read(library).expect("the library is read");
+    for (old, new) in replacements {
+        assert_eq!(old.len(), new.len(), "the manifest's text keeps its length");
+        let found = bytes.windows(old.len()).enumerate().filter(|(_, w)| *w == old.as_bytes());
+        let places: Vec<usize> = found.map(|(at, _)| at).collect();
+        assert!(!places.is_empty(), "the manifest says `{old}`");
+        for at in places {
+            bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
+        }
+    }
+    std::fs::write(to, bytes).expect("the copy is written");
+}

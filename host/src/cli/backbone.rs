@@ -124,10 +124,15 @@ impl Found {
         let i = &self.info;
         json!({
             "name": i.name, "family": i.family, "embed_dim": i.embed_dim, "blocks": i.blocks, "heads": i.heads,
-            "patch_size": i.patch_size, "registers": i.registers, "mean": i.mean, "std": i.std,
+            "patch_size": i.patch_size, "registers": i.registers, "mean": as_written(i.mean), "std": as_written(i.std),
             "sha256": i.sha256, "fingerprint": i.fingerprint, "bytes": self.bytes,
             "path": self.path.display().to_string(),
         })
         .to_string()
     }
+}
+
+/// 0.485 as f32 is 0.485 in JSON too, not 0.48500001430511475.
+fn as_written(values: [f32; 3]) -> [f64; 3] {
+    values.map(|v| v.to_string().parse().unwrap_or(f64::from(v)))
 }

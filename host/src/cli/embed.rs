@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 const EXAMPLES: &str = "\
 Examples:
   host embed scan.nii.gz --out features.safetensors
-  host embed scan.nii.gz --plugin lung_nodule --out features.safetensors     its slices and its adapter
-  host embed pixels.safetensors --peft adapter/ --out features.safetensors   `pixels` [S,3,H,W], normalised";
+  host embed scan.nii.gz --plugin lung_nodule --out features.safetensors
+  host embed pixels.safetensors --peft adapter/ --out features.safetensors";
 
 /// Export the backbone's features of a scan: `class` [S,d], `patches` [S,h,w,d], `class_attention` [S,h,w]
 ///

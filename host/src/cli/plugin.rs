@@ -139,7 +139,7 @@ impl Found {
             ("task", format!("{}: {}", kind(task.kind), task.labels.join(", "))),
             ("loss", loss(&task.loss)),
             ("threshold", task.threshold.to_string()),
-            ("views", views.join("\n")),
+            ("views", views.join("; ")),
             ("backbone", backbone),
             ("library", self.path.display().to_string()),
             ("sha256", self.sha256.clone()),
