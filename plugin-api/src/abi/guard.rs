@@ -82,3 +82,59 @@ pub fn guard_ffi<T>(what: &str, f: impl FnOnce() -> Result<T>) -> RResult<T, Abi
         Err(error) => RResult::RErr(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_with_its_words_and_its_place() {
+        let line = line!() + 1;
+        let error = guard("forward", || -> Result<()> { panic!("gives {}", "up") }).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::PANIC);
+        assert_eq!(error.message(), format!("forward panicked at {}:{line}: gives up", file!()));
+    }
+
+    #[test]
+    fn a_payload_whose_drop_panics_does_not_get_out() {
+        struct Grenade;
+        impl Drop for Grenade {
+            fn drop(&mut self) {
+                panic!("the payload's own drop");
+            }
+        }
+        let error = guard("forward", || -> Result<()> { std::panic::panic_any(Grenade) }).unwrap_err();
+        assert!(error.message().ends_with("a panic without text"), "{error}");
+        // Nothing of the payload's own panic is left for the next one to be blamed for.
+        let error =
+            guard("forward", || -> Result<()> { std::panic::resume_unwind(Box::new("again")) }).unwrap_err();
+        assert_eq!(error.message(), "forward panicked: again");
+    }
+
+    #[test]
+    fn a_panic_that_was_caught_before_is_not_the_place_of_the_next() {
+        guard("forward", || {
+            let _ = catch_unwind(|| panic!("swallowed"));
+            Ok(())
+        })
+        .unwrap();
+        let error =
+            guard("forward", || -> Result<()> { std::panic::resume_unwind(Box::new("other")) }).unwrap_err();
+        assert_eq!(error.message(), "forward panicked: other");
+    }
+
+    #[test]
+    fn a_guard_may_be_entered_while_the_thread_unwinds() {
+        struct Late;
+        impl Drop for Late {
+            fn drop(&mut self) {
+                assert!(guard("drop", || -> Result<()> { panic!("late") }).is_err());
+            }
+        }
+        let error = guard("forward", || -> Result<()> {
+            let _late = Late;
+            panic!("early")
+        });
+        assert!(error.unwrap_err().message().ends_with(": early"));
+    }
+}
