@@ -77,13 +77,20 @@ impl Lora {
         patch + blocks * (qkv + output)
     }
 
-    pub(crate) fn check(&self, backbone: &BackboneInfo) -> Result<()> {
+    /// Refuses a declaration that this backbone has no room for.
+    ///
+    /// # Errors
+    /// Saying what would fit.
+    pub fn check(&self, backbone: &BackboneInfo) -> Result<()> {
         if self.rank == 0 || self.rank > backbone.embed_dim {
             return Err(Error::msg(format!("LoRA rank {}: expected 1 to {}", self.rank, backbone.embed_dim)));
         }
         if self.first_block >= backbone.blocks {
             let (first, blocks) = (self.first_block, backbone.blocks);
-            return Err(Error::msg(format!("LoRA first_block {first}: the backbone has blocks 0 to {}", blocks - 1)));
+            return Err(Error::msg(format!(
+                "LoRA first_block {first}: the backbone has blocks 0 to {}",
+                blocks - 1
+            )));
         }
         if self.patch_embed && self.first_block > 0 {
             return Err(Error::msg("LoRA on the patch embedding needs first_block = 0"));

@@ -62,7 +62,9 @@ impl Build {
             class_weights: settings
                 .list("loss.class_weights")?
                 .iter()
-                .map(|w| w.parse().map_err(|_| Error::msg(format!("loss.class_weights: `{w}` is not a number"))))
+                .map(|w| {
+                    w.parse().map_err(|_| Error::msg(format!("loss.class_weights: `{w}` is not a number")))
+                })
                 .collect::<Result<_>>()?,
         };
         Ok(Self { host, settings, backbone, views, outputs, loss })

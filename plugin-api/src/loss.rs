@@ -29,13 +29,18 @@ pub fn manifest_loss(spec: &LossSpec, logits: &Tensor, targets: &Targets) -> Res
         "focal" => focal(logits, &targets.values, spec.gamma, spec.alpha)?,
         "cross_entropy" => {
             let rank = logits.rank()?;
-            let axis = rank.checked_sub(1).ok_or_else(|| Error::msg("cross-entropy needs an axis of classes"))?;
+            let axis =
+                rank.checked_sub(1).ok_or_else(|| Error::msg("cross-entropy needs an axis of classes"))?;
             let chosen = logits.log_softmax(axis)?.neg()?.mul(&targets.values)?;
             // One term per case: the mean over cases is the mean over all elements times the classes.
             let mask = targets.known.mul(&targets.values)?;
             return weighted_mean(&chosen, &mask, weights.as_ref());
         }
-        other => return Err(Error::msg(format!("no loss named `{other}`: focal, bce and cross_entropy are known"))),
+        other => {
+            return Err(Error::msg(format!(
+                "no loss named `{other}`: focal, bce and cross_entropy are known"
+            )));
+        }
     };
     weighted_mean(&each, &targets.known, weights.as_ref())
 }
@@ -81,7 +86,10 @@ pub fn cross_entropy(logits: &Tensor, classes: &[usize]) -> Result<Tensor> {
         return Err(Error::msg(format!("cross-entropy takes logits [N, C], not {dims:?}")));
     };
     if n != classes.len() || classes.iter().any(|&k| k >= c) {
-        return Err(Error::msg(format!("{} classes for logits {dims:?}, or one out of range", classes.len())));
+        return Err(Error::msg(format!(
+            "{} classes for logits {dims:?}, or one out of range",
+            classes.len()
+        )));
     }
     let mut one_hot = vec![0f32; n * c];
     for (i, &k) in classes.iter().enumerate() {

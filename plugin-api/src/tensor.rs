@@ -72,7 +72,9 @@ impl Host {
                 let (major, minor) = self.abi_version();
                 Err(Error::new(
                     ErrorCode::UNKNOWN_OP,
-                    format!("op `{name}` needs plugin-api >= {since}, this host has {major}.{minor}; upgrade the host"),
+                    format!(
+                        "op `{name}` needs plugin-api >= {since}, this host has {major}.{minor}; upgrade the host"
+                    ),
                 ))
             }
             other => self.own(other),
@@ -182,7 +184,9 @@ impl Tensor {
     /// When the handle is stale.
     pub fn dims(&self) -> Result<Vec<usize>> {
         let dims = plain((self.host.ops.dims())(self.host.context, self.handle))?;
-        dims.iter().map(|&n| usize::try_from(n).map_err(|_| Error::msg("a dimension beyond this machine"))).collect()
+        dims.iter()
+            .map(|&n| usize::try_from(n).map_err(|_| Error::msg("a dimension beyond this machine")))
+            .collect()
     }
 
     /// Number of axes.
@@ -334,7 +338,8 @@ impl Tensor {
         let row = if a.len() == 1 { Some(self.reshape(&[1, a[0]])?) } else { None };
         let column = if b.len() == 1 { Some(other.reshape(&[b[0], 1])?) } else { None };
         let (left, right) = (row.as_ref().unwrap_or(self), column.as_ref().unwrap_or(other));
-        let product = self.host.own((self.host.ops.matmul())(self.host.context, left.handle, right.handle))?;
+        let product =
+            self.host.own((self.host.ops.matmul())(self.host.context, left.handle, right.handle))?;
         if row.is_none() && column.is_none() {
             return Ok(product);
         }
@@ -426,7 +431,12 @@ impl Tensor {
     /// When an index leaves the axis.
     pub fn index_select(&self, axis: usize, indices: &[usize]) -> Result<Tensor> {
         let indices = wide(indices);
-        self.host.own((self.host.ops.index_select())(self.host.context, self.handle, axis as u64, (&*indices).into()))
+        self.host.own((self.host.ops.index_select())(
+            self.host.context,
+            self.handle,
+            axis as u64,
+            (&*indices).into(),
+        ))
     }
 
     /// Without an axis of length 1.

@@ -56,8 +56,8 @@ struct Slots {
     free: Vec<u32>,
 }
 
-#[derive(Default)]
 struct Parameters {
+    source: ParameterSource,
     asked: BTreeMap<String, Parameter>,
     offences: Vec<String>,
 }
@@ -68,7 +68,6 @@ pub struct Context {
     task: String,
     dtype: DType,
     device: Device,
-    source: ParameterSource,
     slots: Mutex<Slots>,
     parameters: Mutex<Parameters>,
 }
@@ -92,9 +91,8 @@ impl Context {
             task: task.to_owned(),
             dtype,
             device,
-            source,
             slots: Mutex::default(),
-            parameters: Mutex::default(),
+            parameters: Mutex::new(Parameters { source, asked: BTreeMap::new(), offences: Vec::new() }),
         }));
         all.push(context);
         context
@@ -107,9 +105,9 @@ impl Context {
     pub fn find(id: ContextId) -> Result<&'static Context> {
         let all = CONTEXTS.get_or_init(Default::default).read().unwrap_or_else(PoisonError::into_inner);
         let index = usize::try_from(id.0).unwrap_or(usize::MAX);
-        all.get(index)
-            .copied()
-            .ok_or_else(|| Error::new(ErrorCode::STALE_HANDLE, format!("context {} was never given out", id.0)))
+        all.get(index).copied().ok_or_else(|| {
+            Error::new(ErrorCode::STALE_HANDLE, format!("context {} was never given out", id.0))
+        })
     }
 
     /// What plugins address this context by.
@@ -184,21 +182,44 @@ impl Context {
         slots.entries.len() - slots.free.len()
     }
 
+    /// Lets go of every tensor once the task is gone. The context itself stays: a handle that its plugin kept in a
+    /// static is stale from now on, not dangling.
+    pub fn retire(&self) {
+        let mut slots = lock(&self.slots);
+        let left: Vec<(u32, Tensor)> = slots
+            .entries
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(i, slot)| slot.tensor.take().map(|t| (i as u32, t)))
+            .collect();
+        slots.free.extend(left.iter().map(|(slot, _)| *slot));
+        drop(slots);
+        let nothing = ParameterSource::Weights(BTreeMap::new());
+        let gone = Parameters { source: nothing, asked: BTreeMap::new(), offences: Vec::new() };
+        // Big memory is freed after the locks are.
+        drop((left, std::mem::replace(&mut *lock(&self.parameters), gone)));
+    }
+
     /// The parameter of a name, made at the first request.
     ///
     /// # Errors
     /// When the name was asked for with another shape before.
     pub fn parameter(&self, name: &str, dims: &[usize], init: InitSpec) -> Result<Tensor> {
-        let mut parameters = lock(&self.parameters);
+        ops::affordable(dims).map_err(|e| {
+            Error::new(ErrorCode::PARAMETER, format!("parameter `{name}`: {}", ops::one_line(&e)))
+        })?;
+        let mut guarded = lock(&self.parameters);
+        let parameters = &mut *guarded;
         if let Some(known) = parameters.asked.get(name) {
             let tensor = known.tensor();
             if tensor.dims() != dims {
-                let message = format!("parameter `{name}` was {:?} before and is asked for as {dims:?}", tensor.dims());
+                let message =
+                    format!("parameter `{name}` was {:?} before and is asked for as {dims:?}", tensor.dims());
                 return Err(Error::new(ErrorCode::PARAMETER, message));
             }
             return Ok(tensor.clone());
         }
-        let made = match &self.source {
+        let made = match &parameters.source {
             ParameterSource::Weights(weights) => match weights.get(name) {
                 Some(t) if t.dims() == dims => Parameter::Fixed(self.converted(t)?),
                 found => {
@@ -214,7 +235,8 @@ impl Context {
                 let value = match start.get(name) {
                     Some(t) if t.dims() == dims => self.converted(t)?,
                     Some(t) => {
-                        let message = format!("parameter `{name}`: the start has {:?}, expected {dims:?}", t.dims());
+                        let message =
+                            format!("parameter `{name}`: the start has {:?}, expected {dims:?}", t.dims());
                         return Err(Error::new(ErrorCode::PARAMETER, message));
                     }
                     None => self.drawn(*seed, name, dims, init)?,
@@ -243,15 +265,20 @@ impl Context {
         let mut draw: Box<dyn FnMut() -> f64> = match kind {
             0 => Box::new(move || a),
             1 => Box::new(move || a + b * normal(&mut rng)),
-            2 => Box::new(move || loop {
-                let z = normal(&mut rng);
-                if z.abs() <= 2.0 {
-                    break a + b * z;
+            2 => Box::new(move || {
+                loop {
+                    let z = normal(&mut rng);
+                    if z.abs() <= 2.0 {
+                        break a + b * z;
+                    }
                 }
             }),
             3 => Box::new(move || a + (b - a) * rng.random::<f64>()),
             other => {
-                return Err(Error::new(ErrorCode::PARAMETER, format!("`{name}`: initialisation {other} is unknown")));
+                return Err(Error::new(
+                    ErrorCode::PARAMETER,
+                    format!("`{name}`: initialisation {other} is unknown"),
+                ));
             }
         };
         let values: Vec<f64> = (0..n).map(|_| draw()).collect();
@@ -267,7 +294,7 @@ impl Context {
     pub fn offences(&self) -> Vec<String> {
         let parameters = lock(&self.parameters);
         let mut all = parameters.offences.clone();
-        if let ParameterSource::Weights(weights) = &self.source {
+        if let ParameterSource::Weights(weights) = &parameters.source {
             let unused = weights.keys().filter(|name| !parameters.asked.contains_key(*name));
             all.extend(unused.map(|name| format!("`{name}` is not used by the plugin")));
         }

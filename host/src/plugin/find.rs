@@ -14,7 +14,9 @@ pub fn home() -> Option<PathBuf> {
     } else if cfg!(target_os = "macos") {
         set("HOME").map(|p| p.join("Library/Application Support/anymc3d"))
     } else {
-        set("XDG_DATA_HOME").or_else(|| set("HOME").map(|p| p.join(".local/share"))).map(|p| p.join("anymc3d"))
+        set("XDG_DATA_HOME")
+            .or_else(|| set("HOME").map(|p| p.join(".local/share")))
+            .map(|p| p.join("anymc3d"))
     }
 }
 
@@ -88,7 +90,8 @@ pub fn all_libraries() -> Vec<PathBuf> {
         let entries = std::fs::read_dir(installed).into_iter().flatten().flatten();
         folders.extend(entries.map(|e| e.path()).filter(|p| p.is_dir()));
     }
-    let files = folders.iter().filter_map(|f| std::fs::read_dir(f).ok()).flatten().flatten().map(|e| e.path());
+    let files =
+        folders.iter().filter_map(|f| std::fs::read_dir(f).ok()).flatten().flatten().map(|e| e.path());
     let suffix = std::env::consts::DLL_SUFFIX.trim_start_matches('.');
     let mut libraries: Vec<PathBuf> =
         files.filter(|p| p.is_file() && p.extension().is_some_and(|e| e == suffix)).collect();

@@ -5,11 +5,13 @@
 use super::error::PluginError;
 use super::layout;
 use super::section::{self, Embedded};
-use abi_stable::library::{AbiHeaderRef, RootModuleError};
+use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError};
 use anymc3d_plugin_api::abi::objects::{ABI_VERSION, ABI_VERSION_TEXT, HEADER_SYMBOL, PluginModule_Ref};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A library that was checked and opened. It is never closed: its code may be referenced from anywhere.
 pub struct Library {
@@ -19,7 +21,22 @@ pub struct Library {
     pub sha256: String,
     /// Its manifest and how it was built.
     pub embedded: Embedded,
+    /// What the steps took.
+    pub timing: LoadTiming,
     pub(super) module: PluginModule_Ref,
+}
+
+/// How long each step of a load took.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadTiming {
+    /// Reading the file, its manifest, the policy and the digest.
+    pub check: Duration,
+    /// The private copy: made, or compared with the one that is there.
+    pub copy: Duration,
+    /// Opening the library.
+    pub open: Duration,
+    /// Layout check and root module.
+    pub layout: Duration,
 }
 
 /// Reads a library's manifest and digest, and applies the policy that needs no code of it.
@@ -27,14 +44,19 @@ pub struct Library {
 /// # Errors
 /// When the file is unreadable, no library, without a manifest, or for another host.
 pub fn inspect(path: &Path) -> Result<(Embedded, String, Vec<u8>), PluginError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| PluginError::Io { path: path.to_owned(), what: "cannot be read", source })?;
+    let bytes = std::fs::read(path).map_err(|source| PluginError::Io {
+        path: path.to_owned(),
+        what: "cannot be read",
+        source,
+    })?;
     let embedded = section::read(path, &bytes)?;
     let refuse = |reason: String| Err(PluginError::Manifest { path: path.to_owned(), reason });
     let major = embedded.build.abi.split('.').next().and_then(|m| m.parse::<u32>().ok());
     if major != Some(ABI_VERSION >> 16) {
         let found = &embedded.build.abi;
-        return refuse(format!("built for ABI {found}, this host speaks {ABI_VERSION_TEXT}; rebuild the plugin"));
+        return refuse(format!(
+            "built for ABI {found}, this host speaks {ABI_VERSION_TEXT}; rebuild the plugin"
+        ));
     }
     if embedded.build.target != section::this_target() {
         let (found, ours) = (&embedded.build.target, section::this_target());
@@ -49,17 +71,33 @@ pub fn inspect(path: &Path) -> Result<(Embedded, String, Vec<u8>), PluginError> 
 /// # Errors
 /// As [`inspect`], and when the copy cannot be made, opened, or has another layout.
 pub fn load(path: &Path) -> Result<Library, PluginError> {
+    let start = Instant::now();
     let (embedded, sha256, bytes) = inspect(path)?;
-    let copy = private_copy(&sha256, &bytes)
-        .map_err(|source| PluginError::Io { path: path.to_owned(), what: "cannot be copied for loading", source })?;
-    let module = open(path, &copy)?;
-    Ok(Library { path: path.to_owned(), sha256, embedded, module })
+    let checked = Instant::now();
+    let copy = private_copy(&sha256, &bytes).map_err(|source| PluginError::Io {
+        path: path.to_owned(),
+        what: "cannot be copied for loading",
+        source,
+    })?;
+    let copied = Instant::now();
+    let header = open(path, &copy)?;
+    let opened = Instant::now();
+    let module = fitting_module(path, header)?;
+    let timing = LoadTiming {
+        check: checked - start,
+        copy: copied - checked,
+        open: opened - copied,
+        layout: opened.elapsed(),
+    };
+    Ok(Library { path: path.to_owned(), sha256, embedded, timing, module })
 }
 
 /// A copy that nobody overwrites: a library overwritten while it is open ends the process, and one renamed over
 /// is silently not loaded anew. The name is the content's digest, so equal content is one library.
 fn private_copy(sha256: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
-    let home = crate::plugin::find::home().map(|h| h.join("cache").join("loaded"));
+    // Absolute, so that opening never searches for it.
+    let home =
+        crate::plugin::find::home().and_then(|h| std::path::absolute(h.join("cache").join("loaded")).ok());
     let place = |folder: PathBuf| -> std::io::Result<PathBuf> {
         std::fs::create_dir_all(&folder)?;
         let target = folder.join(format!("{sha256}{}", std::env::consts::DLL_SUFFIX));
@@ -75,11 +113,24 @@ fn private_copy(sha256: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
     match home.map(&place) {
         Some(Ok(path)) => Ok(path),
         // A read-only home must not keep a scan from being read.
-        _ => place(std::env::temp_dir().join(format!("anymc3d-loaded-{}", std::process::id()))),
+        _ => place(scratch()?),
     }
 }
 
-fn open(path: &Path, copy: &Path) -> Result<PluginModule_Ref, PluginError> {
+/// A folder of this process's own in the temporary folder, with a name nobody could have made before: in a folder
+/// that others can write to, the copy could be exchanged between the comparison and the opening.
+fn scratch() -> std::io::Result<PathBuf> {
+    static SCRATCH: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(folder) = &*scratch {
+        return Ok(folder.clone());
+    }
+    // Kept until the system clears it: some systems cannot remove a library that is open.
+    let folder = tempfile::Builder::new().prefix("anymc3d-loaded-").tempdir()?.keep();
+    Ok(scratch.insert(folder).clone())
+}
+
+fn open(path: &Path, copy: &Path) -> Result<&'static LibHeader, PluginError> {
     let refuse = |reason: String| PluginError::Open { path: path.to_owned(), reason };
     // SAFETY: opening a library runs its initialisers. The manifest says it is a plugin, policy has been checked,
     // and its bytes are a private copy that cannot change under us; trust in its code is the user's decision.
@@ -90,20 +141,28 @@ fn open(path: &Path, copy: &Path) -> Result<PluginModule_Ref, PluginError> {
     // behind it is believed.
     let header = unsafe { library.get::<AbiHeaderRef>(HEADER_SYMBOL.as_bytes()) }.map(|symbol| *symbol);
     let header = header.map_err(|_| refuse(format!("has no symbol {HEADER_SYMBOL}")))?;
-    let header = header.upgrade().map_err(|_| PluginError::Layout {
+    header.upgrade().map_err(|_| PluginError::Layout {
         path: path.to_owned(),
         lines: vec!["  its abi_stable is not this host's 0.11; rebuild the plugin".to_owned()],
-    })?;
+    })
+}
+
+fn fitting_module(path: &Path, header: &'static LibHeader) -> Result<PluginModule_Ref, PluginError> {
     layout::check(header).map_err(|lines| PluginError::Layout { path: path.to_owned(), lines })?;
     // SAFETY: the layout check above found that one of the two layouts of the root module, with everything
     // reachable from it, is a prefix of the other; missing fields are read as None.
     let module = unsafe { header.init_root_module_with_unchecked_layout::<PluginModule_Ref>() };
-    module.map_err(|e| refuse(module_error(&e.to_string())))
+    module.map_err(|e| PluginError::Open { path: path.to_owned(), reason: module_error(&e) })
 }
 
-fn module_error(text: &str) -> String {
-    let _ = std::marker::PhantomData::<RootModuleError>;
-    text.lines().find(|l| !l.trim().is_empty()).unwrap_or("its module could not be made").trim().to_owned()
+fn module_error(error: &LibraryError) -> String {
+    error
+        .to_string()
+        .lines()
+        .find(|l| !l.trim().is_empty())
+        .unwrap_or("its module could not be made")
+        .trim()
+        .to_owned()
 }
 
 #[cfg(unix)]

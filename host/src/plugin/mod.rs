@@ -14,13 +14,13 @@ pub mod ops;
 pub mod section;
 mod table;
 mod task;
-pub mod weights;
 #[cfg(test)]
 mod tests;
+pub mod weights;
 
 pub use context::{Context, Parameter, ParameterSource};
 pub use error::PluginError;
-pub use load::{Library, hex, inspect, load};
+pub use load::{Library, LoadTiming, hex, inspect, load};
 pub use table::host_ops;
 pub use task::{CustomAdapter, HeadAnswer, LoraPair, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens};
 pub use weights::{Weights, WeightsInfo};

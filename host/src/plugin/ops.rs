@@ -11,6 +11,14 @@ use candle_core::{CpuStorage, CustomOp2, DType, Error, Layout, Result, Shape, Te
 pub const WITHOUT_GRADIENT: &[&str] =
     &["sign", "floor", "round", "greater", "greater_equal", "equal", "argmax"];
 
+/// An absurd shape is an error; tried, it would be an allocation that ends the process. The bound is 64 GiB of f64.
+pub fn affordable(dims: &[usize]) -> Result<()> {
+    match dims.iter().try_fold(8usize, |n, &d| n.checked_mul(d)) {
+        Some(bytes) if bytes <= 1 << 36 => Ok(()),
+        _ => bail!("a tensor of shape {dims:?} is too large"),
+    }
+}
+
 /// `value`, with the gradient of `Σ parts · derivative` where each part is a tensor and its derivative.
 ///
 /// The added terms are exactly zero, so the value is not touched; the derivative must be finite.
@@ -88,6 +96,7 @@ fn sigmoid(x: &Tensor) -> Result<Tensor> {
 
 /// Two tensors, broadcast, element by element.
 pub fn binary(op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    affordable(a.shape().broadcast_shape_binary_op(b.shape(), op.name())?.dims())?;
     let compare = |value: Tensor| -> Result<Tensor> {
         // Both inputs stand before the refusal, whichever of them is on the way of a gradient.
         refuse_gradient(op.name(), &a.broadcast_add(b)?, value.to_dtype(a.dtype())?)
@@ -188,6 +197,10 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.rank() < 2 || b.rank() < 2 || a.dim(a.rank() - 1)? != b.dim(b.rank() - 2)? {
         bail!("matmul: {:?} times {:?}", a.dims(), b.dims())
     }
+    let lead = |t: &Tensor| candle_core::Shape::from(&t.dims()[..t.rank() - 2]);
+    let mut product = lead(a).broadcast_shape_binary_op(&lead(b), "matmul")?.into_dims();
+    product.extend([a.dim(a.rank() - 2)?, b.dim(b.rank() - 1)?]);
+    affordable(&product)?;
     a.contiguous()?.broadcast_matmul(&b.contiguous()?)
 }
 
@@ -227,6 +240,9 @@ pub fn index_select(x: &Tensor, axis: usize, indices: &[u64]) -> Result<Tensor> 
     if let Some(bad) = indices.iter().find(|&&i| i >= n) {
         bail!("index_select: index {bad} beyond axis {axis} of {:?}", x.dims())
     }
+    let mut dims = x.dims().to_vec();
+    dims[axis] = indices.len();
+    affordable(&dims)?;
     let indices: Vec<u32> = indices.iter().map(|&i| i as u32).collect();
     let indices = Tensor::new(indices, x.device())?;
     x.contiguous()?.index_select(&indices, axis)
@@ -251,6 +267,7 @@ pub fn concat(tensors: &[Tensor], axis: usize) -> Result<Tensor> {
 
 /// Repeated along axes of length 1 and new leading axes.
 pub fn broadcast_to(x: &Tensor, dims: &[usize]) -> Result<Tensor> {
+    affordable(dims)?;
     x.broadcast_as(dims)?.contiguous()
 }
 

@@ -54,7 +54,8 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Embedded, PluginError> {
     struct WithBuild {
         build: BuildFacts,
     }
-    let build = toml::from_str::<WithBuild>(text).map_err(|e| refuse(format!("[build]: {}", e.message())))?.build;
+    let build =
+        toml::from_str::<WithBuild>(text).map_err(|e| refuse(format!("[build]: {}", e.message())))?.build;
     let mut parsed = Manifest::parse(text).map_err(|e| refuse(e.to_string()))?;
     parsed.unknown_keys.retain(|key| key != "build");
     Ok(Embedded { manifest: parsed.manifest, unknown_keys: parsed.unknown_keys, build })
@@ -64,7 +65,9 @@ fn looks_like(bytes: &[u8]) -> String {
     match bytes {
         [] => "an empty file".to_owned(),
         [0x1f, 0x8b, ..] => "gzip data".to_owned(),
-        _ if bytes.iter().take(512).all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => "text".to_owned(),
+        _ if bytes.iter().take(512).all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => {
+            "text".to_owned()
+        }
         [0x7f, b'E', b'L', b'F', ..] => "a truncated ELF file".to_owned(),
         _ => format!("{} bytes of something else", bytes.len()),
     }

@@ -2,13 +2,13 @@
 
 use super::context::Context;
 use super::ops;
+use abi_stable::prefix_type::PrefixTypeTrait;
+use abi_stable::std_types::{RSlice, RStr, RVec};
 use anymc3d_plugin_api::abi::guard::guard_ffi;
 use anymc3d_plugin_api::abi::objects::ABI_VERSION;
 use anymc3d_plugin_api::abi::table::{Answer, HostOps, HostOps_Ref};
 use anymc3d_plugin_api::abi::types::*;
 use anymc3d_plugin_api::{Error, Result};
-use abi_stable::prefix_type::PrefixTypeTrait;
-use abi_stable::std_types::{RSlice, RStr, RVec};
 use candle_core::Tensor;
 use std::sync::OnceLock;
 
@@ -75,6 +75,20 @@ fn with(
     })
 }
 
+/// The same along an axis.
+fn along(
+    what: &str,
+    context: ContextId,
+    handle: Handle,
+    axis: u64,
+    f: impl FnOnce(&Tensor, usize) -> candle_core::Result<Tensor>,
+) -> Answer<Handle> {
+    guard_ffi(what, || {
+        let (context, axis) = (Context::find(context)?, size(axis)?);
+        Ok(context.put(f(&context.get(handle)?, axis).map_err(invalid)?))
+    })
+}
+
 extern "C" fn retain(context: ContextId, handle: Handle) -> Answer<Handle> {
     with("retain", context, handle, |x| Ok(x.clone()))
 }
@@ -91,7 +105,11 @@ extern "C" fn read(context: ContextId, handle: Handle) -> Answer<RVec<f32>> {
     guard_ffi("read", || Ok(ops::read(&Context::find(context)?.get(handle)?).map_err(invalid)?.into()))
 }
 
-extern "C" fn create(context: ContextId, elements: RSlice<'_, f32>, shape: RSlice<'_, u64>) -> Answer<Handle> {
+extern "C" fn create(
+    context: ContextId,
+    elements: RSlice<'_, f32>,
+    shape: RSlice<'_, u64>,
+) -> Answer<Handle> {
     guard_ffi("create", || {
         let (context, shape) = (Context::find(context)?, sizes(shape)?);
         if shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) != Some(elements.len()) {
@@ -106,11 +124,7 @@ extern "C" fn create(context: ContextId, elements: RSlice<'_, f32>, shape: RSlic
 extern "C" fn full(context: ContextId, value: f64, shape: RSlice<'_, u64>) -> Answer<Handle> {
     guard_ffi("full", || {
         let (context, shape) = (Context::find(context)?, sizes(shape)?);
-        // An absurd shape must be an error here, not an allocation that ends the process.
-        let bytes = shape.iter().try_fold(8usize, |n, &d| n.checked_mul(d));
-        if bytes.is_none_or(|n| n > 1 << 36) {
-            return Err(Error::new(ErrorCode::INVALID, format!("a tensor of shape {shape:?} is too large")));
-        }
+        ops::affordable(&shape).map_err(invalid)?;
         let made = Tensor::full(value, shape, context.device());
         Ok(context.put(made.and_then(|t| t.to_dtype(context.dtype())).map_err(invalid)?))
     })
@@ -180,11 +194,11 @@ extern "C" fn reduce(context: ContextId, op: ReduceOp, handle: Handle, axis: u64
 }
 
 extern "C" fn softmax(context: ContextId, handle: Handle, axis: u64) -> Answer<Handle> {
-    with("softmax", context, handle, |x| ops::softmax(x, axis as usize))
+    along("softmax", context, handle, axis, ops::softmax)
 }
 
 extern "C" fn log_softmax(context: ContextId, handle: Handle, axis: u64) -> Answer<Handle> {
-    with("log_softmax", context, handle, |x| ops::log_softmax(x, axis as usize))
+    along("log_softmax", context, handle, axis, ops::log_softmax)
 }
 
 extern "C" fn layer_norm(
@@ -222,8 +236,18 @@ extern "C" fn broadcast_to(context: ContextId, handle: Handle, shape: RSlice<'_,
     })
 }
 
-extern "C" fn narrow(context: ContextId, handle: Handle, axis: u64, start: u64, length: u64) -> Answer<Handle> {
-    with("narrow", context, handle, |x| ops::narrow(x, axis as usize, start as usize, length as usize))
+extern "C" fn narrow(
+    context: ContextId,
+    handle: Handle,
+    axis: u64,
+    start: u64,
+    length: u64,
+) -> Answer<Handle> {
+    guard_ffi("narrow", || {
+        let (axis, start, length) = (size(axis)?, size(start)?, size(length)?);
+        let context = Context::find(context)?;
+        Ok(context.put(ops::narrow(&context.get(handle)?, axis, start, length).map_err(invalid)?))
+    })
 }
 
 extern "C" fn concat(context: ContextId, handles: RSlice<'_, Handle>, axis: u64) -> Answer<Handle> {
@@ -240,7 +264,7 @@ extern "C" fn index_select(
     axis: u64,
     indices: RSlice<'_, u64>,
 ) -> Answer<Handle> {
-    with("index_select", context, handle, |x| ops::index_select(x, axis as usize, indices.as_slice()))
+    along("index_select", context, handle, axis, |x, axis| ops::index_select(x, axis, indices.as_slice()))
 }
 
 extern "C" fn exec(

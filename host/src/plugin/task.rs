@@ -4,10 +4,10 @@ use super::context::{Context, Parameter, ParameterSource};
 use super::error::PluginError;
 use super::load::Library;
 use super::object::{AdapterOwner, HeadOwner, SegmentationOwner, TaskOwner};
+use abi_stable::std_types::RVec;
 use anymc3d_manifest::{LossKind, Manifest};
 use anymc3d_plugin_api::abi::types::{ContextId, Entry, Handle, InitSpec, NamedHandle};
 use anymc3d_plugin_api::{BackboneInfo, Lora};
-use abi_stable::std_types::RVec;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 
@@ -87,6 +87,17 @@ pub struct Task {
     context: &'static Context,
     settings: Vec<Entry>,
     manifest: Manifest,
+    // Last: what the parts hold is given back by themselves as long as they can.
+    retire: Retire,
+}
+
+/// Frees a task's memory in the host when the task is gone, also one that was never whole.
+struct Retire(&'static Context);
+
+impl Drop for Retire {
+    fn drop(&mut self) {
+        self.0.retire();
+    }
 }
 
 /// What may be chosen when a task is built, beside what its plugin says.
@@ -149,8 +160,9 @@ impl Task {
             move |e: anymc3d_plugin_api::Error| PluginError::Setup { name, method, reason: e.to_string() }
         };
         let context = Context::create(&name, dtype, device.clone(), source);
+        let retire = Retire(context);
         let settings = settings(&manifest, backbone);
-        let owner = TaskOwner::instantiate(library.module).map_err(failed("constructor"))?;
+        let owner = TaskOwner::instantiate(library.module, context.task()).map_err(failed("constructor"))?;
         let mut adapters = Vec::new();
         for view in &manifest.views {
             if options.frozen {
@@ -160,10 +172,14 @@ impl Task {
             let mut settings = settings.clone();
             settings.push(entry("view", &view.name));
             let answer = owner.adapter(context.id(), &settings).map_err(failed("adapter"))?;
-            let prefix =
-                if manifest.views.len() > 1 { format!("adapter.{}", view.name) } else { "adapter".to_owned() };
+            let prefix = if manifest.views.len() > 1 {
+                format!("adapter.{}", view.name)
+            } else {
+                "adapter".to_owned()
+            };
             let declared: BTreeMap<String, String> = answer.settings.into_iter().collect();
-            let adapter = adapter(context, backbone, &prefix, &declared, answer.custom).map_err(failed("adapter"))?;
+            let adapter =
+                adapter(context, backbone, &prefix, &declared, answer.custom).map_err(failed("adapter"))?;
             adapters.push(adapter);
         }
         let head = owner.head(context.id(), &settings).map_err(failed("head"))?;
@@ -172,7 +188,30 @@ impl Task {
         } else {
             None
         };
-        Ok(Self { head, segmentation, adapters, owner, context, settings, manifest })
+        Ok(Self { head, segmentation, adapters, owner, context, settings, manifest, retire })
+    }
+
+    /// Drops the plugin's parts and tells what went wrong with that. Dropping the task does the same, and logs it.
+    ///
+    /// # Errors
+    /// The first of the parts whose Drop panicked; the others are dropped all the same.
+    pub fn close(self) -> Result<(), TaskError> {
+        let Self { head, segmentation, adapters, owner, manifest, retire, .. } = self;
+        let mut outcomes = vec![head.close()];
+        outcomes.extend(segmentation.map(SegmentationOwner::close));
+        for adapter in adapters {
+            if let TaskAdapter::Custom(custom) = adapter {
+                outcomes.push(custom.owner.close());
+            }
+        }
+        outcomes.push(owner.close());
+        drop(retire);
+        let failed = |(method, e): (&'static str, anymc3d_plugin_api::Error)| TaskError {
+            task: manifest.plugin.name,
+            method,
+            reason: e.to_string(),
+        };
+        outcomes.into_iter().collect::<Result<(), _>>().map_err(failed)
     }
 
     /// The manifest it was built from.
@@ -258,8 +297,15 @@ impl Task {
         let mut weights: BTreeMap<usize, Tensor> = BTreeMap::new();
         let mut view_weights = None;
         // Everything that came back is taken before anything is refused: no handle stays behind.
+        let mut stale = None;
         for NamedHandle { name, handle } in answer.map_err(|e| self.error(method, e))? {
-            let tensor = self.receive(method, handle)?;
+            let tensor = match self.context.take(handle) {
+                Ok(tensor) => tensor,
+                Err(e) => {
+                    stale.get_or_insert_with(|| self.error(method, format!("`{name}`: {e}")));
+                    continue;
+                }
+            };
             match name.as_str() {
                 "logits" => logits = Some(tensor),
                 "view_weights" => view_weights = Some(tensor),
@@ -269,6 +315,9 @@ impl Task {
                     }
                 }
             }
+        }
+        if let Some(error) = stale {
+            return Err(error);
         }
         let kept = self.context.live_handles().saturating_sub(before);
         if kept > 0 {
@@ -280,7 +329,9 @@ impl Task {
         let slice_weights: Vec<Tensor> = weights.into_values().collect();
         if !slice_weights.is_empty() && slice_weights.len() != views.len() {
             let (found, expected) = (slice_weights.len(), views.len());
-            return Err(self.error(method, format!("slice weights for {found} views, expected {expected} or none")));
+            return Err(
+                self.error(method, format!("slice weights for {found} views, expected {expected} or none"))
+            );
         }
         for (weights, view) in slice_weights.iter().zip(views) {
             let slices = view.class_tokens.dims()[0];
@@ -320,7 +371,8 @@ impl Task {
     /// The plugin's own error or panic, or a task without the branch.
     pub fn segmentation_loss(&self, view: &ViewTokens<'_>, mask: &Tensor) -> Result<Tensor, TaskError> {
         let method = "segmentation loss";
-        let part = self.segmentation.as_ref().ok_or_else(|| self.error(method, "the task has no such branch"))?;
+        let part =
+            self.segmentation.as_ref().ok_or_else(|| self.error(method, "the task has no such branch"))?;
         let (settings, mut tensors) = self.send(std::slice::from_ref(view));
         tensors.push(self.named("mask", mask));
         let loss = part.loss(self.context.id(), &settings, tensors);
@@ -333,7 +385,8 @@ impl Task {
     /// The plugin's own error or panic, or a task without the branch.
     pub fn segmentation_logits(&self, view: &ViewTokens<'_>) -> Result<Tensor, TaskError> {
         let method = "segmentation logits";
-        let part = self.segmentation.as_ref().ok_or_else(|| self.error(method, "the task has no such branch"))?;
+        let part =
+            self.segmentation.as_ref().ok_or_else(|| self.error(method, "the task has no such branch"))?;
         let (settings, tensors) = self.send(std::slice::from_ref(view));
         let logits = part.logits(self.context.id(), &settings, tensors);
         self.receive(method, logits.map_err(|e| self.error(method, e))?)
@@ -345,16 +398,30 @@ impl CustomAdapter {
     ///
     /// # Errors
     /// The plugin's own error or panic, or an output of another shape.
-    pub fn apply(&self, site: u32, block: usize, input: &Tensor, output: &Tensor) -> Result<Tensor, TaskError> {
-        let error =
-            |reason: String| TaskError { task: self.context.task().to_owned(), method: "adapter apply", reason };
-        let named = |name: &str, t: &Tensor| NamedHandle { name: name.into(), handle: self.context.put(t.clone()) };
+    pub fn apply(
+        &self,
+        site: u32,
+        block: usize,
+        input: &Tensor,
+        output: &Tensor,
+    ) -> Result<Tensor, TaskError> {
+        let error = |reason: String| TaskError {
+            task: self.context.task().to_owned(),
+            method: "adapter apply",
+            reason,
+        };
+        let named =
+            |name: &str, t: &Tensor| NamedHandle { name: name.into(), handle: self.context.put(t.clone()) };
         let tensors = [named("input", input), named("output", output)].into_iter().collect();
         let id: ContextId = self.context.id();
         let answer = self.owner.apply(id, site, block as u64, tensors).map_err(|e| error(e.to_string()))?;
         let tensor = self.context.take(answer).map_err(|e| error(e.to_string()))?;
         if tensor.dims() != output.dims() {
-            return Err(error(format!("an output of shape {:?}, expected {:?}", tensor.dims(), output.dims())));
+            return Err(error(format!(
+                "an output of shape {:?}, expected {:?}",
+                tensor.dims(),
+                output.dims()
+            )));
         }
         Ok(tensor)
     }
@@ -365,10 +432,17 @@ fn fits(manifest: &Manifest, backbone: &BackboneInfo) -> Result<(), PluginError>
     let need = &manifest.backbone;
     let refuse = |reason: String| Err(PluginError::Backbone { name: manifest.plugin.name.clone(), reason });
     if !need.families.contains(&backbone.family) {
-        return refuse(format!("needs a backbone of {}, found {}", need.families.join(" or "), backbone.family));
+        return refuse(format!(
+            "needs a backbone of {}, found {}",
+            need.families.join(" or "),
+            backbone.family
+        ));
     }
     if backbone.embed_dim < need.min_embed_dim {
-        return refuse(format!("needs an embedding of {} or more, found {}", need.min_embed_dim, backbone.embed_dim));
+        return refuse(format!(
+            "needs an embedding of {} or more, found {}",
+            need.min_embed_dim, backbone.embed_dim
+        ));
     }
     Ok(())
 }
@@ -398,6 +472,8 @@ fn adapter(
                 qkv: text("qkv")? == "true",
                 output: text("output")? == "true",
             };
+            // The plugin's side checked it with the plugin's build of the check; this side allocates.
+            lora.check(backbone)?;
             let pairs = lora_pairs(context, backbone, prefix, &lora)?;
             Ok(TaskAdapter::Lora { lora, pairs })
         }
@@ -405,7 +481,9 @@ fn adapter(
             let owner = custom.ok_or_else(|| Error::msg("declared as custom without code"))?;
             Ok(TaskAdapter::Custom(CustomAdapter { owner, context, first_block: number("first_block")? }))
         }
-        other => Err(Error::msg(format!("an adapter of kind `{other}` is unknown to this host; upgrade the host"))),
+        other => {
+            Err(Error::msg(format!("an adapter of kind `{other}` is unknown to this host; upgrade the host")))
+        }
     }
 }
 

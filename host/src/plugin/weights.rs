@@ -48,13 +48,18 @@ impl Weights {
     /// When it cannot be read, is no safetensors file, or does not say what it belongs to.
     pub fn open(path: &Path) -> Result<Self, PluginError> {
         let refuse = |reason: String| PluginError::Weights { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path)
-            .map_err(|source| PluginError::Io { path: path.to_owned(), what: "cannot be read", source })?;
+        let bytes = std::fs::read(path).map_err(|source| PluginError::Io {
+            path: path.to_owned(),
+            what: "cannot be read",
+            source,
+        })?;
         let not_weights = |e: safetensors::SafeTensorError| refuse(format!("not a safetensors file ({e})"));
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(not_weights)?;
         let text = header.metadata().as_ref().and_then(|m| m.get(KEY));
         let text = text.ok_or_else(|| {
-            refuse(format!("safetensors without `{KEY}` in its metadata; expected weights written by `host train`"))
+            refuse(format!(
+                "safetensors without `{KEY}` in its metadata; expected weights written by `host train`"
+            ))
         })?;
         let info = serde_json::from_str(text).map_err(|e| refuse(format!("metadata `{KEY}`: {e}")))?;
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)

@@ -33,7 +33,5 @@ pub fn erase(module: objects::PluginModule) -> ModuleAnswer {
 /// The header of a plugin.
 pub const fn header(constructor: extern "C" fn() -> ModuleAnswer) -> LibHeader {
     // SAFETY: `erase` is the only maker of a `ModuleAnswer`, and it erases a `PluginModule_Ref`.
-    unsafe {
-        LibHeader::from_constructor::<objects::PluginModule_Ref>(constructor, CheckTypeLayout::Yes)
-    }
+    unsafe { LibHeader::from_constructor::<objects::PluginModule_Ref>(constructor, CheckTypeLayout::Yes) }
 }

@@ -97,8 +97,12 @@ pub struct TaskTable {
     /// The head.
     pub head: unsafe extern "C" fn(Data, HostOps_Ref, ContextId, RSlice<'_, Entry>) -> Answer<HeadObject>,
     /// The segmentation branch, if the task has one.
-    pub segmentation:
-        unsafe extern "C" fn(Data, HostOps_Ref, ContextId, RSlice<'_, Entry>) -> Answer<ROption<SegmentationObject>>,
+    pub segmentation: unsafe extern "C" fn(
+        Data,
+        HostOps_Ref,
+        ContextId,
+        RSlice<'_, Entry>,
+    ) -> Answer<ROption<SegmentationObject>>,
     /// The classification loss from `logits`, `targets` and `known`.
     #[sabi(last_prefix_field)]
     pub loss: unsafe extern "C" fn(

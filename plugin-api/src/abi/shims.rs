@@ -4,6 +4,7 @@ use super::guard::guard_ffi;
 use super::objects::*;
 use super::table::{Answer, HostOps_Ref};
 use super::types::*;
+use crate::TaskPlugin;
 use crate::adapter::{Adapter, Site, SiteAdapter};
 use crate::build::{Build, Settings};
 use crate::error::{Error, Result};
@@ -11,7 +12,6 @@ use crate::head::{Head, HeadOutput, ViewFeatures};
 use crate::loss::Targets;
 use crate::segmentation::Segmentation;
 use crate::tensor::{Host, Tensor};
-use crate::TaskPlugin;
 use abi_stable::prefix_type::PrefixTypeTrait;
 use abi_stable::std_types::{ROption, RSlice, RVec};
 
@@ -105,7 +105,9 @@ unsafe extern "C" fn task_adapter<P: TaskPlugin>(
         let plugin = unsafe { borrow::<P>(data) };
         let build = Build::from_entries(host(ops, context), settings.as_slice())?;
         Ok(match plugin.adapter(&build)? {
-            Adapter::None => RawAdapter { settings: vec![entry("kind", "none")].into(), custom: ROption::RNone },
+            Adapter::None => {
+                RawAdapter { settings: vec![entry("kind", "none")].into(), custom: ROption::RNone }
+            }
             Adapter::Lora(lora) => {
                 lora.check(build.backbone())?;
                 let settings = vec![

@@ -68,7 +68,8 @@ pub struct HostOps {
     /// Elements of an axis by index.
     pub index_select: extern "C" fn(ContextId, Handle, u64, RSlice<'_, u64>) -> Answer<Handle>,
     /// A rare operation by name. None is defined by ABI 1.0: every name is an `UNKNOWN_OP`.
-    pub exec: extern "C" fn(ContextId, RStr<'_>, RSlice<'_, Handle>, RSlice<'_, Entry>) -> Answer<RVec<Handle>>,
+    pub exec:
+        extern "C" fn(ContextId, RStr<'_>, RSlice<'_, Handle>, RSlice<'_, Entry>) -> Answer<RVec<Handle>>,
     /// A line for the host's log: 1 error, 2 warning, 3 information, 4 debugging.
     pub log: extern "C" fn(ContextId, u32, RStr<'_>) -> Answer<()>,
     /// How far a long step is, 0 to 1, and what it is.

@@ -54,7 +54,9 @@ fn wrong_shapes_are_errors_that_say_which() {
     assert_eq!(a.matmul(&b).unwrap_err().message(), "matmul: [2, 3] times [2, 4]");
     assert_eq!(a.sum(2).unwrap_err().message(), "sum: no axis 2 in [2, 3]");
     assert!(a.add(&b).is_err());
-    assert!(host.tensor(&[1.0], &[2]).unwrap_err().message().contains("1 elements for a tensor of shape [2]"));
+    assert!(
+        host.tensor(&[1.0], &[2]).unwrap_err().message().contains("1 elements for a tensor of shape [2]")
+    );
     assert!(host.full(0.0, &[usize::MAX, 8]).is_err());
     assert!(a.narrow(1, 2, 2).is_err());
     assert!(a.permute(&[0, 0]).is_err());
@@ -81,6 +83,59 @@ fn a_name_that_later_hosts_know_is_an_unknown_operation_here() {
     let x = host.full(1.0, &[1]).unwrap();
     let answer = (ops.unary())(context_of(&x), anymc3d_plugin_api::abi::types::UnaryOp(999), x.handle());
     assert_eq!(answer.into_result().unwrap_err().code, ErrorCode::UNKNOWN_OP);
+}
+
+#[test]
+fn an_absurd_shape_is_an_error_and_not_an_allocation() {
+    let (context, host) = host();
+    let row = host.full(1.0, &[1, 1 << 20]).unwrap();
+    let column = row.reshape(&[1 << 20, 1]).unwrap();
+    let refused = [
+        row.broadcast_to(&[1 << 40, 1 << 20]),
+        column.add(&row),
+        column.matmul(&row),
+        row.index_select(0, &vec![0; 1 << 14]).and_then(|wide| wide.t()?.index_select(1, &vec![0; 1 << 14])),
+        Params::new(host).get("huge", &[1 << 40, 1 << 10], Init::zeros()),
+        Params::new(host).get("overflows", &[1 << 40, 1 << 40], Init::zeros()),
+    ];
+    for (i, answer) in refused.into_iter().enumerate() {
+        let error = answer.unwrap_err();
+        assert!(error.message().contains("is too large"), "{i}: {error}");
+    }
+    assert!(context.parameters().is_empty());
+}
+
+#[test]
+fn an_axis_beyond_this_machine_is_an_error() {
+    let (context, host) = host();
+    let x = host.full(1.0, &[2, 3]).unwrap();
+    let ops = host_ops();
+    for axis in [2, 1 << 32, u64::MAX] {
+        let (id, x) = (context.id(), x.handle());
+        let list = [0u64];
+        for answer in [
+            (ops.softmax())(id, x, axis),
+            (ops.log_softmax())(id, x, axis),
+            (ops.narrow())(id, x, axis, 0, 1),
+            (ops.narrow())(id, x, 0, axis, u64::MAX),
+            (ops.index_select())(id, x, axis, (&list[..]).into()),
+        ] {
+            assert_eq!(answer.into_result().unwrap_err().code, ErrorCode::INVALID, "axis {axis}");
+        }
+    }
+}
+
+#[test]
+fn a_retired_context_holds_no_memory_and_its_handles_are_stale() {
+    let (context, host) = host();
+    let kept = host.full(1.0, &[4]).unwrap();
+    Params::new(host).get("query", &[8], Init::ones()).unwrap();
+    context.retire();
+    assert_eq!(context.live_handles(), 0);
+    assert!(context.parameters().is_empty() && context.offences().is_empty());
+    assert_eq!(kept.dims().unwrap_err().code(), ErrorCode::STALE_HANDLE);
+    drop(kept);
+    assert_eq!(context.live_handles(), 0);
 }
 
 fn context_of(_: &anymc3d_plugin_api::Tensor) -> ContextId {
