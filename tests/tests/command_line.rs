@@ -131,6 +131,7 @@ fn every_help_shows_examples_first() {
         "",
         "run",
         "embed",
+        "train",
         "phantom",
         "plugin",
         "plugin list",

@@ -79,7 +79,8 @@ impl Embed {
         let chosen = manifest.map(|m| self.choose(m, backbone.info(), console)).transpose()?;
         let peft = self.peft.as_deref().map(|dir| load_peft(dir, backbone.info()));
         let peft = peft.transpose().map_err(CommandError::refused)?;
-        let adapter = chosen.as_ref().and_then(|c| Some(Adapted::new(&c.task.as_ref()?.task.adapters()[c.view])));
+        let adapter =
+            chosen.as_ref().and_then(|c| Some(Adapted::new(&c.task.as_ref()?.task.adapters()[c.view])));
         let adapter: &dyn SiteAdapter = match (&peft, &adapter) {
             (Some(lora), _) => lora,
             (None, Some(adapter)) => adapter,
