@@ -251,6 +251,32 @@ fn parity_of_six_training_steps_with_separate_projections() -> Outcome {
     })
 }
 
+/// The least cosine between the rows of two [S, d].
+fn least_cosine(a: &Tensor, b: &Tensor) -> Result<f32> {
+    let inner = (a * b)?.sum(1)?;
+    let lengths = (a.sqr()?.sum(1)?.sqrt()? * b.sqr()?.sum(1)?.sqrt()?)?;
+    (inner / lengths)?.min(0)?.to_scalar()
+}
+
+#[test]
+fn parity_of_class_tokens_in_bf16_with_those_in_f32_on_real_slices() -> Outcome {
+    let Some(path) = fixture("pixels.safetensors") else { return Ok(()) };
+    let (t, exact) = (load(&path)?, dinov2_small()?);
+    let fast = Backbone::open(&workspace().join("backbones/dinov2-small"), Precision::Bf16)?;
+    let info = exact.info();
+    let channels = |x: [f32; 3]| Tensor::new(&x, &Device::Cpu)?.reshape((1, 3, 1, 1));
+    for (name, x) in &t {
+        let (s, _, h, w) = x.dims4()?;
+        let x = x.broadcast_as((s, 3, h, w))?.broadcast_sub(&channels(info.mean)?)?;
+        let x = x.broadcast_div(&channels(info.std)?)?;
+        let expected = exact.forward(&x, &NoAdapter, false)?.class_tokens;
+        let cosine = least_cosine(&fast.forward(&x, &NoAdapter, false)?.class_tokens, &expected)?;
+        println!("{name}: least cosine {cosine:.6}");
+        assert!(cosine >= 0.9995, "{name}: {cosine}");
+    }
+    Ok(())
+}
+
 #[test]
 fn an_adapter_that_touches_the_prefix_is_refused() -> Outcome {
     struct Early;

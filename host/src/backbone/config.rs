@@ -64,7 +64,7 @@ impl Config {
         if config.embed_dim == 0 || config.blocks == 0 || config.heads == 0 || config.patch_size == 0 {
             return Err(BackboneError::config(&path, "a dimension is 0, expected at least 1"));
         }
-        if config.embed_dim % config.heads != 0 {
+        if !config.embed_dim.is_multiple_of(config.heads) {
             let (d, h) = (config.embed_dim, config.heads);
             return Err(BackboneError::config(
                 &path,

@@ -69,10 +69,14 @@ pub struct Backbone {
     vit: Vit,
     /// `None` computes with candle's own operations.
     fused: Option<Arc<Fused>>,
+    kept_bytes: usize,
 }
 
 /// Slices that go through the blocks together: bounds memory, whatever the volume.
 const CHUNK: usize = 8;
+
+/// See [`Backbone::keep_at_most`].
+const KEPT_BYTES: usize = 3 << 29;
 
 impl Backbone {
     /// Opens a Hugging Face folder: `config.json` and safetensors, single or sharded, f16, bf16 or f32.
@@ -90,7 +94,13 @@ impl Backbone {
             Kernels::Plain => None,
             Kernels::Fast(isa) => Some(Arc::new(Fused::new(&vit, Arithmetic { isa, precision })?)),
         };
-        Ok(Self { info, vit, fused })
+        Ok(Self { info, vit, fused, kept_bytes: KEPT_BYTES })
+    }
+
+    /// Bounds the activations that a training pass keeps for its backward pass (1.5 GiB unless told);
+    /// beyond it, blocks form theirs again from their input, for half as much arithmetic more.
+    pub fn keep_at_most(&mut self, bytes: usize) {
+        self.kept_bytes = bytes;
     }
 
     pub fn info(&self) -> &BackboneInfo {
@@ -207,7 +217,8 @@ impl Backbone {
                 (tokens, split)
             }
         };
-        let (tokens, class) = train(fused, &adapted, &tokens, split..blocks, want_attention)?;
+        let (tokens, class) =
+            train(fused, &adapted, &tokens, split..blocks, want_attention, self.kept_bytes)?;
         self.features(&tokens.apply_op1(NormOp(fused.clone()))?, class, grid)
     }
 

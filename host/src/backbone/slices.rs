@@ -10,9 +10,6 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Activations kept for the backward pass; beyond this a block's are formed again from its input.
-const KEPT_BYTES: usize = 3 << 29;
-
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
@@ -168,13 +165,14 @@ impl Frame {
     }
 }
 
-/// Blocks `range` under candle's autograd.
+/// Blocks `range` under candle's autograd; they keep their activations if all of them fit in `kept_bytes`.
 pub(crate) fn train(
     fused: &Arc<Fused>,
     adapted: &Adapted,
     tokens: &Tensor,
     range: Range<usize>,
     want_class: bool,
+    kept_bytes: usize,
 ) -> Result<Passed> {
     let (s, t, _) = tokens.dims3()?;
     let (mut x, mut class) = (tokens.contiguous()?, None);
@@ -189,7 +187,7 @@ pub(crate) fn train(
             block: i,
             terms: terms.clone(),
             input_tracked: x.track_op(),
-            keep: bytes <= KEPT_BYTES,
+            keep: bytes <= kept_bytes,
             kept: Mutex::default(),
             map: want.then(|| map.clone()),
         };

@@ -160,9 +160,10 @@ impl Mlp {
         let [up, down] = if gated { ["weights_in", "weights_out"] } else { ["fc1", "fc2"] };
         let (up, down) = (format!("{mlp}.{up}"), format!("{mlp}.{down}"));
         // The hidden width follows from mlp_ratio by a rounding rule of the family; the file knows it.
-        let hidden =
-            weights.shape(&format!("{down}.weight")).and_then(|s| s.get(1)).copied().unwrap_or(4 * d);
-        let rows = if gated { 2 * hidden } else { hidden };
+        let width = |name: &str, axis: usize| Some(*weights.shape(&format!("{name}.weight"))?.get(axis)?);
+        let per_unit = if gated { 2 } else { 1 };
+        let hidden = width(&down, 1).or(width(&up, 0).map(|rows| rows / per_unit)).unwrap_or(4 * d);
+        let rows = per_unit * hidden;
         Ok(Self { up: linear(weights, &up, d, rows)?, down: linear(weights, &down, hidden, d)?, gated })
     }
 

@@ -1,4 +1,5 @@
-//! Milliseconds per slice, plain and fast. One run compares; absolute times drift with the machine.
+//! Milliseconds per slice, plain and fast. One run compares; absolute times drift with the machine, and
+//! on a shared one the processor's own time (in brackets, divided by the threads) is what can be compared.
 
 use super::{Isa, Kernels};
 use crate::backbone::{Backbone, BackboneError, LoraWeights, NoAdapter, Precision, lora_shapes};
@@ -24,7 +25,7 @@ pub fn run(dir: &Path, plain: bool) -> Result<(), BackboneError> {
     for (name, kernels, precision) in engines {
         let Some(kernels) = kernels else { continue };
         let backbone = Backbone::open_with(dir, precision, kernels)?;
-        let forward = |s: usize| -> Result<f64, BackboneError> {
+        let forward = |s: usize| -> Result<String, BackboneError> {
             let x = pixels(s, 224)?;
             best(3, s, || backbone.forward(&x, &NoAdapter, false).map(drop))
         };
@@ -41,7 +42,7 @@ pub fn run(dir: &Path, plain: bool) -> Result<(), BackboneError> {
             features.class_tokens.sqr()?.mean_all()?.to_dtype(DType::F32)?.backward()?;
             Ok(())
         })?;
-        println!("{name:10} {few:16.1} {many:16.1} {step:20.1}");
+        println!("{name:10} {few:>16} {many:>16} {step:>20}");
     }
     Ok(())
 }
@@ -51,13 +52,23 @@ fn best(
     runs: usize,
     slices: usize,
     mut f: impl FnMut() -> Result<(), BackboneError>,
-) -> Result<f64, BackboneError> {
+) -> Result<String, BackboneError> {
     f()?;
-    let mut best = f64::INFINITY;
+    let (mut wall, mut busy) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..runs {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), processor_ms());
         f()?;
-        best = best.min(start.elapsed().as_secs_f64() * 1000.0 / slices as f64);
+        wall = wall.min(start.elapsed().as_secs_f64() * 1000.0);
+        busy = busy.min(processor_ms() - before);
     }
-    Ok(best)
+    let (per_slice, threads) = (slices as f64, rayon::current_num_threads() as f64);
+    Ok(format!("{:.1} [{:.1}]", wall / per_slice, busy / per_slice / threads))
+}
+
+/// This process's time on the processors, in steps of 10 ms; 0 where the system does not tell.
+fn processor_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name in brackets: user and system time are the 12th and 13th fields.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
 }
