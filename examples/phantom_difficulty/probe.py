@@ -4,12 +4,15 @@ usage: probe.py FOLDER BACKBONE_DIR [--size 168] [--slices 32]
 
 FOLDER holds the output of the example `phantom_dump`, its stdout as `cases.jsonl`. Prints one JSON object:
 per arm the AUROC of out-of-fold predictions with DeLong's 95 % interval. Limits: histogram 0.70, features 0.85.
+Class tokens are kept in FOLDER/tokens.npz and used again where they are of the same cases; BACKBONE_DIR `none`
+leaves the features out.
 """
 
 import argparse
 import json
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import norm
@@ -91,7 +94,8 @@ def main():
     args.add_argument("--size", type=int, default=168)
     args.add_argument("--slices", type=int, default=32)
     args = args.parse_args()
-    encode = None if args.backbone == "none" else backbone(args.backbone)
+    kept = Path(args.folder) / "tokens.npz"
+    encode = None if args.backbone == "none" or kept.exists() else backbone(args.backbone)
     y, histograms, tokens, seconds = [], [], [], []
     for n, (record, hu, _, spacing) in enumerate(cases(args.folder)):
         y.append(int(record["label"]))
@@ -107,8 +111,11 @@ def main():
         "histogram_boosting": out_of_fold(HistGradientBoostingClassifier(max_iter=150, learning_rate=0.05, min_samples_leaf=8), histograms, y),
     }
     if encode:
-        tokens = np.array(tokens)
-        np.savez_compressed(f"{args.folder}/tokens.npz", tokens=tokens.astype(np.float16), y=y)
+        np.savez_compressed(kept, tokens=np.array(tokens, np.float16), y=y)
+    if args.backbone != "none":
+        stored = np.load(kept)
+        assert np.array_equal(stored["y"], y), f"{kept} is of other cases; delete it"
+        tokens = stored["tokens"].astype(np.float32)
         arms["class_tokens_mean_logistic"] = out_of_fold(linear(), tokens.mean(1), y)
         arms["class_tokens_max_logistic"] = out_of_fold(linear(), tokens.max(1), y)
     print(json.dumps({"cases": len(y), "positives": int(y.sum()), "seconds_per_case": round(float(np.mean(seconds)), 3), **{k: auroc(y, s) for k, s in arms.items()}}))
