@@ -28,13 +28,15 @@ pub(crate) fn gzip(parts: &[&[u8]]) -> io::Result<Vec<u8>> {
     Ok(file)
 }
 
+/// Level 2 of zlib-rs: a quarter smaller than its level 1, at nearly its speed.
+const LEVEL: u32 = 2;
+
 fn block(input: &[u8]) -> io::Result<(Vec<u8>, Crc)> {
     let mut crc = Crc::new();
     crc.update(input);
-    let mut deflate = DeflateEncoder::new(Vec::with_capacity(input.len() / 2 + 1024), Compression::fast());
+    let mut deflate = DeflateEncoder::new(Vec::with_capacity(input.len() / 2 + 1024), Compression::new(LEVEL));
     deflate.write_all(input)?;
-    // `Compress` driven by hand leaves a flush unfinished now and then (about one stream in three hundred), also
-    // where room was left; the encoder's own flush asks again until nothing more comes.
+    // The encoder's own flush asks again until nothing more comes.
     deflate.flush()?;
     Ok((std::mem::take(deflate.get_mut()), crc))
 }
@@ -63,5 +65,32 @@ mod tests {
         decoder.read_to_end(&mut back).unwrap();
         assert!(decoder.into_inner().is_empty());
         assert!(back == [zeros, noise].concat());
+    }
+
+    /// Like a scan: a few grey values with noise of many strengths. One compressor was seen to damage one such
+    /// stream in three hundred, so what is written is read back here for many.
+    #[test]
+    fn noise_of_every_strength_comes_back_whole() {
+        for strength in 1..48u32 {
+            let mut state = strength.wrapping_mul(2_654_435_761);
+            let mut next = || {
+                state ^= state << 13;
+                state ^= state >> 17;
+                state ^= state << 5;
+                state
+            };
+            let voxels: Vec<u8> = (0..300_000)
+                .flat_map(|i: u32| {
+                    let level = [-1000i32, -850, 40, 60][(i / 257 % 4) as usize];
+                    // Four uniform numbers: near enough to normal.
+                    let noise: i32 = (0..4).map(|_| (next() % (2 * strength + 1)) as i32 - strength as i32).sum();
+                    ((level + noise) as i16).to_le_bytes()
+                })
+                .collect();
+            let file = gzip(&[&voxels]).unwrap();
+            let mut back = Vec::new();
+            flate2::read::GzDecoder::new(file.as_slice()).read_to_end(&mut back).unwrap();
+            assert!(back == voxels, "strength {strength}");
+        }
     }
 }
