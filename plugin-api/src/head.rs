@@ -25,12 +25,22 @@ pub struct HeadOutput {
     pub slice_weights: Vec<Tensor>,
     /// Weights `[V]` of the views, if there are several.
     pub view_weights: Option<Tensor>,
+    /// Weights `[S, h, w]` of the patches of each view, in the order of the views, from a head that weighs patches.
+    /// The heatmap shows these instead of the backbone's class attention.
+    pub patch_weights: Vec<Tensor>,
 }
 
 impl HeadOutput {
     /// Logits alone.
     pub fn new(logits: Tensor) -> Self {
-        Self { logits, slice_weights: Vec::new(), view_weights: None }
+        Self { logits, slice_weights: Vec::new(), view_weights: None, patch_weights: Vec::new() }
+    }
+
+    /// Adds the patch weights `[S, h, w]` of the next view.
+    #[must_use]
+    pub fn patch_weights(mut self, weights: Tensor) -> Self {
+        self.patch_weights.push(weights);
+        self
     }
 
     /// Adds the slice weights `[S]` of the next view.
@@ -165,7 +175,7 @@ impl Head for AttentionPooling {
             }
         };
         let logits = self.weight.matmul(&embedding)?.add(&self.bias)?; // [C]
-        Ok(HeadOutput { logits, slice_weights: weights, view_weights })
+        Ok(HeadOutput { logits, slice_weights: weights, view_weights, patch_weights: Vec::new() })
     }
 }
 

@@ -5,6 +5,7 @@ pub mod abi;
 mod adapter;
 mod build;
 mod error;
+mod evidence;
 mod export;
 mod head;
 pub mod loss;
@@ -16,6 +17,7 @@ mod tensor;
 pub use adapter::{Adapter, Lora, Site, SiteAdapter};
 pub use build::{BackboneInfo, Build, LossSpec};
 pub use error::{Error, Result};
+pub use evidence::PatchEvidence;
 pub use export::manifest_text;
 #[doc(hidden)]
 pub use export::{embedded_manifest, section_length as __section_length};
@@ -32,7 +34,7 @@ pub use anymc3d_plugin_macros::checked_manifest as __checked_manifest;
 pub mod prelude {
     pub use crate::loss::Targets;
     pub use crate::{
-        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, Params,
+        Adapter, AttentionPatchEvidence, Pooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, Params,
         Pooling, Result, Segmentation, Site, SiteAdapter, SomeSegmentation, TaskPlugin, Tensor, TokenDecoder,
         ViewFeatures, export_plugin, pool,
     };

@@ -45,6 +45,11 @@ impl TokenDecoder {
         Ok(Self { weight, bias, positive_weight: 20.0 })
     }
 
+    /// Scores `[S, h·w]` of the patches: the logits, not yet on their grid.
+    pub(crate) fn scores(&self, view: &ViewFeatures) -> Result<Tensor> {
+        view.patch_tokens.matmul(&self.weight)?.add(&self.bias)
+    }
+
     /// Another weight of positive patches.
     #[must_use]
     pub fn positive_weight(mut self, weight: f64) -> Self {
@@ -71,8 +76,7 @@ impl<T: Segmentation + 'static> SomeSegmentation for Result<T> {
 impl Segmentation for TokenDecoder {
     fn logits(&self, view: &ViewFeatures) -> Result<Tensor> {
         let slices = view.patch_tokens.dims()?[0];
-        let flat = view.patch_tokens.matmul(&self.weight)?.add(&self.bias)?; // [S, h·w]
-        flat.reshape(&[slices, view.grid[0], view.grid[1]])
+        self.scores(view)?.reshape(&[slices, view.grid[0], view.grid[1]])
     }
 
     fn loss(&self, view: &ViewFeatures, mask: &Tensor) -> Result<Tensor> {

@@ -46,7 +46,8 @@ pub struct ViewEvidence {
     pub read: Arc<ReadScan>,
     /// Pixels and the way back.
     pub stack: SliceStack,
-    /// Class attention `[S, h, w]` of the last block, mean over heads.
+    /// `[S, h, w]`: the patch weights within each slice where the head tells them, else the class attention of the last
+    /// block, mean over heads.
     pub attention: Vec<f32>,
     /// h, w
     pub grid: (usize, usize),
@@ -192,14 +193,22 @@ impl Engine {
                 top_slices: told.as_deref().map(|w| top_slices(w, &s.stack)).unwrap_or_default(),
                 weights: told.clone().unwrap_or_default(),
                 view_weight,
+                heatmap_of: if answer.patch_weights.len() > i { "patch_weights" } else { "class_attention" }.to_owned(),
             });
             if attention {
-                let map = s.features.class_attention.as_ref();
+                let slice_weights = told.unwrap_or_else(|| vec![1.0 / slices as f32; slices]);
+                let map = match answer.patch_weights.get(i) {
+                    Some(patches) => within_slices(patches, &slice_weights)?,
+                    None => {
+                        let map = s.features.class_attention.as_ref();
+                        map.map(|m| m.flatten_all()?.to_vec1()).transpose()?.unwrap_or_default()
+                    }
+                };
                 evidence.push(ViewEvidence {
                     read: s.read,
-                    attention: map.map(|m| m.flatten_all()?.to_vec1()).transpose()?.unwrap_or_default(),
+                    attention: map,
                     grid: s.features.grid,
-                    slice_weights: told.unwrap_or_else(|| vec![1.0 / slices as f32; slices]),
+                    slice_weights,
                     view_weight: view_weight.unwrap_or(1.0),
                     stack: s.stack,
                 });
@@ -257,6 +266,18 @@ impl Engine {
         };
         self.backbone.forward_from(&hidden, adapter, attention)
     }
+}
+
+/// Patch weights `[S, h, w]` as shares of their slice's weight, so that shares times slice weights are what the head
+/// told.
+fn within_slices(patches: &Tensor, slice_weights: &[f32]) -> Result<Vec<f32>, CaseError> {
+    let mut values: Vec<f32> = patches.flatten_all()?.to_vec1()?;
+    let per_slice = values.len() / slice_weights.len().max(1);
+    for (slice, weight) in values.chunks_exact_mut(per_slice.max(1)).zip(slice_weights) {
+        let scale = if *weight > 0.0 { 1.0 / weight } else { 0.0 };
+        slice.iter_mut().for_each(|v| *v *= scale);
+    }
+    Ok(values)
 }
 
 struct Seen<'a> {

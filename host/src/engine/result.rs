@@ -120,6 +120,9 @@ pub struct ViewRecord {
     /// Weight of this view among several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view_weight: Option<f32>,
+    /// What a heatmap of this view shows within a slice: `class_attention` of the backbone's last block, or the head's
+    /// own `patch_weights`.
+    pub heatmap_of: String,
     /// The heaviest slices, heaviest first.
     pub top_slices: Vec<TopSlice>,
 }

@@ -43,6 +43,8 @@ pub struct HeadAnswer {
     pub slice_weights: Vec<Tensor>,
     /// `[V]`, if the head fuses views.
     pub view_weights: Option<Tensor>,
+    /// Per view that was given: `[S, h, w]`, if the head weighs patches.
+    pub patch_weights: Vec<Tensor>,
 }
 
 /// One low-rank term of a declared adapter.
@@ -295,6 +297,7 @@ impl Task {
         let answer = self.head.forward(self.context.id(), &settings, tensors);
         let mut logits = None;
         let mut weights: BTreeMap<usize, Tensor> = BTreeMap::new();
+        let mut patches: BTreeMap<usize, Tensor> = BTreeMap::new();
         let mut view_weights = None;
         // Everything that came back is taken before anything is refused: no handle stays behind.
         let mut stale = None;
@@ -312,6 +315,8 @@ impl Task {
                 other => {
                     if let Some(i) = other.strip_prefix("slice_weights/").and_then(|i| i.parse().ok()) {
                         weights.insert(i, tensor);
+                    } else if let Some(i) = other.strip_prefix("patch_weights/").and_then(|i| i.parse().ok()) {
+                        patches.insert(i, tensor);
                     }
                 }
             }
@@ -340,7 +345,18 @@ impl Task {
         if let Some(weights) = &view_weights {
             self.expect(method, "view weights", weights, &[views.len()])?;
         }
-        Ok(HeadAnswer { logits, slice_weights, view_weights })
+        let patch_weights: Vec<Tensor> = patches.into_values().collect();
+        if !patch_weights.is_empty() && patch_weights.len() != views.len() {
+            let (found, expected) = (patch_weights.len(), views.len());
+            return Err(
+                self.error(method, format!("patch weights for {found} views, expected {expected} or none"))
+            );
+        }
+        for (weights, view) in patch_weights.iter().zip(views) {
+            let dims = [view.class_tokens.dims()[0], view.grid.0, view.grid.1];
+            self.expect(method, "patch weights", weights, &dims)?;
+        }
+        Ok(HeadAnswer { logits, slice_weights, view_weights, patch_weights })
     }
 
     fn expect(&self, method: &'static str, what: &str, t: &Tensor, dims: &[usize]) -> Result<(), TaskError> {

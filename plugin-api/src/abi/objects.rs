@@ -123,7 +123,7 @@ pub struct HeadTable {
     /// Frees the object.
     pub drop: unsafe extern "C" fn(Data) -> Answer<()>,
     /// From `VIEW/class_tokens` and `VIEW/patch_tokens` (`grid.VIEW` = `h,w` in the settings) to `logits`,
-    /// `slice_weights/I` and `view_weights`.
+    /// `slice_weights/I`, `patch_weights/I` and `view_weights`; a host leaves names alone that it does not know.
     #[sabi(last_prefix_field)]
     pub forward: unsafe extern "C" fn(
         Data,

@@ -1,0 +1,53 @@
+//! A head for small findings: the paper's pooling of class tokens, and the evidence of single patches beside it.
+
+use crate::build::Build;
+use crate::error::{Error, Result};
+use crate::head::{AttentionPooling, Head, HeadOutput, ViewFeatures};
+use crate::params::Init;
+use crate::segmentation::TokenDecoder;
+use crate::tensor::Tensor;
+
+/// Attention pooling of the slices, plus the evidence of the patches that look most like a finding.
+///
+/// A class token sums up a whole slice; a lesion of one patch among thousands hardly moves it, and image labels alone
+/// teach that slowly. Here the linear layer that the mask supervises ([`TokenDecoder`], parameters `segmentation.*`)
+/// also scores every patch at inference: `a = softmax(s)` over all patches of a view, `e = Σ a s`, and
+/// `logits = W v + b + g e`, with `v` the pooled class token and `g` `[C]` (`head.evidence`, starting at 1). The slice
+/// weights are the sums of `a` over a slice. For one view.
+pub struct PatchEvidence {
+    pooling: AttentionPooling,
+    patches: TokenDecoder,
+    gain: Tensor,
+}
+
+impl PatchEvidence {
+    /// From the task's parameters; use it with [`TokenDecoder`] as the segmentation branch.
+    ///
+    /// # Errors
+    /// When the task has several views, or a parameter contradicts the weights.
+    pub fn new(build: &Build) -> Result<Self> {
+        if build.views().len() != 1 {
+            return Err(Error::msg(format!("PatchEvidence is for one view, the task has {}", build.views().len())));
+        }
+        let gain = build.params().within("head").get("evidence", &[build.outputs()], Init::ones())?;
+        Ok(Self { pooling: AttentionPooling::new(build)?, patches: TokenDecoder::new(build)?, gain })
+    }
+}
+
+impl Head for PatchEvidence {
+    fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
+        let [view] = views else {
+            return Err(Error::msg(format!("PatchEvidence is for one view, {} came", views.len())));
+        };
+        let pooled = self.pooling.forward(views)?;
+        let scores = self.patches.scores(view)?; // [S, h·w]
+        let dims = scores.dims()?;
+        let flat = scores.flatten()?;
+        let a = flat.softmax(0)?; // [S·h·w]
+        let evidence = a.mul(&flat)?.sum_all()?;
+        let logits = pooled.logits.add(&self.gain.mul(&evidence)?)?;
+        let slices = a.reshape(&dims)?.sum(1)?; // [S]
+        let patches = a.reshape(&[dims[0], view.grid[0], view.grid[1]])?;
+        Ok(HeadOutput::new(logits).slice_weights(slices).patch_weights(patches))
+    }
+}
