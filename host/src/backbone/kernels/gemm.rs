@@ -24,9 +24,22 @@ pub(crate) struct Packed {
 }
 
 enum Data {
-    F32(Vec<f32>),
+    F32(Vec<Line<f32>>),
     /// Rows 2p (low half) and 2p + 1 of B.
-    Pairs(Vec<u32>),
+    Pairs(Vec<Line<u32>>),
+}
+
+/// A cache line, so that no load of a tile straddles two.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Line<E>([E; LINE]);
+
+const LINE: usize = 16;
+
+/// The lines' elements in a row.
+fn elements<E>(lines: &mut [Line<E>]) -> &mut [E] {
+    // SAFETY: a `Line` is sixteen elements of four bytes and nothing else (repr(C), 64 bytes).
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LINE) }
 }
 
 impl Default for Data {
@@ -65,7 +78,7 @@ impl Packed {
             "B is out of bounds"
         );
         (self.k, self.n) = (k, n);
-        let width = n.div_ceil(16) * 16;
+        let width = n.div_ceil(LINE) * LINE;
         let bf16 = precision == Precision::Bf16;
         self.rounded = bf16 && isa.0 != Set::Avx512Bf16;
         if bf16 && !self.rounded {
@@ -73,16 +86,16 @@ impl Packed {
                 Data::Pairs(data) => data,
                 Data::F32(_) => Vec::new(),
             };
-            data.resize(k.div_ceil(2) * width, 0);
-            pack_pairs(isa, source, k, n, strides, &mut data);
+            data.resize(k.div_ceil(2) * width / LINE, Line::default());
+            pack_pairs(isa, source, k, n, strides, elements(&mut data));
             self.data = Data::Pairs(data);
         } else {
             let mut data = match std::mem::take(&mut self.data) {
                 Data::F32(data) => data,
                 Data::Pairs(_) => Vec::new(),
             };
-            data.resize(k * width, 0.0);
-            pack_f32(isa, source, k, n, strides, self.rounded, &mut data);
+            data.resize(k * width / LINE, Line::default());
+            pack_f32(isa, source, k, n, strides, self.rounded, elements(&mut data));
             self.data = Data::F32(data);
         }
     }
@@ -108,7 +121,10 @@ fn pack_f32_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), ro
         for (i, row) in data[first * k..(first + width) * k].chunks_exact_mut(width).enumerate() {
             let from = i * strides.0 + first * strides.1;
             if strides.1 == 1 {
-                row[..columns].copy_from_slice(&source[from..from + columns]);
+                let (lines, rest) = row[..columns].as_chunks_mut::<LINE>();
+                let (from, from_rest) = source[from..from + columns].as_chunks::<LINE>();
+                lines.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
             } else {
                 for (j, to) in row[..columns].iter_mut().enumerate() {
                     *to = source[from + j * strides.1];
@@ -199,7 +215,7 @@ pub(crate) fn gemm(
             let left = Left { a: halves.as_ptr(), lda: pairs, m, k: pairs };
             // SAFETY: pairs are packed only for an `Isa` with bf16. `halves` holds m rows of `pairs` pairs
             // and `data` n columns padded to 16; `out` was checked above.
-            unsafe { drive_avx512bf16(left, data.as_ptr(), n, out, ldc, store) }
+            unsafe { drive_avx512bf16(left, data.as_ptr().cast(), n, out, ldc, store) }
         }
         #[cfg(not(target_arch = "x86_64"))]
         Data::Pairs(_) => unreachable!("pairs are packed only where AVX512-BF16 was detected"),
@@ -214,18 +230,17 @@ pub(crate) fn gemm(
                 (a, lda)
             };
             let left = Left { a: a.as_ptr(), lda, m, k };
+            let data = data.as_ptr().cast::<f32>();
             match isa.0 {
                 // SAFETY: the `Isa` proves the instruction set; A and `out` were checked above, and `data`
                 // holds k rows of n columns padded to 16.
                 #[cfg(target_arch = "x86_64")]
-                Set::Avx512 | Set::Avx512Bf16 => unsafe {
-                    drive_avx512(left, data.as_ptr(), n, out, ldc, store)
-                },
+                Set::Avx512 | Set::Avx512Bf16 => unsafe { drive_avx512(left, data, n, out, ldc, store) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Set::Avx2 => unsafe { drive_avx2(left, data.as_ptr(), n, out, ldc, store) },
+                Set::Avx2 => unsafe { drive_avx2(left, data, n, out, ldc, store) },
                 // SAFETY: as above; this one needs no instruction set.
-                _ => unsafe { drive::<Portable>(left, data.as_ptr(), n, out, ldc, store) },
+                _ => unsafe { drive::<Portable>(left, data, n, out, ldc, store) },
             }
         }
     });
@@ -257,14 +272,20 @@ unsafe fn drive<M: Micro>(
             let rows = ROWS.min(left.m - row);
             // SAFETY: row < m and first < n, within A and B by the caller's promise; the tile is the largest.
             unsafe {
-                let (a, b) = (left.a.add(row * left.lda), b.add(first * left.k));
+                let (a, b) = (left.a.wrapping_add(row * left.lda), b.wrapping_add(first * left.k));
                 tile_of_any_size::<M>(rows, width / 16, a, left.lda, left.k, b, tile.as_mut_ptr());
             }
             for (i, tile) in tile.chunks_exact(width).take(rows).enumerate() {
                 let out = &mut out[(row + i) * ldc + first..][..columns];
                 let tile = &tile[..columns];
                 match store {
-                    Store::Set(None) => out.copy_from_slice(tile),
+                    Store::Set(None) => {
+                        // By lines: a copy of unknown length would be a call of memcpy.
+                        let (lines, rest) = out.as_chunks_mut::<LINE>();
+                        let (from, from_rest) = tile.as_chunks::<LINE>();
+                        lines.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                        rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
+                    }
                     Store::Set(Some(bias)) => {
                         let bias = &bias[first..first + columns];
                         for j in 0..columns {

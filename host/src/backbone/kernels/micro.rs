@@ -1,6 +1,7 @@
 //! The innermost tiles of the matrix product: up to 6 rows by up to 64 columns held in registers.
 //!
-//! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major.
+//! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major. Pointers step
+//! by `wrapping_add`: `add` carries checks into debug builds that cost more than the arithmetic here.
 
 /// One instruction set's tile: `tile[i][..16·NV] = A[i, ..] · B[.., panel]`.
 pub(super) trait Micro {
@@ -9,7 +10,7 @@ pub(super) trait Micro {
 
     /// # Safety
     /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda`, `b`
-    /// `k · 16 · NV` elements, `tile` `MR · 16 · NV` numbers.
+    /// `k · 16 · NV` elements from a multiple of 64 bytes, `tile` `MR · 16 · NV` numbers.
     unsafe fn tile<const MR: usize, const NV: usize>(
         a: *const Self::Element,
         lda: usize,
@@ -36,10 +37,10 @@ impl Micro for Portable {
             let mut sums = [[0f32; 16]; MR];
             for p in 0..k {
                 // SAFETY: p < k and v < NV, so 16 elements of B lie there, by the caller's promise.
-                let b = unsafe { &*b.add((p * NV + v) * 16).cast::<[f32; 16]>() };
+                let b = unsafe { &*b.wrapping_add((p * NV + v) * 16).cast::<[f32; 16]>() };
                 for (i, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: i < MR and p < k lie within A, by the caller's promise.
-                    let a = unsafe { *a.add(i * lda + p) };
+                    let a = unsafe { *a.wrapping_add(i * lda + p) };
                     for j in 0..16 {
                         sums[j] += a * b[j];
                     }
@@ -81,10 +82,10 @@ mod x86 {
                 unsafe {
                     let mut sums = [[_mm256_setzero_ps(); 2]; MR];
                     for p in 0..k {
-                        let b = b.add((p * NV + v) * 16);
-                        let (b0, b1) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
+                        let b = b.wrapping_add((p * NV + v) * 16);
+                        let (b0, b1) = (_mm256_load_ps(b), _mm256_load_ps(b.wrapping_add(8)));
                         for (i, sums) in sums.iter_mut().enumerate() {
-                            let a = _mm256_set1_ps(*a.add(i * lda + p));
+                            let a = _mm256_set1_ps(*a.wrapping_add(i * lda + p));
                             sums[0] = _mm256_fmadd_ps(a, b0, sums[0]);
                             sums[1] = _mm256_fmadd_ps(a, b1, sums[1]);
                         }
@@ -119,10 +120,10 @@ mod x86 {
                 for p in 0..k {
                     let mut row = [_mm512_setzero_ps(); NV];
                     for (v, row) in row.iter_mut().enumerate() {
-                        *row = _mm512_loadu_ps(b.add((p * NV + v) * 16));
+                        *row = _mm512_load_ps(b.wrapping_add((p * NV + v) * 16));
                     }
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let a = _mm512_set1_ps(*a.add(i * lda + p));
+                        let a = _mm512_set1_ps(*a.wrapping_add(i * lda + p));
                         for v in 0..NV {
                             sums[v] = _mm512_fmadd_ps(a, row[v], sums[v]);
                         }
@@ -156,10 +157,11 @@ mod x86 {
                 for p in 0..k {
                     let mut row = [_mm512_setzero_si512(); NV];
                     for (v, row) in row.iter_mut().enumerate() {
-                        *row = _mm512_loadu_si512(b.add((p * NV + v) * 16).cast());
+                        *row = _mm512_load_si512(b.wrapping_add((p * NV + v) * 16).cast());
                     }
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let a: __m512bh = std::mem::transmute(_mm512_set1_epi32(*a.add(i * lda + p) as i32));
+                        let a: __m512bh =
+                            std::mem::transmute(_mm512_set1_epi32(*a.wrapping_add(i * lda + p) as i32));
                         for v in 0..NV {
                             let b: __m512bh = std::mem::transmute(row[v]);
                             sums[v] = _mm512_dpbf16_ps(sums[v], a, b);
