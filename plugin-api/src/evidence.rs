@@ -13,7 +13,8 @@ use crate::tensor::Tensor;
 /// teach that slowly. Here the linear layer that the mask supervises ([`TokenDecoder`], parameters `segmentation.*`)
 /// also scores every patch at inference: `a = softmax(s)` over all patches of a view, `e = Σ a s`, and
 /// `logits = W v + b + g e`, with `v` the pooled class token and `g` `[C]` (`head.evidence`, starting at 1). The slice
-/// weights are the sums of `a` over a slice. For one view.
+/// weights are the sums of `a` over a slice. The mask alone teaches `s`; the image labels teach `W`, `b`, `g` and, through
+/// the class tokens, the adapter. For one view.
 pub struct PatchEvidence {
     pooling: AttentionPooling,
     patches: TokenDecoder,
@@ -27,7 +28,10 @@ impl PatchEvidence {
     /// When the task has several views, or a parameter contradicts the weights.
     pub fn new(build: &Build) -> Result<Self> {
         if build.views().len() != 1 {
-            return Err(Error::msg(format!("PatchEvidence is for one view, the task has {}", build.views().len())));
+            return Err(Error::msg(format!(
+                "PatchEvidence is for one view, the task has {}",
+                build.views().len()
+            )));
         }
         let gain = build.params().within("head").get("evidence", &[build.outputs()], Init::ones())?;
         Ok(Self { pooling: AttentionPooling::new(build)?, patches: TokenDecoder::new(build)?, gain })
@@ -40,7 +44,9 @@ impl Head for PatchEvidence {
             return Err(Error::msg(format!("PatchEvidence is for one view, {} came", views.len())));
         };
         let pooled = self.pooling.forward(views)?;
-        let scores = self.patches.scores(view)?; // [S, h·w]
+        // Cut off: the few patches that decide a case would get a gradient of the image label that is a hundred times
+        // the mask's, and before they are the right ones it teaches the wrong ones.
+        let scores = self.patches.scores(view)?.detach()?; // [S, h·w]
         let dims = scores.dims()?;
         let flat = scores.flatten()?;
         let a = flat.softmax(0)?; // [S·h·w]

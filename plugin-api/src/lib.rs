@@ -34,8 +34,8 @@ pub use anymc3d_plugin_macros::checked_manifest as __checked_manifest;
 pub mod prelude {
     pub use crate::loss::Targets;
     pub use crate::{
-        Adapter, AttentionPatchEvidence, Pooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, Params,
-        Pooling, Result, Segmentation, Site, SiteAdapter, SomeSegmentation, TaskPlugin, Tensor, TokenDecoder,
-        ViewFeatures, export_plugin, pool,
+        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, Params,
+        PatchEvidence, Pooling, Result, Segmentation, Site, SiteAdapter, SomeSegmentation, TaskPlugin,
+        Tensor, TokenDecoder, ViewFeatures, export_plugin, pool,
     };
 }

@@ -3,6 +3,7 @@
 use super::console::Console;
 use super::options::{BackboneOptions, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
+use super::output::Output;
 use crate::engine::open_library;
 use crate::learn::table::{Part, Split, Table};
 use crate::learn::train::{PrefixCache, Progress, Silent, Terminal, TrainError, TrainOptions, train};
@@ -94,8 +95,7 @@ impl Train {
             None => table.split(options.val_fraction, options.seed),
         };
         // The folder is made before an hour is spent.
-        std::fs::create_dir_all(&self.out)
-            .map_err(|e| CommandError::failed(format!("{}: cannot be written: {e}", self.out.display())))?;
+        Output::open(&self.out).map_err(CommandError::failed)?;
         let precision = self.precision.resolve();
         let backbone = self.backbone.open(precision)?;
         let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
@@ -103,7 +103,9 @@ impl Train {
         let cap = (self.cache_size * (1u64 << 30) as f64) as u64;
         let cache = PrefixCache::open(folder.as_deref(), cap).map_err(|e| {
             let folder = folder.as_deref().unwrap_or(std::path::Path::new("")).display();
-            CommandError::failed(format!("{folder}: the prefix cache cannot be opened: {e}; give --cache DIR"))
+            CommandError::failed(format!(
+                "{folder}: the prefix cache cannot be opened: {e}; give --cache DIR"
+            ))
         })?;
         console.note(format!(
             "{} training and {} validation cases; results in {}",

@@ -27,7 +27,8 @@ pub enum FindBackboneError {
 fn shelves() -> Vec<PathBuf> {
     let mut shelves: Vec<PathBuf> = find::home().map(|h| h.join("backbones")).into_iter().collect();
     shelves.extend(find::above_the_executable().into_iter().map(|f| f.join("backbones")));
-    shelves.extend(std::env::current_dir().ok().iter().flat_map(|d| d.ancestors()).map(|f| f.join("backbones")));
+    shelves
+        .extend(std::env::current_dir().ok().iter().flat_map(|d| d.ancestors()).map(|f| f.join("backbones")));
     shelves
 }
 

@@ -9,7 +9,8 @@ pub mod result;
 
 pub use adapter::Adapted;
 pub use backbones::{
-    DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone, precision_name,
+    DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone,
+    precision_name,
 };
 pub use loaded::{LoadedTask, as_plugins_see, open_library};
 pub use predict::{Case, CaseError, Engine, Prediction, ViewEvidence, probabilities};

@@ -147,9 +147,8 @@ impl Engine {
                 notes.push(format!("view {}: no file; left out", view.name));
                 continue;
             };
-            let prepared = desk
-                .slices(path, view, self.backbone.info())
-                .map_err(|e| CaseError::Scan(e.to_string()))?;
+            let prepared =
+                desk.slices(path, view, self.backbone.info()).map_err(|e| CaseError::Scan(e.to_string()))?;
             for warning in warnings(prepared, view) {
                 if !notes.contains(&warning) {
                     notes.push(warning);
@@ -159,7 +158,13 @@ impl Engine {
             let began = Instant::now();
             let features = self.features(prepared, &adapter, attention)?;
             timing.backbone += ms(began);
-            seen.push(Seen { view, path, read: prepared.read.clone(), stack: prepared.stack.clone(), features });
+            seen.push(Seen {
+                view,
+                path,
+                read: prepared.read.clone(),
+                stack: prepared.stack.clone(),
+                features,
+            });
         }
         let Some(first) = seen.first() else {
             return Err(CaseError::Scan(format!("case {}: no view has a file", case.name)));
@@ -193,7 +198,8 @@ impl Engine {
                 top_slices: told.as_deref().map(|w| top_slices(w, &s.stack)).unwrap_or_default(),
                 weights: told.clone().unwrap_or_default(),
                 view_weight,
-                heatmap_of: if answer.patch_weights.len() > i { "patch_weights" } else { "class_attention" }.to_owned(),
+                heatmap_of: if answer.patch_weights.len() > i { "patch_weights" } else { "class_attention" }
+                    .to_owned(),
             });
             if attention {
                 let slice_weights = told.unwrap_or_else(|| vec![1.0 / slices as f32; slices]);
@@ -252,7 +258,8 @@ impl Engine {
         adapter: &dyn SiteAdapter,
         attention: bool,
     ) -> Result<Features, BackboneError> {
-        let shared = if adapter.patch_embed() { 0 } else { adapter.first_block().min(self.backbone.info().blocks) };
+        let shared =
+            if adapter.patch_embed() { 0 } else { adapter.first_block().min(self.backbone.info().blocks) };
         if shared == 0 || self.tasks.len() < 2 {
             return self.backbone.forward(&prepared.pixels, adapter, attention);
         }

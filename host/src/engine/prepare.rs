@@ -75,8 +75,10 @@ impl Desk {
         let read = Scan::open(path).map_err(PrepareError::from).and_then(|scan| {
             if scan.is_constant() {
                 let [value, _] = scan.range();
-                let message =
-                    format!("{}: every voxel is {value}; expected a scan with something in it", path.display());
+                let message = format!(
+                    "{}: every voxel is {value}; expected a scan with something in it",
+                    path.display()
+                );
                 return Err(PrepareError(message));
             }
             let volume = scan.canonical();

@@ -92,7 +92,7 @@ impl TaskOwner {
         let plugin = self.plugin;
         let custom = raw.custom.into_option().map(|object| AdapterOwner { object, plugin });
         let pairs = raw.settings.iter().map(|e| (e.key.to_string(), e.value.to_string())).collect();
-        Ok(AdapterAnswer { settings: pairs, custom: custom })
+        Ok(AdapterAnswer { settings: pairs, custom })
     }
 
     pub fn head(&self, context: ContextId, settings: &[Entry]) -> Result<HeadOwner> {

@@ -315,7 +315,8 @@ impl Task {
                 other => {
                     if let Some(i) = other.strip_prefix("slice_weights/").and_then(|i| i.parse().ok()) {
                         weights.insert(i, tensor);
-                    } else if let Some(i) = other.strip_prefix("patch_weights/").and_then(|i| i.parse().ok()) {
+                    } else if let Some(i) = other.strip_prefix("patch_weights/").and_then(|i| i.parse().ok())
+                    {
                         patches.insert(i, tensor);
                     }
                 }

@@ -34,7 +34,8 @@ const LEVEL: u32 = 2;
 fn block(input: &[u8]) -> io::Result<(Vec<u8>, Crc)> {
     let mut crc = Crc::new();
     crc.update(input);
-    let mut deflate = DeflateEncoder::new(Vec::with_capacity(input.len() / 2 + 1024), Compression::new(LEVEL));
+    let mut deflate =
+        DeflateEncoder::new(Vec::with_capacity(input.len() / 2 + 1024), Compression::new(LEVEL));
     deflate.write_all(input)?;
     // The encoder's own flush asks again until nothing more comes.
     deflate.flush()?;
@@ -83,7 +84,8 @@ mod tests {
                 .flat_map(|i: u32| {
                     let level = [-1000i32, -850, 40, 60][(i / 257 % 4) as usize];
                     // Four uniform numbers: near enough to normal.
-                    let noise: i32 = (0..4).map(|_| (next() % (2 * strength + 1)) as i32 - strength as i32).sum();
+                    let noise: i32 =
+                        (0..4).map(|_| (next() % (2 * strength + 1)) as i32 - strength as i32).sum();
                     ((level + noise) as i16).to_le_bytes()
                 })
                 .collect();

@@ -2,7 +2,11 @@
 
 use crate::{Fit, Intensity, LossKind, Manifest, ManifestError, TaskKind};
 
-fn refuse<T>(key: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Result<T, ManifestError> {
+fn refuse<T>(
+    key: impl Into<String>,
+    found: impl Into<String>,
+    expected: impl Into<String>,
+) -> Result<T, ManifestError> {
     Err(ManifestError::Value { key: key.into(), found: found.into(), expected: expected.into() })
 }
 
@@ -15,10 +19,18 @@ fn is_name(name: &str) -> bool {
 
 pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
     if !is_name(&m.plugin.name) {
-        return refuse("plugin.name", format!("`{}`", m.plugin.name), "2 to 64 of a-z, 0-9 and _, a letter first");
+        return refuse(
+            "plugin.name",
+            format!("`{}`", m.plugin.name),
+            "2 to 64 of a-z, 0-9 and _, a letter first",
+        );
     }
     if m.plugin.intended_use.trim().is_empty() {
-        return refuse("plugin.intended_use", "empty", "a sentence that says what the results may be used for");
+        return refuse(
+            "plugin.intended_use",
+            "empty",
+            "a sentence that says what the results may be used for",
+        );
     }
     check_task(m)?;
     if m.backbone.families.is_empty() {
@@ -30,7 +42,11 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
     for (i, view) in m.views.iter().enumerate() {
         let key = |k: &str| format!("view[{i}].{k}");
         if !is_name(&view.name) {
-            return refuse(key("name"), format!("`{}`", view.name), "2 to 64 of a-z, 0-9 and _, a letter first");
+            return refuse(
+                key("name"),
+                format!("`{}`", view.name),
+                "2 to 64 of a-z, 0-9 and _, a letter first",
+            );
         }
         if m.views[..i].iter().any(|v| v.name == view.name) {
             return refuse(key("name"), format!("`{}` twice", view.name), "a name of its own for each view");
@@ -39,31 +55,57 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
             (Some(n), None) if (1..=4096).contains(&n) => {}
             (None, Some(mm)) if mm.is_finite() && mm > 0.0 => {}
             (Some(n), None) => return refuse(key("slices"), n.to_string(), "1 to 4096"),
-            (None, Some(mm)) => return refuse(key("slice_spacing_mm"), mm.to_string(), "a length in mm above 0"),
-            (Some(_), Some(_)) => return refuse(key("slices"), "both `slices` and `slice_spacing_mm`", "one of the two"),
-            (None, None) => return refuse(key("slices"), "neither `slices` nor `slice_spacing_mm`", "one of the two"),
+            (None, Some(mm)) => {
+                return refuse(key("slice_spacing_mm"), mm.to_string(), "a length in mm above 0");
+            }
+            (Some(_), Some(_)) => {
+                return refuse(key("slices"), "both `slices` and `slice_spacing_mm`", "one of the two");
+            }
+            (None, None) => {
+                return refuse(key("slices"), "neither `slices` nor `slice_spacing_mm`", "one of the two");
+            }
         }
         if view.size.iter().any(|&n| !(1..=4096).contains(&n)) {
             return refuse(key("size"), format!("{:?}", view.size), "[rows, columns], each 1 to 4096");
         }
         match (view.fit, view.spacing_mm) {
-            (Fit::Spacing, None) => return refuse(key("spacing_mm"), "missing", "the pixel size in mm, as fit = \"spacing\" needs"),
-            (Fit::Spacing, Some(mm)) if !(mm.is_finite() && mm > 0.0) => return refuse(key("spacing_mm"), mm.to_string(), "a length in mm above 0"),
-            (Fit::Square | Fit::Stretch, Some(_)) => return refuse(key("spacing_mm"), "set", "no value: only fit = \"spacing\" reads it"),
+            (Fit::Spacing, None) => {
+                return refuse(
+                    key("spacing_mm"),
+                    "missing",
+                    "the pixel size in mm, as fit = \"spacing\" needs",
+                );
+            }
+            (Fit::Spacing, Some(mm)) if !(mm.is_finite() && mm > 0.0) => {
+                return refuse(key("spacing_mm"), mm.to_string(), "a length in mm above 0");
+            }
+            (Fit::Square | Fit::Stretch, Some(_)) => {
+                return refuse(key("spacing_mm"), "set", "no value: only fit = \"spacing\" reads it");
+            }
             _ => {}
         }
         match &view.intensity {
             Intensity::Window { windows } => {
                 if windows.len() != 1 && windows.len() != 3 {
-                    return refuse(key("intensity.windows"), format!("{} windows", windows.len()), "1 (grey) or 3 (channels)");
+                    return refuse(
+                        key("intensity.windows"),
+                        format!("{} windows", windows.len()),
+                        "1 (grey) or 3 (channels)",
+                    );
                 }
-                if let Some(w) = windows.iter().find(|w| !(w[0].is_finite() && w[1].is_finite() && w[0] < w[1])) {
+                if let Some(w) =
+                    windows.iter().find(|w| !(w[0].is_finite() && w[1].is_finite() && w[0] < w[1]))
+                {
                     return refuse(key("intensity.windows"), format!("{w:?}"), "[low, high] with low < high");
                 }
             }
             Intensity::Percentile { low, high, .. } => {
                 if !(0.0 <= *low && low < high && *high <= 100.0) {
-                    return refuse(key("intensity"), format!("percentiles {low} and {high}"), "0 <= low < high <= 100");
+                    return refuse(
+                        key("intensity"),
+                        format!("percentiles {low} and {high}"),
+                        "0 <= low < high <= 100",
+                    );
                 }
             }
         }
@@ -75,17 +117,29 @@ fn check_task(m: &Manifest) -> Result<(), ManifestError> {
     let task = &m.task;
     let n = task.labels.len();
     match task.kind {
-        TaskKind::Binary if n != 1 => return refuse("task.labels", format!("{n} labels"), "one label for a binary task"),
-        TaskKind::Multiclass if n < 2 => return refuse("task.labels", format!("{n} classes"), "two classes or more"),
+        TaskKind::Binary if n != 1 => {
+            return refuse("task.labels", format!("{n} labels"), "one label for a binary task");
+        }
+        TaskKind::Multiclass if n < 2 => {
+            return refuse("task.labels", format!("{n} classes"), "two classes or more");
+        }
         TaskKind::Multilabel if n < 1 => return refuse("task.labels", "no label", "one label or more"),
         _ => {}
     }
     for (i, label) in task.labels.iter().enumerate() {
         if label.trim().is_empty() || label.contains([',', '\n', '"']) {
-            return refuse(format!("task.labels[{i}]"), format!("`{label}`"), "text without comma, quote or line break: it heads a table's column");
+            return refuse(
+                format!("task.labels[{i}]"),
+                format!("`{label}`"),
+                "text without comma, quote or line break: it heads a table's column",
+            );
         }
         if task.labels[..i].contains(label) {
-            return refuse(format!("task.labels[{i}]"), format!("`{label}` twice"), "a name of its own for each label");
+            return refuse(
+                format!("task.labels[{i}]"),
+                format!("`{label}` twice"),
+                "a name of its own for each label",
+            );
         }
     }
     if !(0.0..=1.0).contains(&task.threshold) {
@@ -93,17 +147,29 @@ fn check_task(m: &Manifest) -> Result<(), ManifestError> {
     }
     let softmax = task.loss.kind == LossKind::CrossEntropy;
     if softmax != (task.kind == TaskKind::Multiclass) {
-        return refuse("task.loss.kind", format!("{:?} for a {:?} task", task.loss.kind, task.kind), "cross_entropy for multiclass, focal or bce for binary and multilabel");
+        return refuse(
+            "task.loss.kind",
+            format!("{:?} for a {:?} task", task.loss.kind, task.kind),
+            "cross_entropy for multiclass, focal or bce for binary and multilabel",
+        );
     }
     if !(task.loss.gamma.is_finite() && task.loss.gamma >= 0.0) {
         return refuse("task.loss.gamma", task.loss.gamma.to_string(), "0 or more");
     }
     if !(0.0..=1.0).contains(&task.loss.alpha) {
-        return refuse("task.loss.alpha", task.loss.alpha.to_string(), "0 to 1: the weight of the positive class");
+        return refuse(
+            "task.loss.alpha",
+            task.loss.alpha.to_string(),
+            "0 to 1: the weight of the positive class",
+        );
     }
     let weights = &task.loss.class_weights;
     if !weights.is_empty() && (weights.len() != n || weights.iter().any(|w| !(w.is_finite() && *w >= 0.0))) {
-        return refuse("task.loss.class_weights", format!("{weights:?}"), format!("{n} weights of 0 or more, one per label"));
+        return refuse(
+            "task.loss.class_weights",
+            format!("{weights:?}"),
+            format!("{n} weights of 0 or more, one per label"),
+        );
     }
     Ok(())
 }

@@ -54,11 +54,9 @@ impl Manifest {
             let found = u32::try_from(found).unwrap_or(0);
             return Err(ManifestError::Schema { found, supported: crate::SCHEMA });
         }
-        let manifest: Manifest =
-            toml::from_str(text).map_err(|e| ManifestError::Syntax(one_line(&e)))?;
+        let manifest: Manifest = toml::from_str(text).map_err(|e| ManifestError::Syntax(one_line(&e)))?;
         crate::check::check(&manifest)?;
-        let known = toml::Table::try_from(&manifest)
-            .map_err(|e| ManifestError::Syntax(e.to_string()))?;
+        let known = toml::Table::try_from(&manifest).map_err(|e| ManifestError::Syntax(e.to_string()))?;
         let mut unknown_keys = Vec::new();
         unknown(&toml::Value::Table(table), &toml::Value::Table(known), "", &mut unknown_keys);
         Ok(Parsed { manifest, unknown_keys })

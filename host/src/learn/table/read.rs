@@ -12,6 +12,7 @@ struct Columns {
     /// One per view of the manifest; `None`: a view that may be missing is.
     views: Vec<(String, Option<usize>)>,
     required: Vec<bool>,
+    labelled: bool,
     /// One per label column (of a multi-class task: the class's); `None`: absent.
     labels: Vec<Option<usize>>,
     patient: Option<usize>,
@@ -105,7 +106,8 @@ fn columns(
         problems.push(1, format!("no column `case`; found `{found}`"));
     }
     for name in header.iter().filter_map(|n| n.strip_prefix("image.")) {
-        if !manifest.views.iter().any(|v| v.name == name) {
+        // To predict, a table may serve several plugins.
+        if labelled && !manifest.views.iter().any(|v| v.name == name) {
             let views = manifest.views.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", ");
             problems.push(
                 1,
@@ -136,7 +138,9 @@ fn columns(
     let get = |name: &str| at.get(name).copied();
     (problems.0.len() == before).then(|| Columns {
         case: case.unwrap_or_default(),
-        required: manifest.views.iter().map(|v| v.required).collect(),
+        // To predict, a case without its image is that case's failure; the others are still done.
+        required: manifest.views.iter().map(|v| v.required && labelled).collect(),
+        labelled,
         views,
         labels,
         patient: get("patient"),
@@ -173,7 +177,7 @@ fn row(
             None => {}
         }
     }
-    if images.is_empty() && columns.required.iter().all(|r| !r) {
+    if columns.labelled && images.is_empty() && columns.required.iter().all(|r| !r) {
         problems.push(line, format!("case `{case}`: no image at all"));
     }
     let labels = match manifest.task.kind {

@@ -52,7 +52,12 @@ impl PrefixCache {
                 }
             }
         }
-        Ok(Self { folder: folder.map(Path::to_owned), cap, used: AtomicU64::new(used), digests: Mutex::default() })
+        Ok(Self {
+            folder: folder.map(Path::to_owned),
+            cap,
+            used: AtomicU64::new(used),
+            digests: Mutex::default(),
+        })
     }
 
     fn digest(&self, path: &Path) -> std::io::Result<String> {

@@ -12,13 +12,13 @@ use crate::engine::{Adapted, as_plugins_see, precision_name, probabilities};
 use crate::learn::metrics;
 use crate::learn::table::{Row, Split, Table};
 use crate::plugin::{
-    Library, ParameterSource, PluginError, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens, WeightsInfo, hex,
-    ops, weights,
+    Library, ParameterSource, PluginError, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens,
+    WeightsInfo, hex, ops, weights,
 };
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -123,7 +123,8 @@ impl Trainer<'_> {
             let blocks = self.blocks_of(adapter);
             // The mask is read in validation too, so that draw 0 is one file in the cache.
             let wants_mask = self.task.has_segmentation() && self.options.lambda > 0.0;
-            let sample = self.cache.sample(row, view, flips, blocks, self.backbone, self.precision, wants_mask)?;
+            let sample =
+                self.cache.sample(row, view, flips, blocks, self.backbone, self.precision, wants_mask)?;
             let Some(sample) = sample else { continue };
             let adapter = if training { Adapted::new(adapter) } else { Adapted::detached(adapter) };
             let seen = self.backbone.forward_from(&sample.hidden, &adapter, false)?;
@@ -144,7 +145,8 @@ impl Trainer<'_> {
         let loss = self.task.loss(&logits, &values, &known).map_err(failed)?;
         let mut segmentation: Option<Tensor> = None;
         if supervise {
-            let supervised: Vec<_> = tokens.iter().zip(&masks).filter_map(|(t, m)| Some((t, m.as_ref()?))).collect();
+            let supervised: Vec<_> =
+                tokens.iter().zip(&masks).filter_map(|(t, m)| Some((t, m.as_ref()?))).collect();
             for (view, mask) in &supervised {
                 let one = self.task.segmentation_loss(view, mask).map_err(failed)?;
                 let one = (one / supervised.len() as f64)?;
@@ -236,7 +238,9 @@ pub fn train(
 
     for epoch in 1..=options.epochs {
         let mut order = split.train.clone();
-        order.shuffle(&mut ChaCha20Rng::seed_from_u64(options.seed.wrapping_mul(1_000_003).wrapping_add(epoch as u64)));
+        order.shuffle(&mut ChaCha20Rng::seed_from_u64(
+            options.seed.wrapping_mul(1_000_003).wrapping_add(epoch as u64),
+        ));
         let (mut losses, mut segmentations) = (Vec::new(), Vec::new());
         for batch in order.chunks(options.batch.max(1)) {
             let mut sum: Option<GradStore> = None;
@@ -281,7 +285,8 @@ pub fn train(
         epochs.push(this.clone());
         // By AUROC; of equals, or without one, by loss. Without validation cases the last epoch is kept.
         let key = (val_auroc.unwrap_or(f64::NEG_INFINITY), -val_loss);
-        let better = split.val.is_empty() || best.is_none_or(|(a, l, _)| key.0 > a || (key.0 == a && key.1 > l));
+        let better =
+            split.val.is_empty() || best.is_none_or(|(a, l, _)| key.0 > a || (key.0 == a && key.1 > l));
         if better {
             best = Some((key.0, key.1, epoch));
             save(&best_path, &record(&epochs, epoch))?;

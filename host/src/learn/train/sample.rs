@@ -114,7 +114,8 @@ pub fn prepare(
     let mask = match &row.mask {
         Some(mask) if with_mask => {
             let mask = Scan::open(mask).map_err(|e| failed(e.to_string()))?;
-            let mut values = stack.grid.mask_to_slices(&mask.canonical()).map_err(|e| failed(e.to_string()))?;
+            let mut values =
+                stack.grid.mask_to_slices(&mask.canonical()).map_err(|e| failed(e.to_string()))?;
             flips.apply(&mut values, h, w);
             Some(Tensor::from_vec(values, (s, h, w), &Device::Cpu).map_err(|e| failed(e.to_string()))?)
         }

@@ -22,7 +22,12 @@ fn case(
     range: (f64, f64),
     run: impl Fn(&[Seen]) -> Result<Seen> + 'static,
 ) -> Case {
-    Case { name: name.to_owned(), shapes: shapes.iter().map(|s| s.to_vec()).collect(), range, run: Box::new(run) }
+    Case {
+        name: name.to_owned(),
+        shapes: shapes.iter().map(|s| s.to_vec()).collect(),
+        range,
+        run: Box::new(run),
+    }
 }
 
 /// Distinct values in a fixed shuffled order: no ties, no zero, steps far larger than the difference quotient's.
@@ -117,7 +122,8 @@ fn every_differentiable_operation_agrees_with_central_differences() {
         let inputs: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
         let grads = weighted(&case, &inputs, context, host).backward().unwrap();
         for (i, var) in vars.iter().enumerate() {
-            let analytic = grads.get(var).unwrap_or_else(|| panic!("{}: no gradient for input {i}", case.name));
+            let analytic =
+                grads.get(var).unwrap_or_else(|| panic!("{}: no gradient for input {i}", case.name));
             let analytic: Vec<f64> = analytic.flatten_all().unwrap().to_vec1().unwrap();
             let at: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
             for j in 0..at.len() {
@@ -142,7 +148,8 @@ fn every_differentiable_operation_agrees_with_central_differences() {
 fn every_operation_of_the_table_is_either_tested_for_its_gradient_or_listed_without_one() {
     let names: Vec<String> = differentiable().into_iter().map(|c| c.name).collect();
     let codes = UnaryOp::ALL.iter().map(|o| o.name());
-    let codes = codes.chain(BinaryOp::ALL.iter().map(|o| o.name())).chain(ReduceOp::ALL.iter().map(|o| o.name()));
+    let codes =
+        codes.chain(BinaryOp::ALL.iter().map(|o| o.name())).chain(ReduceOp::ALL.iter().map(|o| o.name()));
     for op in codes {
         let listed = ops::WITHOUT_GRADIENT.contains(&op);
         assert!(names.iter().any(|n| n == op) != listed, "{op}: tested and listed, or neither");
@@ -163,7 +170,9 @@ fn operations_without_a_gradient_refuse_a_backward_pass_and_pass_when_detached()
     assert_eq!(run.iter().map(|(n, _)| *n).collect::<Vec<_>>(), ops::WITHOUT_GRADIENT);
     let (context, host) = context();
     for (name, run) in run {
-        let var = Var::from_tensor(&Tensor::from_vec(values(6, 3, (-2.0, 2.0)), (2, 3), &Device::Cpu).unwrap()).unwrap();
+        let var =
+            Var::from_tensor(&Tensor::from_vec(values(6, 3, (-2.0, 2.0)), (2, 3), &Device::Cpu).unwrap())
+                .unwrap();
         let seen = || [0; 2].map(|_| host.adopt(context.put(var.as_tensor().clone())));
         let blocked = run(&seen()).unwrap();
         let refusal = context.get(blocked.handle()).unwrap().sum_all().unwrap().backward().unwrap_err();
