@@ -86,13 +86,12 @@ fn stored(
         }
     }
     let mut matrix = affine.0;
-    for row in 0..3 {
-        matrix[row][3] = affine.0[row][3];
+    for (to, from) in matrix.iter_mut().zip(&affine.0).take(3) {
         for axis in 0..3 {
-            let along = affine.0[row][order[axis]];
-            matrix[row][axis] = if flip[axis] { -along } else { along };
+            let along = from[order[axis]];
+            to[axis] = if flip[axis] { -along } else { along };
             if flip[axis] {
-                matrix[row][3] += along * (shape[axis] - 1) as f64;
+                to[3] += along * (shape[axis] - 1) as f64;
             }
         }
     }
