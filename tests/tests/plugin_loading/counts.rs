@@ -28,7 +28,8 @@ fn the_paper_s_parameter_counts_come_out_of_built_models() {
 fn the_lung_nodule_plugin_adapts_the_second_half_of_the_blocks() {
     let library = opened(&support::plugin("lung_nodule"));
     // Six blocks, each (d + 3d) r for q, k, v and (d + d) r for the output, d = 384, r = 8.
-    assert_eq!(count(&library, &backbone(384, 12, 14)), (6 * 6 * 384 * 8, 769, 0));
+    // The head reads the linear layer that the mask supervises, so it is there at inference too.
+    assert_eq!(count(&library, &backbone(384, 12, 14)), (6 * 6 * 384 * 8, 770, 385));
     let options = TaskOptions { segmentation: true, ..TaskOptions::default() };
     let backbone = backbone(384, 12, 14);
     let task = Task::build(&library, &backbone, drawn(0), DType::F32, &Device::Cpu, &options).unwrap();
