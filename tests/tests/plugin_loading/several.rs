@@ -18,7 +18,8 @@ fn the_manifest_is_read_without_running_code_also_from_a_stripped_library() {
     let stripped = folder.path().join("stripped.so");
     match std::process::Command::new("strip").arg("-o").arg(&stripped).arg(&library).status() {
         Ok(status) if status.success() => {
-            assert!(std::fs::metadata(&stripped).unwrap().len() < bytes.len() as u64);
+            // A release build is stripped already.
+            assert!(std::fs::metadata(&stripped).unwrap().len() <= bytes.len() as u64);
             assert_eq!(inspect(&stripped).unwrap().0.manifest, inspect(&library).unwrap().0.manifest);
             assert_eq!(logits(&built(&opened(&stripped), drawn(1)).unwrap()).len(), 1);
         }
