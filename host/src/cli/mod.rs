@@ -1,6 +1,6 @@
 //! The command line: one file per command; this one parses and dispatches.
 //!
-//! A new command is a file of its own, a variant of [`Command`] and a line of its dispatch.
+//! A new command is a file of its own, a variant of `Command` and a line of its dispatch.
 
 mod backbone;
 mod cases;

@@ -45,7 +45,7 @@ pub struct LabelMetrics {
 }
 
 impl LabelMetrics {
-    /// All figures of one label from its known truths and their probabilities, both [n].
+    /// All figures of one label from its known truths and their probabilities, both `[n]`.
     pub fn of(labels: &[bool], probabilities: &[f64], threshold: f64) -> Self {
         let area = auroc(labels, probabilities);
         let at = Operating::at(labels, probabilities, threshold);

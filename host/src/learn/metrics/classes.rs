@@ -8,7 +8,7 @@ pub fn known(labels: &[Option<f32>], scores: &[f64]) -> (Vec<bool>, Vec<f64>) {
     labels.iter().zip(scores).filter_map(|(l, s)| l.map(|l| (l >= 0.5, *s))).unzip()
 }
 
-/// AUROC of every class against the rest. `labels` [n] class indices, `probabilities` [n][classes].
+/// AUROC of every class against the rest. `labels` `[n]` class indices, `probabilities` `[n][classes]`.
 pub fn one_vs_rest(labels: &[usize], probabilities: &[Vec<f64>]) -> Vec<Option<Auroc>> {
     assert_eq!(labels.len(), probabilities.len(), "one row of probabilities per label");
     let classes = probabilities.first().map_or(0, Vec::len);

@@ -103,7 +103,7 @@ fn area_covariance(a: &Components, b: &Components) -> Option<f64> {
     Some(of_positives + covariance(&a.negatives, &b.negatives)? / a.negatives.len() as f64)
 }
 
-/// AUROC and its variance; `None` unless both classes are there. `labels` and `scores`: [n].
+/// AUROC and its variance; `None` unless both classes are there. `labels` and `scores`: `[n]`.
 pub fn auroc(labels: &[bool], scores: &[f64]) -> Option<Auroc> {
     let components = Components::of(labels, scores)?;
     Some(Auroc { value: components.area(), variance: area_covariance(&components, &components) })

@@ -75,7 +75,7 @@ impl PrefixCache {
     /// A view of a case up to the first adapted block, from the cache or computed.
     ///
     /// # Errors
-    /// As [`prepare`].
+    /// As `prepare`: when scan or mask cannot be read, or do not share a grid.
     #[allow(clippy::too_many_arguments)]
     pub fn sample(
         &self,
