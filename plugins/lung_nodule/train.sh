@@ -13,14 +13,16 @@ $host train --plugin lung_nodule --data "$work/train/table.csv" --out "$work/run
 # The baselines: the same scans and slices, the backbone frozen, a linear layer on the mean or the attention-pooled slices.
 for baseline in mean_probe attention_probe; do
     $host train --plugin $baseline --data "$work/train/table.csv" --out "$work/$baseline" \
-        --epochs 15 --batch 6 --head-lr 3e-3 --no-flips --seed 1
+        --epochs 6 --batch 6 --head-lr 3e-3 --no-flips --seed 1
     $host run --plugin $baseline --weights "$work/$baseline/$baseline.safetensors" --heatmap=false \
         "$work/test/table.csv" --out "$work/results"
 done
-$host run --plugin lung_nodule --weights "$work/run/lung_nodule.safetensors" "$work/test/table.csv" --out "$work/results"
+$host run --plugin lung_nodule --weights "$work/run/last.safetensors" "$work/test/table.csv" --out "$work/results"
 
 # NumPy, SciPy and nibabel.
 for plugin in mean_probe attention_probe lung_nodule; do
     python3 examples/lung_nodule/evaluate.py "$work/test" "$work/results" --plugin $plugin
 done
-cp "$work/run/lung_nodule.safetensors" plugins/lung_nodule/
+# On the validation cases the last epoch equals the one of the best AUROC (0.774 against 0.777, 60 cases) at a lower loss
+# (0.619 against 0.685), so the last is shipped.
+cp "$work/run/last.safetensors" plugins/lung_nodule/lung_nodule.safetensors
