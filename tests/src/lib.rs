@@ -21,14 +21,15 @@ pub fn fixtures() -> (PathBuf, bool) {
     place("ANYMC3D_FIXTURES", "tests/fixtures")
 }
 
-/// The sample scans: `$ANYMC3D_DATA`, by default `tests/data`, and whether the variable is set.
+/// The sample scans: `$ANYMC3D_DATA`, by default `../shared/data`, and whether the variable is set.
 pub fn data() -> (PathBuf, bool) {
-    place("ANYMC3D_DATA", "tests/data")
+    place("ANYMC3D_DATA", "../shared/data")
 }
 
 fn place(variable: &str, default: &str) -> (PathBuf, bool) {
     match std::env::var_os(variable) {
-        Some(given) => (given.into(), true),
+        // Cargo runs tests in the package's folder; a relative path is meant from the workspace's.
+        Some(given) => (workspace().join(given), true),
         None => (workspace().join(default), false),
     }
 }

@@ -22,7 +22,7 @@ fn workspace() -> PathBuf {
 
 /// The fixture's path, or `None` after saying that the test is skipped.
 fn fixture(name: &str) -> Option<PathBuf> {
-    let given = std::env::var_os("ANYMC3D_FIXTURES").map(PathBuf::from);
+    let given = std::env::var_os("ANYMC3D_FIXTURES").map(|given| workspace().join(given));
     let path = given.clone().unwrap_or_else(|| workspace().join("tests/fixtures")).join(name);
     if path.exists() {
         return Some(path);

@@ -5,11 +5,11 @@ use anymc3d_host::learn::metrics::{
     youden_threshold,
 };
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The fixture; `None`, with a note, where the variable is unset and the default place lacks it.
 fn fixture() -> Option<Value> {
-    let told = std::env::var_os("ANYMC3D_FIXTURES").map(PathBuf::from);
+    let told = std::env::var_os("ANYMC3D_FIXTURES").map(|given| anymc3d_tests::workspace().join(given));
     let folder = told.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"));
     let path = folder.join("metrics.json");
     if !path.exists() {

@@ -9,12 +9,9 @@ use std::path::PathBuf;
 
 /// A golden file, or `None` (said aloud) where no fixtures were asked for and none are there.
 fn fixture(name: &str) -> Option<HashMap<String, Tensor>> {
-    let asked = std::env::var_os("ANYMC3D_FIXTURES").map(PathBuf::from);
+    let asked = std::env::var_os("ANYMC3D_FIXTURES").map(|given| anymc3d_tests::workspace().join(given));
     let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let path = asked.clone().unwrap_or(default).join(name);
-    // Cargo runs tests in the package's folder; a relative path is meant from the workspace's.
-    let from_workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(&path);
-    let path = if path.exists() { path } else { from_workspace };
     if !path.exists() && asked.is_none() {
         eprintln!("skipped: {} is not there; set ANYMC3D_FIXTURES", path.display());
         return None;

@@ -11,8 +11,8 @@ use anymc3d_host::volume::{Scan, slices};
 use anymc3d_manifest::{Axis, Fit, Intensity, Modality, Region, View};
 
 fn folder(variable: &str, default: &str) -> (PathBuf, bool) {
-    match std::env::var_os(variable) {
-        Some(path) => (PathBuf::from(path), true),
+    match std::env::var_os(variable).map(|given| anymc3d_tests::workspace().join(given)) {
+        Some(path) => (path, true),
         None => (Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(default), false),
     }
 }
