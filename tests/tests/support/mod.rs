@@ -80,7 +80,7 @@ pub type Edit = (&'static str, &'static str, &'static str);
 
 /// A plugin built in a workspace of its own: a copy of plugin-api and of one plugin, edited.
 ///
-/// The copies and their target folder stay in `target/foreign`, so that a second run finds them built.
+/// The copies and their target folder stay in `target/foreign`, so that a second run finds what they depend on built.
 pub fn foreign(variant: &str, plugin: &str, edits: &[Edit]) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,7 +98,7 @@ pub fn foreign(variant: &str, plugin: &str, edits: &[Edit]) -> PathBuf {
     let lints = &lints[lints.find("[workspace.lints.rust]").expect("[workspace.lints.rust]")..];
     let own = "[workspace]\nresolver = \"3\"\nmembers = [\"plugin-api\", \"plugin-api/manifest\", \
                \"plugin-api/macros\", \"plugin\"]\n\n[profile.dev]\ndebug = false\nincremental = false\n\n";
-    write_if_changed(&root.join("Cargo.toml"), &format!("{own}{before}{lints}"));
+    write(&root.join("Cargo.toml"), &format!("{own}{before}{lints}"));
     for (to, from) in &files {
         let from = if from.starts_with("plugin-api") || from.ends_with("Cargo.lock") {
             checkout.join(from)
@@ -117,7 +117,7 @@ pub fn foreign(variant: &str, plugin: &str, edits: &[Edit]) -> PathBuf {
             }
             !here
         });
-        write_if_changed(&root.join(to), &text);
+        write(&root.join(to), &text);
     }
     assert!(edits.is_empty(), "{variant}: no such file for {edits:?}");
     let built = libraries({
@@ -145,11 +145,9 @@ fn collect(folder: &Path, name: &Path, files: &mut Vec<(PathBuf, PathBuf)>) {
     }
 }
 
-/// Leaves an unchanged file alone: its time is what cargo goes by.
-fn write_if_changed(path: &Path, text: &str) {
-    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
-        return;
-    }
+/// Always anew: variants share a target folder and the names of their packages, and a file's time is all that cargo
+/// goes by, so an older file would pass for what another variant built.
+fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("its folder");
     std::fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
