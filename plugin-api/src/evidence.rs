@@ -12,14 +12,19 @@ use crate::tensor::Tensor;
 /// A class token sums up a whole slice; a lesion of one patch among thousands hardly moves it, and image labels alone
 /// teach that slowly. Here the linear layer that the mask supervises ([`TokenDecoder`], parameters `segmentation.*`)
 /// also scores every patch at inference: `a = softmax(s)` over all patches of a view, `e = Σ a s`, and
-/// `logits = W v + b + g e`, with `v` the pooled class token and `g` `[C]` (`head.evidence`, starting at 1). The slice
-/// weights are the sums of `a` over a slice. The mask alone teaches `s`; the image labels teach `W`, `b`, `g` and, through
-/// the class tokens, the adapter. For one view.
+/// `logits = W v + b + g (e + 2)`, with `v` the pooled class token and `g` `[C]` (`head.evidence`, starting at 1). The
+/// slice weights are the sums of `a` over a slice. The mask alone teaches `s`; the image labels teach `W`, `b`, `g` and,
+/// through the class tokens, the adapter. For one view.
 pub struct PatchEvidence {
     pooling: AttentionPooling,
     patches: TokenDecoder,
     gain: Tensor,
 }
+
+/// Where the evidence of a doubtful case settles: most of a scan's patches are background, so that the mask's loss with
+/// [`TokenDecoder`]'s positive weight keeps even the highest scores of a scan without a finding near -2.5. Without the
+/// shift the class tokens' path, hence the adapter, spends its first epochs on making up for it.
+const SETTLED: f64 = -2.0;
 
 impl PatchEvidence {
     /// From the task's parameters; use it with [`TokenDecoder`] as the segmentation branch.
@@ -50,7 +55,7 @@ impl Head for PatchEvidence {
         let dims = scores.dims()?;
         let flat = scores.flatten()?;
         let a = flat.softmax(0)?; // [S·h·w]
-        let evidence = a.mul(&flat)?.sum_all()?;
+        let evidence = a.mul(&flat)?.sum_all()?.affine(1.0, -SETTLED)?;
         let logits = pooled.logits.add(&self.gain.mul(&evidence)?)?;
         let slices = a.reshape(&dims)?.sum(1)?; // [S]
         let patches = a.reshape(&[dims[0], view.grid[0], view.grid[1]])?;
