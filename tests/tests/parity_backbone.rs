@@ -207,7 +207,13 @@ fn six_steps_agree(file: &str, names: impl Fn(&str) -> String) -> Outcome {
     variables.insert("head.bias".into(), Var::zeros(1, DType::F32, &Device::Cpu)?);
     let (volumes, labels) = (&t["volumes"], t["labels"].to_vec1::<f32>()?);
     let mut optimiser = AdamW { moments: HashMap::new(), step: 0 };
-    for (step, expected) in t["losses"].to_vec1::<f32>()?.into_iter().enumerate() {
+    // Adam's first step is as long as the learning rate however small a gradient is, so rounding moves the later losses:
+    // PyTorch's float32 with and without oneDNN differ by up to 1.3e-4. Where a fixture has them, its float64 losses count.
+    let (losses, later) = match t.get("losses_f64") {
+        Some(exact) => (exact.to_dtype(DType::F32)?, 1e-4),
+        None => (t["losses"].clone(), 3e-4),
+    };
+    for (step, expected) in losses.to_vec1::<f32>()?.into_iter().enumerate() {
         let terms = variables.iter().filter(|(n, _)| n.contains("lora_"));
         let terms: Tensors = terms.map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
         let lora = LoraWeights::from_tensors(&terms, 2.0, backbone.info())?;
@@ -223,7 +229,8 @@ fn six_steps_agree(file: &str, names: impl Fn(&str) -> String) -> Outcome {
         }
         let found = loss.to_scalar::<f32>()?;
         println!("step {step}: loss {found} (torch {expected})");
-        assert!((found - expected).abs() <= 1e-4, "step {step}: loss {found}, expected {expected}");
+        let tolerance = if step == 0 { 1e-4 } else { later };
+        assert!((found - expected).abs() <= tolerance, "step {step}: loss {found}, expected {expected}");
         let grads = loss.backward()?;
         if step == 0 {
             for (name, golden) in t.iter().filter_map(|(n, x)| Some((n.strip_prefix("grad.")?, x))) {

@@ -63,6 +63,16 @@ pub struct Hidden {
     pub grid: (usize, usize),
 }
 
+impl Hidden {
+    /// `n` slices from `from` on.
+    ///
+    /// # Errors
+    /// When there are not so many.
+    pub fn narrow(&self, from: usize, n: usize) -> candle_core::Result<Self> {
+        Ok(Self { tokens: self.tokens.narrow(0, from, n)?, block: self.block, grid: self.grid })
+    }
+}
+
 /// A frozen 2D vision transformer.
 pub struct Backbone {
     info: BackboneInfo,

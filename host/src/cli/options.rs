@@ -38,6 +38,24 @@ impl PrecisionOption {
     }
 }
 
+/// A size in bytes: a number with `K`, `M`, `G` or `T` for powers of 1024, as in `4G` or `1.5GiB`.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let wrong = || format!("`{text}` is no size; write for example 800M or 4G");
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().map_err(|_| wrong())?;
+    let unit = text[digits..].trim().to_ascii_lowercase();
+    let power = match unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * 1024f64.powi(power);
+    if bytes >= 1.0 && bytes < usize::MAX as f64 { Ok(bytes as usize) } else { Err(wrong()) }
+}
+
 /// `--device`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DeviceOption {
@@ -66,5 +84,20 @@ impl BackboneOptions {
     /// The backbone, or why it is refused.
     pub fn open(&self, precision: Precision) -> Result<Backbone, CommandError> {
         open_backbone(self.backbone.as_deref(), precision).map_err(CommandError::refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_powers_of_1024_and_anything_else_is_refused() {
+        assert_eq!(size("4G"), Ok(4 << 30));
+        assert_eq!(size("1.5GiB"), Ok(3 << 29));
+        assert_eq!((size("800m"), size("512KB"), size("77")), (Ok(800 << 20), Ok(512 << 10), Ok(77)));
+        for wrong in ["", "G", "4X", "-1G", "0", "1e3", "4 G 2"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -6,7 +6,9 @@ use super::outcome::{CommandError, Outcome};
 use super::output::Output;
 use crate::engine::open_library;
 use crate::learn::table::{Part, Split, Table};
-use crate::learn::train::{PrefixCache, Progress, Silent, Terminal, TrainError, TrainOptions, train};
+use crate::learn::train::{
+    MemoryPlan, PrefixCache, Progress, Recipe, Setting, Silent, Terminal, TrainError, TrainOptions, train,
+};
 use crate::plugin::find;
 use clap::Args;
 use std::path::PathBuf;
@@ -28,7 +30,7 @@ pub(super) struct Train {
     /// Labelled scans: columns case, image (or image.VIEW), one per label; optional patient, mask, split
     #[arg(long, value_name = "T.csv")]
     data: PathBuf,
-    /// Folder for weights, metrics.csv and training.json
+    /// Folder for weights, metrics.csv, TensorBoard's events and training.json
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
     /// Validation cases [default: the table's split column, else a fifth of the patients]
@@ -61,12 +63,24 @@ pub(super) struct Train {
     /// Share of the steps in which the learning rates rise
     #[arg(long, default_value_t = TrainOptions::default().warmup)]
     warmup: f64,
-    /// Never mirror slices
-    #[arg(long)]
-    no_flips: bool,
-    /// Augmentation draws kept per case
+    /// How training cases are varied: full is the paper's recipe, in 3D
+    #[arg(long, value_enum, default_value_t = AugmentOption::Full)]
+    augment: AugmentOption,
+    /// Augmentation draws kept per case, the case as it is among them
     #[arg(long, default_value_t = TrainOptions::default().draws)]
     draws: usize,
+    /// Longest gradient of a step; longer ones are shortened to it [0: never]
+    #[arg(long, value_name = "NORM", default_value_t = TrainOptions::default().clip)]
+    clip: f64,
+    /// End after this many epochs without a better validation AUROC [0: never]
+    #[arg(long, value_name = "EPOCHS", default_value_t = TrainOptions::default().patience)]
+    patience: usize,
+    /// Go on with the run in --out after its last whole epoch
+    #[arg(long)]
+    resume: bool,
+    /// Most memory for the whole process, for example 4G: activations are recomputed and slices go in groups to keep it
+    #[arg(long, value_name = "SIZE", value_parser = super::options::size)]
+    max_memory: Option<usize>,
     /// Seed of initialisation, order, split and augmentation
     #[arg(long, default_value_t = TrainOptions::default().seed)]
     seed: u64,
@@ -83,6 +97,27 @@ pub(super) struct Train {
     backbone: BackboneOptions,
 }
 
+/// How training cases are varied.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum AugmentOption {
+    /// Not at all
+    None,
+    /// Mirror images
+    Flips,
+    /// Mirror images, rotation, zoom, shift, noise, blur, brightness, contrast, resolution, gamma
+    Full,
+}
+
+impl From<AugmentOption> for Recipe {
+    fn from(option: AugmentOption) -> Self {
+        match option {
+            AugmentOption::None => Self::None,
+            AugmentOption::Flips => Self::Flips,
+            AugmentOption::Full => Self::Full,
+        }
+    }
+}
+
 impl Train {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         let options = self.options()?;
@@ -97,7 +132,7 @@ impl Train {
         // The folder is made before an hour is spent.
         Output::open(&self.out).map_err(CommandError::failed)?;
         let precision = self.precision.resolve();
-        let backbone = self.backbone.open(precision)?;
+        let mut backbone = self.backbone.open(precision)?;
         let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
         let folder = folder.filter(|_| self.cache_size > 0.0);
         let cap = (self.cache_size * (1u64 << 30) as f64) as u64;
@@ -113,19 +148,20 @@ impl Train {
             split.val.len(),
             self.out.display()
         ));
+        let memory = MemoryPlan::new(self.max_memory).map_err(CommandError::usage)?;
+        backbone.keep_at_most(memory.kept_bytes);
         let mut progress: Box<dyn Progress> =
             if console.is_quiet() { Box::new(Silent) } else { Box::new(Terminal::default()) };
-        let trained = train(
-            &library,
-            &backbone,
+        let setting = Setting {
+            library: &library,
+            backbone: &backbone,
             precision,
-            &table,
-            &split,
-            &cache,
-            &options,
-            &self.out,
-            progress.as_mut(),
-        )
+            table: &table,
+            split: &split,
+            cache: &cache,
+            memory,
+        };
+        let trained = train(setting, &options, &self.out, self.resume, progress.as_mut())
         .map_err(|e| match e {
             TrainError::Plugin(e) => CommandError::refused(e),
             other => CommandError::failed(other),
@@ -156,7 +192,9 @@ impl Train {
             return refuse(option, *v, "a number above 0");
         }
         let decays = [("weight-decay", self.weight_decay), ("head-weight-decay", self.head_weight_decay)];
-        let not_negative = [decays[0], decays[1], ("lambda", self.lambda), ("cache-size", self.cache_size)];
+        let [a, b] = decays;
+        let not_negative =
+            [a, b, ("lambda", self.lambda), ("cache-size", self.cache_size), ("clip", self.clip)];
         if let Some((option, v)) = not_negative.iter().find(|(_, v)| !(v.is_finite() && *v >= 0.0)) {
             return refuse(option, *v, "a number of 0 or more");
         }
@@ -175,8 +213,10 @@ impl Train {
             head_weight_decay: self.head_weight_decay,
             lambda: self.lambda,
             warmup: self.warmup,
-            flips: !self.no_flips,
-            draws: if self.no_flips { 1 } else { self.draws },
+            augment: self.augment.into(),
+            draws: if matches!(self.augment, AugmentOption::None) { 1 } else { self.draws },
+            clip: self.clip,
+            patience: self.patience,
             val_fraction: self.val_fraction,
             seed: self.seed,
         })

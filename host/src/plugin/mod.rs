@@ -23,4 +23,4 @@ pub use error::PluginError;
 pub use load::{Library, LoadTiming, hex, inspect, load};
 pub use table::host_ops;
 pub use task::{CustomAdapter, HeadAnswer, LoraPair, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens};
-pub use weights::{Weights, WeightsInfo};
+pub use weights::{Weights, WeightsInfo, write_atomically};

@@ -115,11 +115,18 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, info: &WeightsInfo
     let metadata = HashMap::from([(KEY.to_owned(), json)]);
     let bytes = safetensors::serialize(tensors.iter().map(|(name, t)| (name.as_str(), t)), Some(metadata))
         .map_err(|e| refuse(e.to_string()))?;
+    write_atomically(path, &bytes).map_err(io)
+}
+
+/// Writes a file so that its place holds the old or the new content, whatever happens in between.
+///
+/// # Errors
+/// When the folder cannot be written to.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = beside(folder).map_err(io)?;
-    std::io::Write::write_all(&mut file, &bytes).map_err(io)?;
-    file.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
+    let mut file = beside(folder)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.persist(path).map(drop).map_err(|e| e.error)
 }
 
 /// A temporary file with the permissions that any other program would give (the umask applies): weights are to be read

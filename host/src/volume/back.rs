@@ -50,6 +50,11 @@ impl SliceGrid {
         [self.plans[1].size, self.plans[2].size]
     }
 
+    /// Which canonical axis (0 right, 1 anterior, 2 superior) slices, rows and columns run along, and whether against it.
+    pub fn directions(&self) -> [(usize, bool); 3] {
+        std::array::from_fn(|i| (self.plans[i].canonical, self.plans[i].reversed))
+    }
+
     /// The scan's stored shape: what [`Self::to_scan`] fills.
     pub fn scan_shape(&self) -> [usize; 3] {
         self.stored_shape

@@ -1,10 +1,11 @@
 //! What the frozen blocks give for a case, kept on disk as f16 with a cap on its size.
 //!
 //! The key is a digest of everything that decides the content: the scan's and the mask's bytes, the view's
-//! preprocessing, the flips, the backbone's fingerprint and precision, and the number of blocks. A file that is
+//! preprocessing, the augmentation, the backbone's fingerprint and precision, and the number of blocks. A file that is
 //! damaged or was cut short is computed anew.
 
-use super::sample::{Flips, SampleError, ViewSample, prepare};
+use super::augment::Augmentation;
+use super::sample::{SampleError, ViewSample, prepare};
 use crate::backbone::{Backbone, Hidden, Precision};
 use crate::learn::table::Row;
 use crate::plugin::hex;
@@ -26,7 +27,7 @@ pub struct PrefixCache {
 }
 
 /// Changes when what the files hold would mean something else.
-const VERSION: &str = "anymc3d prefix 1";
+const VERSION: &str = "anymc3d prefix 2";
 
 impl PrefixCache {
     /// A cache in a folder, up to `cap` bytes; without a folder nothing is kept.
@@ -81,26 +82,30 @@ impl PrefixCache {
         &self,
         row: &Row,
         view: &View,
-        flips: Flips,
+        augmentation: &Augmentation,
         blocks: usize,
         backbone: &Backbone,
         precision: Precision,
         with_mask: bool,
     ) -> Result<Option<ViewSample>, SampleError> {
-        let place = self.place(row, view, flips, blocks, backbone, precision, with_mask);
+        let place = self.place(row, view, augmentation, blocks, backbone, precision, with_mask);
         if let Some(place) = &place
             && let Some(sample) = read(place, blocks, backbone, view)
         {
             return Ok(Some(sample));
         }
-        let sample = prepare(row, view, flips, blocks, backbone, with_mask)?;
-        if let (Some(place), Some(sample)) = (&place, &sample) {
+        let Some(sample) = prepare(row, view, augmentation, blocks, backbone, with_mask)? else {
+            return Ok(None);
+        };
+        let tensors = tensors_of(&sample).map_err(|e| failed(row, e))?;
+        if let Some(place) = &place {
             // A full disk slows the run down; it does not end it.
-            if let Err(e) = self.write(place, sample) {
+            if let Err(e) = self.write(place, &tensors) {
                 tracing::debug!("{}: not cached: {e}", place.display());
             }
         }
-        Ok(sample)
+        // As the cache would give it, rounded to f16: a run does not depend on what was in the cache.
+        sample_of(&tensors, blocks).map(Some).map_err(|e| failed(row, e))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -108,7 +113,7 @@ impl PrefixCache {
         &self,
         row: &Row,
         view: &View,
-        flips: Flips,
+        augmentation: &Augmentation,
         blocks: usize,
         backbone: &Backbone,
         precision: Precision,
@@ -123,17 +128,15 @@ impl PrefixCache {
         let fingerprint = &backbone.info().fingerprint;
         let host = env!("CARGO_PKG_VERSION");
         let text =
-            format!("{VERSION}|{host}|{scan}|{mask}|{view:?}|{flips:?}|{blocks}|{fingerprint}|{precision:?}");
+            format!("{VERSION}|{host}|{scan}|{mask}|{view:?}|{augmentation:?}|{blocks}|{fingerprint}|{precision:?}");
         Some(folder.join(format!("{}.safetensors", hex(&Sha256::digest(text.as_bytes())))))
     }
 
-    fn write(&self, place: &Path, sample: &ViewSample) -> Result<(), Box<dyn std::error::Error>> {
-        let mut tensors = vec![("tokens", sample.hidden.tokens.to_dtype(DType::F16)?)];
-        let (h, w) = sample.hidden.grid;
-        tensors.push(("grid", Tensor::new(&[h as u32, w as u32], &Device::Cpu)?));
-        if let Some(mask) = &sample.mask {
-            tensors.push(("mask", (mask * 255.0)?.round()?.to_dtype(DType::U8)?));
-        }
+    fn write(
+        &self,
+        place: &Path,
+        tensors: &HashMap<&'static str, Tensor>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
         let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (*n, t)), None)?;
         let size = bytes.len() as u64;
         if self.used.fetch_add(size, Ordering::Relaxed) + size > self.cap {
@@ -148,21 +151,47 @@ impl PrefixCache {
     }
 }
 
-fn read(place: &Path, blocks: usize, backbone: &Backbone, view: &View) -> Option<ViewSample> {
-    let tensors = candle_core::safetensors::load(place, &Device::Cpu).ok()?;
-    let grid = tensors.get("grid")?.to_vec1::<u32>().ok()?;
-    let (h, w) = (*grid.first()? as usize, *grid.get(1)? as usize);
-    let tokens = tensors.get("tokens")?.to_dtype(DType::F32).ok()?;
-    let expected = 1 + backbone.info().registers + h * w;
-    if tokens.rank() != 3 || tokens.dims()[1..] != [expected, backbone.info().embed_dim] {
-        return None;
+fn failed(row: &Row, e: candle_core::Error) -> SampleError {
+    SampleError::Backbone { case: row.case.clone(), source: e.into() }
+}
+
+/// What a file holds: tokens as f16, the mask in steps of 1/255.
+fn tensors_of(sample: &ViewSample) -> candle_core::Result<HashMap<&'static str, Tensor>> {
+    let (h, w) = sample.hidden.grid;
+    let mut tensors = HashMap::from([
+        ("tokens", sample.hidden.tokens.to_dtype(DType::F16)?),
+        ("grid", Tensor::new(&[h as u32, w as u32], &Device::Cpu)?),
+    ]);
+    if let Some(mask) = &sample.mask {
+        tensors.insert("mask", (mask * 255.0)?.round()?.to_dtype(DType::U8)?);
     }
-    if view.slices.is_some_and(|s| s != tokens.dims()[0]) {
-        return None;
-    }
-    let mask = match tensors.get("mask") {
-        Some(mask) => Some((mask.to_dtype(DType::F32).ok()? / 255.0).ok()?),
-        None => None,
+    Ok(tensors)
+}
+
+fn sample_of<K>(tensors: &HashMap<K, Tensor>, blocks: usize) -> candle_core::Result<ViewSample>
+where
+    K: std::borrow::Borrow<str> + std::hash::Hash + Eq,
+{
+    let tensor = |name: &str| {
+        tensors.get(name).ok_or_else(|| candle_core::Error::Msg(format!("a frozen prefix without `{name}`")))
     };
-    Some(ViewSample { hidden: Hidden { tokens, block: blocks, grid: (h, w) }, mask })
+    let [h, w] = tensor("grid")?.to_vec1::<u32>()?[..] else { candle_core::bail!("a grid of two numbers") };
+    let tokens = tensor("tokens")?.to_dtype(DType::F32)?;
+    let mask = match tensor("mask") {
+        Ok(mask) => Some((mask.to_dtype(DType::F32)? / 255.0)?),
+        Err(_) => None,
+    };
+    Ok(ViewSample { hidden: Hidden { tokens, block: blocks, grid: (h as usize, w as usize) }, mask })
+}
+
+fn read(place: &Path, blocks: usize, backbone: &Backbone, view: &View) -> Option<ViewSample> {
+    let tensors: HashMap<String, Tensor> = candle_core::safetensors::load(place, &Device::Cpu).ok()?;
+    let sample = sample_of(&tensors, blocks).ok()?;
+    let (h, w) = sample.hidden.grid;
+    let dims = sample.hidden.tokens.dims();
+    let expected = [1 + backbone.info().registers + h * w, backbone.info().embed_dim];
+    if dims.len() != 3 || dims[1..] != expected || view.slices.is_some_and(|s| s != dims[0]) {
+        return None;
+    }
+    Some(sample)
 }

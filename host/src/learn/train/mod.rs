@@ -3,7 +3,11 @@
 //! Cases walk the same way as in `host run`; what differs is that adapter and head are variables, that a mask may
 //! supervise patches, and that the frozen prefix of each case is kept on disk.
 
+mod augment;
 mod cache;
+mod error;
+mod events;
+mod memory;
 mod optimiser;
 mod options;
 mod progress;
@@ -11,11 +15,16 @@ mod record;
 mod run;
 mod sample;
 mod schedule;
+mod state;
+mod step;
 
+pub use augment::{Augmentation, Recipe};
 pub use cache::PrefixCache;
+pub use error::TrainError;
+pub use memory::MemoryPlan;
+pub use optimiser::AdamW;
 pub use options::TrainOptions;
 pub use progress::{Progress, Silent, Terminal};
 pub use record::{EpochRecord, TrainingRecord};
-pub use run::{TrainError, Trained, train};
-pub use sample::Flips;
+pub use run::{Setting, Trained, train};
 pub use schedule::cosine_with_warmup;

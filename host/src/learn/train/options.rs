@@ -1,5 +1,6 @@
 //! What may be chosen for a training run, with the paper's values as defaults.
 
+use super::augment::Recipe;
 use serde::{Deserialize, Serialize};
 
 /// Options of a training run.
@@ -21,10 +22,14 @@ pub struct TrainOptions {
     pub lambda: f64,
     /// Share of the steps in which the learning rate rises.
     pub warmup: f64,
-    /// Flips of rows and columns, each with probability one half (columns never where a label names a side).
-    pub flips: bool,
+    /// What is changed in the training cases (left and right are never swapped where a label names a side).
+    pub augment: Recipe,
     /// Draws of the augmentation kept per case: epochs choose among them, so a frozen prefix is computed this often.
     pub draws: usize,
+    /// Longest gradient of a step, all parameters together; longer ones are shortened to it. 0: never.
+    pub clip: f64,
+    /// Epochs without a better validation AUROC after which a run ends; 0: never before its time.
+    pub patience: usize,
     /// Share of the cases held out where the table names no split.
     pub val_fraction: f64,
     /// Seed of initialisation, order, split and augmentation.
@@ -42,8 +47,10 @@ impl Default for TrainOptions {
             head_weight_decay: 1e-4,
             lambda: 1.0,
             warmup: 0.1,
-            flips: true,
-            draws: 2,
+            augment: Recipe::Full,
+            draws: 4,
+            clip: 0.0,
+            patience: 0,
             val_fraction: 0.2,
             seed: 0,
         }

@@ -6,8 +6,8 @@ use std::io::IsTerminal;
 
 /// Told of everything that happens in a run.
 pub trait Progress {
-    /// A run of so many cases, all epochs together, begins.
-    fn begin(&mut self, cases: u64);
+    /// A run of so many cases, all epochs together, begins; so many of them were done in earlier sittings.
+    fn begin(&mut self, cases: u64, done: u64);
     /// A training case is done.
     fn case(&mut self, epoch: usize, loss: f64);
     /// An epoch is done.
@@ -18,7 +18,7 @@ pub trait Progress {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn begin(&mut self, _: u64) {}
+    fn begin(&mut self, _: u64, _: u64) {}
     fn case(&mut self, _: usize, _: f64) {}
     fn epoch(&mut self, _: &EpochRecord, _: bool) {}
 }
@@ -31,11 +31,14 @@ pub struct Terminal {
 }
 
 impl Progress for Terminal {
-    fn begin(&mut self, cases: u64) {
+    fn begin(&mut self, cases: u64, done: u64) {
         if std::io::stderr().is_terminal() {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} cases, {eta} left");
             let bar = ProgressBar::new(cases);
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            // The time left is reckoned from this sitting alone.
+            bar.set_position(done);
+            bar.reset_eta();
             self.bar = Some(bar);
         }
     }

@@ -16,7 +16,13 @@ pub struct EpochRecord {
     pub val_loss: f64,
     /// Mean AUROC over the labels that have both classes among the validation cases.
     pub val_auroc: Option<f64>,
-    /// Seconds since the run began.
+    /// Mean length of the steps' gradients, before clipping.
+    #[serde(default)]
+    pub gradient_norm: f64,
+    /// Factor of the peak learning rates at the last step.
+    #[serde(default)]
+    pub rate: f64,
+    /// Seconds of training so far, over all sittings.
     pub seconds: f64,
 }
 

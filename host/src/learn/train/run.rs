@@ -1,22 +1,23 @@
 //! The training loop.
 
 use super::cache::PrefixCache;
-use super::optimiser::Groups;
+use super::error::TrainError;
+use super::events::Events;
+use super::memory::MemoryPlan;
+use super::optimiser::AdamW;
 use super::options::TrainOptions;
 use super::progress::Progress;
 use super::record::{EpochRecord, TrainingRecord};
-use super::sample::{Flips, SampleError, targets};
 use super::schedule::cosine_with_warmup;
-use crate::backbone::{Backbone, BackboneError, Precision, SiteAdapter};
-use crate::engine::{Adapted, as_plugins_see, precision_name, probabilities};
+use super::state::{self, Best, Origin, Progressed, StateError};
+use super::step::{Batch, Learned, Trainer, scalar};
+use crate::backbone::{Backbone, Precision};
+use crate::engine::{as_plugins_see, precision_name, probabilities};
 use crate::learn::metrics;
-use crate::learn::table::{Row, Split, Table};
-use crate::plugin::{
-    Library, ParameterSource, PluginError, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens,
-    WeightsInfo, hex, ops, weights,
-};
+use crate::learn::table::{Split, Table};
+use crate::plugin::{Library, ParameterSource, Task, TaskOptions, WeightsInfo, hex, weights};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
@@ -24,58 +25,6 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// Why a run ended without weights.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The plugin was refused.
-    #[error(transparent)]
-    Plugin(#[from] PluginError),
-    /// The plugin's code failed.
-    #[error("case {case}: {source}")]
-    Task {
-        /// Case.
-        case: String,
-        /// Why.
-        source: TaskError,
-    },
-    /// A case cannot be used.
-    #[error(transparent)]
-    Sample(#[from] SampleError),
-    /// The backbone.
-    #[error(transparent)]
-    Backbone(#[from] BackboneError),
-    /// A backward pass, or an optimiser's step.
-    #[error("{0}")]
-    Tensor(String),
-    /// Loss or gradients are no longer numbers.
-    #[error("epoch {epoch}, case {case}: {what} is not a number; try a lower --lr")]
-    Diverged {
-        /// Epoch.
-        epoch: usize,
-        /// Case.
-        case: String,
-        /// Loss or gradient.
-        what: &'static str,
-    },
-    /// The data.
-    #[error("{0}")]
-    Data(String),
-    /// Output.
-    #[error("{}: cannot be written: {source}", path.display())]
-    Io {
-        /// File.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-impl From<candle_core::Error> for TrainError {
-    fn from(e: candle_core::Error) -> Self {
-        Self::Tensor(ops::one_line(&e))
-    }
-}
 
 /// A finished run.
 #[derive(Debug)]
@@ -88,103 +37,42 @@ pub struct Trained {
     pub epochs: Vec<EpochRecord>,
 }
 
-struct Trainer<'a> {
-    task: Task,
-    backbone: &'a Backbone,
-    precision: Precision,
-    cache: &'a PrefixCache,
-    options: &'a TrainOptions,
+/// What a run works on.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// The plugin.
+    pub library: &'a Library,
+    /// Frozen.
+    pub backbone: &'a Backbone,
+    /// Of the backbone's large products.
+    pub precision: Precision,
+    /// The cases.
+    pub table: &'a Table,
+    /// Which of them train and which judge.
+    pub split: &'a Split,
+    /// Frozen prefixes.
+    pub cache: &'a PrefixCache,
+    /// How much of a case may be in memory at once.
+    pub memory: MemoryPlan,
 }
 
-/// What a case gave in a forward pass.
-struct Step {
-    logits: Tensor,
-    loss: Tensor,
-    segmentation: Option<Tensor>,
-}
-
-impl Trainer<'_> {
-    fn blocks_of(&self, adapter: &TaskAdapter) -> usize {
-        let adapter = Adapted::new(adapter);
-        if adapter.patch_embed() { 0 } else { adapter.first_block().min(self.backbone.info().blocks) }
-    }
-
-    fn forward(&self, row: &Row, draw: usize, training: bool) -> Result<Step, TrainError> {
-        let manifest = self.task.manifest();
-        let supervise = training && self.task.has_segmentation() && self.options.lambda > 0.0;
-        let flips = if self.options.flips && training {
-            Flips::draw(self.options.seed, &row.case, draw, manifest.task.sided_labels)
-        } else {
-            Flips::default()
-        };
-        let failed = |source: TaskError| TrainError::Task { case: row.case.clone(), source };
-        let (mut features, mut masks) = (Vec::new(), Vec::new());
-        for (view, adapter) in manifest.views.iter().zip(self.task.adapters()) {
-            let blocks = self.blocks_of(adapter);
-            // The mask is read in validation too, so that draw 0 is one file in the cache.
-            let wants_mask = self.task.has_segmentation() && self.options.lambda > 0.0;
-            let sample =
-                self.cache.sample(row, view, flips, blocks, self.backbone, self.precision, wants_mask)?;
-            let Some(sample) = sample else { continue };
-            let adapter = if training { Adapted::new(adapter) } else { Adapted::detached(adapter) };
-            let seen = self.backbone.forward_from(&sample.hidden, &adapter, false)?;
-            features.push((view.name.as_str(), seen));
-            masks.push(sample.mask);
-        }
-        let tokens: Vec<ViewTokens<'_>> = features
-            .iter()
-            .map(|(name, f)| ViewTokens {
-                name,
-                class_tokens: &f.class_tokens,
-                patch_tokens: &f.patch_tokens,
-                grid: f.grid,
-            })
-            .collect();
-        let logits = self.task.head(&tokens).map_err(failed)?.logits.unsqueeze(0)?;
-        let (values, known) = targets(row, manifest)?;
-        let loss = self.task.loss(&logits, &values, &known).map_err(failed)?;
-        let mut segmentation: Option<Tensor> = None;
-        if supervise {
-            let supervised: Vec<_> =
-                tokens.iter().zip(&masks).filter_map(|(t, m)| Some((t, m.as_ref()?))).collect();
-            for (view, mask) in &supervised {
-                let one = self.task.segmentation_loss(view, mask).map_err(failed)?;
-                let one = (one / supervised.len() as f64)?;
-                segmentation = Some(match segmentation {
-                    Some(sum) => (sum + one)?,
-                    None => one,
-                });
-            }
-        }
-        Ok(Step { logits, loss, segmentation })
-    }
-}
-
-fn scalar(t: &Tensor) -> Result<f64, TrainError> {
-    if t.elem_count() != 1 {
-        return Err(TrainError::Tensor(format!("a loss of shape {:?}, expected one number", t.dims())));
-    }
-    Ok(t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?[0])
-}
-
-/// Trains a plugin on a table's cases and leaves `PLUGIN.safetensors`, `last.safetensors`, `metrics.csv` and
-/// `training.json` in `out`.
+/// Trains a plugin on a table's cases and leaves `PLUGIN.safetensors` (the best epoch), `last.safetensors`,
+/// `state.safetensors`, `metrics.csv`, TensorBoard's events and `training.json` in `out`.
+///
+/// With `resume` a run that was interrupted goes on after its last whole epoch and ends with the weights it would have
+/// had; without it a folder that holds a run is refused.
 ///
 /// # Errors
-/// When a case cannot be read, the plugin's code fails, the loss diverges, or `out` cannot be written.
-#[allow(clippy::too_many_arguments)]
+/// When a case cannot be read, the plugin's code fails, the loss diverges, or `out` cannot be written or holds another
+/// run.
 pub fn train(
-    library: &Library,
-    backbone: &Backbone,
-    precision: Precision,
-    table: &Table,
-    split: &Split,
-    cache: &PrefixCache,
+    setting: Setting<'_>,
     options: &TrainOptions,
     out: &Path,
+    resume: bool,
     progress: &mut dyn Progress,
 ) -> Result<Trained, TrainError> {
-    let begin = Instant::now();
+    let Setting { library, backbone, precision, table, split, cache, memory } = setting;
     if split.train.is_empty() {
         return Err(TrainError::Data(format!("{}: no case to train on", table.path.display())));
     }
@@ -200,27 +88,51 @@ pub fn train(
     let task = Task::build(library, &seen, source, DType::F32, &Device::Cpu, &wanted)?;
     let parameters = task.parameters();
     let counts = task.parameter_counts();
-    let mut groups = Groups::new(&parameters, options)?;
-    let trainer = Trainer { task, backbone, precision, cache, options };
+    let mut optimiser = AdamW::of(&parameters, options);
+    let trainer =
+        Trainer { task, backbone, precision, cache, options, token_bytes: memory.token_bytes };
 
     let manifest = &library.embedded.manifest;
-    let steps = split.train.len().div_ceil(options.batch.max(1)) * options.epochs;
-    progress.begin((split.train.len() * options.epochs) as u64);
-    let mut epochs: Vec<EpochRecord> = Vec::new();
-    let mut best: Option<(f64, f64, usize)> = None;
+    let origin = Origin {
+        plugin: format!("{} {}", manifest.plugin.name, manifest.plugin.version),
+        library_sha256: library.sha256.clone(),
+        backbone: backbone.info().fingerprint.clone(),
+        precision: precision_name(precision).to_owned(),
+        data_sha256: data_sha256.clone(),
+        split_sha256: digest_of(table, split),
+        options: options.clone(),
+    };
+    let mut at = match (state::read(out)?, resume) {
+        (None, _) => Progressed::start(origin),
+        (Some((found, tensors)), true) => {
+            state::restore(out, &found, &tensors, &origin, &mut optimiser)?;
+            found
+        }
+        (Some((found, _)), false) => {
+            let reason = format!(
+                "the folder holds a run of {} epochs; continue it with --resume, or give another --out",
+                found.epochs.len()
+            );
+            return Err(StateError { path: out.to_owned(), reason }.into());
+        }
+    };
+
+    let (before, begin) = (at.seconds(), Instant::now());
+    let per_epoch = split.train.len().div_ceil(options.batch.max(1));
+    let steps = per_epoch * options.epochs;
+    progress.begin((split.train.len() * options.epochs) as u64, (split.train.len() * at.epochs.len()) as u64);
     let best_path = out.join(format!("{}.safetensors", manifest.plugin.name));
     let log_path = out.join("metrics.csv");
-    let mut step = 0;
-    let record = |epochs: &[EpochRecord], best: usize| TrainingRecord {
+    let record = |at: &Progressed, epoch: usize| TrainingRecord {
         options: options.clone(),
         data_sha256: data_sha256.clone(),
         train_cases: split.train.len(),
         val_cases: split.val.len(),
         parameters: counts,
         precision: precision_name(precision).to_owned(),
-        best_epoch: best,
-        val_auroc: epochs.iter().find(|e| e.epoch == best).and_then(|e| e.val_auroc),
-        seconds: begin.elapsed().as_secs_f64(),
+        best_epoch: epoch,
+        val_auroc: at.epochs.iter().find(|e| e.epoch == epoch).and_then(|e| e.val_auroc),
+        seconds: at.seconds(),
         host: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let save = |path: &Path, record: &TrainingRecord| -> Result<(), TrainError> {
@@ -236,70 +148,106 @@ pub fn train(
         Ok(weights::write(path, &tensors, &info)?)
     };
 
-    for epoch in 1..=options.epochs {
+    let mut events = None;
+    for epoch in at.epochs.len() + 1..=options.epochs {
+        if stopped_early(&at, options) {
+            break;
+        }
         let mut order = split.train.clone();
         order.shuffle(&mut ChaCha20Rng::seed_from_u64(
             options.seed.wrapping_mul(1_000_003).wrapping_add(epoch as u64),
         ));
-        let (mut losses, mut segmentations) = (Vec::new(), Vec::new());
+        let draw = (epoch - 1) % options.draws.max(1);
+        let (mut losses, mut segmentations, mut norms) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rate = 0.0;
         for batch in order.chunks(options.batch.max(1)) {
             let mut sum: Option<GradStore> = None;
-            let supervised = batch.iter().filter(|&&i| table.rows[i].mask.is_some()).count().max(1);
+            let supervised = batch.iter().filter(|&&i| table.rows[i].mask.is_some()).count();
+            let share = Batch { cases: batch.len(), supervised };
             for &i in batch {
                 let row = &table.rows[i];
-                let diverged = |what| TrainError::Diverged { epoch, case: row.case.clone(), what };
-                let draw = (epoch - 1) % options.draws.max(1);
-                let Step { loss, segmentation, .. } = trainer.forward(row, draw, true)?;
-                losses.push(scalar(&loss)?);
-                let mut total = (loss / batch.len() as f64)?;
-                if let Some(segmentation) = segmentation {
-                    segmentations.push(scalar(&segmentation)?);
-                    total = (total + (segmentation * (options.lambda / supervised as f64))?)?;
-                }
-                let value = scalar(&total)?;
-                if !value.is_finite() {
-                    return Err(diverged("the loss"));
-                }
-                groups.accumulate(&mut sum, total.backward()?)?;
-                progress.case(epoch, *losses.last().unwrap_or(&0.0));
+                let Learned { loss, segmentation, gradients } =
+                    trainer.learn(row, draw, share, &optimiser)?.ok_or_else(|| TrainError::Diverged {
+                        epoch,
+                        case: row.case.clone(),
+                        what: "the loss",
+                    })?;
+                losses.push(loss);
+                segmentations.extend(segmentation);
+                optimiser.accumulate(&mut sum, gradients)?;
+                progress.case(epoch, loss);
             }
-            if let Some(sum) = sum {
-                if !groups.finite(&sum)? {
+            rate = cosine_with_warmup(at.step, steps, options.warmup);
+            if let Some(mut sum) = sum {
+                let norm = optimiser.norm(&sum)?;
+                if !norm.is_finite() {
                     let case = table.rows[batch[0]].case.clone();
                     return Err(TrainError::Diverged { epoch, case, what: "a gradient" });
                 }
-                groups.step(&sum, cosine_with_warmup(step, steps, options.warmup))?;
+                if options.clip > 0.0 {
+                    optimiser.clip(&mut sum, norm, options.clip)?;
+                }
+                norms.push(norm);
+                optimiser.step(&sum, rate)?;
             }
-            step += 1;
+            at.step += 1;
         }
         let (val_loss, val_auroc) = validate(&trainer, table, &split.val)?;
-        let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
         let this = EpochRecord {
             epoch,
             loss: mean(&losses),
             segmentation_loss: (!segmentations.is_empty()).then(|| mean(&segmentations)),
             val_loss,
             val_auroc,
-            seconds: begin.elapsed().as_secs_f64(),
+            gradient_norm: mean(&norms),
+            rate,
+            seconds: before + begin.elapsed().as_secs_f64(),
         };
-        epochs.push(this.clone());
-        // By AUROC; of equals, or without one, by loss. Without validation cases the last epoch is kept.
-        let key = (val_auroc.unwrap_or(f64::NEG_INFINITY), -val_loss);
-        let better =
-            split.val.is_empty() || best.is_none_or(|(a, l, _)| key.0 > a || (key.0 == a && key.1 > l));
+        at.epochs.push(this.clone());
+        // Without validation cases the last epoch is kept.
+        let now = Best { epoch, auroc: val_auroc, loss: val_loss };
+        let better = split.val.is_empty() || at.best.is_none_or(|b| b.beaten_by(&now));
         if better {
-            best = Some((key.0, key.1, epoch));
-            save(&best_path, &record(&epochs, epoch))?;
+            at.best = Some(now);
+            save(&best_path, &record(&at, epoch))?;
         }
-        save(&out.join("last.safetensors"), &record(&epochs, epoch))?;
-        write_log(&log_path, &epochs).map_err(io(&log_path))?;
+        save(&out.join("last.safetensors"), &record(&at, epoch))?;
+        write_log(&log_path, &at.epochs).map_err(io(&log_path))?;
+        let events = match &mut events {
+            Some(events) => events,
+            None => events.insert(Events::create(out).map_err(io(out))?),
+        };
+        events.scalars(epoch, &scalars(&this)).map_err(io(out))?;
+        // Last: what a killed run repeats it repeats whole.
+        state::write(out, &mut at, &optimiser)?;
         progress.epoch(&this, better);
     }
-    let record = record(&epochs, best.map_or(0, |b| b.2));
+    let record = record(&at, at.best.map_or(0, |b| b.epoch));
     let place = out.join("training.json");
     let text = serde_json::to_string_pretty(&record).map_err(|e| TrainError::Data(e.to_string()))?;
     std::fs::write(&place, text).map_err(io(&place))?;
-    Ok(Trained { weights: best_path, record, epochs })
+    Ok(Trained { weights: best_path, record, epochs: at.epochs })
+}
+
+/// Whether the last `patience` epochs brought nothing better.
+fn stopped_early(at: &Progressed, options: &TrainOptions) -> bool {
+    let best = at.best.map_or(0, |b| b.epoch);
+    options.patience > 0 && at.epochs.len() >= best + options.patience
+}
+
+/// Digest of which cases train and which judge.
+fn digest_of(table: &Table, split: &Split) -> String {
+    let mut hash = Sha256::new();
+    for (part, rows) in [("train", &split.train), ("val", &split.val)] {
+        for &i in rows {
+            hash.update(format!("{part}\n{}\n", table.rows[i].case));
+        }
+    }
+    hex(&hash.finalize())
+}
+
+fn mean(v: &[f64]) -> f64 {
+    v.iter().sum::<f64>() / v.len().max(1) as f64
 }
 
 /// Mean loss and macro AUROC over the validation cases.
@@ -311,7 +259,7 @@ fn validate(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<(f64
     let mut total = 0.0;
     for &i in rows {
         let row = &table.rows[i];
-        let step = trainer.forward(row, 0, false)?;
+        let step = trainer.validate(row)?;
         total += scalar(&step.loss)?;
         let logits: Vec<f64> = step.logits.flatten_all()?.detach().to_dtype(DType::F64)?.to_vec1()?;
         for (c, p) in probabilities(kind, &logits).into_iter().enumerate() {
@@ -325,17 +273,33 @@ fn validate(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<(f64
     Ok((total / rows.len().max(1) as f64, metrics::macro_auroc(&areas)))
 }
 
+/// What TensorBoard draws of an epoch.
+fn scalars(e: &EpochRecord) -> Vec<(&'static str, f64)> {
+    let mut values = vec![
+        ("loss/train", e.loss),
+        ("loss/validation", e.val_loss),
+        ("gradient/norm", e.gradient_norm),
+        ("rate/factor", e.rate),
+    ];
+    values.extend(e.segmentation_loss.map(|v| ("loss/segmentation", v)));
+    values.extend(e.val_auroc.map(|v| ("auroc/validation", v)));
+    values
+}
+
 fn write_log(path: &Path, epochs: &[EpochRecord]) -> std::io::Result<()> {
-    let mut text = String::from("epoch,loss,segmentation_loss,val_loss,val_auroc,seconds\n");
+    let mut text =
+        String::from("epoch,loss,segmentation_loss,val_loss,val_auroc,gradient_norm,rate,seconds\n");
     for e in epochs {
         let optional = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
         text += &format!(
-            "{},{},{},{},{},{:.1}\n",
+            "{},{},{},{},{},{},{},{:.1}\n",
             e.epoch,
             e.loss,
             optional(e.segmentation_loss),
             e.val_loss,
             optional(e.val_auroc),
+            e.gradient_norm,
+            e.rate,
             e.seconds
         );
     }
