@@ -3,6 +3,7 @@
 use crate::abi::types::Entry;
 use crate::error::{Error, Result};
 use crate::params::Params;
+use crate::pooling::Pooling;
 use crate::tensor::Host;
 use std::str::FromStr;
 
@@ -98,6 +99,14 @@ impl Build {
     /// The manifest's loss.
     pub fn loss(&self) -> &LossSpec {
         &self.loss
+    }
+
+    /// The way of pooling that was asked for when the task was built (`--fusion`), instead of the head's own.
+    ///
+    /// # Errors
+    /// When this plugin-api does not know it.
+    pub fn pooling(&self) -> Result<Option<Pooling>> {
+        self.setting("pooling").map(str::parse).transpose()
     }
 
     /// A setting by name, for those that came after this build.

@@ -3,6 +3,7 @@
 use crate::build::Build;
 use crate::error::{Error, Result};
 use crate::params::Init;
+use crate::pooling::{Pool, Pooling};
 use crate::tensor::Tensor;
 
 /// What the backbone saw in one view of a case.
@@ -67,27 +68,15 @@ pub trait Head: Send + Sync {
     fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput>;
 }
 
-/// How slices, and views, become one embedding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// Task-query attention: `a = softmax(H q / sqrt(d))`, `v = aᵀ H` (paper).
-    Attention,
-    /// Mean over slices.
-    Mean,
-    /// Median over slices, element by element.
-    Median,
-    /// Maximum over slices, element by element.
-    Max,
-}
-
 /// Pooling over slices, late fusion of views, and a linear layer: the paper's head.
 ///
 /// Parameters: `query` (`query.NAME` with several views) `[d]`, `query_fusion` `[d]` with several views,
-/// `head.weight` `[C, d]`, `head.bias` `[C]`. Pooling other than attention has no queries.
+/// `head.weight` `[C, d]`, `head.bias` `[C]`. Other ways of pooling have other parameters or none instead of queries
+/// ([`Pool`]). Several views are fused the way their slices are pooled, but by attention where that way is one along an
+/// axis (LSTM, transformer): views have no order.
 pub struct AttentionPooling {
-    pooling: Pooling,
-    queries: Vec<(String, Tensor)>,
-    fusion: Option<Tensor>,
+    pools: Vec<(String, Pool)>,
+    fusion: Option<Pool>,
     weight: Tensor,
     bias: Tensor,
 }
@@ -101,27 +90,27 @@ impl AttentionPooling {
         Self::with(build, Pooling::Attention)
     }
 
-    /// Another way of pooling.
+    /// Another way of pooling. One that was asked for when the task was built ([`Build::pooling`]) goes before it.
     ///
     /// # Errors
     /// When a parameter contradicts the weights.
     pub fn with(build: &Build, pooling: Pooling) -> Result<Self> {
-        let (d, params) = (build.backbone().embed_dim, build.params());
+        let pooling = build.pooling()?.unwrap_or(pooling);
+        let d = build.backbone().embed_dim;
         let several = build.views().len() > 1;
-        let (mut queries, mut fusion) = (Vec::new(), None);
-        if pooling == Pooling::Attention {
-            for view in build.views() {
-                let name = if several { format!("query.{view}") } else { "query".to_owned() };
-                queries.push((view.clone(), params.get(&name, &[d], Init::trunc_normal(0.02))?));
-            }
-            if several {
-                fusion = Some(params.get("query_fusion", &[d], Init::trunc_normal(0.02))?);
-            }
+        let mut pools = Vec::new();
+        for view in build.views() {
+            pools.push((view.clone(), Pool::new(build, pooling, several.then_some(view))?));
         }
-        let head = params.within("head");
+        let fusion = match pooling {
+            _ if !several => None,
+            Pooling::Attention | Pooling::Lstm | Pooling::Transformer => Some(Pool::fusion(build)?),
+            plain => Some(Pool::new(build, plain, None)?),
+        };
+        let head = build.params().within("head");
         let weight = head.get("weight", &[build.outputs(), d], Init::trunc_normal(0.02))?;
         let bias = head.get("bias", &[build.outputs()], Init::zeros())?;
-        Ok(Self { pooling, queries, fusion, weight, bias })
+        Ok(Self { pools, fusion, weight, bias })
     }
 
     /// As a boxed [`Head`], for [`crate::TaskPlugin::head`].
@@ -132,9 +121,9 @@ impl AttentionPooling {
         Ok(Box::new(self))
     }
 
-    fn query(&self, view: &str) -> Result<&Tensor> {
-        let found = self.queries.iter().find(|(name, _)| name == view);
-        found.map(|(_, q)| q).ok_or_else(|| Error::msg(format!("no query for a view named `{view}`")))
+    fn pool(&self, view: &str) -> Result<&Pool> {
+        let found = self.pools.iter().find(|(name, _)| name == view);
+        found.map(|(_, p)| p).ok_or_else(|| Error::msg(format!("no query for a view named `{view}`")))
     }
 }
 
@@ -157,11 +146,7 @@ impl Head for AttentionPooling {
     fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
         let (mut pooled, mut weights) = (Vec::new(), Vec::new());
         for view in views {
-            let query = match self.pooling {
-                Pooling::Attention => Some(self.query(&view.name)?),
-                _ => None,
-            };
-            let (v, a) = pool(self.pooling, &view.class_tokens, query)?;
+            let (v, a) = self.pool(&view.name)?.forward(&view.class_tokens)?;
             pooled.push(v);
             weights.push(a);
         }
@@ -170,40 +155,12 @@ impl Head for AttentionPooling {
             1 => (pooled.swap_remove(0), None),
             _ => {
                 let stacked = Tensor::stack(&pooled.iter().collect::<Vec<_>>(), 0)?; // [V, d]
-                let (v, a) = pool(self.pooling, &stacked, self.fusion.as_ref())?;
+                let fusion = self.fusion.as_ref().ok_or_else(|| Error::msg("several views of one"))?;
+                let (v, a) = fusion.forward(&stacked)?;
                 (v, Some(a))
             }
         };
         let logits = self.weight.matmul(&embedding)?.add(&self.bias)?; // [C]
         Ok(HeadOutput { logits, slice_weights: weights, view_weights, patch_weights: Vec::new() })
     }
-}
-
-/// Rows `[N, d]` to one embedding `[d]` and the weight `[N]` of each row.
-///
-/// The weights of mean, median and maximum are the share of the elements that each row gave.
-///
-/// # Errors
-/// When attention has no query, or shapes differ.
-pub fn pool(pooling: Pooling, rows: &Tensor, query: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
-    let dims = rows.dims()?;
-    let [n, d] = dims[..] else {
-        return Err(Error::msg(format!("pooling takes rows [N, d], not {dims:?}")));
-    };
-    match pooling {
-        Pooling::Attention => {
-            let query = query.ok_or_else(|| Error::msg("attention pooling without a query"))?;
-            let a = rows.matmul(query)?.scale(1.0 / (d as f64).sqrt())?.softmax(0)?; // [N]
-            Ok((a.matmul(rows)?, a))
-        }
-        Pooling::Mean => Ok((rows.mean(0)?, rows.host().full(1.0 / n as f64, &[n])?)),
-        Pooling::Median => chosen(rows, rows.median_keep(0)?),
-        Pooling::Max => chosen(rows, rows.max_keep(0)?),
-    }
-}
-
-fn chosen(rows: &Tensor, winners: Tensor) -> Result<(Tensor, Tensor)> {
-    let hits = rows.equal(&winners)?.detach()?; // [N, d]
-    let share = hits.div(&hits.sum_keep(0)?)?.mean(1)?; // ties share
-    Ok((winners.squeeze(0)?, share))
 }

@@ -10,6 +10,7 @@ mod export;
 mod head;
 pub mod loss;
 mod params;
+mod pooling;
 mod segmentation;
 mod task;
 mod tensor;
@@ -21,8 +22,9 @@ pub use evidence::PatchEvidence;
 pub use export::manifest_text;
 #[doc(hidden)]
 pub use export::{embedded_manifest, section_length as __section_length};
-pub use head::{AttentionPooling, Boxed, Head, HeadOutput, Pooling, ViewFeatures, pool};
+pub use head::{AttentionPooling, Boxed, Head, HeadOutput, ViewFeatures};
 pub use params::{Init, Params};
+pub use pooling::{Pool, Pooling, pool};
 pub use segmentation::{Segmentation, SomeSegmentation, TokenDecoder, patch_maximum};
 pub use task::TaskPlugin;
 pub use tensor::{Host, LogLevel, Tensor};
@@ -35,7 +37,7 @@ pub mod prelude {
     pub use crate::loss::Targets;
     pub use crate::{
         Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, Params,
-        PatchEvidence, Pooling, Result, Segmentation, Site, SiteAdapter, SomeSegmentation, TaskPlugin,
+        PatchEvidence, Pool, Pooling, Result, Segmentation, Site, SiteAdapter, SomeSegmentation, TaskPlugin,
         Tensor, TokenDecoder, ViewFeatures, export_plugin, pool,
     };
 }

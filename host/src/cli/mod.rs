@@ -5,6 +5,7 @@
 mod backbone;
 mod cases;
 mod console;
+mod doctor;
 mod embed;
 mod evidence;
 mod options;
@@ -46,6 +47,7 @@ enum Command {
     Run(Box<run::Run>),
     Train(Box<train::Train>),
     Embed(Box<embed::Embed>),
+    Doctor(doctor::Doctor),
     Phantom(phantom::Phantom),
     Plugin(plugin::Plugin),
     Backbone(backbone::Backbone),
@@ -57,6 +59,7 @@ impl Command {
             Self::Run(command) => command.carry_out(console),
             Self::Train(command) => command.carry_out(console),
             Self::Embed(command) => command.carry_out(console),
+            Self::Doctor(command) => command.carry_out(console),
             Self::Phantom(command) => command.carry_out(console),
             Self::Plugin(command) => command.carry_out(console),
             Self::Backbone(command) => command.carry_out(console),

@@ -60,7 +60,7 @@ impl LoadedTask {
         let seen = as_plugins_see(backbone);
         // A branch that is dropped at inference may still have weights in the file: it is built so that they are
         // known to be used.
-        let options = TaskOptions { segmentation: true, ..TaskOptions::default() };
+        let options = TaskOptions { segmentation: true, variant: weights.info.variant.clone() };
         let task = Task::build(&library, &seen, source, DType::F32, &Device::Cpu, &options)?;
         let offences = task.offences();
         if !offences.is_empty() {

@@ -121,6 +121,11 @@ impl Table {
         read::read(path.as_ref(), manifest, true)
     }
 
+    /// Reads a table as [`Table::open`] does, but gives what could be read beside what is wrong.
+    pub fn read_all(path: impl AsRef<Path>, manifest: &Manifest) -> (Self, Vec<Problem>) {
+        read::read_all(path.as_ref(), manifest, true)
+    }
+
     /// Reads a table whose label columns may be absent, for `host run`; an absent label is unknown.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod table;
 mod task;
 #[cfg(test)]
 mod tests;
+pub mod variant;
 pub mod weights;
 
 pub use context::{Context, Parameter, ParameterSource};
@@ -23,4 +24,5 @@ pub use error::PluginError;
 pub use load::{Library, LoadTiming, hex, inspect, load};
 pub use table::host_ops;
 pub use task::{CustomAdapter, HeadAnswer, LoraPair, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens};
+pub use variant::{AdapterChoice, LossChange, Variant};
 pub use weights::{Weights, WeightsInfo, write_atomically};

@@ -4,6 +4,7 @@ use super::context::{Context, Parameter, ParameterSource};
 use super::error::PluginError;
 use super::load::Library;
 use super::object::{AdapterOwner, HeadOwner, SegmentationOwner, TaskOwner};
+use super::variant::{AdapterChoice, Variant};
 use abi_stable::std_types::RVec;
 use anymc3d_manifest::{LossKind, Manifest};
 use anymc3d_plugin_api::abi::types::{ContextId, Entry, Handle, InitSpec, NamedHandle};
@@ -107,8 +108,8 @@ impl Drop for Retire {
 pub struct TaskOptions {
     /// The segmentation branch too (training, or a mask is asked for).
     pub segmentation: bool,
-    /// Leave out the adapter: the frozen backbone alone.
-    pub frozen: bool,
+    /// What differs from what the plugin says.
+    pub variant: Variant,
 }
 
 fn entry(key: impl Into<String>, value: impl ToString) -> Entry {
@@ -154,7 +155,9 @@ impl Task {
         device: &Device,
         options: &TaskOptions,
     ) -> Result<Self, PluginError> {
-        let manifest = library.embedded.manifest.clone();
+        let mut manifest = library.embedded.manifest.clone();
+        let variant = &options.variant;
+        manifest.task.loss = variant.loss.of(&manifest.task.loss);
         let name = manifest.plugin.name.clone();
         fits(&manifest, backbone)?;
         let failed = |method: &'static str| {
@@ -163,14 +166,13 @@ impl Task {
         };
         let context = Context::create(&name, dtype, device.clone(), source);
         let retire = Retire(context);
-        let settings = settings(&manifest, backbone);
+        let mut settings = settings(&manifest, backbone);
+        if let Some(pooling) = &variant.pooling {
+            settings.push(entry("pooling", pooling));
+        }
         let owner = TaskOwner::instantiate(library.module, context.task()).map_err(failed("constructor"))?;
         let mut adapters = Vec::new();
         for view in &manifest.views {
-            if options.frozen {
-                adapters.push(TaskAdapter::None);
-                continue;
-            }
             let mut settings = settings.clone();
             settings.push(entry("view", &view.name));
             let answer = owner.adapter(context.id(), &settings).map_err(failed("adapter"))?;
@@ -181,10 +183,12 @@ impl Task {
             };
             let declared: BTreeMap<String, String> = answer.settings.into_iter().collect();
             let adapter =
-                adapter(context, backbone, &prefix, &declared, answer.custom).map_err(failed("adapter"))?;
+                adapter(context, backbone, &prefix, &declared, answer.custom, variant).map_err(failed("adapter"))?;
             adapters.push(adapter);
         }
         let head = owner.head(context.id(), &settings).map_err(failed("head"))?;
+        let refused = |reason| PluginError::Setup { name: name.clone(), method: "head", reason };
+        variant.obeyed(&context.parameters()).map_err(refused)?;
         let segmentation = if options.segmentation {
             owner.segmentation(context.id(), &settings).map_err(failed("segmentation"))?
         } else {
@@ -470,6 +474,7 @@ fn adapter(
     prefix: &str,
     declared: &BTreeMap<String, String>,
     custom: Option<AdapterOwner>,
+    variant: &Variant,
 ) -> anymc3d_plugin_api::Result<TaskAdapter> {
     use anymc3d_plugin_api::Error;
     let text = |key: &str| {
@@ -478,8 +483,8 @@ fn adapter(
     let number = |key: &str| -> anymc3d_plugin_api::Result<usize> {
         text(key)?.parse().map_err(|_| Error::msg(format!("`{key}` is not a number")))
     };
-    match text("kind")? {
-        "none" => Ok(TaskAdapter::None),
+    let kind = text("kind")?;
+    let lora = match kind {
         "lora" => {
             let lora = Lora {
                 rank: number("rank")?,
@@ -489,11 +494,19 @@ fn adapter(
                 qkv: text("qkv")? == "true",
                 output: text("output")? == "true",
             };
-            // The plugin's side checked it with the plugin's build of the check; this side allocates.
-            lora.check(backbone)?;
-            let pairs = lora_pairs(context, backbone, prefix, &lora)?;
-            Ok(TaskAdapter::Lora { lora, pairs })
+            Some(lora)
         }
+        _ => None,
+    };
+    if let Some(lora) = variant.lora(lora, backbone).map_err(Error::msg)? {
+        // The plugin's side checked it with the plugin's build of the check; this side allocates.
+        lora.check(backbone)?;
+        let pairs = lora_pairs(context, backbone, prefix, &lora)?;
+        return Ok(TaskAdapter::Lora { lora, pairs });
+    }
+    match kind {
+        _ if variant.adapter == Some(AdapterChoice::None) => Ok(TaskAdapter::None),
+        "none" => Ok(TaskAdapter::None),
         "custom" => {
             let owner = custom.ok_or_else(|| Error::msg("declared as custom without code"))?;
             Ok(TaskAdapter::Custom(CustomAdapter { owner, context, first_block: number("first_block")? }))

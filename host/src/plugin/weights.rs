@@ -2,6 +2,7 @@
 
 use super::error::PluginError;
 use super::load::hex;
+use super::variant::Variant;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -21,6 +22,9 @@ pub struct WeightsInfo {
     pub backbone_fingerprint: String,
     /// Decision threshold that was fitted, if one was.
     pub threshold: Option<f64>,
+    /// What differed from the plugin's own adapter, pooling and loss.
+    #[serde(default, skip_serializing_if = "Variant::is_none")]
+    pub variant: Variant,
     /// How they were trained.
     pub training: serde_json::Value,
 }

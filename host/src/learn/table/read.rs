@@ -31,14 +31,18 @@ impl Problems {
 }
 
 pub(super) fn read(path: &Path, manifest: &Manifest, labelled: bool) -> Result<Table, TableError> {
+    match read_all(path, manifest, labelled) {
+        (table, problems) if problems.is_empty() => Ok(table),
+        (_, problems) => Err(TableError { path: path.to_owned(), problems }),
+    }
+}
+
+pub(super) fn read_all(path: &Path, manifest: &Manifest, labelled: bool) -> (Table, Vec<Problem>) {
     let mut problems = Problems::default();
     let rows = rows(path, manifest, labelled, &mut problems);
-    if !problems.0.is_empty() {
-        problems.0.sort_by_key(|p| p.line);
-        return Err(TableError { path: path.to_owned(), problems: problems.0 });
-    }
+    problems.0.sort_by_key(|p| p.line);
     let labels = manifest.task.labels.clone();
-    Ok(Table { path: path.to_owned(), kind: manifest.task.kind, labels, rows })
+    (Table { path: path.to_owned(), kind: manifest.task.kind, labels, rows }, problems.0)
 }
 
 fn rows(path: &Path, manifest: &Manifest, labelled: bool, problems: &mut Problems) -> Vec<Row> {

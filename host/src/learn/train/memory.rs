@@ -20,7 +20,7 @@ impl MemoryPlan {
     /// One line with the numbers when the cap leaves too little beside what is in use already.
     pub fn new(cap: Option<usize>) -> Result<Self, String> {
         let mib = |bytes: usize| bytes >> 20;
-        let whole = cap.unwrap_or_else(|| total().map_or(usize::MAX, |total| total / 10 * 8));
+        let whole = cap.unwrap_or_else(|| machine_memory().map_or(usize::MAX, |total| total / 10 * 8));
         let used = resident().unwrap_or(0);
         let left = whole.saturating_sub(used);
         if left < LEAST {
@@ -55,7 +55,7 @@ pub fn resident() -> Option<usize> {
 }
 
 /// The machine's memory, where the system tells.
-fn total() -> Option<usize> {
+pub fn machine_memory() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     kib(&text, "MemTotal:")
 }

@@ -21,7 +21,7 @@ mod step;
 pub use augment::{Augmentation, Recipe};
 pub use cache::PrefixCache;
 pub use error::TrainError;
-pub use memory::MemoryPlan;
+pub use memory::{MemoryPlan, machine_memory};
 pub use optimiser::AdamW;
 pub use options::TrainOptions;
 pub use progress::{Progress, Silent, Terminal};

@@ -1,6 +1,7 @@
 //! What may be chosen for a training run, with the paper's values as defaults.
 
 use super::augment::Recipe;
+use crate::plugin::Variant;
 use serde::{Deserialize, Serialize};
 
 /// Options of a training run.
@@ -32,6 +33,8 @@ pub struct TrainOptions {
     pub patience: usize,
     /// Share of the cases held out where the table names no split.
     pub val_fraction: f64,
+    /// What differs from the plugin's own adapter, pooling and loss.
+    pub variant: Variant,
     /// Seed of initialisation, order, split and augmentation.
     pub seed: u64,
 }
@@ -52,6 +55,7 @@ impl Default for TrainOptions {
             clip: 0.0,
             patience: 0,
             val_fraction: 0.2,
+            variant: Variant::default(),
             seed: 0,
         }
     }

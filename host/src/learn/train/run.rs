@@ -84,7 +84,7 @@ pub fn train(
     let data_sha256 = hex(&Sha256::digest(std::fs::read(&table.path).map_err(io(&table.path))?));
     let source = ParameterSource::Training { seed: options.seed, start: BTreeMap::new() };
     let seen = as_plugins_see(backbone.info());
-    let wanted = TaskOptions { segmentation: true, ..TaskOptions::default() };
+    let wanted = TaskOptions { segmentation: true, variant: options.variant.clone() };
     let task = Task::build(library, &seen, source, DType::F32, &Device::Cpu, &wanted)?;
     let parameters = task.parameters();
     let counts = task.parameter_counts();
@@ -142,6 +142,7 @@ pub fn train(
             backbone: backbone.info().name.clone(),
             backbone_fingerprint: backbone.info().fingerprint.clone(),
             threshold: None,
+            variant: options.variant.clone(),
             training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
         };
         let tensors = parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();

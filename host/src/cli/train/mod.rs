@@ -1,0 +1,425 @@
+//! `host train`: a plugin's weights from a table of labelled scans.
+
+mod ablation;
+mod sweep;
+
+use super::console::{Console, Loudness};
+use super::doctor::judge;
+use super::options::{BackboneOptions, PrecisionOption};
+use super::outcome::{CommandError, Outcome};
+use super::output::{Output, put_file};
+use crate::engine::open_library;
+use crate::learn::table::{Part, Split, Table, TableError};
+use crate::learn::train::{
+    MemoryPlan, PrefixCache, Progress, Recipe, Setting, Silent, Terminal, TrainError, TrainOptions,
+    TrainingRecord, train,
+};
+use crate::plugin::find;
+use ablation::Ablation;
+use anymc3d_manifest::Manifest;
+use clap::{Args, Parser};
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  host phantom lung_nodule --count 300 --seed 1 --out phantoms
+  host train --plugin lung_nodule --data phantoms/table.csv --out run1
+  host train --plugin lung_nodule --data phantoms/table.csv --out run1 --resume
+  host train --plugin lung_nodule --data train.csv --val val.csv --epochs 8 --lr 1e-3 --out run2
+  host train --plugin lung_nodule --data train.csv --folds 5 --patience 10 --out run3
+  host train --plugin lung_nodule --data train.csv --adapter none --fusion mean --out probe
+  host train --plugin lung_nodule --data train.csv --sweep grid.toml --out sweep
+  host run --plugin lung_nodule --weights run1/lung_nodule.safetensors scan.nii.gz";
+
+/// Train a plugin's adapter and head on a table of labelled scans
+#[derive(Debug, Args)]
+#[command(before_help = EXAMPLES, args_override_self = true)]
+pub(super) struct Train {
+    /// Plugin by name or path
+    #[arg(long, short, value_name = "P")]
+    plugin: String,
+    /// Labelled scans: columns case, image (or image.VIEW), one per label; optional patient, mask, split
+    #[arg(long, value_name = "T.csv")]
+    data: PathBuf,
+    /// Folder for weights, metrics.csv, TensorBoard's events and training.json
+    #[arg(long, short, value_name = "DIR")]
+    out: PathBuf,
+    /// Validation cases [default: the table's split column, else a fifth of the patients]
+    #[arg(long, value_name = "V.csv")]
+    val: Option<PathBuf>,
+    /// Train K times, each part of the patients judging once; a folder fold-N each
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), conflicts_with = "val")]
+    folds: Option<u16>,
+    /// A run for every combination of the options in the file's [grid], and sweep.csv of them all
+    #[arg(long, value_name = "F.toml")]
+    sweep: Option<PathBuf>,
+    /// Share of the cases held out where no split is given
+    #[arg(long, value_name = "SHARE", default_value_t = TrainOptions::default().val_fraction)]
+    val_fraction: f64,
+    /// Passes over the training cases
+    #[arg(long, default_value_t = TrainOptions::default().epochs)]
+    epochs: usize,
+    /// Cases per step
+    #[arg(long, default_value_t = TrainOptions::default().batch)]
+    batch: usize,
+    /// Peak learning rate of the adapter
+    #[arg(long, default_value_t = TrainOptions::default().lr)]
+    lr: f64,
+    /// Peak learning rate of head and segmentation branch
+    #[arg(long, default_value_t = TrainOptions::default().head_lr)]
+    head_lr: f64,
+    /// Weight decay of the adapter
+    #[arg(long, default_value_t = TrainOptions::default().weight_decay)]
+    weight_decay: f64,
+    /// Weight decay of head and segmentation branch
+    #[arg(long, default_value_t = TrainOptions::default().head_weight_decay)]
+    head_weight_decay: f64,
+    /// Weight of the segmentation loss on cases with a mask
+    #[arg(long, default_value_t = TrainOptions::default().lambda)]
+    lambda: f64,
+    /// Share of the steps in which the learning rates rise
+    #[arg(long, default_value_t = TrainOptions::default().warmup)]
+    warmup: f64,
+    /// How training cases are varied: full is the paper's recipe, in 3D
+    #[arg(long, value_enum, default_value_t = AugmentOption::Full)]
+    augment: AugmentOption,
+    /// Augmentation draws kept per case, the case as it is among them
+    #[arg(long, default_value_t = TrainOptions::default().draws)]
+    draws: usize,
+    /// Longest gradient of a step; longer ones are shortened to it [0: never]
+    #[arg(long, value_name = "NORM", default_value_t = TrainOptions::default().clip)]
+    clip: f64,
+    /// End after this many epochs without a better validation AUROC [0: never]
+    #[arg(long, value_name = "EPOCHS", default_value_t = TrainOptions::default().patience)]
+    patience: usize,
+    /// Go on with the run in --out after its last whole epoch
+    #[arg(long)]
+    resume: bool,
+    /// Most memory for the whole process, for example 4G: activations are recomputed and slices go in groups to keep it
+    #[arg(long, value_name = "SIZE", value_parser = super::options::size)]
+    max_memory: Option<usize>,
+    /// Do not open every scan and mask before the first step (`host doctor --data` does the same by itself)
+    #[arg(long)]
+    unchecked: bool,
+    /// Seed of initialisation, order, split and augmentation
+    #[arg(long, default_value_t = TrainOptions::default().seed)]
+    seed: u64,
+    /// Most disk space for frozen prefixes, GiB; 0 keeps none
+    #[arg(long, value_name = "GIB", default_value_t = 16.0)]
+    cache_size: f64,
+    /// Folder for frozen prefixes [default: cache/prefix in $ANYMC3D_HOME]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Numbers of the large products; auto is bf16 where the processor has it
+    #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
+    precision: PrecisionOption,
+    #[command(flatten)]
+    ablation: Ablation,
+    #[command(flatten)]
+    backbone: BackboneOptions,
+}
+
+/// The command by itself, for the runs of a sweep.
+#[derive(Debug, Parser)]
+struct Alone {
+    #[command(flatten)]
+    train: Train,
+    #[command(flatten)]
+    _loudness: Loudness,
+}
+
+/// How training cases are varied.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum AugmentOption {
+    /// Not at all
+    None,
+    /// Mirror images
+    Flips,
+    /// Mirror images, rotation, zoom, shift, noise, blur, brightness, contrast, resolution, gamma
+    Full,
+}
+
+impl From<AugmentOption> for Recipe {
+    fn from(option: AugmentOption) -> Self {
+        match option {
+            AugmentOption::None => Self::None,
+            AugmentOption::Flips => Self::Flips,
+            AugmentOption::Full => Self::Full,
+        }
+    }
+}
+
+impl Train {
+    pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
+        self.backbone.threads.apply()?;
+        match &self.sweep {
+            Some(grid) => self.sweep(&sweep::combinations(grid)?, console),
+            None => self.every_fold(console).map(|_| Outcome::Done),
+        }
+    }
+
+    /// A run per combination of the grid; one that fails leaves the others to be done.
+    fn sweep(&self, all: &[sweep::Combination], console: &Console) -> Result<Outcome, CommandError> {
+        Output::open(&self.out).map_err(CommandError::failed)?;
+        let mut given: Vec<String> = std::env::args().collect();
+        given.drain(..given.iter().position(|a| a == "train").unwrap_or(0));
+        without(&mut given, &["--sweep"]);
+        let mut outcome = Outcome::Done;
+        let mut table = String::new();
+        for (n, combination) in all.iter().enumerate() {
+            let out = self.out.join(sweep::name(combination));
+            let mut args = given.clone();
+            for (option, value) in combination {
+                args.push(format!("--{option}={value}"));
+            }
+            args.extend(["--out".to_owned(), out.display().to_string()]);
+            let one = Alone::try_parse_from(&args).map_err(|e| {
+                let text = e.to_string();
+                CommandError::usage(format!("{}: {}", sweep::name(combination), text.lines().next().unwrap_or("")))
+            })?;
+            console.note(format!("run {} of {}: {}", n + 1, all.len(), sweep::name(combination)));
+            let mut train = one.train;
+            train.unchecked |= n > 0;
+            let ended = train.every_fold(console);
+            if n == 0 {
+                let options = combination.iter().map(|(o, _)| o.as_str());
+                table = options.chain(Ended::COLUMNS).collect::<Vec<_>>().join(",") + "\n";
+            }
+            let values = combination.iter().map(|(_, v)| v.clone());
+            let cells: Vec<String> = match ended {
+                Ok(ended) => values.chain(ended.cells()).collect(),
+                Err(e) => {
+                    console.error(&e.message);
+                    outcome = outcome.or(e.outcome);
+                    values.chain(Ended::COLUMNS.map(|_| String::new())).collect()
+                }
+            };
+            table += &(cells.join(",") + "\n");
+            let place = self.out.join("sweep.csv");
+            put_file(&place, table.as_bytes())
+                .map_err(|e| CommandError::failed(format!("{}: cannot be written ({e})", place.display())))?;
+        }
+        console.result(table.trim_end());
+        Ok(outcome)
+    }
+
+    /// One run, or one per fold.
+    fn every_fold(&self, console: &Console) -> Result<Ended, CommandError> {
+        let library = open_library(&self.plugin).map_err(CommandError::refused)?;
+        let manifest = &library.embedded.manifest;
+        let options = self.options(manifest.task.outputs())?;
+        let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
+        if !self.unchecked {
+            for data in [Some(&self.data), self.val.as_ref()].into_iter().flatten() {
+                checked(data, manifest, console)?;
+            }
+        }
+        let splits = match (&self.val, self.folds) {
+            (Some(val), _) => {
+                vec![join(&mut table, Table::open(val, manifest).map_err(CommandError::failed)?)?]
+            }
+            (None, None) => vec![table.split(options.val_fraction, options.seed)],
+            (None, Some(k)) => table.folds(usize::from(k), options.seed),
+        };
+        if let Some(n) = splits.iter().position(|s| s.val.is_empty() && splits.len() > 1) {
+            let (k, path) = (splits.len(), table.path.display());
+            return Err(CommandError::usage(format!("--folds {k}: {path} has no case for fold {}", n + 1)));
+        }
+        // The folder is made before an hour is spent.
+        Output::open(&self.out).map_err(CommandError::failed)?;
+        let precision = self.precision.resolve();
+        let mut backbone = self.backbone.open(precision)?;
+        let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
+        let folder = folder.filter(|_| self.cache_size > 0.0);
+        let cap = (self.cache_size * (1u64 << 30) as f64) as u64;
+        let cache = PrefixCache::open(folder.as_deref(), cap).map_err(|e| {
+            let folder = folder.as_deref().unwrap_or(Path::new("")).display();
+            CommandError::failed(format!(
+                "{folder}: the prefix cache cannot be opened: {e}; give --cache DIR"
+            ))
+        })?;
+        let memory = MemoryPlan::new(self.max_memory).map_err(CommandError::usage)?;
+        backbone.keep_at_most(memory.kept_bytes);
+        let mut records = Vec::new();
+        for (n, split) in splits.iter().enumerate() {
+            let out = match splits.len() {
+                1 => self.out.clone(),
+                _ => self.out.join(format!("fold-{}", n + 1)),
+            };
+            console.note(format!(
+                "{} training and {} validation cases; results in {}",
+                split.train.len(),
+                split.val.len(),
+                out.display()
+            ));
+            let mut progress: Box<dyn Progress> =
+                if console.is_quiet() { Box::new(Silent) } else { Box::new(Terminal::default()) };
+            let setting = Setting {
+                library: &library,
+                backbone: &backbone,
+                precision,
+                table: &table,
+                split,
+                cache: &cache,
+                memory,
+            };
+            let trained = train(setting, &options, &out, self.resume, progress.as_mut()).map_err(|e| match e {
+                TrainError::Plugin(e) => CommandError::refused(e),
+                other => CommandError::failed(other),
+            })?;
+            let r = &trained.record;
+            console.result(format!(
+                "{}: epoch {} of {}, validation AUROC {}, {} parameters, {:.1} min",
+                trained.weights.display(),
+                r.best_epoch,
+                r.options.epochs,
+                r.val_auroc.map_or("not defined".to_owned(), |a| format!("{a:.3}")),
+                r.parameters.0 + r.parameters.1 + r.parameters.2,
+                r.seconds / 60.0
+            ));
+            records.push(trained.record);
+        }
+        let ended = Ended::of(&records);
+        if records.len() > 1 {
+            console.result(ended.sentence());
+        }
+        Ok(ended)
+    }
+
+    fn options(&self, outputs: usize) -> Result<TrainOptions, CommandError> {
+        let refuse = |option: &str, found: f64, expected: &str| {
+            Err(CommandError::usage(format!("--{option} {found}: expected {expected}")))
+        };
+        let whole = [("epochs", self.epochs), ("batch", self.batch), ("draws", self.draws)];
+        if let Some((option, _)) = whole.iter().find(|(_, n)| *n == 0) {
+            return refuse(option, 0.0, "1 or more");
+        }
+        let positive = [("lr", self.lr), ("head-lr", self.head_lr)];
+        if let Some((option, v)) = positive.iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
+            return refuse(option, *v, "a number above 0");
+        }
+        let decays = [("weight-decay", self.weight_decay), ("head-weight-decay", self.head_weight_decay)];
+        let [a, b] = decays;
+        let not_negative =
+            [a, b, ("lambda", self.lambda), ("cache-size", self.cache_size), ("clip", self.clip)];
+        if let Some((option, v)) = not_negative.iter().find(|(_, v)| !(v.is_finite() && *v >= 0.0)) {
+            return refuse(option, *v, "a number of 0 or more");
+        }
+        if !(0.0..=1.0).contains(&self.warmup) {
+            return refuse("warmup", self.warmup, "a share, 0 to 1");
+        }
+        if !(self.val_fraction > 0.0 && self.val_fraction < 1.0) {
+            return refuse("val-fraction", self.val_fraction, "a share between 0 and 1");
+        }
+        Ok(TrainOptions {
+            epochs: self.epochs,
+            batch: self.batch,
+            lr: self.lr,
+            head_lr: self.head_lr,
+            weight_decay: self.weight_decay,
+            head_weight_decay: self.head_weight_decay,
+            lambda: self.lambda,
+            warmup: self.warmup,
+            augment: self.augment.into(),
+            draws: if matches!(self.augment, AugmentOption::None) { 1 } else { self.draws },
+            clip: self.clip,
+            patience: self.patience,
+            val_fraction: self.val_fraction,
+            variant: self.ablation.variant(outputs).map_err(CommandError::usage)?,
+            seed: self.seed,
+        })
+    }
+}
+
+/// Refuses a table with anything wrong in it or in its files; says what is worth a look.
+fn checked(data: &Path, manifest: &Manifest, console: &Console) -> Result<(), CommandError> {
+    let (findings, _) = judge(data, manifest, console);
+    for warning in &findings.warnings {
+        let line = warning.line.map_or(String::new(), |line| format!("line {line}: "));
+        console.warning(format!("{}: {line}{}", data.display(), warning.what));
+    }
+    match findings.errors.is_empty() {
+        true => Ok(()),
+        false => Err(CommandError::failed(TableError { path: data.to_owned(), problems: findings.errors })),
+    }
+}
+
+/// How a run, or the runs of all folds, ended.
+struct Ended {
+    aurocs: Vec<f64>,
+    epochs: Vec<usize>,
+    parameters: usize,
+    seconds: f64,
+}
+
+impl Ended {
+    /// What a sweep's table says of each run.
+    const COLUMNS: [&str; 5] = ["val_auroc", "val_auroc_sd", "best_epoch", "parameters", "seconds"];
+
+    fn of(records: &[TrainingRecord]) -> Self {
+        Self {
+            aurocs: records.iter().filter_map(|r| r.val_auroc).collect(),
+            epochs: records.iter().map(|r| r.best_epoch).collect(),
+            parameters: records.first().map_or(0, |r| r.parameters.0 + r.parameters.1 + r.parameters.2),
+            seconds: records.iter().map(|r| r.seconds).sum(),
+        }
+    }
+
+    /// Mean, and standard deviation over the folds.
+    fn auroc(&self) -> (Option<f64>, Option<f64>) {
+        let n = self.aurocs.len() as f64;
+        let mean = self.aurocs.iter().sum::<f64>() / n;
+        let squares: f64 = self.aurocs.iter().map(|a| (a - mean).powi(2)).sum();
+        ((n > 0.0).then_some(mean), (n > 1.0).then(|| (squares / (n - 1.0)).sqrt()))
+    }
+
+    fn cells(&self) -> impl Iterator<Item = String> {
+        let (mean, deviation) = self.auroc();
+        let number = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.6}"));
+        let epochs = self.epochs.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
+        let parameters = self.parameters.to_string();
+        [number(mean), number(deviation), epochs, parameters, format!("{:.1}", self.seconds)].into_iter()
+    }
+
+    fn sentence(&self) -> String {
+        match self.auroc() {
+            (Some(mean), Some(deviation)) => format!(
+                "{} folds: validation AUROC {mean:.3} ± {deviation:.3} (standard deviation over the folds)",
+                self.aurocs.len()
+            ),
+            _ => format!("{} folds: validation AUROC not defined", self.epochs.len()),
+        }
+    }
+}
+
+/// Takes options and their values out of a command line.
+fn without(args: &mut Vec<String>, options: &[&str]) {
+    let mut at = 0;
+    while at < args.len() {
+        let whole = options.contains(&args[at].as_str());
+        let joined = options.iter().any(|o| args[at].strip_prefix(o).is_some_and(|rest| rest.starts_with('=')));
+        match (whole, joined) {
+            (true, _) => drop(args.drain(at..(at + 2).min(args.len()))),
+            (_, true) => drop(args.remove(at)),
+            _ => at += 1,
+        }
+    }
+}
+
+/// Appends a validation table; every row of the first trains, every row of the second validates.
+fn join(table: &mut Table, val: Table) -> Result<Split, CommandError> {
+    let first = table.rows.len();
+    let patients: std::collections::BTreeSet<&str> = table.rows.iter().map(|r| r.patient_or_case()).collect();
+    if let Some(row) = val.rows.iter().find(|r| patients.contains(r.patient_or_case())) {
+        return Err(CommandError::failed(format!(
+            "{}: line {}: {} is in {} too; a patient trains or validates, never both",
+            val.path.display(),
+            row.line,
+            row.patient_or_case(),
+            table.path.display()
+        )));
+    }
+    table.rows.extend(val.rows);
+    let train = (0..first).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
+    Ok(Split { train, val: (first..table.rows.len()).collect() })
+}

@@ -1,0 +1,179 @@
+//! What a researcher changes of a task without touching its plugin: ablations.
+//!
+//! A variant is kept in the weights that were trained with it, so that `host run` builds the same task again.
+
+use super::context::Parameter;
+use anymc3d_manifest::{Loss, LossKind};
+use anymc3d_plugin_api::{BackboneInfo, Lora, Pooling};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Instead of the plugin's adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterChoice {
+    /// The frozen backbone as it is.
+    None,
+    /// Low-rank terms: the plugin's own, or the paper's where it declares none.
+    Lora,
+}
+
+/// Differences from what a plugin says of itself; the default is none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Variant {
+    /// Another adapter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterChoice>,
+    /// Another rank; the scale `alpha / rank` stays unless `alpha` is given too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// Another alpha.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Another first adapted block; with 0 the patch embedding is adapted too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_block: Option<usize>,
+    /// Another way of pooling slices, in heads that are built on the standard one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<String>,
+    /// Another loss.
+    #[serde(skip_serializing_if = "LossChange::is_none")]
+    pub loss: LossChange,
+}
+
+/// What differs from the manifest's loss.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LossChange {
+    /// `focal`, `bce` or `cross_entropy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<LossKind>,
+    /// Focal: exponent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<f64>,
+    /// Focal: weight of the positive class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// A weight per label or class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<Vec<f64>>,
+}
+
+impl LossChange {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The manifest's loss with the differences.
+    pub fn of(&self, loss: &Loss) -> Loss {
+        let mut loss = loss.clone();
+        loss.kind = self.kind.unwrap_or(loss.kind);
+        loss.gamma = self.gamma.unwrap_or(loss.gamma);
+        loss.alpha = self.alpha.unwrap_or(loss.alpha);
+        loss.class_weights = self.class_weights.clone().unwrap_or(loss.class_weights);
+        loss
+    }
+}
+
+impl Variant {
+    /// Whether nothing differs.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The low-rank terms to build, from what the plugin declared (`None`: an adapter of another kind).
+    ///
+    /// # Errors
+    /// When rank, alpha or first block are given and there are no low-rank terms to change.
+    pub fn lora(&self, declared: Option<Lora>, backbone: &BackboneInfo) -> Result<Option<Lora>, String> {
+        let asked = self.rank.is_some() || self.alpha.is_some() || self.first_block.is_some();
+        let lora = match (self.adapter, declared) {
+            (Some(AdapterChoice::None), _) if asked => {
+                return Err("--adapter none has no rank, alpha or first block".to_owned());
+            }
+            (Some(AdapterChoice::None), _) => None,
+            (Some(AdapterChoice::Lora), None) => Some(Lora::paper(backbone)),
+            (_, declared) => declared,
+        };
+        let Some(mut lora) = lora else {
+            return match asked && self.adapter.is_none() {
+                true => Err("the plugin's adapter has no rank, alpha or first block; add --adapter lora".to_owned()),
+                false => Ok(None),
+            };
+        };
+        if let Some(rank) = self.rank {
+            lora = lora.rank(rank);
+        }
+        lora.alpha = self.alpha.unwrap_or(lora.alpha);
+        if let Some(block) = self.first_block {
+            lora.patch_embed = true;
+            lora = lora.from_block(block);
+        }
+        Ok(Some(lora))
+    }
+
+    /// Whether the head took the way of pooling that was asked for, told from the parameters it created.
+    ///
+    /// # Errors
+    /// When it did not: a head of the plugin's own knows nothing of the standard ones.
+    pub fn obeyed(&self, parameters: &BTreeMap<String, Parameter>) -> Result<(), String> {
+        let Some(name) = &self.pooling else { return Ok(()) };
+        let pooling: Pooling = name.parse().map_err(|e: anymc3d_plugin_api::Error| e.to_string())?;
+        let has = |part: &str| {
+            parameters.keys().any(|k| k.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        };
+        let expected = match pooling {
+            Pooling::Attention => has("query"),
+            Pooling::Lstm => has("lstm"),
+            Pooling::Transformer => has("transformer"),
+            Pooling::Mean | Pooling::Median | Pooling::Max => {
+                has("head") && !(has("query") || has("lstm") || has("transformer"))
+            }
+        };
+        match expected {
+            true => Ok(()),
+            false => Err(format!("the plugin's head pools in a way of its own and does not take --fusion {name}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backbone() -> BackboneInfo {
+        BackboneInfo { family: "dinov2".into(), embed_dim: 384, blocks: 12, heads: 6, patch_size: 14 }
+    }
+
+    #[test]
+    fn a_rank_alone_keeps_the_scale_and_block_0_adapts_the_patch_embedding() {
+        let declared = Lora::paper(&backbone()).from_block(6);
+        let ranked = Variant { rank: Some(4), ..Variant::default() };
+        let lora = ranked.lora(Some(declared.clone()), &backbone()).unwrap().unwrap();
+        assert_eq!((lora.rank, lora.alpha, lora.first_block, lora.patch_embed), (4, 8.0, 6, false));
+        let whole = Variant { first_block: Some(0), ..Variant::default() };
+        assert_eq!(whole.lora(Some(declared), &backbone()).unwrap(), Some(Lora::paper(&backbone())));
+    }
+
+    #[test]
+    fn what_has_no_low_rank_terms_is_given_the_papers_only_when_asked() {
+        let rank = Variant { rank: Some(4), ..Variant::default() };
+        assert!(rank.lora(None, &backbone()).unwrap_err().contains("--adapter lora"));
+        let lora = Variant { adapter: Some(AdapterChoice::Lora), ..rank.clone() };
+        assert_eq!(lora.lora(None, &backbone()).unwrap().unwrap().rank, 4);
+        let none = Variant { adapter: Some(AdapterChoice::None), ..Variant::default() };
+        assert_eq!(none.lora(Some(Lora::paper(&backbone())), &backbone()).unwrap(), None);
+        assert!(Variant { adapter: Some(AdapterChoice::None), ..rank }.lora(None, &backbone()).is_err());
+        assert_eq!(Variant::default().lora(None, &backbone()).unwrap(), None);
+    }
+
+    #[test]
+    fn an_empty_variant_writes_nothing_and_reads_as_itself() {
+        assert_eq!(serde_json::to_string(&Variant::default()).unwrap(), "{}");
+        assert_eq!(serde_json::from_str::<Variant>("{}").unwrap(), Variant::default());
+        let changed = Variant { pooling: Some("lstm".into()), rank: Some(2), ..Variant::default() };
+        let text = serde_json::to_string(&changed).unwrap();
+        assert_eq!(serde_json::from_str::<Variant>(&text).unwrap(), changed);
+    }
+}
