@@ -101,3 +101,46 @@ fn pooling_is_permutation_invariant_and_its_weights_sum_to_one() {
         assert!(near(&v.to_vec().unwrap(), &w.to_vec().unwrap()), "{pooling:?}");
     }
 }
+
+/// The settings of a task with one view and one output on a backbone of width 24 with three heads.
+fn settings() -> Vec<anymc3d_plugin_api::abi::types::Entry> {
+    [
+        ("backbone.family", "test"),
+        ("backbone.embed_dim", "24"),
+        ("backbone.blocks", "2"),
+        ("backbone.heads", "3"),
+        ("backbone.patch_size", "14"),
+        ("views", "axial"),
+        ("outputs", "1"),
+        ("loss.kind", "bce"),
+        ("loss.gamma", "2"),
+        ("loss.alpha", "0.25"),
+        ("loss.class_weights", ""),
+    ]
+    .map(|(key, value)| anymc3d_plugin_api::abi::types::Entry { key: key.into(), value: value.into() })
+    .to_vec()
+}
+
+#[test]
+fn an_lstm_and_a_transformer_layer_pool_slices_as_pytorchs_do() {
+    use anymc3d_plugin_api::{Build, Pool};
+    // The project's own fixture, not part of those that a variable may replace.
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/pooling.safetensors");
+    let f = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    let ours = |k: &&String| k.starts_with("lstm.") || k.starts_with("transformer.");
+    let tensors = f.keys().filter(ours).map(|k| (k.clone(), f[k].clone())).collect();
+    let context = Context::create("pooling", DType::F32, Device::Cpu, ParameterSource::Weights(tensors));
+    let host = Host::new(host_ops(), context.id());
+    let build = Build::from_entries(host, &settings()).unwrap();
+    let rows = host.adopt(context.put(f["rows"].clone()));
+    for (way, name) in [(Pooling::Lstm, "lstm_v"), (Pooling::Transformer, "transformer_v")] {
+        let (v, a) = Pool::new(&build, way, None).unwrap().forward(&rows).unwrap();
+        close(name, &v.to_vec().unwrap(), &f[name], 1e-5);
+        let a = a.to_vec().unwrap();
+        assert!((a.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{name}: {a:?}");
+        if way == Pooling::Transformer {
+            close("transformer_a", &a, &f["transformer_a"], 1e-5);
+        }
+    }
+    assert!(context.offences().is_empty(), "{:?}", context.offences());
+}

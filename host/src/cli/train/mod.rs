@@ -208,12 +208,12 @@ impl Train {
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
         let manifest = &library.embedded.manifest;
         let options = self.options(manifest.task.outputs())?;
-        let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
         if !self.unchecked {
             for data in [Some(&self.data), self.val.as_ref()].into_iter().flatten() {
                 checked(data, manifest, console)?;
             }
         }
+        let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
         let splits = match (&self.val, self.folds) {
             (Some(val), _) => {
                 vec![join(&mut table, Table::open(val, manifest).map_err(CommandError::failed)?)?]
