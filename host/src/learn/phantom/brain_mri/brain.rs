@@ -90,8 +90,8 @@ fn cerebellum(head: &Head, draw: &mut Draw, picture: &mut Picture, bump: &[f32])
     // Two hemispheres, and the vermis between them.
     for side in [-1.0, 0.0, 1.0] {
         let lobe = Ellipsoid::turned(
-            [side * 23.0, -46.0, c - 39.0],
-            [30.0 * size, 31.0 * size, 29.0 * size],
+            [side * 24.0, -46.0, c - 40.0],
+            [34.0 * size, 33.0 * size, 30.0 * size],
             side * 0.25,
             0.15,
         );

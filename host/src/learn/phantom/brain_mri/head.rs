@@ -109,10 +109,10 @@ impl Head {
     pub(super) fn cerebrum(&self, p: P3) -> f32 {
         let [x, y, z] = p;
         let side = x.abs();
-        let middle = between(-26.0, -45.5, smooth((side - 11.0) / 12.0));
+        let middle = between(-28.0, -46.6, smooth((side - 11.0) / 12.0));
         let tent = between(-9.0, -21.0, smooth(side / 50.0));
         let back = between(middle, tent, smooth((-y - 14.0) / 18.0));
-        let base = self.centre + between(back, -22.5, smooth((y - 22.0) / 14.0));
+        let base = self.centre + between(back, -24.8, smooth((y - 20.0) / 14.0));
         self.hull(p).max(base - z)
     }
 }
