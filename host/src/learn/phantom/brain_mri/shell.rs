@@ -23,9 +23,8 @@ pub(super) fn paint(head: &Head, draw: &mut Draw, picture: &mut Picture) {
             coarse.row(&grid, y, z, &mut line, &mut rows[0]);
             fine.row(&grid, y, z, &mut line, &mut rows[1]);
             let start = n * (j + grid.shape[1] * k);
-            for i in 0..n {
+            for (i, (&c, &f)) in rows[0].iter().zip(&rows[1]).enumerate() {
                 let p = [grid.at(0, i), y, z];
-                let (c, f) = (rows[0][i], rows[1][i]);
                 let skin = head.skin(p) + 1.2 * c;
                 let there = picture.cover(skin);
                 if there <= 0.0 {

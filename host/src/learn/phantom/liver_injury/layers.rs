@@ -34,9 +34,9 @@ fn rows(abdomen: &Abdomen, draw: &mut Draw, canvas: &mut Canvas) {
                 field.row(&grid, y, z, &mut line, row);
             }
             let start = n * (j + grid.shape[1] * k);
-            for i in 0..n {
+            let fields = rows[0].iter().zip(&rows[1]).zip(&rows[2]);
+            for (i, ((&bump, &streak), &cloud)) in fields.enumerate() {
                 let x = grid.at(0, i);
-                let (bump, streak, cloud) = (rows[0][i], rows[1][i], rows[2][i]);
                 let skin = oval(x, y, abdomen.torso, abdomen.squareness) + 2.5 * bump;
                 if skin > canvas.edge {
                     continue;
