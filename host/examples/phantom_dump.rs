@@ -1,7 +1,8 @@
 //! Writes phantom cases as plain arrays, for looking at them and for the probes of
 //! `examples/phantom_difficulty`: `phantom_dump TASK SEED FIRST COUNT DIR`.
 //!
-//! Each case gives `NAME.raw` (i16 HU, first axis fastest), `NAME.mask` (u8) and a line of JSON on stdout.
+//! Each case gives `NAME.raw` (i16, first axis fastest; of several sequences `NAME_SEQUENCE.raw`), `NAME.mask`
+//! (u8) where there is one, and a line of JSON on stdout.
 
 use anymc3d_host::learn::phantom;
 use rayon::prelude::*;
@@ -21,14 +22,23 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             let start = std::time::Instant::now();
             let case = phantom::generate(task, seed, index)?;
             let seconds = start.elapsed().as_secs_f64();
-            let raw: Vec<u8> = case.voxels.iter().flat_map(|v| v.to_le_bytes()).collect();
-            std::fs::write(Path::new(dir).join(format!("{}.raw", case.name)), raw)?;
-            std::fs::write(Path::new(dir).join(format!("{}.mask", case.name)), &case.mask)?;
-            let nodules: Vec<_> =
-                case.nodules.iter().map(|n| serde_json::json!([n.centre_mm, n.diameter_mm])).collect();
+            for image in &case.images {
+                let file = image.sequence.map_or(String::new(), |s| format!("_{s}"));
+                let raw: Vec<u8> = image.voxels.iter().flat_map(|v| v.to_le_bytes()).collect();
+                std::fs::write(Path::new(dir).join(format!("{}{file}.raw", case.name)), raw)?;
+            }
+            if let Some(mask) = &case.mask {
+                std::fs::write(Path::new(dir).join(format!("{}.mask", case.name)), mask)?;
+            }
+            let task = phantom::task(task)?;
+            let findings: Vec<_> =
+                case.findings.iter().map(|f| serde_json::json!([f.centre_mm, f.diameter_mm])).collect();
+            let kinds: Vec<_> = case.findings.iter().filter_map(|f| f.kind).collect();
+            let sequences: Vec<_> = case.images.iter().filter_map(|i| i.sequence).collect();
             Ok(serde_json::json!({
-                "case": case.name, "shape": case.shape, "affine": case.affine, "label": case.label,
-                "nodules": nodules, "seconds": seconds,
+                "case": case.name, "shape": case.shape, "affine": case.affine, "label": case.class == 1,
+                "class": task.classes[case.class], "sequences": sequences, "kinds": kinds,
+                (task.findings): findings, "seconds": seconds,
             })
             .to_string())
         })

@@ -1,7 +1,9 @@
 //! The command line as a user types it: what is printed where, what is written, and the exit codes.
 
 use anymc3d_host::engine::result::{CaseResult, FailedCase};
+use anymc3d_host::learn::table::Table;
 use anymc3d_host::volume::{Affine, Scan, write_nifti_f32, write_nifti_i16};
+use anymc3d_manifest::Manifest;
 use anymc3d_tests::{
     backbone_folder, backbone_info, edited_library, fixtures, host_binary, plugin_library, random_weights,
     required, workspace,
@@ -406,6 +408,68 @@ fn phantoms_come_with_a_table_and_their_truth_and_are_not_overwritten() {
     make(&["--start", "3"]).refused(1, &["table.csv", "--force"]);
     assert_eq!(make(&["--start", "3", "--force"]).code, 0);
     assert!(fs::read(out.join(format!("{}.nii.gz", case(3)))).unwrap() == first);
+}
+
+#[test]
+fn heads_have_a_column_per_sequence_and_an_empty_cell_where_one_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("heads");
+    let ran =
+        host(["phantom", "brain_mri", "--count", "2", "--seed", "1", "--start", "6", "--out", &text(&out)]);
+    assert!(ran.code == 0 && ran.out.contains("1 with stroke, 1 with tumour, 0 with cyst"), "{ran:#?}");
+    let table = fs::read_to_string(out.join("table.csv")).unwrap();
+    let (six, seven) = ("brain_mri_1_6", "brain_mri_1_7");
+    let expected = [
+        "case,image.t1,image.t2,image.flair,class,mask".to_owned(),
+        format!("{six},{six}_t1.nii.gz,{six}_t2.nii.gz,,tumour,{six}_mask.nii.gz"),
+        format!("{seven},{seven}_t1.nii.gz,,{seven}_flair.nii.gz,stroke,{seven}_mask.nii.gz"),
+    ];
+    assert_eq!(table.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(files_below(&out).len(), 2 * 3 + 2);
+    // What is written is what the plugin of that name trains on.
+    let manifest = fs::read_to_string(workspace().join("plugins/brain_mri/plugin.toml")).unwrap();
+    let manifest = Manifest::parse(&manifest).unwrap().manifest;
+    let table = Table::open(out.join("table.csv"), &manifest).unwrap();
+    let views: Vec<Vec<&str>> =
+        table.rows.iter().map(|r| r.images.keys().map(String::as_str).collect()).collect();
+    assert_eq!(views, [["t1", "t2"], ["flair", "t1"]]);
+    assert_eq!(table.rows[0].labels, [0.0, 0.0, 1.0, 0.0].map(Some));
+}
+
+#[test]
+fn injuries_go_into_a_real_scan_and_a_mask_that_does_not_fit_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let shape = [40, 40, 30];
+    let organ = |v: usize| (8..32).contains(&(v % 40)) && (8..32).contains(&(v / 40 % 40));
+    let voxels: Vec<i16> =
+        (0..40 * 40 * 30).map(|v| if v % 40 < 3 { -1000 } else { 90 + (v % 80) as i16 }).collect();
+    let mask: Vec<i16> = (0..40 * 40 * 30).map(|v| i16::from(organ(v))).collect();
+    let grid = Affine::aligned([3.0; 3], [5.0, -7.0, 9.0]);
+    write_nifti_i16(&path("ct.nii.gz"), &voxels, shape, &grid).unwrap();
+    write_nifti_i16(&path("organ.nii.gz"), &mask, shape, &grid).unwrap();
+    write_nifti_i16(&path("empty.nii.gz"), &vec![0; voxels.len()], shape, &grid).unwrap();
+    write_nifti_i16(&path("other.nii.gz"), &mask[..40 * 40 * 29], [40, 40, 29], &grid).unwrap();
+    let make = |task: &str, organ: &str| {
+        let (base, organ, out) = (text(path("ct.nii.gz")), text(path(organ)), text(path("out")));
+        host(["phantom", task, "--base", &base, "--organ", &organ, "--count", "8", "--out", &out])
+    };
+    make("liver_injury", "empty.nii.gz").refused(1, &["empty.nii.gz", "no voxel is above 0.5"]);
+    make("liver_injury", "other.nii.gz").refused(1, &["other.nii.gz", "not on the grid of", "[40, 40, 29]"]);
+    make("lung_nodule", "organ.nii.gz").refused(2, &["--base", "liver_injury takes a scan"]);
+    assert!(!path("out").exists());
+    let ran = make("liver_injury", "organ.nii.gz");
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    let table = fs::read_to_string(path("out").join("table.csv")).unwrap();
+    let mut masks = 0;
+    for line in table.lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let [case, image, _, mask] = cells[..] else { panic!("{line}") };
+        assert!(case.starts_with("liver_injury_base_0_"));
+        assert_eq!(Scan::open(&path("out").join(image)).unwrap().shape, shape);
+        masks += usize::from(!mask.is_empty());
+    }
+    assert_eq!(files_below(&path("out")).len(), 8 + masks + 2);
 }
 
 #[test]

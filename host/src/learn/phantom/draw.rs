@@ -16,9 +16,13 @@ pub(super) enum Stream {
     Texture = 2,
     Vessels = 3,
     Findings = 4,
-    Nodules = 5,
+    Lesions = 5,
     Scanner = 6,
     Noise = 7,
+    /// Which sequence a case lacks.
+    Missing = 8,
+    /// Whether a case comes with its mask.
+    Mask = 9,
 }
 
 /// The key of case `index` of `seed`.

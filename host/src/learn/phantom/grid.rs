@@ -29,6 +29,14 @@ pub(super) fn unit(a: P3) -> P3 {
     if n < 1e-6 { [1.0, 0.0, 0.0] } else { [a[0] / n, a[1] / n, a[2] / n] }
 }
 
+/// Signed radial distance in mm to a curve between an ellipse and a squircle of semi-axes `a`.
+pub(super) fn oval(x: f32, y: f32, a: [f32; 2], squareness: f32) -> f32 {
+    let (u, v) = (x / a[0], y / a[1]);
+    let (u2, v2) = (u * u, v * v);
+    let f = (1.0 - squareness) * (u2 + v2).sqrt() + squareness * (u2 * u2 + v2 * v2).sqrt().sqrt();
+    if f < 0.1 { -a[0].min(a[1]) } else { (x * x + y * y).sqrt() * (1.0 - 1.0 / f) }
+}
+
 /// A regular grid: `shape` voxels, centres at `origin + index * spacing`, first axis fastest.
 #[derive(Debug, Clone)]
 pub(super) struct Grid {
@@ -87,6 +95,34 @@ impl Grid {
                 }
             }
         }
+    }
+
+    /// Calls `f(voxel, signed distance, radius there)` for voxels within `margin` mm of a rod.
+    pub(super) fn near_rod(&self, rod: Rod, margin: f32, mut f: impl FnMut(usize, f32, f32)) {
+        let reach = rod.ra.max(rod.rb) + margin;
+        let low: P3 = std::array::from_fn(|i| rod.a[i].min(rod.b[i]) - reach);
+        let high: P3 = std::array::from_fn(|i| rod.a[i].max(rod.b[i]) + reach);
+        let axis = sub(rod.b, rod.a);
+        let scale = 1.0 / dot(axis, axis).max(1e-6);
+        self.in_box(low, high, |voxel, p| {
+            let v = sub(p, rod.a);
+            let s = (dot(v, axis) * scale).clamp(0.0, 1.0);
+            let w = along(v, axis, -s);
+            let r = rod.ra + (rod.rb - rod.ra) * s;
+            let limit = r + margin;
+            let d2 = dot(w, w);
+            if d2 < limit * limit {
+                f(voxel, d2.sqrt() - r, r);
+            }
+        });
+    }
+
+    /// Calls `f(voxel, signed distance, point)` for voxels within `margin` mm of an ellipsoid's box.
+    pub(super) fn near(&self, shape: &Ellipsoid, margin: f32, mut f: impl FnMut(usize, f32, P3)) {
+        let reach = shape.reach() + margin;
+        self.in_box(shape.centre.map(|c| c - reach), shape.centre.map(|c| c + reach), |voxel, p| {
+            f(voxel, shape.distance(p), p);
+        });
     }
 }
 
@@ -157,23 +193,8 @@ impl Canvas {
 
     /// Calls `f(canvas, voxel, signed distance, radius there)` for voxels within `margin` mm of a rod.
     pub(super) fn near_rod(&mut self, rod: Rod, margin: f32, mut f: impl FnMut(&mut Self, usize, f32, f32)) {
-        let reach = rod.ra.max(rod.rb) + margin;
-        let low: P3 = std::array::from_fn(|i| rod.a[i].min(rod.b[i]) - reach);
-        let high: P3 = std::array::from_fn(|i| rod.a[i].max(rod.b[i]) + reach);
-        let axis = sub(rod.b, rod.a);
-        let scale = 1.0 / dot(axis, axis).max(1e-6);
         let grid = self.grid.clone();
-        grid.in_box(low, high, |voxel, p| {
-            let v = sub(p, rod.a);
-            let s = (dot(v, axis) * scale).clamp(0.0, 1.0);
-            let w = along(v, axis, -s);
-            let r = rod.ra + (rod.rb - rod.ra) * s;
-            let limit = r + margin;
-            let d2 = dot(w, w);
-            if d2 < limit * limit {
-                f(self, voxel, d2.sqrt() - r, r);
-            }
-        });
+        grid.near_rod(rod, margin, |voxel, d, r| f(self, voxel, d, r));
     }
 
     /// Replaces what is there, lung too.

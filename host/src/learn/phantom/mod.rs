@@ -4,121 +4,122 @@
 //! machine: transcendental functions come from `libm`, nothing is fused, hashed in random order or
 //! shared between threads. So cases can be made one by one, in any order and in parallel.
 //!
-//! `lung_nodule` is a chest CT. Everything but the nodules is painted from streams of random numbers
-//! that do not know the label: a positive case is the negative case of the same hash with one to three
-//! nodules added.
+//! `lung_nodule` is a chest CT, `brain_mri` a head in three sequences, `liver_injury` a contrast CT of the
+//! abdomen. Everything but the lesions is painted from streams of random numbers that do not know the
+//! label: a case with lesions is the case of the same hash without, and the lesions added.
 
-mod bones;
-mod chest;
+mod brain_mri;
 mod draw;
-mod findings;
 mod grid;
-mod mediastinum;
-mod nodule;
+mod liver_injury;
+mod lung_nodule;
 mod noise;
+mod outline;
 mod scanner;
-mod torso;
-mod vessels;
+mod spine;
+mod trees;
+
+pub use liver_injury::{Base, BaseError};
 
 use draw::{Draw, Stream};
 
-/// A solid nodule.
+/// What a phantom is a phantom of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Task {
+    /// As the command line knows it.
+    pub name: &'static str,
+    /// The table's label column: a binary label's name, or `class`.
+    pub column: &'static str,
+    /// What a case's class is called in that column; the first is the healthy one.
+    pub classes: &'static [&'static str],
+    /// The table's image columns `image.NAME`; none: one column `image`.
+    pub sequences: &'static [&'static str],
+    /// What the findings are called.
+    pub findings: &'static str,
+}
+
+/// A lesion.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Nodule {
-    /// Centre, RAS mm.
+pub struct Finding {
+    /// What sort of lesion it is, where the task has several.
+    pub kind: Option<&'static str>,
+    /// A point in its middle, RAS mm.
     pub centre_mm: [f64; 3],
-    /// Diameter in mm of the sphere of the same volume, before the pleura cuts it; 8 to 30.
+    /// Diameter in mm of the sphere of the same volume, before organs' edges cut it; of a tear, its length.
     pub diameter_mm: f64,
 }
 
-/// One synthetic scan with its truth.
+/// One picture of a case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// Of several, which; `None` where a case is one picture.
+    pub sequence: Option<&'static str>,
+    /// HU, or an MR's arbitrary units; first axis fastest.
+    pub voxels: Vec<i16>,
+}
+
+/// One synthetic case with its truth.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PhantomCase {
     /// `TASK_SEED_INDEX`.
     pub name: String,
-    /// HU, first axis fastest.
-    pub voxels: Vec<i16>,
-    /// 1 in a nodule, else 0; as `voxels`.
-    pub mask: Vec<u8>,
+    /// All on one grid. Fewer than the task has sequences where the case lacks one.
+    pub images: Vec<Image>,
+    /// 1 in a lesion, else 0; as an image's voxels. `None` where the task gives none for this case.
+    pub mask: Option<Vec<u8>>,
     /// Voxels along each stored axis.
     pub shape: [usize; 3],
     /// Stored voxel index to RAS mm; orientations vary between cases.
     pub affine: [[f64; 4]; 4],
-    /// Whether there is a nodule.
-    pub label: bool,
-    /// One to three where the label is true.
-    pub nodules: Vec<Nodule>,
+    /// Index into the task's classes; 0 is the healthy one.
+    pub class: usize,
+    /// At least one where there is something to find.
+    pub findings: Vec<Finding>,
 }
 
 /// There is no phantom of that name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no phantom is called `{found}`; there is: {}", tasks().join(", "))]
+#[error("no phantom is called `{found}`; there is: {}", names().join(", "))]
 pub struct UnknownTask {
     found: String,
 }
 
+/// The phantoms.
+pub const TASKS: [Task; 3] = [lung_nodule::TASK, brain_mri::TASK, liver_injury::TASK];
+
 /// Names of the phantoms.
-pub fn tasks() -> &'static [&'static str] {
-    &["lung_nodule"]
+pub fn names() -> [&'static str; 3] {
+    TASKS.map(|task| task.name)
+}
+
+/// The phantom of that name.
+///
+/// # Errors
+/// [`UnknownTask`] where `name` is not one of [`names`].
+pub fn task(name: &str) -> Result<&'static Task, UnknownTask> {
+    TASKS.iter().find(|t| t.name == name).ok_or_else(|| UnknownTask { found: name.to_owned() })
 }
 
 /// Makes case `index` of `seed`.
 ///
 /// # Errors
-/// [`UnknownTask`] where `task` is not one of [`tasks`].
-pub fn generate(task: &str, seed: u64, index: u64) -> Result<PhantomCase, UnknownTask> {
-    match task {
-        "lung_nodule" => {
-            let key = draw::case_key(task, seed, index);
-            Ok(lung_nodule(format!("{task}_{seed}_{index}"), key, label_of(key)))
-        }
-        _ => Err(UnknownTask { found: task.to_owned() }),
-    }
+/// [`UnknownTask`] where `name` is not one of [`names`].
+pub fn generate(name: &str, seed: u64, index: u64) -> Result<PhantomCase, UnknownTask> {
+    let task = task(name)?;
+    let key = draw::case_key(name, seed, index);
+    let case = format!("{name}_{seed}_{index}");
+    let class = class_of(key, task.classes.len());
+    Ok(match name {
+        "brain_mri" => brain_mri::case(case, key, class),
+        "liver_injury" => liver_injury::case(case, key, class == 1),
+        _ => lung_nodule::case(case, key, class == 1),
+    })
 }
 
-/// The label column that goes with a phantom, or `None` for an unknown one.
-pub fn label_name(task: &str) -> Option<&'static str> {
-    (task == "lung_nodule").then_some("nodule")
-}
-
-/// A fair coin.
-fn label_of(key: [u8; 32]) -> bool {
-    Draw::new(key, Stream::Label).chance(0.5)
-}
-
-fn lung_nodule(name: String, key: [u8; 32], label: bool) -> PhantomCase {
-    let mut scanner = Draw::new(key, Stream::Scanner);
-    let chest = chest::Chest::draw(&mut Draw::new(key, Stream::Anatomy));
-    let mut canvas = grid::Canvas::new(chest.grid(&mut scanner));
-    let protocol = scanner::Protocol::draw(&mut scanner);
-    let orientation = scanner::Orientation::draw(&mut scanner);
-
-    let mut texture = Draw::new(key, Stream::Texture);
-    torso::paint(&chest, &mut texture, &mut canvas);
-    mediastinum::paint(&chest, &mut texture, &mut canvas);
-    bones::paint(&chest, &mut texture, &mut canvas);
-    let trees = vessels::paint(&chest, &mut Draw::new(key, Stream::Vessels), &mut canvas);
-    findings::paint(&mut Draw::new(key, Stream::Findings), &mut canvas);
-
-    let mut mask = vec![0u8; canvas.grid.len()];
-    let placed = if label {
-        nodule::paint(&mut Draw::new(key, Stream::Nodules), &mut canvas, &trees, chest.blood, &mut mask)
-    } else {
-        Vec::new()
-    };
-    let voxels = scanner::acquire(&protocol, &mut Draw::new(key, Stream::Noise), &mut canvas);
-    PhantomCase {
-        name,
-        voxels: orientation.store(&canvas.grid, &voxels),
-        mask: orientation.store(&canvas.grid, &mask),
-        shape: orientation.shape(&canvas.grid),
-        affine: orientation.affine(&canvas.grid),
-        label,
-        nodules: placed
-            .iter()
-            .map(|n| Nodule { centre_mm: orientation.to_ras(n.centre), diameter_mm: f64::from(n.diameter) })
-            .collect(),
-    }
+/// Each of `classes` equally often; of two, the second where a fair coin says so.
+fn class_of(key: [u8; 32], classes: usize) -> usize {
+    let mut draw = Draw::new(key, Stream::Label);
+    if classes == 2 { usize::from(draw.chance(0.5)) } else { draw.below(classes) }
 }
 
 #[cfg(test)]

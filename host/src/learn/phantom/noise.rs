@@ -48,4 +48,18 @@ impl Lattice {
             *o = line[cell] * (1.0 - u) + line[cell + 1] * u;
         }
     }
+
+    /// The value at one point.
+    pub(super) fn at(&self, p: [f32; 3]) -> f32 {
+        let place = |a: usize| place((p[a] - self.origin[a]) * self.per_mm, self.dims[a]);
+        let ((i, u), (j, v), (k, w)) = (place(0), place(1), place(2));
+        let mut sum = 0.0;
+        for (dk, wk) in [(0, 1.0 - w), (1, w)] {
+            for (dj, wj) in [(0, 1.0 - v), (1, v)] {
+                let at = i + self.dims[0] * (j + dj + self.dims[1] * (k + dk));
+                sum += wk * wj * (self.values[at] * (1.0 - u) + self.values[at + 1] * u);
+            }
+        }
+        sum
+    }
 }

@@ -1,4 +1,4 @@
-//! From a painted chest to what a scanner stores: kernel, noise, whole HU, and an orientation.
+//! From a painted body to what a scanner stores: kernel, noise, whole HU, and an orientation.
 
 use super::draw::Draw;
 use super::grid::{Canvas, Grid};
@@ -23,11 +23,20 @@ impl Protocol {
             offset: d.range(-8.0, 8.0),
         }
     }
+
+    /// A contrast study of the abdomen: reconstructed smoothly, for its lesions differ by few HU.
+    pub(super) fn abdominal(d: &mut Draw) -> Self {
+        Self {
+            plane: d.range(0.06, 0.2),
+            slice: d.range(0.04, 0.16),
+            noise: d.range(6.0, 15.0),
+            offset: d.range(-6.0, 6.0),
+        }
+    }
 }
 
 /// Adds noise, blurs both by the kernel, and rounds to HU in [-1024, 3071].
 pub(super) fn acquire(protocol: &Protocol, noise: &mut Draw, canvas: &mut Canvas) -> Vec<i16> {
-    let [nx, ny, nz] = canvas.grid.shape;
     let k = protocol.plane;
     // The kernel changes the noise's power; what is asked for is what comes out of it.
     let power = (1.0 - 2.0 * k) * (1.0 - 2.0 * k) + 2.0 * k * k;
@@ -44,19 +53,24 @@ pub(super) fn acquire(protocol: &Protocol, noise: &mut Draw, canvas: &mut Canvas
         };
         *value += sigma * amount * noise.bell();
     }
-    let hu = &mut canvas.hu;
+    blur(&mut canvas.hu, canvas.grid.shape, k, s);
+    canvas.hu.iter().map(|v| (v + protocol.offset + 0.5).floor().clamp(-1024.0, 3071.0) as i16).collect()
+}
+
+/// `[k, 1 - 2k, k]` along rows and columns with `plane`, between slices with `slice`; the outermost voxels stay.
+pub(super) fn blur(voxels: &mut [f32], shape: [usize; 3], plane: f32, slice: f32) {
+    let ([nx, ny, nz], k) = (shape, plane);
     let mut line = vec![0.0f32; nx];
-    for row in hu.chunks_exact_mut(nx) {
+    for row in voxels.chunks_exact_mut(nx) {
         line.copy_from_slice(row);
         for i in 1..nx - 1 {
             row[i] = (1.0 - 2.0 * k) * line[i] + k * (line[i - 1] + line[i + 1]);
         }
     }
-    for slice in hu.chunks_exact_mut(nx * ny) {
-        blur_rows(slice, nx, ny, k);
+    for picture in voxels.chunks_exact_mut(nx * ny) {
+        blur_rows(picture, nx, ny, k);
     }
-    blur_rows(hu, nx * ny, nz, s);
-    hu.iter().map(|v| (v + protocol.offset + 0.5).floor().clamp(-1024.0, 3071.0) as i16).collect()
+    blur_rows(voxels, nx * ny, nz, slice);
 }
 
 /// `[k, 1 - 2k, k]` across `count` rows of `width`; the first and the last stay.

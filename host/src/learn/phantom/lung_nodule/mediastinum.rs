@@ -1,8 +1,8 @@
 //! Heart, great vessels, airways down to the hila, gullet, and the organs under the left dome.
 
+use super::super::draw::Draw;
+use super::super::grid::{Canvas, Ellipsoid, P3, oval};
 use super::chest::Chest;
-use super::draw::Draw;
-use super::grid::{Canvas, Ellipsoid, P3};
 
 /// Paints everything between and below the lungs.
 pub(super) fn paint(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
@@ -15,7 +15,7 @@ pub(super) fn paint(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
 fn abdomen(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
     let under = |p: P3| {
         p[2] < chest.diaphragm(p[0], p[1]) - 2.0
-            && super::chest::oval(p[0], p[1] - chest.cavity_y, chest.cavity, chest.squareness) < -1.0
+            && oval(p[0], p[1] - chest.cavity_y, chest.cavity, chest.squareness) < -1.0
     };
     let [w, h] = chest.cavity;
     let low = chest.base + 0.3 * (chest.dome[1] - chest.base);

@@ -1,7 +1,7 @@
 //! The measures of one chest: drawn once, then read by every organ.
 
-use super::draw::Draw;
-use super::grid::{Ellipsoid, Grid, P3};
+use super::super::draw::Draw;
+use super::super::grid::{Ellipsoid, Grid, P3};
 
 /// Sizes in mm, positions in the phantom's mm, densities in HU. Drawn independently of the label.
 pub(super) struct Chest {
@@ -46,14 +46,6 @@ pub(super) struct Section {
     pub(super) torso: [f32; 2],
     /// Centre of the vertebral body.
     pub(super) spine_y: f32,
-}
-
-/// Signed radial distance in mm to a curve between an ellipse and a squircle of semi-axes `a`.
-pub(super) fn oval(x: f32, y: f32, a: [f32; 2], squareness: f32) -> f32 {
-    let (u, v) = (x / a[0], y / a[1]);
-    let (u2, v2) = (u * u, v * v);
-    let f = (1.0 - squareness) * (u2 + v2).sqrt() + squareness * (u2 * u2 + v2 * v2).sqrt().sqrt();
-    if f < 0.1 { -a[0].min(a[1]) } else { (x * x + y * y).sqrt() * (1.0 - 1.0 / f) }
 }
 
 impl Chest {

@@ -1,8 +1,8 @@
 //! What a chest may show besides nodules, in cases of either label: scars and bands, hazy (ground-glass)
 //! patches and air cysts.
 
-use super::draw::Draw;
-use super::grid::{Canvas, Ellipsoid, P3, dot, sub};
+use super::super::draw::Draw;
+use super::super::grid::{Canvas, Ellipsoid, P3, dot, sub};
 
 /// Paints up to a few of each.
 pub(super) fn paint(draw: &mut Draw, canvas: &mut Canvas) {

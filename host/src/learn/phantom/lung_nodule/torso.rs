@@ -1,10 +1,10 @@
 //! Skin, fat, muscle, the mediastinum's fat, the liver under its dome, and the two lungs with their
 //! parenchyma: everything that is a layer and not a shape, painted row by row.
 
-use super::chest::{Chest, Section, oval};
-use super::draw::Draw;
-use super::grid::{Canvas, cover};
-use super::noise::Lattice;
+use super::super::draw::Draw;
+use super::super::grid::{Canvas, cover, oval};
+use super::super::noise::Lattice;
+use super::chest::{Chest, Section};
 
 /// What varies inside the layers. All of it is drawn before anything knows the label.
 struct Texture {

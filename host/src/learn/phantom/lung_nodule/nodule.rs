@@ -1,9 +1,10 @@
 //! Nodules: compact solid blobs of 8 to 30 mm, free in the lung, on a vessel, or against the pleura.
 
-use super::draw::Draw;
+use super::super::draw::Draw;
+use super::super::grid::{Canvas, P3, Rod, along, cover, length, sub};
+use super::super::outline::Outline;
+use super::super::trees::Tree;
 use super::findings::lung_point;
-use super::grid::{Canvas, P3, Rod, along, cover, dot, length, sub};
-use super::vessels::Tree;
 
 /// Smallest and largest diameter in mm.
 pub(super) const DIAMETERS: [f32; 2] = [8.0, 30.0];
@@ -13,40 +14,6 @@ pub(super) const DIAMETERS: [f32; 2] = [8.0, 30.0];
 pub(super) struct Placed {
     pub(super) centre: P3,
     pub(super) diameter: f32,
-}
-
-/// Its outline: a sphere of the nominal volume, stretched and with shallow lobes.
-struct Outline {
-    axes: [P3; 3],
-    stretch: P3,
-    lobes: Vec<(P3, f32)>,
-}
-
-impl Outline {
-    fn draw(draw: &mut Draw) -> Self {
-        let w = draw.direction();
-        let other = if w[0].abs() < 0.7 { [1.0, 0.0, 0.0] } else { [0.0, 1.0, 0.0] };
-        let u = super::grid::unit(along(other, w, -dot(other, w)));
-        let v = [w[1] * u[2] - w[2] * u[1], w[2] * u[0] - w[0] * u[2], w[0] * u[1] - w[1] * u[0]];
-        let raw: P3 = [draw.range(0.88, 1.14), draw.range(0.88, 1.14), draw.range(0.88, 1.14)];
-        let keep = libm::cbrtf(raw[0] * raw[1] * raw[2]);
-        let lobes = (0..5).map(|_| (draw.direction(), draw.range(-0.1, 0.13))).collect();
-        Self { axes: [u, v, w], stretch: raw.map(|s| s / keep), lobes }
-    }
-
-    /// Radius towards `direction` as a share of the nominal radius.
-    fn radius(&self, direction: P3) -> f32 {
-        let q: P3 = std::array::from_fn(|i| dot(direction, self.axes[i]) / self.stretch[i]);
-        let lobes: f32 = self
-            .lobes
-            .iter()
-            .map(|(at, size)| {
-                let c = dot(direction, *at).max(0.0);
-                size * (c * c * c * c - 0.1)
-            })
-            .sum();
-        (1.0 + lobes) / length(q)
-    }
 }
 
 /// Puts one to three nodules into the lungs; marks their voxels in `mask`.

@@ -1,24 +1,29 @@
 //! Spine, ribs with their cartilages, sternum, clavicles and shoulder blades.
 
+use super::super::draw::Draw;
+use super::super::grid::{Canvas, Ellipsoid, P3, Rod, oval};
+use super::super::spine::{Bone, Spine};
 use super::chest::Chest;
-use super::draw::Draw;
-use super::grid::{Canvas, Ellipsoid, P3, Rod};
 
 /// Angle of the breastbone on the wall, a hair short of the midline.
 #[expect(clippy::approx_constant, reason = "not pi, and the frozen digests rest on it")]
 const FRONT: f32 = 3.14;
 
-/// A bone: cortex around marrow.
+/// A bone of this chest.
 fn bone(canvas: &mut Canvas, chest: &Chest, points: &[(P3, f32)], cortex: f32) {
-    canvas.tube(points, chest.bone);
-    let inner: Vec<(P3, f32)> = points.iter().map(|&(p, r)| (p, (r - cortex).max(0.3))).collect();
-    canvas.tube(&inner, chest.marrow);
+    Bone { cortex: chest.bone, marrow: chest.marrow }.paint(canvas, points, cortex);
 }
 
 /// Paints the skeleton of the chest.
 pub(super) fn paint(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
     ribs(chest, draw, canvas);
-    spine(chest, draw, canvas);
+    let spine = Spine {
+        body: chest.vertebra,
+        y: |z| chest.spine_y(chest.level(z)),
+        back: |z| chest.section(z).torso[1],
+        bone: Bone { cortex: chest.bone, marrow: chest.marrow },
+    };
+    spine.paint(draw, canvas);
     front(chest, draw, canvas);
     for side in [-1.0, 1.0] {
         scapula(chest, draw, canvas, side);
@@ -56,67 +61,6 @@ fn ribs(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
             bone(canvas, chest, &bony_points, 1.5);
         }
     }
-}
-
-fn spine(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas) {
-    let height = draw.range(21.0, 25.0);
-    let disc = draw.range(4.0, 6.5);
-    let [rx, ry] = chest.vertebra;
-    let grid = canvas.grid.clone();
-    let top = grid.at(2, grid.shape[2] - 1);
-    let low = [-rx - 6.0, -400.0, -5.0];
-    let high = [rx + 6.0, 400.0, top + 5.0];
-    let phase = draw.range(0.0, height);
-    grid.in_box(low, high, |voxel, [x, y, z]| {
-        let v = y - chest.spine_y(chest.level(z));
-        if v.abs() > ry + 4.0 {
-            return;
-        }
-        let turn = (z + phase) / height;
-        let within = (turn - turn.floor()) * height;
-        let to_disc = (within - 0.5 * disc).min(height - 0.5 * disc - within);
-        let waist = 1.0 - 0.06 * (to_disc * 0.3).clamp(0.0, 1.0);
-        let r = ((x / (rx * waist)) * (x / (rx * waist)) + (v / ry) * (v / ry)).sqrt();
-        let d = (r - 1.0) * ry;
-        let c = canvas.cover(d);
-        if c > 0.0 {
-            let shell = if to_disc < 0.0 {
-                85.0
-            } else {
-                let rim = (-d).min(to_disc);
-                chest.marrow + (chest.bone - chest.marrow) * (1.4 - rim * 0.7).clamp(0.0, 1.0)
-            };
-            canvas.hu[voxel] += (shell - canvas.hu[voxel]) * c;
-            canvas.lung[voxel] *= 1.0 - c;
-        }
-    });
-    let mut z = 0.5 * height - phase;
-    while z < top + height {
-        let y = chest.spine_y(chest.level(z)) - ry;
-        // Nothing comes through the skin of a thin back.
-        let back = 9.0 - chest.section(z).torso[1];
-        let at = |x: f32, behind: f32, up: f32| [x, (y - behind).max(back), z + up];
-        for side in [-1.0, 1.0] {
-            // Pedicle, lamina and transverse process close the ring around the canal.
-            let ring = [
-                (at(side * 12.0, -2.0, 2.0), 4.2),
-                (at(side * 13.0, 12.0, 0.0), 4.2),
-                (at(side, 21.0, -6.0), 3.6),
-            ];
-            bone(canvas, chest, &ring, 1.4);
-            let transverse = [(at(side * 12.0, 9.0, 0.0), 4.4), (at(side * 31.0, 17.0, 3.0), 3.6)];
-            bone(canvas, chest, &transverse, 1.4);
-        }
-        bone(canvas, chest, &[(at(0.0, 20.0, -5.0), 3.6), (at(0.0, 36.0, -18.0), 3.0)], 1.2);
-        z += height;
-    }
-    let cord: Vec<(P3, f32)> = (0..=24)
-        .map(|i| {
-            let z = top * i as f32 / 24.0;
-            ([0.0, chest.spine_y(chest.level(z)) - ry - 9.0, z], 7.0)
-        })
-        .collect();
-    canvas.tube(&cord, 22.0);
 }
 
 /// Sternum and clavicles.
@@ -158,7 +102,7 @@ fn scapula(chest: &Chest, draw: &mut Draw, canvas: &mut Canvas, side: f32) {
     let muscle = chest.muscle;
     let square = chest.squareness;
     let fat = chest.fat;
-    canvas.organ(&plate, muscle, |p| super::chest::oval(p[0], p[1], torso, square) < -fat);
+    canvas.organ(&plate, muscle, |p| oval(p[0], p[1], torso, square) < -fat);
     for i in 0..16 {
         let theta = 0.7 + 0.035 * i as f32;
         let a = chest.wall(side, theta, level(0.9 - 0.004 * i as f32), out);
