@@ -9,10 +9,13 @@ mod evidence;
 mod export;
 mod head;
 pub mod loss;
+mod mask_loss;
 mod params;
 mod segmentation;
 mod task;
 mod tensor;
+mod volume_decoder;
+mod volumetric;
 
 pub use adapter::{Adapter, Lora, Site, SiteAdapter};
 pub use build::{BackboneInfo, Build, LossSpec};
@@ -22,10 +25,12 @@ pub use export::manifest_text;
 #[doc(hidden)]
 pub use export::{embedded_manifest, section_length as __section_length};
 pub use head::{AttentionPooling, Boxed, Head, HeadOutput, Pooling, ViewFeatures, pool};
+pub use mask_loss::MaskLoss;
 pub use params::{Init, Params};
-pub use segmentation::{Segmentation, SomeSegmentation, TokenDecoder, patch_maximum};
+pub use segmentation::{Segmentation, SomeSegmentation, TokenDecoder, patch_maximum, patch_mean};
 pub use task::TaskPlugin;
 pub use tensor::{Host, LogLevel, Tensor};
+pub use volume_decoder::VolumeDecoder;
 
 #[doc(hidden)]
 pub use anymc3d_plugin_macros::checked_manifest as __checked_manifest;
@@ -34,8 +39,8 @@ pub use anymc3d_plugin_macros::checked_manifest as __checked_manifest;
 pub mod prelude {
     pub use crate::loss::Targets;
     pub use crate::{
-        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, Params,
-        PatchEvidence, Pooling, Result, Segmentation, Site, SiteAdapter, SomeSegmentation, TaskPlugin,
-        Tensor, TokenDecoder, ViewFeatures, export_plugin, pool,
+        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, MaskLoss,
+        Params, PatchEvidence, Pooling, Result, Segmentation, Site, SiteAdapter, SomeSegmentation,
+        TaskPlugin, Tensor, TokenDecoder, ViewFeatures, VolumeDecoder, export_plugin, pool,
     };
 }
