@@ -14,6 +14,7 @@ mod phantom;
 mod plugin;
 mod report;
 mod run;
+mod segmentation;
 mod tasks;
 mod text;
 mod train;
