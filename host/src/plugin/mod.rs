@@ -16,6 +16,7 @@ mod object;
 pub mod ops;
 mod resize;
 pub mod section;
+mod smooth;
 mod table;
 mod task;
 #[cfg(test)]
