@@ -107,8 +107,8 @@ fn volume(dims: [usize; 3]) -> usize {
 fn shifted(x: &Tensor, weight: &Tensor, sizes: &Sizes) -> Result<Tensor> {
     let Sizes { batch, channels, outputs, stride, padding, kernel, .. } = *sizes;
     let mut padded = x.clone();
-    for axis in 0..3 {
-        padded = padded.pad_with_zeros(axis + 2, padding[axis], padding[axis])?;
+    for (axis, &padding) in padding.iter().enumerate() {
+        padded = padded.pad_with_zeros(axis + 2, padding, padding)?;
     }
     let dense = sizes.dense();
     let mut sum: Option<Tensor> = None;

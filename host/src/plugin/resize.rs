@@ -69,8 +69,8 @@ impl Axis {
                 if self.transposed {
                     for j in 0..inner {
                         let g = x[i * inner + j];
-                        out[a + j] = out[a + j] + g * u;
-                        out[b + j] = out[b + j] + g * v;
+                        out[a + j] += g * u;
+                        out[b + j] += g * v;
                     }
                 } else {
                     let (x, y) = (&x[a..a + inner], &x[b..b + inner]);

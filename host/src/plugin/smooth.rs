@@ -62,7 +62,8 @@ macro_rules! real {
             }
 
             fn normal_density(self) -> Self {
-                const SCALE: $t = 0.398_942_280_401_432_7;
+                use std::$t::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+                const SCALE: $t = 0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
                 SCALE * (-0.5 * self * self).exp()
             }
 

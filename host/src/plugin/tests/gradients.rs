@@ -82,7 +82,8 @@ fn differentiable() -> Vec<Case> {
         case("resize_linear", &[&[3, 4, 5]], any, |x| x[0].resize_linear([2, 8, 3])),
     ];
     // Input, weight, stride, padding: with and without a batch, more channels than a block, strides that leave a rest.
-    let convolutions: [(&[usize], &[usize], [usize; 3], [usize; 3]); 5] = [
+    type Convolution<'a> = (&'a [usize], &'a [usize], [usize; 3], [usize; 3]);
+    let convolutions: [Convolution<'_>; 5] = [
         (&[2, 3, 4, 5], &[3, 2, 3, 3, 3], [1, 1, 1], [1, 1, 1]),
         (&[2, 2, 3, 3, 4], &[5, 2, 2, 1, 3], [1, 1, 1], [0, 1, 2]),
         (&[1, 4, 5, 6], &[2, 1, 3, 2, 3], [2, 1, 3], [1, 0, 2]),
