@@ -27,7 +27,8 @@ pub struct PatchEvidence {
 const SETTLED: f64 = -2.0;
 
 impl PatchEvidence {
-    /// From the task's parameters; use it with [`TokenDecoder`] as the segmentation branch.
+    /// From the task's parameters; use it with [`TokenDecoder`] as the segmentation branch: another branch would leave
+    /// the layer that this head reads untrained.
     ///
     /// # Errors
     /// When the task has several views, or a parameter contradicts the weights.

@@ -9,11 +9,14 @@ mod evidence;
 mod export;
 mod head;
 pub mod loss;
+mod mask_loss;
 mod params;
 mod pooling;
 mod segmentation;
 mod task;
 mod tensor;
+mod volume_decoder;
+mod volumetric;
 
 pub use adapter::{Adapter, Lora, Site, SiteAdapter};
 pub use build::{BackboneInfo, Build, LossSpec};
@@ -23,11 +26,13 @@ pub use export::manifest_text;
 #[doc(hidden)]
 pub use export::{embedded_manifest, section_length as __section_length};
 pub use head::{AttentionPooling, Boxed, Head, HeadOutput, ViewFeatures};
+pub use mask_loss::MaskLoss;
 pub use params::{Init, Params};
 pub use pooling::{Pool, Pooling, pool};
-pub use segmentation::{Segmentation, SomeSegmentation, TokenDecoder, patch_maximum};
+pub use segmentation::{Segmentation, SomeSegmentation, TokenDecoder, patch_maximum, patch_mean};
 pub use task::TaskPlugin;
 pub use tensor::{Host, LogLevel, Tensor};
+pub use volume_decoder::VolumeDecoder;
 
 #[doc(hidden)]
 pub use anymc3d_plugin_macros::checked_manifest as __checked_manifest;
@@ -36,8 +41,8 @@ pub use anymc3d_plugin_macros::checked_manifest as __checked_manifest;
 pub mod prelude {
     pub use crate::loss::Targets;
     pub use crate::{
-        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, Params,
-        PatchEvidence, Pool, Pooling, Result, Segmentation, Site, SiteAdapter, SomeSegmentation, TaskPlugin,
-        Tensor, TokenDecoder, ViewFeatures, export_plugin, pool,
+        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, MaskLoss,
+        Params, PatchEvidence, Pool, Pooling, Result, Segmentation, Site, SiteAdapter, SomeSegmentation,
+        TaskPlugin, Tensor, TokenDecoder, ViewFeatures, VolumeDecoder, export_plugin, pool,
     };
 }

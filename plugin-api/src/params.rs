@@ -40,6 +40,12 @@ impl Init {
         Self(InitSpec { kind: 3, a: low, b: high })
     }
 
+    /// He's for a layer before a rectifier or GELU (arXiv 1502.01852): normal with variance `2 / inputs`, where a
+    /// convolution's inputs are its channels times its taps.
+    pub fn he(inputs: usize) -> Self {
+        Self::normal((2.0 / inputs.max(1) as f64).sqrt())
+    }
+
     /// PyTorch's default for a linear layer: uniform within `± 1 / sqrt(inputs)`.
     pub fn linear(inputs: usize) -> Self {
         let bound = 1.0 / (inputs.max(1) as f64).sqrt();

@@ -1,4 +1,5 @@
-//! Pixel supervision: a branch for training that reads patch tokens and is dropped at inference.
+//! Pixel supervision: a branch for training that reads patch tokens and is dropped at inference unless a mask is asked
+//! for.
 
 use crate::build::Build;
 use crate::error::{Error, Result};
@@ -6,9 +7,13 @@ use crate::head::ViewFeatures;
 use crate::params::Init;
 use crate::tensor::Tensor;
 
-/// A task's segmentation branch.
+/// A task's segmentation branch (arXiv 2512.12887: patch tokens as a pseudo-3D volume, decoded under a mask's
+/// supervision). Its parameters belong under `segmentation.`; the class tokens, hence the adapter, learn through the
+/// patch tokens.
 pub trait Segmentation: Send + Sync {
-    /// Logits of a view, on a grid of the part's own choice (the standard part: the patch grid `[S, h, w]`).
+    /// Logits `[S, a, b]` of a view, `a` and `b` whole fractions of the image's rows and columns: [`TokenDecoder`] answers
+    /// on the patch grid, [`crate::VolumeDecoder`] on the pixels. The host interpolates them to pixels; a voxel is in the
+    /// mask where the logit is 0 or more.
     ///
     /// # Errors
     /// Whatever goes wrong; it becomes that case's error.
@@ -94,12 +99,24 @@ impl Segmentation for TokenDecoder {
 /// # Errors
 /// When the image is not a whole number of patches.
 pub fn patch_maximum(mask: &Tensor, grid: [usize; 2]) -> Result<Tensor> {
+    patches(mask, grid)?.max(4)?.max(2)
+}
+
+/// Mask `[S, H, W]` to the mean inside each cell of a coarser grid `[S, h, w]`: its occupancy; no gradient.
+///
+/// # Errors
+/// When the image is not a whole number of cells.
+pub fn patch_mean(mask: &Tensor, grid: [usize; 2]) -> Result<Tensor> {
+    patches(mask, grid)?.mean(4)?.mean(2)
+}
+
+/// `[S, h, p, w, q]`
+fn patches(mask: &Tensor, grid: [usize; 2]) -> Result<Tensor> {
     let dims = mask.dims()?;
     let [h, w] = grid;
     match dims[..] {
         [s, height, width] if h > 0 && w > 0 && height % h == 0 && width % w == 0 => {
-            let (p, q) = (height / h, width / w);
-            mask.detach()?.reshape(&[s, h, p, w, q])?.max(4)?.max(2)
+            mask.detach()?.reshape(&[s, h, height / h, w, width / w])
         }
         _ => Err(Error::msg(format!("a mask of shape {dims:?} does not divide into {h} x {w} patches"))),
     }

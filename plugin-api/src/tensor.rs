@@ -65,18 +65,19 @@ impl Host {
         Ok(self.adopt(plain(answer)?))
     }
 
+    /// The error of an operation that this host does not have.
+    pub(crate) fn too_old(&self, name: &str, since: &str) -> Error {
+        let (major, minor) = self.abi_version();
+        let message = format!(
+            "op `{name}` needs plugin-api >= {since}, this host has {major}.{minor}; upgrade the host"
+        );
+        Error::new(ErrorCode::UNKNOWN_OP, message)
+    }
+
     /// The table's own error for an operation it does not know names no version; this build does.
     fn own_op(&self, name: &str, since: &str, answer: Answer<Handle>) -> Result<Tensor> {
         match answer {
-            RResult::RErr(e) if e.code == ErrorCode::UNKNOWN_OP => {
-                let (major, minor) = self.abi_version();
-                Err(Error::new(
-                    ErrorCode::UNKNOWN_OP,
-                    format!(
-                        "op `{name}` needs plugin-api >= {since}, this host has {major}.{minor}; upgrade the host"
-                    ),
-                ))
-            }
+            RResult::RErr(e) if e.code == ErrorCode::UNKNOWN_OP => Err(self.too_old(name, since)),
             other => self.own(other),
         }
     }

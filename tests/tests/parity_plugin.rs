@@ -1,9 +1,9 @@
-//! Parity with PyTorch of what plugins compute through the host's table: losses, pooling, fusion.
+//! Parity with PyTorch of what plugins compute through the host's table: losses, pooling, fusion, volumes.
 
 use anymc3d_host::plugin::{Context, ParameterSource, host_ops};
 use anymc3d_plugin_api::loss::{Targets, cross_entropy, manifest_loss};
-use anymc3d_plugin_api::{Host, LossSpec, Pooling, Tensor as Seen, pool};
-use candle_core::{DType, Device, Tensor};
+use anymc3d_plugin_api::{Host, LossSpec, MaskLoss, Pooling, Tensor as Seen, pool};
+use candle_core::{DType, Device, Tensor, Var};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
@@ -80,6 +80,54 @@ fn parity_attention_pooling_and_two_view_fusion() {
     let logits = |v: &Seen| seen("W").matmul(v).unwrap().add(&seen("b")).unwrap().to_vec().unwrap();
     close("logits_single", &logits(&v1), &f["logits_single"], 1e-4);
     close("logits_fused", &logits(&v), &f["logits_fused"], 1e-4);
+}
+
+/// Output and gradients of an operation on volumes, as `make_volumes.py` names them.
+fn volumes(f: &HashMap<String, Tensor>, name: &str, inputs: &[&str], run: impl Fn(&[Seen]) -> Seen) {
+    let (context, host) = host();
+    let of = |part: &str| &f[&format!("{name}.{part}")];
+    let inputs: Vec<(&str, Var)> = inputs.iter().map(|i| (*i, Var::from_tensor(of(i)).unwrap())).collect();
+    let seen: Vec<Seen> =
+        inputs.iter().map(|(_, v)| host.adopt(context.put(v.as_tensor().clone()))).collect();
+    let out = run(&seen);
+    assert_eq!(out.dims().unwrap(), of("out").dims(), "{name}");
+    close(name, &out.to_vec().unwrap(), of("out"), 2e-5);
+    let mut sum = context.get(out.handle()).unwrap();
+    if let Some(w) = f.get(&format!("{name}.w")) {
+        sum = (sum * w).unwrap();
+    }
+    let gradients = sum.sum_all().unwrap().backward().unwrap();
+    for (input, var) in &inputs {
+        let theirs = of(&format!("{input}.grad"));
+        let largest = theirs.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        close(
+            &format!("{name} {input}"),
+            &values(gradients.get(var).unwrap()),
+            theirs,
+            1e-5 * largest.max(1e-3),
+        );
+    }
+}
+
+#[test]
+fn parity_volumes_convolution_interpolation_and_mask_loss() {
+    let Some(f) = fixture("volumes.safetensors") else { return };
+    for name in ["conv_plain", "conv_stride", "conv_wide", "conv_flat"] {
+        let three = |part: &str| -> [usize; 3] {
+            let v: Vec<usize> = values(&f[&format!("{name}.{part}")]).iter().map(|&v| v as usize).collect();
+            v.try_into().unwrap()
+        };
+        volumes(&f, name, &["x", "k"], |x| x[0].conv3d(&x[1], three("stride"), three("padding")).unwrap());
+    }
+    for name in ["resize_up", "resize_odd", "resize_down"] {
+        let dims = f[&format!("{name}.out")].dims().to_vec();
+        let size = [dims[1], dims[2], dims[3]];
+        volumes(&f, name, &["x"], |x| x[0].resize_linear(size).unwrap());
+    }
+    let mask = values(&f["loss.y"]);
+    let dims = f["loss.y"].dims().to_vec();
+    let loss = MaskLoss { positive_weight: 3.0, ..MaskLoss::default() };
+    volumes(&f, "loss", &["z"], |x| loss.of(&x[0], &x[0].host().tensor(&mask, &dims).unwrap()).unwrap());
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub(super) fn write(
     let shown = heaviest.unwrap_or_default();
     let png = preview(result, shown, &views[shown], &heats[shown])?;
     std::fs::write(folder.join(PREVIEW), png).map_err(|e| format!("{PREVIEW} cannot be written ({e})"))?;
-    Ok(FilesRecord { heatmap: Some(HEATMAP.to_owned()), preview: Some(PREVIEW.to_owned()) })
+    let (heatmap, preview) = (Some(HEATMAP.to_owned()), Some(PREVIEW.to_owned()));
+    Ok(FilesRecord { heatmap, preview, ..FilesRecord::default() })
 }
 
 fn preview(result: &CaseResult, index: usize, view: &ViewEvidence, heat: &[f32]) -> Result<Vec<u8>, String> {

@@ -15,6 +15,7 @@ mod phantom;
 mod plugin;
 mod report;
 mod run;
+mod segmentation;
 mod tasks;
 mod text;
 mod train;

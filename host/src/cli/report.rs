@@ -15,12 +15,16 @@ pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
     for view in &result.views {
         let _ = writeln!(text, "  {}", slices(view));
     }
+    if let Some(s) = &result.segmentation {
+        let _ = writeln!(text, "  segmented: {:.2} ml in {} voxels (view {})", s.volume_ml, s.voxels, s.view);
+    }
     for warning in &result.warnings {
         let _ = writeln!(text, "  warning: {warning}");
     }
     if let Some(folder) = folder {
-        let files = [Some("result.json"), result.files.heatmap.as_deref(), result.files.preview.as_deref()];
-        let files: Vec<&str> = files.into_iter().flatten().collect();
+        let written = &result.files;
+        let files = [&written.heatmap, &written.preview, &written.segmentation].map(Option::as_deref);
+        let files: Vec<&str> = std::iter::once("result.json").chain(files.into_iter().flatten()).collect();
         let _ = writeln!(text, "  in {}: {}", folder.display(), files.join(", "));
     }
     text.truncate(text.trim_end().len());

@@ -7,6 +7,7 @@ use super::options::{BackboneOptions, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use super::output::Output;
 use super::report;
+use super::segmentation;
 use super::tasks;
 use crate::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
 use crate::engine::{Case, CaseError, Engine, Prediction};
@@ -19,6 +20,7 @@ Examples:
   host run --plugin lung_nodule scan.nii.gz
   host run --plugin lung_nodule scans/ --out results        DIR/<case>/<plugin>/result.json, …
   host run --plugin lung_nodule table.csv --json > results.jsonl
+  host run --plugin lung_nodule --segmentation scan.nii.gz --out results
   host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
   host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz";
 
@@ -38,6 +40,11 @@ pub(super) struct Run {
     /// Heatmap and preview beside each result [default: with --out]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     heatmap: Option<bool>,
+    /// Keep the plugin's segmentation branch: the volume it outlines, and with --out segmentation.nii.gz, 1 where the
+    /// probability is 0.5 or more, on the scan's own grid. Of several views the first that has a file is outlined; a
+    /// plugin without such a branch gives a warning and no mask
+    #[arg(long)]
+    segmentation: bool,
     /// One JSON object per case and plugin, one per line
     #[arg(long)]
     json: bool,
@@ -76,7 +83,7 @@ impl Run {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         self.check()?;
         self.backbone.threads.apply()?;
-        let chosen = tasks::choose(&self.plugin, console)?;
+        let chosen = tasks::choose(&self.plugin, console)?.segmentation(self.segmentation);
         if chosen.none() {
             return Ok(chosen.outcome());
         }
@@ -213,11 +220,18 @@ impl Desk<'_> {
     /// Writes what `--out` asks for; the record with its files named, and their folder.
     fn write(&self, prediction: Prediction) -> Result<(CaseResult, Option<PathBuf>), String> {
         let mut result = prediction.result;
+        let mask = match &prediction.segmentation {
+            Some((read, branch)) => Some(segmentation::measure(&mut result, read, branch)?),
+            None => None,
+        };
         let Some(out) = &self.out else { return Ok((result, None)) };
         let (case, plugin) = (result.case.clone(), result.plugin.name.clone());
         let folder = out.put(&case, &plugin, |folder| {
             if self.heatmap {
                 result.files = evidence::write(folder, &mut result, &prediction.evidence)?;
+            }
+            if let Some(mask) = &mask {
+                mask.write(folder, &mut result)?;
             }
             let json = serde_json::to_string_pretty(&result).map_err(|e| e.to_string())?;
             std::fs::write(folder.join("result.json"), json + "\n")

@@ -12,6 +12,7 @@ use std::path::Path;
 pub(super) struct Chosen {
     wanted: Vec<String>,
     outcome: Outcome,
+    segmentation: bool,
 }
 
 /// Reads every plugin's manifest: what is refused here costs no opening of the backbone.
@@ -19,7 +20,7 @@ pub(super) struct Chosen {
 /// # Errors
 /// When two of them have one name, or none is left.
 pub(super) fn choose(plugins: &[String], console: &Console) -> Result<Chosen, CommandError> {
-    let mut chosen = Chosen { wanted: Vec::new(), outcome: Outcome::Done };
+    let mut chosen = Chosen { wanted: Vec::new(), outcome: Outcome::Done, segmentation: false };
     let mut names: Vec<String> = Vec::new();
     for wanted in plugins {
         let name = || -> Result<String, PluginError> {
@@ -47,6 +48,13 @@ impl Chosen {
         self.outcome = Outcome::Refused;
     }
 
+    /// Whether plugins keep their segmentation branch.
+    #[must_use]
+    pub fn segmentation(mut self, keep: bool) -> Self {
+        self.segmentation = keep;
+        self
+    }
+
     /// Whether nothing is left to run.
     pub fn none(&self) -> bool {
         self.wanted.is_empty()
@@ -67,7 +75,7 @@ impl Chosen {
         let backbone = options.open(precision)?;
         let mut tasks = Vec::new();
         for wanted in std::mem::take(&mut self.wanted) {
-            match LoadedTask::open(&wanted, weights, backbone.info()) {
+            match LoadedTask::open_with(&wanted, weights, backbone.info(), self.segmentation) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {}",

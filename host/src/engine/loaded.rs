@@ -45,29 +45,57 @@ pub fn open_library(wanted: &str) -> Result<Library, PluginError> {
 }
 
 impl LoadedTask {
-    /// Loads a plugin and its weights onto a backbone.
+    /// Loads a plugin and its weights onto a backbone, without its segmentation branch.
     ///
     /// # Errors
     /// When the library, the weights or the backbone do not fit each other; every missing or unused tensor is
-    /// named. A task that is not whole never predicts.
+    /// named. A task that is not whole never predicts. Weights may lack the branch's tensors.
     pub fn open(wanted: &str, weights: Option<&Path>, backbone: &BackboneInfo) -> Result<Self, PluginError> {
+        Self::open_with(wanted, weights, backbone, false)
+    }
+
+    /// The same, with the branch where `segmentation` says so; a plugin that has none gives a notice.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; with the branch, weights must hold its tensors too.
+    pub fn open_with(
+        wanted: &str,
+        weights: Option<&Path>,
+        backbone: &BackboneInfo,
+        segmentation: bool,
+    ) -> Result<Self, PluginError> {
         let library = open_library(wanted)?;
         let manifest = &library.embedded.manifest;
         let name = &manifest.plugin.name;
         let weights = Weights::find(name, weights, &library.path)?;
         weights.check(name, &backbone.name, &backbone.fingerprint)?;
-        let source = ParameterSource::Weights(weights.tensors);
         let seen = as_plugins_see(backbone);
+        let build = |branch: bool| {
+            let source = ParameterSource::Weights(weights.tensors.clone());
+            let options = TaskOptions { segmentation: branch, variant: weights.info.variant.clone() };
+            Task::build(&library, &seen, source, DType::F32, &Device::Cpu, &options)
+        };
         // A branch that is dropped at inference may still have weights in the file: it is built so that they are
         // known to be used.
-        let options = TaskOptions { segmentation: true, variant: weights.info.variant.clone() };
-        let task = Task::build(&library, &seen, source, DType::F32, &Device::Cpu, &options)?;
-        let offences = task.offences();
+        let mut task = build(true)?;
+        let mut offences = task.offences();
+        if !segmentation {
+            if !offences.is_empty() {
+                // What only one of the two builds complains of is the branch's own: tensors that it lacks, or uses.
+                task = build(false)?;
+                let without = task.offences();
+                offences.retain(|o| without.contains(o));
+            }
+            task = task.without_segmentation();
+        }
         if !offences.is_empty() {
             let reason = format!("weights that do not fit plugin {name}: {}", offences.join("; "));
             return Err(PluginError::Weights { path: weights.path, reason });
         }
         let mut notices = Vec::new();
+        if segmentation && !task.has_segmentation() {
+            notices.push(format!("{name}: the plugin has no segmentation branch; no mask was made"));
+        }
         if weights.info.plugin_version != manifest.plugin.version.to_string() {
             let (trained, now) = (&weights.info.plugin_version, &manifest.plugin.version);
             notices.push(format!("{name}: weights of version {trained} with the library of version {now}"));

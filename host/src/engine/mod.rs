@@ -2,6 +2,7 @@
 
 mod adapter;
 mod backbones;
+mod branch;
 mod loaded;
 mod predict;
 mod prepare;
@@ -12,6 +13,7 @@ pub use backbones::{
     DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone,
     precision_name,
 };
+pub use branch::ViewLogits;
 pub use loaded::{LoadedTask, as_plugins_see, open_library};
 pub use predict::{Case, CaseError, Engine, Prediction, ViewEvidence, probabilities};
 pub use prepare::{Desk, PrepareError, Prepared, ReadScan, ms, warnings};

@@ -3,6 +3,7 @@
 
 use super::adapter::Adapted;
 use super::backbones::precision_name;
+use super::branch::{self, ViewLogits};
 use super::loaded::LoadedTask;
 use super::prepare::{Desk, Prepared, ReadScan, ms, warnings};
 use super::result::*;
@@ -63,6 +64,9 @@ pub struct Prediction {
     pub result: CaseResult,
     /// One per view that was there.
     pub evidence: Vec<ViewEvidence>,
+    /// What the segmentation branch said of the first view that was there, and the scan of that view; where the task
+    /// was opened with its branch.
+    pub segmentation: Option<(Arc<ReadScan>, ViewLogits)>,
 }
 
 /// Why a task has no answer for a case.
@@ -184,6 +188,14 @@ impl Engine {
         timing.head = ms(began);
         let logits: Vec<f64> = answer.logits.to_dtype(candle_core::DType::F64)?.to_vec1()?;
         let view_weights: Option<Vec<f32>> = answer.view_weights.as_ref().map(Tensor::to_vec1).transpose()?;
+        let mut segmentation = None;
+        if loaded.task.has_segmentation() {
+            let began = Instant::now();
+            let first = &seen[0];
+            let logits = branch::logits(&loaded.task, &tokens[0], &first.stack.grid)?;
+            segmentation = Some((first.read.clone(), logits));
+            timing.segmentation = Some(ms(began));
+        }
         drop(tokens);
 
         let mut views = Vec::new();
@@ -242,12 +254,13 @@ impl Engine {
             host: env!("CARGO_PKG_VERSION").to_owned(),
             predictions: label_predictions(loaded, &logits),
             views,
+            segmentation: None,
             files: FilesRecord::default(),
             timing_ms: timing,
             warnings: notes,
             intended_use: manifest.plugin.intended_use.clone(),
         };
-        Ok(Prediction { result, evidence })
+        Ok(Prediction { result, evidence, segmentation })
     }
 
     /// Through the backbone. The frozen blocks before the first adapted one are computed once per set of slices and

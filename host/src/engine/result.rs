@@ -26,6 +26,9 @@ pub struct CaseResult {
     pub predictions: Vec<LabelPrediction>,
     /// One per view that was there.
     pub views: Vec<ViewRecord>,
+    /// What the segmentation branch outlined, if it was asked for and the plugin has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<SegmentationRecord>,
     /// Files written beside this one.
     pub files: FilesRecord,
     /// Milliseconds.
@@ -147,6 +150,20 @@ pub struct FilesRecord {
     /// Montage of the top slices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
+    /// Mask (0 or 1) on the scan's own grid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<String>,
+}
+
+/// What the segmentation branch outlined.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SegmentationRecord {
+    /// The view that was decoded: the first that had a file.
+    pub view: String,
+    /// Voxels of the scan with a probability of 0.5 or more.
+    pub voxels: usize,
+    /// Their volume.
+    pub volume_ml: f64,
 }
 
 /// Milliseconds.
@@ -160,6 +177,9 @@ pub struct Timing {
     pub backbone: f64,
     /// The head.
     pub head: f64,
+    /// The segmentation branch, where it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<f64>,
     /// All of it.
     pub total: f64,
 }

@@ -1,9 +1,11 @@
-//! Where the model looked: heatmaps on the scan's own grid, and pictures of them.
+//! Where the model looked and what it outlined: heatmaps and masks on the scan's own grid, and pictures.
 
 mod canvas;
 mod colour;
 mod heatmap;
+mod mask;
 mod preview;
 
 pub use heatmap::{Peak, ViewHeat, on_scan, peak, slice_heat, upsample};
+pub use mask::{mask_on_scan, volume_ml};
 pub use preview::{Finding, Preview, PreviewError, montage};

@@ -1,17 +1,22 @@
 //! Plugins: find, check before loading, load, and the host's side of the operation table.
 //!
-//! `unsafe` lives in `load` (opening a library) and `object` (calling through its tables), nowhere else.
+//! `unsafe` lives in `load` (opening a library), `object` (calling through its tables) and the kernels of `conv3d`,
+//! nowhere else.
 
 pub mod context;
+mod conv3d;
 mod error;
 pub mod find;
 mod layout;
 #[allow(unsafe_code)]
 mod load;
+mod named;
 #[allow(unsafe_code)]
 mod object;
 pub mod ops;
+mod resize;
 pub mod section;
+mod smooth;
 mod table;
 mod task;
 #[cfg(test)]

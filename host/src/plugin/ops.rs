@@ -4,6 +4,7 @@
 //! Candle 0.11 has softmax, layer norm and comparisons that drop the gradient without a word; nothing here uses
 //! them on the way of a gradient.
 
+use super::smooth::Smooth;
 use anymc3d_plugin_api::abi::types::{BinaryOp, ReduceOp, UnaryOp};
 use candle_core::{CpuStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor, bail};
 
@@ -62,6 +63,11 @@ fn refuse_gradient(name: &'static str, x: &Tensor, value: Tensor) -> Result<Tens
     x.apply_op2(&value.detach().force_contiguous()?, NoGradient(name))
 }
 
+/// Whether the processor computes it: other devices have candle's own kernels.
+fn host(x: &Tensor) -> bool {
+    x.device().is_cpu()
+}
+
 /// One tensor, element by element.
 pub fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
     match op {
@@ -73,10 +79,12 @@ pub fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
         UnaryOp::ABS => with_gradient(x.abs()?, x, &x.sign()?),
         UnaryOp::RECIP => x.recip(),
         UnaryOp::RELU => x.relu(),
+        UnaryOp::GELU if host(x) => Smooth::Gelu.of(x),
         UnaryOp::GELU => x.gelu_erf(),
         UnaryOp::SILU => x.mul(&sigmoid(x)?),
         UnaryOp::SIGMOID => sigmoid(x),
         UnaryOp::TANH => x.tanh(),
+        UnaryOp::SOFTPLUS if host(x) => Smooth::Softplus.of(x),
         UnaryOp::SOFTPLUS => {
             // max(x, 0) + ln(1 + e^-|x|); its derivative is the sigmoid, also at 0 where the pieces have none
             let value = (x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
@@ -91,6 +99,9 @@ pub fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
 
 /// `1 / (1 + e^-x)` as `(1 + tanh(x / 2)) / 2`, which cannot overflow.
 fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    if host(x) {
+        return Smooth::Sigmoid.of(x);
+    }
     (x * 0.5)?.tanh()?.affine(0.5, 0.5)
 }
 

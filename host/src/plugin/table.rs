@@ -1,7 +1,7 @@
 //! The host's side of the operation table: handles in, candle underneath, handles out. Every function is guarded.
 
 use super::context::Context;
-use super::ops;
+use super::{named, ops};
 use abi_stable::prefix_type::PrefixTypeTrait;
 use abi_stable::std_types::{RSlice, RStr, RVec};
 use anymc3d_plugin_api::abi::guard::guard_ffi;
@@ -270,13 +270,14 @@ extern "C" fn index_select(
 extern "C" fn exec(
     context: ContextId,
     name: RStr<'_>,
-    _: RSlice<'_, Handle>,
-    _: RSlice<'_, Entry>,
+    inputs: RSlice<'_, Handle>,
+    attributes: RSlice<'_, Entry>,
 ) -> Answer<RVec<Handle>> {
-    guard_ffi("exec", || {
-        Context::find(context)?;
-        let message = format!("op `{name}` is unknown to this host (ABI 1.0); upgrade the host");
-        Err(Error::new(ErrorCode::UNKNOWN_OP, message))
+    guard_ffi(name.as_str(), || {
+        let context = Context::find(context)?;
+        let inputs: Vec<Tensor> = inputs.iter().map(|&h| context.get(h)).collect::<Result<_>>()?;
+        let outputs = named::run(name.as_str(), &inputs, attributes.as_slice())?;
+        Ok(outputs.into_iter().map(|t| context.put(t)).collect())
     })
 }
 

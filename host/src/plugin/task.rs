@@ -230,6 +230,12 @@ impl Task {
         &self.adapters
     }
 
+    /// Drops the segmentation branch, if there is one. What goes wrong in its Drop is logged.
+    pub fn without_segmentation(mut self) -> Self {
+        self.segmentation = None;
+        self
+    }
+
     /// Whether the plugin has a segmentation branch (and it was asked for).
     pub fn has_segmentation(&self) -> bool {
         self.segmentation.is_some()
@@ -264,7 +270,8 @@ impl Task {
         self.context.live_handles()
     }
 
-    fn error(&self, method: &'static str, reason: impl ToString) -> TaskError {
+    /// A complaint about one of the plugin's methods.
+    pub(crate) fn error(&self, method: &'static str, reason: impl ToString) -> TaskError {
         TaskError { task: self.manifest.plugin.name.clone(), method, reason: reason.to_string() }
     }
 

@@ -32,4 +32,4 @@ pub use slices::{SliceStack, slices};
 pub use write::{write_nifti_f32, write_nifti_i16, write_nifti_u8};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,6 +6,7 @@
 #![allow(non_camel_case_types)]
 
 pub mod guard;
+pub mod named;
 pub mod objects;
 pub mod shims;
 pub mod table;

@@ -67,7 +67,7 @@ pub struct HostOps {
     pub concat: extern "C" fn(ContextId, RSlice<'_, Handle>, u64) -> Answer<Handle>,
     /// Elements of an axis by index.
     pub index_select: extern "C" fn(ContextId, Handle, u64, RSlice<'_, u64>) -> Answer<Handle>,
-    /// A rare operation by name. None is defined by ABI 1.0: every name is an `UNKNOWN_OP`.
+    /// An operation by name, with inputs and attributes: see [`super::named`].
     pub exec:
         extern "C" fn(ContextId, RStr<'_>, RSlice<'_, Handle>, RSlice<'_, Entry>) -> Answer<RVec<Handle>>,
     /// A line for the host's log: 1 error, 2 warning, 3 information, 4 debugging.

@@ -75,6 +75,13 @@ fn libraries(mut cargo: Command) -> BTreeMap<String, PathBuf> {
     named.collect()
 }
 
+/// A plugin of a workspace of its own, `tests/outside/NAME`, as it lies there.
+pub fn outside(name: &str) -> PathBuf {
+    let folder = checkout().join("tests/outside").join(name);
+    let mut built = libraries(cargo(&folder, &target().join("foreign/target")));
+    built.remove(name).unwrap_or_else(|| panic!("{name} is not among {built:?}"))
+}
+
 /// What is changed in a foreign workspace's file: path, text, its replacement.
 pub type Edit = (&'static str, &'static str, &'static str);
 

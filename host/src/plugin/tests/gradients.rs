@@ -1,6 +1,7 @@
 //! Every differentiable operation of the table against central differences in f64, called as a plugin calls it.
 
 use crate::plugin::{Context, ParameterSource, host_ops, ops};
+use anymc3d_plugin_api::abi::named;
 use anymc3d_plugin_api::abi::types::{BinaryOp, ReduceOp, UnaryOp};
 use anymc3d_plugin_api::{Host, Result, Tensor as Seen};
 use candle_core::{DType, Device, Tensor, Var};
@@ -77,7 +78,21 @@ fn differentiable() -> Vec<Case> {
         case("concat", &[a, &[2, 2, 4]], any, |x| Seen::concat(&[&x[0], &x[1], &x[0]], 1)),
         case("index_select", &[a], any, |x| x[0].index_select(1, &[2, 0, 2])),
         case("retain", &[a], any, |x| x[0].try_clone()),
+        case("resize_linear", &[&[2, 3, 2, 4]], any, |x| x[0].resize_linear([3, 4, 7])),
+        case("resize_linear", &[&[3, 4, 5]], any, |x| x[0].resize_linear([2, 8, 3])),
     ];
+    // Input, weight, stride, padding: with and without a batch, more channels than a block, strides that leave a rest.
+    type Convolution<'a> = (&'a [usize], &'a [usize], [usize; 3], [usize; 3]);
+    let convolutions: [Convolution<'_>; 5] = [
+        (&[2, 3, 4, 5], &[3, 2, 3, 3, 3], [1, 1, 1], [1, 1, 1]),
+        (&[2, 2, 3, 3, 4], &[5, 2, 2, 1, 3], [1, 1, 1], [0, 1, 2]),
+        (&[1, 4, 5, 6], &[2, 1, 3, 2, 3], [2, 1, 3], [1, 0, 2]),
+        (&[5, 2, 2, 2], &[1, 5, 1, 1, 1], [1, 1, 1], [0, 0, 0]),
+        (&[1, 2, 2, 2], &[1, 1, 1, 2, 1], [1, 2, 1], [1, 2, 0]),
+    ];
+    for (input, weight, stride, padding) in convolutions {
+        all.push(case("conv3d", &[input, weight], any, move |x| x[0].conv3d(&x[1], stride, padding)));
+    }
     for axis in 0..3 {
         all.push(case("sum", &[a], any, move |x| x[0].sum(axis)));
         all.push(case("mean", &[a], any, move |x| x[0].mean(axis)));
@@ -150,6 +165,7 @@ fn every_operation_of_the_table_is_either_tested_for_its_gradient_or_listed_with
     let codes = UnaryOp::ALL.iter().map(|o| o.name());
     let codes =
         codes.chain(BinaryOp::ALL.iter().map(|o| o.name())).chain(ReduceOp::ALL.iter().map(|o| o.name()));
+    let codes = codes.chain(named::ALL.iter().map(|(name, _)| *name));
     for op in codes {
         let listed = ops::WITHOUT_GRADIENT.contains(&op);
         assert!(names.iter().any(|n| n == op) != listed, "{op}: tested and listed, or neither");

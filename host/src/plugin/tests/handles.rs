@@ -1,7 +1,8 @@
 //! Handles that are stale, foreign or made up are errors, and nothing leaks.
 
 use crate::plugin::{Context, ParameterSource, host_ops};
-use anymc3d_plugin_api::abi::types::{ContextId, ErrorCode, Handle};
+use abi_stable::std_types::RVec;
+use anymc3d_plugin_api::abi::types::{AbiError, ContextId, Entry, ErrorCode, Handle};
 use anymc3d_plugin_api::{Host, Init, Params};
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
@@ -83,6 +84,54 @@ fn a_name_that_later_hosts_know_is_an_unknown_operation_here() {
     let x = host.full(1.0, &[1]).unwrap();
     let answer = (ops.unary())(context_of(&x), anymc3d_plugin_api::abi::types::UnaryOp(999), x.handle());
     assert_eq!(answer.into_result().unwrap_err().code, ErrorCode::UNKNOWN_OP);
+}
+
+#[test]
+fn a_name_or_an_attribute_that_later_hosts_know_is_an_unknown_operation_here() {
+    let (context, host) = host();
+    let ops = host_ops();
+    let (x, w) = (host.full(1.0, &[1, 2, 2, 2]).unwrap(), host.full(1.0, &[1, 1, 1, 1, 1]).unwrap());
+    let inputs = [x.handle(), w.handle()];
+    let exec = |name: &str, inputs: &[Handle], attributes: &[(&str, &str)]| {
+        let entry = |(key, value): &(&str, &str)| Entry { key: (*key).into(), value: (*value).into() };
+        let attributes: Vec<Entry> = attributes.iter().map(entry).collect();
+        (ops.exec())(context.id(), name.into(), inputs.into(), (&*attributes).into()).into_result()
+    };
+    let code = |answer: Result<RVec<Handle>, AbiError>| answer.unwrap_err().code;
+    assert_eq!(code(exec("conv4d", &inputs, &[])), ErrorCode::UNKNOWN_OP);
+    assert_eq!(code(exec("conv3d", &inputs, &[("dilation", "2,2,2")])), ErrorCode::UNKNOWN_OP);
+    for attributes in [[("stride", "1,1")], [("stride", "1,1,0")], [("padding", "-1,0,0")], [("padding", "")]]
+    {
+        assert_eq!(code(exec("conv3d", &inputs, &attributes)), ErrorCode::INVALID, "{attributes:?}");
+    }
+    assert_eq!(code(exec("conv3d", &inputs[..1], &[])), ErrorCode::INVALID);
+    assert_eq!(code(exec("resize_linear", &inputs[..1], &[])), ErrorCode::INVALID);
+    let made = exec("conv3d", &inputs, &[]).unwrap();
+    made.into_iter().for_each(|handle| drop(host.adopt(handle)));
+    drop((x, w));
+    assert_eq!(context.live_handles(), 0);
+}
+
+#[test]
+fn volumes_that_do_not_fit_each_other_are_errors_and_not_panics() {
+    let (_, host) = host();
+    let x = host.full(1.0, &[2, 3, 3, 3]).unwrap();
+    let w = host.full(1.0, &[1, 2, 3, 3, 3]).unwrap();
+    let other = host.full(1.0, &[1, 1, 3, 3, 3]).unwrap();
+    let big = host.full(1.0, &[1, 2, 4, 1, 1]).unwrap();
+    let empty = host.full(1.0, &[0, 3, 3, 3]).unwrap();
+    let message = x.conv3d(&big, [1; 3], [0; 3]).unwrap_err().message().to_owned();
+    assert!(message.contains("kernel of [4, 1, 1]") && message.contains("[3, 3, 3]"), "{message}");
+    assert!(x.conv3d(&other, [1; 3], [0; 3]).is_err() && x.conv3d(&x, [1; 3], [0; 3]).is_err());
+    assert!(x.conv3d(&w, [1, 0, 1], [1; 3]).is_err() && empty.conv3d(&w, [1; 3], [1; 3]).is_err());
+    for padding in [1 << 20, usize::MAX / 2, usize::MAX] {
+        assert!(x.conv3d(&w, [1; 3], [padding; 3]).unwrap_err().code() == ErrorCode::INVALID);
+    }
+    assert!(x.resize_linear([3, 0, 3]).is_err() && x.resize_linear([1 << 20; 3]).is_err());
+    assert!(
+        empty.resize_linear([1; 3]).is_err()
+            && host.full(1.0, &[3, 3]).unwrap().resize_linear([1; 3]).is_err()
+    );
 }
 
 #[test]

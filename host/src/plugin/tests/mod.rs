@@ -3,3 +3,4 @@
 mod gradients;
 mod handles;
 mod losses;
+mod volumes;

@@ -84,7 +84,7 @@ fn refusal(result: Result<Scan, VolumeError>) -> String {
     message
 }
 
-fn view(axis: Axis, slices: usize, size: [usize; 2], fit: Fit) -> View {
+pub(crate) fn view(axis: Axis, slices: usize, size: [usize; 2], fit: Fit) -> View {
     View {
         name: "v".into(),
         modality: Modality::Any,
@@ -106,7 +106,7 @@ fn noise(n: usize) -> Vec<f32> {
 }
 
 /// The same scan stored with axis `a` being RAS axis `order[a]`, backwards where `flip[a]`.
-fn stored_as(ras: &Scan, order: [usize; 3], flip: [bool; 3]) -> Scan {
+pub(crate) fn stored_as(ras: &Scan, order: [usize; 3], flip: [bool; 3]) -> Scan {
     let shape = order.map(|r| ras.shape[r]);
     let mut voxels = Vec::with_capacity(ras.voxels.len());
     for k in 0..shape[2] {
@@ -133,7 +133,7 @@ fn stored_as(ras: &Scan, order: [usize; 3], flip: [bool; 3]) -> Scan {
 }
 
 /// All 48 orders and directions of three axes.
-fn orientations() -> Vec<([usize; 3], [bool; 3])> {
+pub(crate) fn orientations() -> Vec<([usize; 3], [bool; 3])> {
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     let flips = (0..8).map(|f: usize| [f & 1 == 1, f & 2 == 2, f & 4 == 4]);
     flips.flat_map(|flip| orders.map(|order| (order, flip))).collect()
