@@ -127,6 +127,7 @@ pub fn random_weights(
         backbone: info.name.clone(),
         backbone_fingerprint: info.fingerprint.clone(),
         threshold: None,
+        calibration: None,
         training: serde_json::json!({"seed": seed, "note": "random, for tests"}),
     };
     change(&mut tensors, &mut about);

@@ -2,6 +2,7 @@
 //!
 //! `unsafe` lives in `load` (opening a library) and `object` (calling through its tables), nowhere else.
 
+mod calibration;
 pub mod context;
 mod error;
 pub mod find;
@@ -18,6 +19,7 @@ mod task;
 mod tests;
 pub mod weights;
 
+pub use calibration::{Calibration, FittedOn};
 pub use context::{Context, Parameter, ParameterSource};
 pub use error::PluginError;
 pub use load::{Library, LoadTiming, hex, inspect, load};

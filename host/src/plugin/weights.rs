@@ -1,5 +1,6 @@
 //! A task's trained weights: one safetensors file whose metadata says what they belong to.
 
+use super::calibration::Calibration;
 use super::error::PluginError;
 use super::load::hex;
 use candle_core::{Device, Tensor};
@@ -21,6 +22,9 @@ pub struct WeightsInfo {
     pub backbone_fingerprint: String,
     /// Decision threshold that was fitted, if one was.
     pub threshold: Option<f64>,
+    /// Temperatures and thresholds that were fitted on validation cases, if any were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// How they were trained.
     pub training: serde_json::Value,
 }

@@ -12,8 +12,8 @@ use crate::engine::{Adapted, as_plugins_see, precision_name, probabilities};
 use crate::learn::metrics;
 use crate::learn::table::{Row, Split, Table};
 use crate::plugin::{
-    Library, ParameterSource, PluginError, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens,
-    WeightsInfo, hex, ops, weights,
+    Calibration, FittedOn, Library, ParameterSource, PluginError, Task, TaskAdapter, TaskError, TaskOptions,
+    ViewTokens, WeightsInfo, hex, ops, weights,
 };
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
@@ -223,18 +223,20 @@ pub fn train(
         seconds: begin.elapsed().as_secs_f64(),
         host: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let save = |path: &Path, record: &TrainingRecord| -> Result<(), TrainError> {
-        let info = WeightsInfo {
-            plugin: manifest.plugin.name.clone(),
-            plugin_version: manifest.plugin.version.to_string(),
-            backbone: backbone.info().name.clone(),
-            backbone_fingerprint: backbone.info().fingerprint.clone(),
-            threshold: None,
-            training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
+    let save =
+        |path: &Path, record: &TrainingRecord, calibration: Option<Calibration>| -> Result<(), TrainError> {
+            let info = WeightsInfo {
+                plugin: manifest.plugin.name.clone(),
+                plugin_version: manifest.plugin.version.to_string(),
+                backbone: backbone.info().name.clone(),
+                backbone_fingerprint: backbone.info().fingerprint.clone(),
+                threshold: None,
+                calibration,
+                training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
+            };
+            let tensors = parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
+            Ok(weights::write(path, &tensors, &info)?)
         };
-        let tensors = parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
-        Ok(weights::write(path, &tensors, &info)?)
-    };
 
     for epoch in 1..=options.epochs {
         let mut order = split.train.clone();
@@ -272,7 +274,7 @@ pub fn train(
             }
             step += 1;
         }
-        let (val_loss, val_auroc) = validate(&trainer, table, &split.val)?;
+        let (val_loss, val_auroc, calibration) = validate(&trainer, table, &split.val)?;
         let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
         let this = EpochRecord {
             epoch,
@@ -289,9 +291,9 @@ pub fn train(
             split.val.is_empty() || best.is_none_or(|(a, l, _)| key.0 > a || (key.0 == a && key.1 > l));
         if better {
             best = Some((key.0, key.1, epoch));
-            save(&best_path, &record(&epochs, epoch))?;
+            save(&best_path, &record(&epochs, epoch), calibration.clone())?;
         }
-        save(&out.join("last.safetensors"), &record(&epochs, epoch))?;
+        save(&out.join("last.safetensors"), &record(&epochs, epoch), calibration)?;
         write_log(&log_path, &epochs).map_err(io(&log_path))?;
         progress.epoch(&this, better);
     }
@@ -302,12 +304,15 @@ pub fn train(
     Ok(Trained { weights: best_path, record, epochs })
 }
 
-/// Mean loss and macro AUROC over the validation cases.
-fn validate(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<(f64, Option<f64>), TrainError> {
+/// What the validation cases say of the weights as they are: mean loss, macro AUROC, temperatures and thresholds.
+type Validation = (f64, Option<f64>, Option<Calibration>);
+
+fn validate(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<Validation, TrainError> {
     let kind = trainer.task.manifest().task.kind;
     let outputs = trainer.task.manifest().task.outputs();
     let mut scores: Vec<Vec<f64>> = vec![Vec::new(); outputs];
     let mut truths: Vec<Vec<bool>> = vec![Vec::new(); outputs];
+    let (mut all_logits, mut all_labels) = (Vec::new(), Vec::new());
     let mut total = 0.0;
     for &i in rows {
         let row = &table.rows[i];
@@ -320,9 +325,13 @@ fn validate(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<(f64
                 truths[c].push(label >= 0.5);
             }
         }
+        all_logits.push(logits);
+        all_labels.push(row.labels.clone());
     }
     let areas: Vec<_> = truths.iter().zip(&scores).map(|(t, s)| metrics::auroc(t, s)).collect();
-    Ok((total / rows.len().max(1) as f64, metrics::macro_auroc(&areas)))
+    let fitted_on = FittedOn::of(rows.iter().map(|&i| table.rows[i].case.as_str()));
+    let calibration = metrics::fit(kind, &all_logits, &all_labels, fitted_on);
+    Ok((total / rows.len().max(1) as f64, metrics::macro_auroc(&areas), calibration))
 }
 
 fn write_log(path: &Path, epochs: &[EpochRecord]) -> std::io::Result<()> {
