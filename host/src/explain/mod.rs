@@ -1,6 +1,7 @@
-//! Where the model looked: heatmaps on the scan's own grid, and pictures of them.
+//! Where the model looked: heatmaps on the scan's own grid, and pictures of them; charts of how well it answers.
 
 mod canvas;
+pub mod chart;
 mod colour;
 mod heatmap;
 mod preview;
