@@ -37,7 +37,7 @@ fn parity_of_the_command_with_scikit_learn() {
             ["auroc", "average_precision", "brier", "sensitivity", "specificity", "f1", "balanced_accuracy"];
         same.into_iter().for_each(|figure| close(&found[figure], &case[figure], 1e-9));
         close(&found["ece"], &case["ece_15_equal_width"], 1e-9);
-        [0, 1].map(|i| close(&found["auroc_ci95"][i], &case["delong_ci95"][i], 1e-6));
+        (0..2).for_each(|i| close(&found["auroc_ci95"][i], &case["delong_ci95"][i], 1e-6));
     }
 
     let case = &all["multiclass"];
