@@ -21,14 +21,14 @@ use thresholds::ThresholdOption;
 
 const EXAMPLES: &str = "\
 Examples:
-  host eval --plugin lung_nodule --data test.csv --out figures
-  host eval --plugin lung_nodule --weights run1/lung_nodule.safetensors --data table.csv --split test --out figures
-  host eval --predictions scores.csv --out figures             any model's: case, patient, LABEL, p_LABEL
+  host eval --plugin lung_nodule --data table.csv --split test --out figures
+  host eval --plugin lung_nodule --weights w.safetensors --data test.csv --out figures
+  host eval --predictions scores.csv --out figures           any model's: case, LABEL, p_LABEL
   host eval --predictions scores.csv --threshold nodule=0.3 --out figures --json
-  host eval --compare a/predictions.csv b/predictions.csv      paired DeLong test of two models
-  host eval --plugin lung_nodule --weights w.safetensors --data val.csv --out fit --calibrate fitted.safetensors";
+  host eval --compare a/predictions.csv b/predictions.csv    paired DeLong test of two models
+  host eval --plugin lung_nodule --data val.csv --out fit --calibrate fitted.safetensors";
 
-/// Measure: AUROC, average precision, calibration and more of a task on labelled cases, or of any model's scores
+/// Measure a task on labelled cases, or any model's scores: AUROC, calibration, pictures
 ///
 /// DIR receives metrics.json, predictions.csv, and ROC, precision-recall, calibration and confusion as SVG and PNG.
 #[derive(Debug, Args)]

@@ -8,8 +8,9 @@ use crate::learn::metrics::Operating;
 use crate::learn::predictions::Question;
 
 const HEAD: f32 = 66.0;
-/// Room for the names of what was true, and the axis' own.
-const NAMES: f32 = 104.0;
+/// Room for the names of what was true, least and most, and for the axis' own.
+const NAMES: [f32; 2] = [52.0, 170.0];
+const AXIS: f32 = 32.0;
 const GAP: f32 = 34.0;
 /// The full colour, of a whole row in one cell.
 const FULL: Rgb = [24, 84, 160];
@@ -30,14 +31,16 @@ pub fn confusion(evaluation: &Evaluation, questions: &[Question]) -> Drawing {
     let widest = tables.iter().map(|t| t.classes.len()).max().unwrap_or(2);
     let cell = if widest > 6 { 54.0 } else { 84.0 };
     let side = cell * widest as f32;
-    let part = [NAMES + side + GAP, HEAD + side + GAP];
+    let named = tables.iter().flat_map(|t| &t.classes).map(|name| font::width(11.0, name));
+    let names = AXIS + named.fold(0.0, f32::max).clamp(NAMES[0], NAMES[1]);
+    let part = [names + side + GAP, HEAD + side + GAP];
     let rows = tables.len().div_ceil(columns).max(1);
     let size = [(2.0 * EDGE + columns as f32 * part[0]).max(360.0), TITLE + rows as f32 * part[1] + FOOTER];
     let mut drawing = Drawing::new(size.map(f32::ceil), "Confusion", evaluation);
     for (i, table) in tables.iter().enumerate() {
-        let left = EDGE + (i % columns) as f32 * part[0] + NAMES;
+        let left = EDGE + (i % columns) as f32 * part[0] + names;
         let top = TITLE + (i / columns) as f32 * part[1] + HEAD;
-        panel(&mut drawing, [left, top], cell, table);
+        panel(&mut drawing, [left, top], names, cell, table);
     }
     drawing
 }
@@ -66,17 +69,18 @@ fn tables(evaluation: &Evaluation, questions: &[Question]) -> Vec<Table> {
     binary.chain(classes).collect()
 }
 
-fn panel(drawing: &mut Drawing, [left, top]: [f32; 2], cell: f32, table: &Table) {
+/// `names`: room left of the table.
+fn panel(drawing: &mut Drawing, [left, top]: [f32; 2], names: f32, cell: f32, table: &Table) {
     let side = cell * table.classes.len() as f32;
-    let start = left - NAMES + 18.0;
-    drawing.text([start, top - 48.0], 13.0, INK, &font::fitted(13.0, &table.name, NAMES + side - 18.0));
+    let start = left - names + 18.0;
+    drawing.text([start, top - 48.0], 13.0, INK, &font::fitted(13.0, &table.name, names + side - 18.0));
     drawing.text([start, top - 33.0], 11.0, QUIET, &table.about);
     drawing.anchored([left + 0.5 * side, top - 24.0], 11.0, QUIET, Anchor::Middle, "answered");
-    drawing.upwards([left - NAMES + 12.0, top + 0.5 * side], 11.0, QUIET, "true");
+    drawing.upwards([left - names + 12.0, top + 0.5 * side], 11.0, QUIET, "true");
     for (row, (name, counts)) in table.classes.iter().zip(&table.counts).enumerate() {
         let y = top + row as f32 * cell;
         let of_truth = counts.iter().sum::<usize>();
-        let room = NAMES - 32.0;
+        let room = names - AXIS;
         let name_below = [left - 8.0, y + 0.5 * cell + 4.0];
         drawing.anchored(name_below, 11.0, INK, Anchor::End, &font::fitted(11.0, name, room));
         let above = [left + (row as f32 + 0.5) * cell, top - 8.0];

@@ -223,20 +223,19 @@ pub fn train(
         seconds: begin.elapsed().as_secs_f64(),
         host: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let save =
-        |path: &Path, record: &TrainingRecord, calibration: Option<Calibration>| -> Result<(), TrainError> {
-            let info = WeightsInfo {
-                plugin: manifest.plugin.name.clone(),
-                plugin_version: manifest.plugin.version.to_string(),
-                backbone: backbone.info().name.clone(),
-                backbone_fingerprint: backbone.info().fingerprint.clone(),
-                threshold: None,
-                calibration,
-                training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
-            };
-            let tensors = parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
-            Ok(weights::write(path, &tensors, &info)?)
+    let save = |path: &Path, record: &TrainingRecord, fit: Option<Calibration>| -> Result<(), TrainError> {
+        let info = WeightsInfo {
+            plugin: manifest.plugin.name.clone(),
+            plugin_version: manifest.plugin.version.to_string(),
+            backbone: backbone.info().name.clone(),
+            backbone_fingerprint: backbone.info().fingerprint.clone(),
+            threshold: None,
+            calibration: fit,
+            training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
         };
+        let tensors = parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
+        Ok(weights::write(path, &tensors, &info)?)
+    };
 
     for epoch in 1..=options.epochs {
         let mut order = split.train.clone();
@@ -304,9 +303,10 @@ pub fn train(
     Ok(Trained { weights: best_path, record, epochs })
 }
 
-/// What the validation cases say of the weights as they are: mean loss, macro AUROC, temperatures and thresholds.
+/// Mean loss, macro AUROC, and the temperatures and thresholds that were fitted.
 type Validation = (f64, Option<f64>, Option<Calibration>);
 
+/// What the validation cases say of the weights as they are.
 fn validate(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<Validation, TrainError> {
     let kind = trainer.task.manifest().task.kind;
     let outputs = trainer.task.manifest().task.outputs();
