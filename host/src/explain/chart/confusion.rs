@@ -32,7 +32,7 @@ pub fn confusion(evaluation: &Evaluation, questions: &[Question]) -> Drawing {
     let cell = if widest > 6 { 54.0 } else { 84.0 };
     let side = cell * widest as f32;
     let named = tables.iter().flat_map(|t| &t.classes).map(|name| font::width(11.0, name));
-    let names = AXIS + named.fold(0.0, f32::max).clamp(NAMES[0], NAMES[1]);
+    let names = AXIS + named.fold(0.0f32, f32::max).clamp(NAMES[0], NAMES[1]);
     let part = [names + side + GAP, HEAD + side + GAP];
     let rows = tables.len().div_ceil(columns).max(1);
     let size = [(2.0 * EDGE + columns as f32 * part[0]).max(360.0), TITLE + rows as f32 * part[1] + FOOTER];
