@@ -128,6 +128,7 @@ pub fn random_weights(
         backbone_fingerprint: info.fingerprint.clone(),
         threshold: None,
         variant: Default::default(),
+        calibration: None,
         training: serde_json::json!({"seed": seed, "note": "random, for tests"}),
     };
     change(&mut tensors, &mut about);

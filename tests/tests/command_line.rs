@@ -134,6 +134,7 @@ fn every_help_shows_examples_first() {
         "run",
         "embed",
         "train",
+        "eval",
         "phantom",
         "plugin",
         "plugin list",

@@ -94,6 +94,14 @@ impl Console {
         }
     }
 
+    /// For the person at the terminal, beside a result that is for programs; on stderr as it is.
+    pub fn aside(&self, text: impl fmt::Display) {
+        if !self.quiet {
+            // With stderr closed there is nobody left to tell.
+            let _ = self.bar.borrow().suspend(|| writeln!(std::io::stderr().lock(), "{text}"));
+        }
+    }
+
     fn say(&self, kind: &str, text: &dyn fmt::Display) {
         // With stderr closed there is nobody left to tell.
         let _ = self.bar.borrow().suspend(|| writeln!(std::io::stderr().lock(), "{kind}: {text}"));

@@ -7,6 +7,7 @@ mod cases;
 mod console;
 mod doctor;
 mod embed;
+mod eval;
 mod evidence;
 mod options;
 mod outcome;
@@ -30,6 +31,7 @@ Examples:
   host run --plugin lung_nodule scan.nii.gz                     a result on the terminal
   host run --plugin lung_nodule scans/ --out results            results, heatmaps and previews
   host run --plugin lung_nodule scans/ --json > results.jsonl   one JSON object per line
+  host eval --predictions scores.csv --out figures              how good any model's scores are
   host plugin list                                              the plugins that are found by name
   host phantom lung_nodule --count 20 --seed 1 --out phantoms   synthetic scans to try it on";
 
@@ -47,6 +49,7 @@ struct Cli {
 enum Command {
     Run(Box<run::Run>),
     Train(Box<train::Train>),
+    Eval(Box<eval::Eval>),
     Embed(Box<embed::Embed>),
     Doctor(doctor::Doctor),
     Phantom(phantom::Phantom),
@@ -59,6 +62,7 @@ impl Command {
         match self {
             Self::Run(command) => command.carry_out(console),
             Self::Train(command) => command.carry_out(console),
+            Self::Eval(command) => command.carry_out(console),
             Self::Embed(command) => command.carry_out(console),
             Self::Doctor(command) => command.carry_out(console),
             Self::Phantom(command) => command.carry_out(console),

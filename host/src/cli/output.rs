@@ -67,6 +67,35 @@ impl Output {
         tried.map(|()| Self { root: root.to_owned() }).map_err(unwritable)
     }
 
+    /// Puts files right into the folder: all of them are written aside first, then moved into place in their order. An
+    /// earlier last one is taken away before, so that it never stands beside others' newer files.
+    ///
+    /// # Errors
+    /// One line that names the file; nothing half-written is left.
+    pub fn put_files(&self, files: &[(String, Vec<u8>)]) -> Result<(), String> {
+        let unwritable =
+            |name: &str, e: io::Error| format!("{}: cannot be written ({e})", self.root.join(name).display());
+        let mut aside = Vec::new();
+        for (name, bytes) in files {
+            let write = || {
+                let mut new = temporary(0o666).tempfile_in(&self.root)?;
+                new.write_all(bytes)?;
+                Ok(new)
+            };
+            aside.push((name, write().map_err(|e| unwritable(name, e))?));
+        }
+        if let Some((last, _)) = files.last() {
+            match fs::remove_file(self.root.join(last)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unwritable(last, e)),
+                _ => {}
+            }
+        }
+        for (name, new) in aside {
+            new.persist(self.root.join(name)).map_err(|e| unwritable(name, e.error))?;
+        }
+        Ok(())
+    }
+
     /// Fills `DIR/<case>/<plugin>` by `fill`, replacing an earlier one whole; its path. `fill`'s errors are said of it.
     ///
     /// # Errors
@@ -140,6 +169,22 @@ mod tests {
         assert_eq!(names(place.parent().unwrap()), ["task"]);
         out.put("other", "task", |_| Err("no".into())).unwrap_err();
         assert_eq!(names(&root.path().join("new")), ["scan"]);
+    }
+
+    #[test]
+    fn files_are_put_all_or_none_and_an_earlier_last_one_never_outlives_the_others() {
+        let root = tempfile::tempdir().unwrap();
+        let out = Output::open(root.path()).unwrap();
+        let files = |text: &str| ["a", "b"].map(|n| (n.to_owned(), text.as_bytes().to_vec())).to_vec();
+        out.put_files(&files("old")).unwrap();
+        out.put_files(&files("new")).unwrap();
+        assert_eq!(names(root.path()), ["a", "b"]);
+        assert_eq!(fs::read(root.path().join("b")).unwrap(), b"new");
+        fs::remove_file(root.path().join("a")).unwrap();
+        fs::create_dir(root.path().join("a")).unwrap();
+        let message = out.put_files(&files("newer")).unwrap_err();
+        assert!(message.contains("/a: cannot be written"), "{message}");
+        assert_eq!(names(root.path()), ["a"]);
     }
 
     #[test]

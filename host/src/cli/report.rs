@@ -65,6 +65,7 @@ mod tests {
             label: "nodule".into(),
             probability: 0.934,
             logit: 2.65,
+            temperature: None,
             threshold: Some(0.5),
             positive: true,
         };

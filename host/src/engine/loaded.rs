@@ -69,6 +69,9 @@ impl LoadedTask {
         let name = &manifest.plugin.name;
         let weights = Weights::find(name, weights, &library.path)?;
         weights.check(name, &backbone.name, &backbone.fingerprint)?;
+        if let Some(Err(reason)) = weights.info.calibration.as_ref().map(|c| c.check(&manifest.task)) {
+            return Err(PluginError::Weights { path: weights.path, reason });
+        }
         let seen = as_plugins_see(backbone);
         let build = |branch: bool| {
             let source = ParameterSource::Weights(weights.tensors.clone());
@@ -119,8 +122,15 @@ impl LoadedTask {
         &self.task.manifest().plugin.name
     }
 
-    /// Positive is `p >= threshold`.
-    pub fn threshold(&self) -> f64 {
-        self.weights_info.threshold.unwrap_or(self.task.manifest().task.threshold)
+    /// Label `index` is positive where `p >= threshold`, p calibrated: as fitted, else as the manifest says.
+    pub fn threshold(&self, index: usize) -> f64 {
+        let fitted = self.weights_info.calibration.as_ref().and_then(|c| c.threshold(index));
+        fitted.or(self.weights_info.threshold).unwrap_or(self.task.manifest().task.threshold)
+    }
+
+    /// What logit `index` is divided by, where that was fitted.
+    pub fn temperature(&self, index: usize) -> Option<f64> {
+        let kind = self.task.manifest().task.kind;
+        self.weights_info.calibration.as_ref().and_then(|c| c.temperature(kind, index))
     }
 }

@@ -334,21 +334,31 @@ fn input_record(first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord {
 fn label_predictions(loaded: &LoadedTask, logits: &[f64]) -> Vec<LabelPrediction> {
     let task = &loaded.task.manifest().task;
     let several = task.kind == TaskKind::Multiclass;
-    let probabilities = probabilities(task.kind, logits);
+    let temperatures: Vec<Option<f64>> = (0..logits.len()).map(|i| loaded.temperature(i)).collect();
+    let probabilities = calibrated(task.kind, logits, &temperatures);
     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-    let threshold = (!several).then(|| loaded.threshold());
     task.labels
         .iter()
         .zip(logits.iter().zip(&probabilities))
         .enumerate()
-        .map(|(i, (label, (&logit, &probability)))| LabelPrediction {
-            label: label.clone(),
-            probability,
-            logit,
-            threshold,
-            positive: threshold.map_or(best == Some(i), |t| probability >= t),
+        .map(|(i, (label, (&logit, &probability)))| {
+            let threshold = (!several).then(|| loaded.threshold(i));
+            LabelPrediction {
+                label: label.clone(),
+                probability,
+                logit,
+                temperature: temperatures[i],
+                threshold,
+                positive: threshold.map_or(best == Some(i), |t| probability >= t),
+            }
         })
         .collect()
+}
+
+/// [`probabilities`] of logits divided by their temperatures, one per logit; none is 1.
+pub fn calibrated(kind: TaskKind, logits: &[f64], temperatures: &[Option<f64>]) -> Vec<f64> {
+    let scaled: Vec<f64> = logits.iter().zip(temperatures).map(|(z, t)| z / t.unwrap_or(1.0)).collect();
+    probabilities(kind, &scaled)
 }
 
 /// Softmax for a multi-class task, a sigmoid each otherwise.

@@ -101,10 +101,13 @@ pub struct BackboneRecord {
 pub struct LabelPrediction {
     /// Label or class.
     pub label: String,
-    /// 0 to 1.
+    /// 0 to 1; calibrated where a temperature is stored with the weights.
     pub probability: f64,
-    /// Before the sigmoid or softmax.
+    /// Before temperature and sigmoid or softmax.
     pub logit: f64,
+    /// What the logit was divided by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
     /// Positive from here on (multi-class: null, the most probable class is positive).
     pub threshold: Option<f64>,
     /// The decision.

@@ -1,6 +1,8 @@
-//! Where the model looked and what it outlined: heatmaps and masks on the scan's own grid, and pictures.
+//! Where the model looked and what it outlined: heatmaps and masks on the scan's own grid, and pictures of them; charts
+//! of how well it answers.
 
 mod canvas;
+pub mod chart;
 mod colour;
 mod heatmap;
 mod mask;

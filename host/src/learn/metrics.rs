@@ -4,10 +4,16 @@
 //! `None`, never 0 or 1. Slices of labels and probabilities are of one length; a function panics where
 //! they are not, since that is the caller's mistake and no property of the data.
 
+mod bootstrap;
+mod calibration;
 mod classes;
+mod curve;
 mod rank;
 
-pub use classes::{accuracy, balanced_accuracy, known, macro_auroc, one_vs_rest};
+pub use bootstrap::{Figures, Intervals, Judged, patient_draws, percentile_interval};
+pub use calibration::{FEWEST, fit, label_temperature, softmax_temperature};
+pub use classes::{accuracy, argmax, balanced_accuracy, known, macro_auroc, one_vs_rest};
+pub use curve::{Bin, precision_recall_curve, reliability, roc_curve, wilson_interval};
 pub use rank::{Auroc, PairedTest, auroc, average_precision, paired_delong, youden_threshold};
 
 use serde::{Deserialize, Serialize};
@@ -32,8 +38,8 @@ pub struct LabelMetrics {
     pub brier: Option<f64>,
     /// Expected calibration error, 15 bins.
     pub ece: Option<f64>,
-    /// Positive is `p >= threshold`.
-    pub threshold: f64,
+    /// Positive is `p >= threshold`; `None` for a class of several, where the most probable class is positive.
+    pub threshold: Option<f64>,
     /// Share of the positives found.
     pub sensitivity: Option<f64>,
     /// Share of the negatives left alone.
@@ -47,8 +53,19 @@ pub struct LabelMetrics {
 impl LabelMetrics {
     /// All figures of one label from its known truths and their probabilities, both `[n]`.
     pub fn of(labels: &[bool], probabilities: &[f64], threshold: f64) -> Self {
+        let positive: Vec<bool> = probabilities.iter().map(|p| *p >= threshold).collect();
+        Self::decided(labels, probabilities, Some(threshold), &positive)
+    }
+
+    /// The same where the decisions `positive`, `[n]`, were made elsewhere.
+    pub fn decided(
+        labels: &[bool],
+        probabilities: &[f64],
+        threshold: Option<f64>,
+        positive: &[bool],
+    ) -> Self {
         let area = auroc(labels, probabilities);
-        let at = Operating::at(labels, probabilities, threshold);
+        let at = Operating::of(labels, positive);
         Self {
             n: labels.len(),
             positives: labels.iter().filter(|l| **l).count(),
@@ -82,11 +99,17 @@ pub struct Operating {
 impl Operating {
     /// Counts at `threshold`; positive is `p >= threshold`.
     pub fn at(labels: &[bool], probabilities: &[f64], threshold: f64) -> Self {
-        assert_eq!(labels.len(), probabilities.len(), "one probability per label");
+        let positive: Vec<bool> = probabilities.iter().map(|p| *p >= threshold).collect();
+        Self::of(labels, &positive)
+    }
+
+    /// Counts of decisions `positive`, one per label.
+    pub fn of(labels: &[bool], positive: &[bool]) -> Self {
+        assert_eq!(labels.len(), positive.len(), "one decision per label");
         let mut counts =
             Self { true_positives: 0, false_positives: 0, true_negatives: 0, false_negatives: 0 };
-        for (&label, &p) in labels.iter().zip(probabilities) {
-            *match (label, p >= threshold) {
+        for (&label, &positive) in labels.iter().zip(positive) {
+            *match (label, positive) {
                 (true, true) => &mut counts.true_positives,
                 (false, true) => &mut counts.false_positives,
                 (false, false) => &mut counts.true_negatives,
@@ -128,14 +151,18 @@ pub fn brier(labels: &[bool], probabilities: &[f64]) -> Option<f64> {
     (!labels.is_empty()).then(|| sum / labels.len() as f64)
 }
 
+/// `min(floor(15 p), 14)`
+fn bin_of(p: f64) -> usize {
+    ((p * ECE_BINS as f64) as usize).min(ECE_BINS - 1)
+}
+
 /// Expected calibration error over [`ECE_BINS`] equal-width bins of p, bin `min(floor(15 p), 14)`:
 /// the mean over cases of `|share of positives - mean p|` of the case's bin.
 pub fn ece(labels: &[bool], probabilities: &[f64]) -> Option<f64> {
     assert_eq!(labels.len(), probabilities.len(), "one probability per label");
     let mut gaps = [0.0f64; ECE_BINS];
     for (&y, &p) in labels.iter().zip(probabilities) {
-        let bin = ((p * ECE_BINS as f64) as usize).min(ECE_BINS - 1);
-        gaps[bin] += f64::from(u8::from(y)) - p;
+        gaps[bin_of(p)] += f64::from(u8::from(y)) - p;
     }
     (!labels.is_empty()).then(|| gaps.iter().map(|g| g.abs()).sum::<f64>() / labels.len() as f64)
 }

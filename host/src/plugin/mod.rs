@@ -3,6 +3,7 @@
 //! `unsafe` lives in `load` (opening a library), `object` (calling through its tables) and the kernels of `conv3d`,
 //! nowhere else.
 
+mod calibration;
 pub mod context;
 mod conv3d;
 mod error;
@@ -24,6 +25,7 @@ mod tests;
 pub mod variant;
 pub mod weights;
 
+pub use calibration::{Calibration, FittedOn};
 pub use context::{Context, Parameter, ParameterSource};
 pub use error::PluginError;
 pub use load::{Library, LoadTiming, hex, inspect, load};

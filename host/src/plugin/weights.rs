@@ -1,5 +1,6 @@
 //! A task's trained weights: one safetensors file whose metadata says what they belong to.
 
+use super::calibration::Calibration;
 use super::error::PluginError;
 use super::load::hex;
 use super::variant::Variant;
@@ -25,6 +26,9 @@ pub struct WeightsInfo {
     /// What differed from the plugin's own adapter, pooling and loss.
     #[serde(default, skip_serializing_if = "Variant::is_none")]
     pub variant: Variant,
+    /// Temperatures and thresholds that were fitted on validation cases, if any were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// How they were trained.
     pub training: serde_json::Value,
 }

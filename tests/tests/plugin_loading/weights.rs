@@ -38,6 +38,7 @@ fn weights_of_another_plugin_or_backbone_are_refused() {
         backbone_fingerprint: "a".repeat(64),
         threshold: None,
         variant: Default::default(),
+        calibration: None,
         training: serde_json::Value::Null,
     };
     weights::write(&path, &BTreeMap::from([("head.bias".to_owned(), zeros(&[1]))]), &info).unwrap();

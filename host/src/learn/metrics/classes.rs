@@ -28,7 +28,7 @@ pub fn macro_auroc(areas: &[Option<Auroc>]) -> Option<f64> {
 }
 
 /// The first class of the largest probability.
-fn argmax(row: &[f64]) -> usize {
+pub fn argmax(row: &[f64]) -> usize {
     let mut best = 0;
     for (class, p) in row.iter().enumerate() {
         if *p > row[best] {

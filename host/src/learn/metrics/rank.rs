@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 /// Normal quantile of 0.975.
-const Z_95: f64 = 1.959_963_984_540_054;
+pub(super) const Z_95: f64 = 1.959_963_984_540_054;
 
 /// Area under the ROC curve with DeLong's variance.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -122,7 +122,7 @@ pub fn paired_delong(labels: &[bool], a: &[f64], b: &[f64]) -> Option<PairedTest
 }
 
 /// Counts of positives and negatives at or above each distinct score, from the highest down.
-fn sweep(labels: &[bool], scores: &[f64]) -> Vec<(f64, usize, usize)> {
+pub(super) fn sweep(labels: &[bool], scores: &[f64]) -> Vec<(f64, usize, usize)> {
     assert_eq!(labels.len(), scores.len(), "one score per label");
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));

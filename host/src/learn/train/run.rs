@@ -15,7 +15,9 @@ use crate::backbone::{Backbone, Precision};
 use crate::engine::{as_plugins_see, precision_name, probabilities};
 use crate::learn::metrics;
 use crate::learn::table::{Split, Table};
-use crate::plugin::{Library, ParameterSource, Task, TaskOptions, WeightsInfo, hex, weights};
+use crate::plugin::{
+    Calibration, FittedOn, Library, ParameterSource, Task, TaskOptions, WeightsInfo, hex, weights,
+};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device};
 use rand::SeedableRng;
@@ -135,7 +137,7 @@ pub fn train(
         seconds: at.seconds(),
         host: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let save = |path: &Path, record: &TrainingRecord| -> Result<(), TrainError> {
+    let save = |path: &Path, record: &TrainingRecord, fit: Option<Calibration>| -> Result<(), TrainError> {
         let info = WeightsInfo {
             plugin: manifest.plugin.name.clone(),
             plugin_version: manifest.plugin.version.to_string(),
@@ -143,6 +145,7 @@ pub fn train(
             backbone_fingerprint: backbone.info().fingerprint.clone(),
             threshold: None,
             variant: options.variant.clone(),
+            calibration: fit,
             training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
         };
         let tensors = parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
@@ -193,7 +196,7 @@ pub fn train(
             }
             at.step += 1;
         }
-        let (val_loss, val_auroc) = validate(&trainer, table, &split.val)?;
+        let (val_loss, val_auroc, calibration) = validate(&trainer, table, &split.val)?;
         let this = EpochRecord {
             epoch,
             loss: mean(&losses),
@@ -210,9 +213,9 @@ pub fn train(
         let better = split.val.is_empty() || at.best.is_none_or(|b| b.beaten_by(&now));
         if better {
             at.best = Some(now);
-            save(&best_path, &record(&at, epoch))?;
+            save(&best_path, &record(&at, epoch), calibration.clone())?;
         }
-        save(&out.join("last.safetensors"), &record(&at, epoch))?;
+        save(&out.join("last.safetensors"), &record(&at, epoch), calibration)?;
         write_log(&log_path, &at.epochs).map_err(io(&log_path))?;
         let events = match &mut events {
             Some(events) => events,
@@ -251,12 +254,16 @@ fn mean(v: &[f64]) -> f64 {
     v.iter().sum::<f64>() / v.len().max(1) as f64
 }
 
-/// Mean loss and macro AUROC over the validation cases.
-fn validate(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<(f64, Option<f64>), TrainError> {
+/// Mean loss, macro AUROC, and the temperatures and thresholds that were fitted.
+type Validation = (f64, Option<f64>, Option<Calibration>);
+
+/// What the validation cases say of the weights as they are.
+fn validate(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<Validation, TrainError> {
     let kind = trainer.task.manifest().task.kind;
     let outputs = trainer.task.manifest().task.outputs();
     let mut scores: Vec<Vec<f64>> = vec![Vec::new(); outputs];
     let mut truths: Vec<Vec<bool>> = vec![Vec::new(); outputs];
+    let (mut all_logits, mut all_labels) = (Vec::new(), Vec::new());
     let mut total = 0.0;
     for &i in rows {
         let row = &table.rows[i];
@@ -269,9 +276,13 @@ fn validate(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<(f64
                 truths[c].push(label >= 0.5);
             }
         }
+        all_logits.push(logits);
+        all_labels.push(row.labels.clone());
     }
     let areas: Vec<_> = truths.iter().zip(&scores).map(|(t, s)| metrics::auroc(t, s)).collect();
-    Ok((total / rows.len().max(1) as f64, metrics::macro_auroc(&areas)))
+    let fitted_on = FittedOn::of(rows.iter().map(|&i| table.rows[i].case.as_str()));
+    let calibration = metrics::fit(kind, &all_logits, &all_labels, fitted_on);
+    Ok((total / rows.len().max(1) as f64, metrics::macro_auroc(&areas), calibration))
 }
 
 /// What TensorBoard draws of an epoch.

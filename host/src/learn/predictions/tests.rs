@@ -1,0 +1,117 @@
+//! What a predictions file must give, and what it must refuse by name, line and column.
+
+use super::*;
+
+fn open(csv: &str) -> Result<Predictions, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.csv");
+    std::fs::write(&path, csv).unwrap();
+    Predictions::open(&path).map_err(|e| e.to_string().replace(&path.display().to_string(), "P"))
+}
+
+#[test]
+fn labels_probabilities_patients_and_classes_are_read() {
+    let csv = "\u{feff}case,patient, a ,grade,p_a,p_grade.low,p_grade.very.high,site\nx,p1,1,low,0.9,0.7,0.3,north\ny,,,very.high,1e-3,0.2,0.8,\nz,p1,0.0,,0,1,0,south\n";
+    let read = open(csv).unwrap();
+    assert_eq!(read.ignored, ["site"]);
+    assert_eq!(read.patients(), (vec![0, 1, 0], 2));
+    assert_eq!(read.cases[1], ScoredCase { case: "y".into(), patient: None, line: 3 });
+    let [a, grade] = read.labels.as_slice() else { panic!("two labels") };
+    assert_eq!(
+        a.scores,
+        Scores::Binary { truth: vec![Some(true), None, Some(false)], probabilities: vec![0.9, 1e-3, 0.0] }
+    );
+    assert_eq!(
+        grade.scores,
+        Scores::Classes {
+            classes: vec!["low".into(), "very.high".into()],
+            truth: vec![Some(0), Some(1), None],
+            probabilities: vec![vec![0.7, 0.3], vec![0.2, 0.8], vec![1.0, 0.0]],
+        }
+    );
+}
+
+#[test]
+fn what_is_written_reads_back_to_the_last_digit() {
+    let p: Vec<f64> = vec![0.1 + 0.2, 1.0 / 3.0, 5e-324, 1.0, 0.0, f64::EPSILON];
+    let cases: Vec<ScoredCase> = (0..6)
+        .map(|i| ScoredCase { case: format!("c, {i}"), patient: (i > 2).then(|| "q\"".into()), line: i + 2 })
+        .collect();
+    let scores =
+        Scores::Binary { truth: vec![Some(true), None, Some(false), None, None, None], probabilities: p };
+    let classes = Scores::Classes {
+        classes: vec!["low".into(), "high".into()],
+        truth: vec![Some(1), None, Some(0), None, None, None],
+        probabilities: (0..6).map(|i| vec![f64::from(i) / 7.0, 1.0 - f64::from(i) / 7.0]).collect(),
+    };
+    let labels = vec![
+        ScoredLabel { name: "p_wave".into(), scores },
+        ScoredLabel { name: "class".into(), scores: classes },
+    ];
+    let said = Predictions { path: PathBuf::new(), cases, labels, ignored: vec![] };
+    let text = String::from_utf8(said.csv()).unwrap();
+    assert!(text.starts_with("case,patient,p_wave,class,p_p_wave,p_class.low,p_class.high\n"), "{text}");
+    let back = open(&text).unwrap();
+    assert_eq!((&back.cases, &back.labels), (&said.cases, &said.labels));
+    assert_eq!(String::from_utf8(back.csv()).unwrap(), text);
+}
+
+#[test]
+fn every_problem_is_named_with_line_and_column_in_one_message() {
+    let message =
+        open("case,a,b,p_a,p_b\nx,1,0,1.2,0.1\nx,2,,NaN,0.1\n,0,yes,-0.1,\ny,1,1,inf,0.2\n").unwrap_err();
+    for part in [
+        "line 2: case `x`: `p_a` is `1.2`; expected a probability, 0 to 1",
+        "line 3: case `x` is already on line 2",
+        "line 3: case `x`: label `a` is `2`; expected 0, 1 or nothing (unknown)",
+        "line 3: case `x`: `p_a` is `NaN`; expected a probability",
+        "line 4: column `case` is empty",
+        "line 4: case ``: `p_b` is empty; expected a probability",
+        "line 4: case ``: label `b` is `yes`",
+        "line 5: case `y`: `p_a` is `inf`",
+    ] {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    assert!(!message.contains('\n'), "{message}");
+}
+
+#[test]
+fn columns_that_do_not_pair_are_named_with_what_was_found() {
+    let error = |csv: &str| open(csv).unwrap_err();
+    assert_eq!(error("name,a,p_a\nx,1,0.5\n"), "P: line 1: no column `case`; found `name,a,p_a`");
+    assert_eq!(error("case,a\nx,1\n"), "P: line 1: no column `p_LABEL` with a probability; found `case,a`");
+    assert_eq!(
+        error("case,p_a\nx,1\n"),
+        "P: line 1: column `p_a`, but no column `a` with its label; found `case,p_a`"
+    );
+    assert!(error("case,a,b,p_a\nx,1,0,0.5\n").contains("there is no column `p_b`"));
+    assert!(error("case,a,p_a,a\nx,1,0.5,1\n").contains("two columns are called `a`"));
+    assert!(error("case,g,p_g.low\nx,low,0.5\n").contains("class `low` is the only one"));
+    assert!(error("case,g,p_g,p_g.low\nx,1,0.5,1\n").contains("one label or several classes?"));
+    assert_eq!(
+        error("case,g,p_g.low,p_g.high\nx,mid,0.5,0.5\n"),
+        "P: line 2: case `x`: class `g` is `mid`; expected one of low, high, or nothing (unknown)"
+    );
+}
+
+#[test]
+fn a_ragged_line_no_case_no_known_label_and_no_file_are_refused() {
+    assert_eq!(open("case,a,p_a\nx,1\n").unwrap_err(), "P: line 2: 2 fields where the header has 3");
+    assert!(open("case,a,p_a\n").unwrap_err().contains("no case; expected one line per case"));
+    assert!(open("case,a,p_a\nx,,0.5\n").unwrap_err().contains("no known label in 1 cases"));
+    let gone = Predictions::open("/nowhere/p.csv").unwrap_err().to_string();
+    assert!(gone.starts_with("/nowhere/p.csv: cannot be read:"), "{gone}");
+}
+
+#[test]
+fn a_class_asks_whether_it_is_the_most_probable_one() {
+    let read = open("case,g,p_g.a,p_g.b,p_g.c\nx,a,0.4,0.3,0.3\ny,b,0.4,0.4,0.2\nz,,1,0,0\n").unwrap();
+    let questions = read.labels[0].questions(0.5);
+    assert_eq!(questions.iter().map(|q| q.name.as_str()).collect::<Vec<_>>(), ["g.a", "g.b", "g.c"]);
+    assert_eq!((questions[0].cases.clone(), questions[0].threshold), (vec![0, 1], None));
+    assert_eq!(questions[0].positive, [true, true]);
+    assert_eq!(
+        (questions[1].truth.clone(), questions[1].positive.clone()),
+        (vec![false, true], vec![false; 2])
+    );
+}
