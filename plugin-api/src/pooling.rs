@@ -114,7 +114,10 @@ impl Pool {
             Pooling::Attention => Kind::Query(params.get(&name("query"), &[d], Init::trunc_normal(0.02))?),
             Pooling::Lstm => {
                 let params = params.within(&name("lstm"));
-                Kind::Lstm([Direction::new(&params.within("up"), d)?, Direction::new(&params.within("down"), d)?])
+                Kind::Lstm([
+                    Direction::new(&params.within("up"), d)?,
+                    Direction::new(&params.within("down"), d)?,
+                ])
             }
             Pooling::Transformer => {
                 let params = params.within(&name("transformer"));
@@ -222,7 +225,8 @@ struct Layer {
 impl Layer {
     fn new(params: &Params, d: usize, heads: usize) -> Result<Self> {
         let linear = |name: &str, outputs: usize, inputs: usize| -> Result<(Tensor, Tensor)> {
-            let weight = params.get(&format!("{name}.weight"), &[outputs, inputs], Init::trunc_normal(0.02))?;
+            let weight =
+                params.get(&format!("{name}.weight"), &[outputs, inputs], Init::trunc_normal(0.02))?;
             Ok((weight, params.get(&format!("{name}.bias"), &[outputs], Init::zeros())?))
         };
         let norm = |name: &str| -> Result<(Tensor, Tensor)> {
@@ -248,9 +252,7 @@ impl Layer {
         let x = Tensor::concat(&[&self.class, &placed], 0)?; // [1 + N, d]
         let (t, wide) = (n + 1, d / self.heads);
         let qkv = apply(&norm(&x, &self.norms[0])?, &self.qkv)?; // [T, 3d]
-        let part = |i: usize| {
-            qkv.narrow(1, i * d, d)?.reshape(&[t, self.heads, wide])?.permute(&[1, 0, 2])
-        };
+        let part = |i: usize| qkv.narrow(1, i * d, d)?.reshape(&[t, self.heads, wide])?.permute(&[1, 0, 2]);
         let a = part(0)?.matmul(&part(1)?.t()?)?.scale(1.0 / (wide as f64).sqrt())?.softmax(2)?; // [heads, T, T]
         let mixed = a.matmul(&part(2)?)?.permute(&[1, 0, 2])?.reshape(&[t, d])?;
         let x = x.add(&apply(&mixed, &self.output)?)?;

@@ -55,7 +55,8 @@ fn four_phantoms(folder: &Path) -> PathBuf {
 
 /// Ten epochs; the columns `loss` and `segmentation_loss` of the log.
 fn train(plugin: &str, table: &Path, out: &Path) -> [(&'static str, Vec<f64>); 2] {
-    let shared = ["--plugin", plugin, "--data", text(table), "--out", text(out), "--seed", "3", "--no-flips"];
+    let shared =
+        ["--plugin", plugin, "--data", text(table), "--out", text(out), "--seed", "3", "--augment", "none"];
     let more =
         ["--epochs", "10", "--batch", "2", "--head-lr", "0.005", "--cache-size", "0", "--precision", "f32"];
     done(&[&["train"][..], &shared, &more].concat());

@@ -48,7 +48,9 @@ fn cases(folder: &Path, count: usize) {
             let at = [i % SHAPE[0], i / SHAPE[0] % SHAPE[1], i / (SHAPE[0] * SHAPE[1])];
             let far: f64 = (0..3).map(|a| (at[a] as f64 - centre[a]).powi(2)).sum();
             let ball = case % 2 == 1 && far < 5.0;
-            let lung = |from| (from..from + 7).contains(&at[0]) && (6..18).contains(&at[1]) && (2..10).contains(&at[2]);
+            let lung = |from| {
+                (from..from + 7).contains(&at[0]) && (6..18).contains(&at[1]) && (2..10).contains(&at[2])
+            };
             let texture = ((i + 97 * case) * 7919 % 60) as i16;
             voxels.push(match (ball, lung(5) || lung(16), (2..26).contains(&at[0])) {
                 (true, ..) => 60,
@@ -132,7 +134,10 @@ fn a_run_that_was_killed_and_resumed_ends_with_the_same_weights() {
     assert_eq!(farthest(&best(&killed), &best(&whole)), 0.0);
     assert_eq!(lines(), 13);
     // Once more is no more than reading it.
-    assert_eq!(farthest(&trained(&bench().task, &killed, &[&epochs[..], &["--resume"]].concat()), &expected), 0.0);
+    assert_eq!(
+        farthest(&trained(&bench().task, &killed, &[&epochs[..], &["--resume"]].concat()), &expected),
+        0.0
+    );
 }
 
 #[test]
@@ -187,7 +192,8 @@ fn slices_in_groups_learn_what_all_slices_at_once_learn() {
 fn a_run_leaves_its_log_its_events_and_its_record() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let more = ["--epochs", "2", "--clip", "1", "--max-memory", "3G", "--loss", "focal", "--focal-gamma", "1.5"];
+    let more =
+        ["--epochs", "2", "--clip", "1", "--max-memory", "3G", "--loss", "focal", "--focal-gamma", "1.5"];
     trained(&bench().task, &out, &more);
     let log = fs::read_to_string(out.join("metrics.csv")).unwrap();
     let mut lines = log.lines();
@@ -212,7 +218,8 @@ fn patience_ends_a_run_before_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     // Nothing gets better at a rate of almost nothing.
-    let more = ["--epochs", "30", "--patience", "2", "--lr", "1e-12", "--head-lr", "1e-12", "--augment", "none"];
+    let more =
+        ["--epochs", "30", "--patience", "2", "--lr", "1e-12", "--head-lr", "1e-12", "--augment", "none"];
     trained(&bench().task, &out, &more);
     let epochs = fs::read_to_string(out.join("metrics.csv")).unwrap().lines().count() - 1;
     assert!((3..30).contains(&epochs), "{epochs}");
@@ -222,7 +229,9 @@ fn patience_ends_a_run_before_its_time() {
 fn every_way_of_pooling_trains_and_its_weights_say_how_they_are_to_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let bench = bench();
-    for (way, extra) in [("mean", 0), ("median", 0), ("max", 0), ("lstm", 6), ("transformer", 15), ("attention", 1)] {
+    for (way, extra) in
+        [("mean", 0), ("median", 0), ("max", 0), ("lstm", 6), ("transformer", 15), ("attention", 1)]
+    {
         let out = folder.path().join(way);
         let more = ["--epochs", "1", "--fusion", way, "--unchecked"];
         let found = trained(&bench.probe, &out, &more);
@@ -258,7 +267,11 @@ fn ablations_that_a_plugin_cannot_take_are_refused() {
         let ran = train(&bench().probe, &out, more);
         assert!(ran.0 == code && ran.2.contains(says), "{more:?}: {ran:?}");
     }
-    let adapted = trained(&bench().probe, &out, &["--adapter", "lora", "--first-block", "11", "--rank", "2", "--epochs", "1"]);
+    let adapted = trained(
+        &bench().probe,
+        &out,
+        &["--adapter", "lora", "--first-block", "11", "--rank", "2", "--epochs", "1"],
+    );
     assert_eq!(adapted["adapter.block.11.attention.qkv.lora_A"].len(), 2 * 384);
     assert!(!adapted.keys().any(|k| k.contains("block.10") || k.contains("patch_embed")));
 }

@@ -179,7 +179,8 @@ fn machine(as_json: bool, console: &Console) {
         0 => "none".to_owned(),
         _ => paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "),
     };
-    let memory = memory.map_or("unknown".to_owned(), |b| format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64));
+    let memory =
+        memory.map_or("unknown".to_owned(), |b| format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64));
     console.result(format!("host        {}", env!("CARGO_PKG_VERSION")));
     console.result(format!("system      {} on {}", std::env::consts::OS, std::env::consts::ARCH));
     console.result(format!("processor   {threads} threads; kernels {kernels} (of {})", available.join(", ")));

@@ -66,7 +66,8 @@ pub fn examine(table: &Table, progress: &(dyn Fn() + Sync)) -> Findings {
 
 fn examine_row(row: &Row) -> OfRow {
     let mut found = OfRow::default();
-    let problem = |what: String| Problem { line: Some(row.line), what: format!("case `{}`: {what}", row.case) };
+    let problem =
+        |what: String| Problem { line: Some(row.line), what: format!("case `{}`: {what}", row.case) };
     let mut first: Option<Scan> = None;
     // A column `image` may serve several views; its scan is opened once.
     let mut opened: Vec<&Path> = Vec::new();

@@ -182,8 +182,8 @@ impl Task {
                 "adapter".to_owned()
             };
             let declared: BTreeMap<String, String> = answer.settings.into_iter().collect();
-            let adapter =
-                adapter(context, backbone, &prefix, &declared, answer.custom, variant).map_err(failed("adapter"))?;
+            let adapter = adapter(context, backbone, &prefix, &declared, answer.custom, variant)
+                .map_err(failed("adapter"))?;
             adapters.push(adapter);
         }
         let head = owner.head(context.id(), &settings).map_err(failed("head"))?;

@@ -98,7 +98,10 @@ impl Variant {
         };
         let Some(mut lora) = lora else {
             return match asked && self.adapter.is_none() {
-                true => Err("the plugin's adapter has no rank, alpha or first block; add --adapter lora".to_owned()),
+                true => {
+                    Err("the plugin's adapter has no rank, alpha or first block; add --adapter lora"
+                        .to_owned())
+                }
                 false => Ok(None),
             };
         };
@@ -121,7 +124,9 @@ impl Variant {
         let Some(name) = &self.pooling else { return Ok(()) };
         let pooling: Pooling = name.parse().map_err(|e: anymc3d_plugin_api::Error| e.to_string())?;
         let has = |part: &str| {
-            parameters.keys().any(|k| k.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+            parameters
+                .keys()
+                .any(|k| k.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
         };
         let expected = match pooling {
             Pooling::Attention => has("query"),
@@ -133,7 +138,9 @@ impl Variant {
         };
         match expected {
             true => Ok(()),
-            false => Err(format!("the plugin's head pools in a way of its own and does not take --fusion {name}")),
+            false => {
+                Err(format!("the plugin's head pools in a way of its own and does not take --fusion {name}"))
+            }
         }
     }
 }

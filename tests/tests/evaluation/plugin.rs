@@ -212,7 +212,8 @@ fn training_stores_what_its_validation_cases_taught_and_nothing_from_too_few() {
         let table = table(name, n, |i| (["1", "0"][i % 2], if i < 4 { "train" } else { "val" }));
         let out = tempfile::tempdir().unwrap();
         let given = ["train", "--plugin", &bench.library, "--data", &table, "--out", &text(out.path())];
-        let ran = host(&[&given[..], &["--epochs", "1", "--no-flips", "--cache-size", "0", "-q"]].concat());
+        let ran =
+            host(&[&given[..], &["--epochs", "1", "--augment", "none", "--cache-size", "0", "-q"]].concat());
         assert_eq!(ran.code, 0, "{ran:#?}");
         ["lung_nodule", "last"]
             .map(|f| Weights::open(&out.path().join(format!("{f}.safetensors"))).unwrap().info.calibration)

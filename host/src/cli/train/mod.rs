@@ -175,7 +175,11 @@ impl Train {
             args.extend(["--out".to_owned(), out.display().to_string()]);
             let one = Alone::try_parse_from(&args).map_err(|e| {
                 let text = e.to_string();
-                CommandError::usage(format!("{}: {}", sweep::name(combination), text.lines().next().unwrap_or("")))
+                CommandError::usage(format!(
+                    "{}: {}",
+                    sweep::name(combination),
+                    text.lines().next().unwrap_or("")
+                ))
             })?;
             console.note(format!("run {} of {}: {}", n + 1, all.len(), sweep::name(combination)));
             let mut train = one.train;
@@ -263,10 +267,11 @@ impl Train {
                 cache: &cache,
                 memory,
             };
-            let trained = train(setting, &options, &out, self.resume, progress.as_mut()).map_err(|e| match e {
-                TrainError::Plugin(e) => CommandError::refused(e),
-                other => CommandError::failed(other),
-            })?;
+            let trained =
+                train(setting, &options, &out, self.resume, progress.as_mut()).map_err(|e| match e {
+                    TrainError::Plugin(e) => CommandError::refused(e),
+                    other => CommandError::failed(other),
+                })?;
             let r = &trained.record;
             console.result(format!(
                 "{}: epoch {} of {}, validation AUROC {}, {} parameters, {:.1} min",
@@ -397,7 +402,8 @@ fn without(args: &mut Vec<String>, options: &[&str]) {
     let mut at = 0;
     while at < args.len() {
         let whole = options.contains(&args[at].as_str());
-        let joined = options.iter().any(|o| args[at].strip_prefix(o).is_some_and(|rest| rest.starts_with('=')));
+        let joined =
+            options.iter().any(|o| args[at].strip_prefix(o).is_some_and(|rest| rest.starts_with('=')));
         match (whole, joined) {
             (true, _) => drop(args.drain(at..(at + 2).min(args.len()))),
             (_, true) => drop(args.remove(at)),

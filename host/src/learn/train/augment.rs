@@ -109,7 +109,13 @@ impl Augmentation {
     }
 
     /// Changes pixels `[S, C, H, W]` (0 to 1) and a mask `[S, H, W]` of the same slices. What comes in from outside is 0.
-    pub fn apply(&self, pixels: &mut Vec<f32>, channels: usize, mask: Option<&mut Vec<f32>>, grid: &SliceGrid) {
+    pub fn apply(
+        &self,
+        pixels: &mut Vec<f32>,
+        channels: usize,
+        mask: Option<&mut Vec<f32>>,
+        grid: &SliceGrid,
+    ) {
         let [h, w] = grid.image_size();
         let stack = Stack { size: [grid.slices(), h, w], grid };
         let planes = |pixels: &[f32], c: usize| -> Vec<f32> {
@@ -194,8 +200,7 @@ impl Stack<'_> {
                 // The inverse of a rotation is its transpose.
                 let from: [f64; 3] =
                     std::array::from_fn(|i| (0..3).map(|k| turn[k][i] * at[k]).sum::<f64>() / a.zoom);
-                let source =
-                    std::array::from_fn(|k| sign[k] * from[directions[k].0] / mm[k] + centre[k]);
+                let source = std::array::from_fn(|k| sign[k] * from[directions[k].0] / mm[k] + centre[k]);
                 *out = trilinear(&values, [s, h, w], source);
             }
         });
@@ -211,9 +216,8 @@ fn rotation(degrees: [f64; 3]) -> [[f64; 3]; 3] {
         let (i, j) = ((axis + 1) % 3, (axis + 2) % 3);
         let mut one = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
         (one[i][i], one[i][j], one[j][i], one[j][j]) = (cos, -sin, sin, cos);
-        whole = std::array::from_fn(|r| {
-            std::array::from_fn(|c| (0..3).map(|k| one[r][k] * whole[k][c]).sum())
-        });
+        whole =
+            std::array::from_fn(|r| std::array::from_fn(|c| (0..3).map(|k| one[r][k] * whole[k][c]).sum()));
     }
     whole
 }
@@ -227,8 +231,7 @@ fn trilinear(values: &[f32], [s, h, w]: [usize; 3], at: [f64; 3]) -> f32 {
         let index: [f64; 3] = std::array::from_fn(|k| floor[k] + step[k] as f64);
         let inside = index.iter().zip([s, h, w]).all(|(&i, n)| i >= 0.0 && i < n as f64);
         if inside {
-            let weight: f64 =
-                (0..3).map(|k| if step[k] == 1 { share[k] } else { 1.0 - share[k] }).product();
+            let weight: f64 = (0..3).map(|k| if step[k] == 1 { share[k] } else { 1.0 - share[k] }).product();
             let [i, j, k] = index.map(|i| i as usize);
             sum += weight * f64::from(values[(i * h + j) * w + k]);
         }

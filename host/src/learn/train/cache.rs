@@ -127,8 +127,9 @@ impl PrefixCache {
         };
         let fingerprint = &backbone.info().fingerprint;
         let host = env!("CARGO_PKG_VERSION");
-        let text =
-            format!("{VERSION}|{host}|{scan}|{mask}|{view:?}|{augmentation:?}|{blocks}|{fingerprint}|{precision:?}");
+        let text = format!(
+            "{VERSION}|{host}|{scan}|{mask}|{view:?}|{augmentation:?}|{blocks}|{fingerprint}|{precision:?}"
+        );
         Some(folder.join(format!("{}.safetensors", hex(&Sha256::digest(text.as_bytes())))))
     }
 

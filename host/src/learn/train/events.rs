@@ -97,7 +97,10 @@ fn bytes(out: &mut Vec<u8>, field: u64, value: &[u8]) {
 /// CRC-32C (Castagnoli, reflected), bit by bit: an event has some hundred bytes.
 fn crc32c(data: &[u8]) -> u32 {
     !data.iter().fold(!0u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 },
+        )
     })
 }
 
@@ -124,7 +127,8 @@ mod tests {
         let mut events = Events::create(folder.path()).unwrap();
         events.scalars(300, &[("loss/train", 0.5), ("auroc/validation", 0.75)]).unwrap();
         Events::create(folder.path()).unwrap();
-        let mut files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.path()).collect();
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.path()).collect();
         assert_eq!(files.len(), 2);
         files.sort_by_key(|f| std::cmp::Reverse(std::fs::metadata(f).unwrap().len()));
         let data = std::fs::read(&files[0]).unwrap();

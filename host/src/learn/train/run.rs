@@ -91,8 +91,7 @@ pub fn train(
     let parameters = task.parameters();
     let counts = task.parameter_counts();
     let mut optimiser = AdamW::of(&parameters, options);
-    let trainer =
-        Trainer { task, backbone, precision, cache, options, token_bytes: memory.token_bytes };
+    let trainer = Trainer { task, backbone, precision, cache, options, token_bytes: memory.token_bytes };
 
     let manifest = &library.embedded.manifest;
     let origin = Origin {
