@@ -163,7 +163,7 @@ struct Direction {
 
 impl Direction {
     fn new(params: &Params, d: usize) -> Result<Self> {
-        if d % 2 != 0 {
+        if !d.is_multiple_of(2) {
             return Err(Error::msg(format!("an LSTM pools rows of an even width, not {d}")));
         }
         let h = d / 2;

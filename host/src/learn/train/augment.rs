@@ -109,13 +109,7 @@ impl Augmentation {
     }
 
     /// Changes pixels `[S, C, H, W]` (0 to 1) and a mask `[S, H, W]` of the same slices. What comes in from outside is 0.
-    pub fn apply(
-        &self,
-        pixels: &mut Vec<f32>,
-        channels: usize,
-        mask: Option<&mut Vec<f32>>,
-        grid: &SliceGrid,
-    ) {
+    pub fn apply(&self, pixels: &mut [f32], channels: usize, mask: Option<&mut Vec<f32>>, grid: &SliceGrid) {
         let [h, w] = grid.image_size();
         let stack = Stack { size: [grid.slices(), h, w], grid };
         let planes = |pixels: &[f32], c: usize| -> Vec<f32> {

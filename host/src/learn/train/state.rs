@@ -115,11 +115,14 @@ pub fn write(folder: &Path, progressed: &mut Progressed, optimiser: &AdamW) -> R
     write_atomically(&path, &bytes).map_err(|e| fail(format!("cannot be written: {e}")))
 }
 
+/// A run's state as it was read: where it stood, and the tensors to put back.
+pub type Found = (Progressed, HashMap<String, Tensor>);
+
 /// Reads a run's state, if the folder has one.
 ///
 /// # Errors
 /// When the file is none of ours or damaged.
-pub fn read(folder: &Path) -> Result<Option<(Progressed, HashMap<String, Tensor>)>, StateError> {
+pub fn read(folder: &Path) -> Result<Option<Found>, StateError> {
     let path = folder.join(FILE);
     let fail = |reason: String| StateError { path: path.clone(), reason };
     let bytes = match std::fs::read(&path) {

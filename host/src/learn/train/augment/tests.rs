@@ -118,7 +118,8 @@ fn each_change_happens_as_often_and_as_strongly_as_the_recipe_says() {
     let draws: Vec<_> = (1..4001).map(|n| Augmentation::draw(Recipe::Full, 9, "case", n, false)).collect();
     let share =
         |f: &dyn Fn(&Augmentation) -> bool| draws.iter().filter(|d| f(d)).count() as f64 / draws.len() as f64;
-    let expected: [(&dyn Fn(&Augmentation) -> bool, f64); 9] = [
+    type Happens<'a> = &'a dyn Fn(&Augmentation) -> bool;
+    let expected: [(Happens<'_>, f64); 9] = [
         (&|d| d.rotation != [0.0; 3], 0.2),
         (&|d| d.zoom != 1.0, 0.2),
         (&|d| d.shift != [0.0; 3], 0.2),
