@@ -20,6 +20,12 @@ fn fixture(name: &str) -> Option<HashMap<String, Tensor>> {
     Some(loaded.unwrap_or_else(|e| panic!("{}: {e}", path.display())))
 }
 
+/// A golden file of the project's own, beside those that the variable may replace.
+fn own(name: &str) -> HashMap<String, Tensor> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+    candle_core::safetensors::load(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
 fn host() -> (&'static Context, Host) {
     let source = ParameterSource::Training { seed: 0, start: BTreeMap::new() };
     let context = Context::create("parity", DType::F32, Device::Cpu, source);
@@ -110,8 +116,8 @@ fn volumes(f: &HashMap<String, Tensor>, name: &str, inputs: &[&str], run: impl F
 }
 
 #[test]
-fn parity_volumes_convolution_interpolation_and_mask_loss() {
-    let Some(f) = fixture("volumes.safetensors") else { return };
+fn volumes_are_convolved_resized_and_judged_as_pytorch_does() {
+    let f = own("volumes.safetensors");
     for name in ["conv_plain", "conv_stride", "conv_wide", "conv_flat"] {
         let three = |part: &str| -> [usize; 3] {
             let v: Vec<usize> = values(&f[&format!("{name}.{part}")]).iter().map(|&v| v as usize).collect();
@@ -172,9 +178,7 @@ fn settings() -> Vec<anymc3d_plugin_api::abi::types::Entry> {
 #[test]
 fn an_lstm_and_a_transformer_layer_pool_slices_as_pytorchs_do() {
     use anymc3d_plugin_api::{Build, Pool};
-    // The project's own fixture, not part of those that a variable may replace.
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/pooling.safetensors");
-    let f = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    let f = own("pooling.safetensors");
     let ours = |k: &&String| k.starts_with("lstm.") || k.starts_with("transformer.");
     let tensors = f.keys().filter(ours).map(|k| (k.clone(), f[k].clone())).collect();
     let context = Context::create("pooling", DType::F32, Device::Cpu, ParameterSource::Weights(tensors));
