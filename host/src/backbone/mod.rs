@@ -22,7 +22,7 @@ pub use adapter::{LowRank, NoAdapter, Site, SiteAdapter};
 pub use error::BackboneError;
 pub use kernels::{Isa, Kernels};
 pub use lora::{LoraWeights, lora_parameter_count, lora_shapes};
-pub use model::{Backbone, BackboneInfo, Features, Hidden, Precision};
+pub use model::{Backbone, BackboneInfo, Features, Hidden, KEPT_BYTES, Precision};
 pub use peft::load_peft;
 
 #[cfg(test)]

@@ -85,8 +85,8 @@ pub struct Backbone {
 /// Slices that go through the blocks together: bounds memory, whatever the volume.
 const CHUNK: usize = 8;
 
-/// See [`Backbone::keep_at_most`].
-const KEPT_BYTES: usize = 3 << 29;
+/// What [`Backbone::keep_at_most`] is unless told; keeping more for one case was never faster.
+pub const KEPT_BYTES: usize = 3 << 29;
 
 impl Backbone {
     /// Opens a Hugging Face folder: `config.json` and safetensors, single or sharded, f16, bf16 or f32.

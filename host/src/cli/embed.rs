@@ -6,6 +6,7 @@ use super::outcome::{CommandError, Outcome};
 use super::output;
 use crate::backbone::{BackboneInfo, Features, NoAdapter, Precision, SiteAdapter, load_peft};
 use crate::engine::{Adapted, Desk, LoadedTask, precision_name, warnings};
+use crate::plugin::write_atomically;
 use crate::plugin::{PluginError, find, hex, inspect};
 use anymc3d_manifest::{Axis, Fit, Intensity, Manifest, Modality, Region, View};
 use candle_core::{DType, Device, Tensor};
@@ -92,7 +93,7 @@ impl Embed {
         let about = self.about(&input, chosen.as_ref(), backbone.info(), precision);
         let bytes = serialised(&features, about).map_err(CommandError::failed)?;
         let unwritable = |e| CommandError::failed(format!("{}: cannot be written ({e})", self.out.display()));
-        output::put_file(&self.out, &bytes).map_err(unwritable)?;
+        write_atomically(&self.out, &bytes).map_err(unwritable)?;
         let (slices, width) = features.class_tokens.dims2().map_err(CommandError::failed)?;
         let (h, w) = features.grid;
         console.result(format!("{slices} slices, {h} × {w} patches, width {width}: {}", self.out.display()));

@@ -47,14 +47,6 @@ pub(super) fn try_file(file: &Path) -> Result<(), String> {
         .map_err(unwritable)
 }
 
-/// Writes a file whole or not at all.
-pub(super) fn put_file(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut new = temporary(0o666).tempfile_in(folder_of(file))?;
-    new.write_all(bytes)?;
-    new.persist(file).map_err(|e| e.error)?;
-    Ok(())
-}
-
 impl Output {
     /// Makes the folder and tries it.
     ///

@@ -3,8 +3,8 @@
 use super::console::Console;
 use super::options::ThreadOption;
 use super::outcome::{CommandError, Outcome};
-use super::output::put_file;
 use crate::learn::phantom::{self, Base, PhantomCase, Task, UnknownTask};
+use crate::plugin::write_atomically;
 use crate::volume::{Affine, Scan, VolumeError, write_nifti_i16, write_nifti_u8};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -123,8 +123,9 @@ impl Phantom {
             }
         }
         // Last, and whole: a folder without them is one that was not finished.
-        put_file(&self.out.join(TRUTH), &self.truth(&made)).map_err(unwritable)?;
-        put_file(&self.out.join(TABLE), &table(task, &made).map_err(unwritable)?).map_err(unwritable)?;
+        write_atomically(&self.out.join(TRUTH), &self.truth(&made)).map_err(unwritable)?;
+        write_atomically(&self.out.join(TABLE), &table(task, &made).map_err(unwritable)?)
+            .map_err(unwritable)?;
         let counts = task.classes.iter().enumerate().skip(1).map(|(class, name)| {
             let count = made.iter().filter(|c| c.class == class).count();
             let what = if task.classes.len() == 2 { task.findings } else { name };

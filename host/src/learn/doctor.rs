@@ -106,23 +106,9 @@ fn examine_row(row: &Row) -> OfRow {
             Ok(mask) => match &first {
                 None => {}
                 Some(scan) => {
-                    let smallest = scan.spacing_mm.into_iter().fold(f64::INFINITY, f64::min);
-                    let (a, b) = (scan.canonical(), mask.canonical());
-                    let apart = a.affine.corner_distance(&b.affine, a.shape);
-                    if a.shape != b.shape {
-                        found.findings.errors.push(problem(format!(
-                            "{}: mask of {:?} voxels, expected {:?} as {}; make the mask on its scan's grid",
-                            path.display(),
-                            mask.shape,
-                            scan.shape,
-                            scan.path.display()
-                        )));
-                    } else if apart > 0.5 * smallest {
-                        found.findings.errors.push(problem(format!(
-                            "{}: mask lies {apart:.1} mm away from its scan {}; make the mask on its scan's grid",
-                            path.display(),
-                            scan.path.display()
-                        )));
+                    let grid = scan.canonical();
+                    if let Err(e) = mask.canonical().expect_grid(&scan.path, grid.shape, &grid.affine) {
+                        found.findings.errors.push(problem(e.to_string()));
                     }
                     let empty = !mask.voxels.iter().any(|v| *v > 0.5);
                     if empty && row.labels.contains(&Some(1.0)) {

@@ -130,20 +130,7 @@ impl SliceGrid {
     /// # Errors
     /// [`VolumeError::MaskGrid`] where the mask is not on the scan's grid (its stored order may differ).
     pub fn mask_to_slices(&self, mask: &Volume) -> Result<Vec<f32>, VolumeError> {
-        let smallest = self.affine.spacing().into_iter().fold(f64::INFINITY, f64::min);
-        let apart = self.affine.corner_distance(&mask.affine, self.canonical_shape);
-        if mask.shape != self.canonical_shape || apart > 0.5 * smallest {
-            return Err(VolumeError::MaskGrid {
-                path: mask.path.clone(),
-                found: format!("{:?} voxels", mask.shape)
-                    + &(if mask.shape == self.canonical_shape {
-                        format!(" {apart:.1} mm away")
-                    } else {
-                        String::new()
-                    }),
-                expected: format!("{:?} voxels of {}", self.canonical_shape, self.path.display()),
-            });
-        }
+        mask.expect_grid(&self.path, self.canonical_shape, &self.affine)?;
         let inside: Vec<f32> = mask.voxels.par_iter().map(|&v| if v > 0.5 { 1.0 } else { 0.0 }).collect();
         let image = self.sample(&inside, 0.0);
         let layout = self.layout();

@@ -1,11 +1,11 @@
 //! A scan brought to the closest RAS orientation, and which stored axis each canonical one is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anymc3d_manifest::Modality;
 use rayon::prelude::*;
 
-use super::{Affine, Scan};
+use super::{Affine, Scan, VolumeError};
 
 /// Where a canonical axis lies in the stored array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,28 @@ impl Volume {
             minimum: scan.range()[0],
             modality: scan.modality.or(scan.modality_guess),
         }
+    }
+
+    /// Refuses a mask that is not on the grid of its scan at `scan` (their stored orders may differ): another shape, or a
+    /// corner more than half the smallest voxel away.
+    ///
+    /// # Errors
+    /// [`VolumeError::MaskGrid`].
+    pub(crate) fn expect_grid(
+        &self,
+        scan: &Path,
+        shape: [usize; 3],
+        affine: &Affine,
+    ) -> Result<(), VolumeError> {
+        let smallest = affine.spacing().into_iter().fold(f64::INFINITY, f64::min);
+        let apart = affine.corner_distance(&self.affine, shape);
+        let found = match self.shape == shape {
+            true if apart <= 0.5 * smallest => return Ok(()),
+            true => format!("{:?} voxels {apart:.1} mm away", self.shape),
+            false => format!("{:?} voxels", self.shape),
+        };
+        let expected = format!("{shape:?} voxels of {}", scan.display());
+        Err(VolumeError::MaskGrid { path: self.path.clone(), found, expected })
     }
 
     /// Voxels along each stored axis.

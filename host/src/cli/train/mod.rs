@@ -1,23 +1,24 @@
 //! `host train`: a plugin's weights from a table of labelled scans.
 
 mod ablation;
+mod ended;
 mod sweep;
 
 use super::console::{Console, Loudness};
 use super::doctor::judge;
 use super::options::{BackboneOptions, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
-use super::output::{Output, put_file};
+use super::output::Output;
 use crate::engine::open_library;
 use crate::learn::table::{Part, Split, Table, TableError};
 use crate::learn::train::{
-    MemoryPlan, PrefixCache, Progress, Recipe, Setting, Silent, Terminal, TrainError, TrainOptions,
-    TrainingRecord, train,
+    MemoryPlan, PrefixCache, Progress, Recipe, Setting, Silent, Terminal, TrainError, TrainOptions, train,
 };
-use crate::plugin::find;
+use crate::plugin::{find, write_atomically};
 use ablation::Ablation;
 use anymc3d_manifest::Manifest;
 use clap::{Args, Parser};
+use ended::Ended;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -200,7 +201,7 @@ impl Train {
             };
             table += &(cells.join(",") + "\n");
             let place = self.out.join("sweep.csv");
-            put_file(&place, table.as_bytes())
+            write_atomically(&place, table.as_bytes())
                 .map_err(|e| CommandError::failed(format!("{}: cannot be written ({e})", place.display())))?;
         }
         console.result(table.trim_end());
@@ -346,54 +347,6 @@ fn checked(data: &Path, manifest: &Manifest, console: &Console) -> Result<(), Co
     match findings.errors.is_empty() {
         true => Ok(()),
         false => Err(CommandError::failed(TableError { path: data.to_owned(), problems: findings.errors })),
-    }
-}
-
-/// How a run, or the runs of all folds, ended.
-struct Ended {
-    aurocs: Vec<f64>,
-    epochs: Vec<usize>,
-    parameters: usize,
-    seconds: f64,
-}
-
-impl Ended {
-    /// What a sweep's table says of each run.
-    const COLUMNS: [&str; 5] = ["val_auroc", "val_auroc_sd", "best_epoch", "parameters", "seconds"];
-
-    fn of(records: &[TrainingRecord]) -> Self {
-        Self {
-            aurocs: records.iter().filter_map(|r| r.val_auroc).collect(),
-            epochs: records.iter().map(|r| r.best_epoch).collect(),
-            parameters: records.first().map_or(0, |r| r.parameters.0 + r.parameters.1 + r.parameters.2),
-            seconds: records.iter().map(|r| r.seconds).sum(),
-        }
-    }
-
-    /// Mean, and standard deviation over the folds.
-    fn auroc(&self) -> (Option<f64>, Option<f64>) {
-        let n = self.aurocs.len() as f64;
-        let mean = self.aurocs.iter().sum::<f64>() / n;
-        let squares: f64 = self.aurocs.iter().map(|a| (a - mean).powi(2)).sum();
-        ((n > 0.0).then_some(mean), (n > 1.0).then(|| (squares / (n - 1.0)).sqrt()))
-    }
-
-    fn cells(&self) -> impl Iterator<Item = String> {
-        let (mean, deviation) = self.auroc();
-        let number = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.6}"));
-        let epochs = self.epochs.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
-        let parameters = self.parameters.to_string();
-        [number(mean), number(deviation), epochs, parameters, format!("{:.1}", self.seconds)].into_iter()
-    }
-
-    fn sentence(&self) -> String {
-        match self.auroc() {
-            (Some(mean), Some(deviation)) => format!(
-                "{} folds: validation AUROC {mean:.3} ± {deviation:.3} (standard deviation over the folds)",
-                self.aurocs.len()
-            ),
-            _ => format!("{} folds: validation AUROC not defined", self.epochs.len()),
-        }
     }
 }
 

@@ -95,7 +95,11 @@ fn a_corrupt_scan_a_wrong_label_a_patient_in_two_splits_and_a_mask_of_another_sh
     one(&problems, 4, "label `nodule` is `2`");
     one(&problems, 6, "patient `p3` is in val here");
     one(&findings.errors, 2, "s0.nii.gz");
-    one(&findings.errors, 3, "mask of [6, 7, 9] voxels, expected [6, 7, 8]");
+    one(
+        &findings.errors,
+        3,
+        "found a mask of [6, 7, 9] voxels, expected the grid of its scan, [6, 7, 8] voxels",
+    );
     assert_eq!((problems.len(), findings.errors.len()), (2, 2));
 }
 
@@ -109,7 +113,7 @@ fn the_same_scan_of_two_patients_and_a_spacing_unlike_the_others_are_found() {
     let (_, findings) = folder.examine();
     one(&findings.errors, 6, "the same scan as case `c2` on line 4 of another patient");
     one(&findings.errors, 10, "the same scan as case `c0` on line 2, with other labels");
-    one(&findings.errors, 9, "mm away from its scan");
+    one(&findings.errors, 9, "mm away, expected the grid of its scan");
     let far = findings.warnings.iter().filter(|w| w.what.contains("median is 1.00 mm")).count();
     assert_eq!((findings.errors.len(), far), (3, 3));
 }

@@ -10,6 +10,8 @@
 
 mod brain_mri;
 mod draw;
+#[cfg(test)]
+mod frozen;
 mod grid;
 mod liver_injury;
 mod lung_nodule;

@@ -1,5 +1,7 @@
 //! How much of a case may be in memory at once in training.
 
+use crate::backbone::KEPT_BYTES;
+
 /// How a training step shares out the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -34,12 +36,9 @@ impl MemoryPlan {
         }
         // The groups decide the order of sums, so they hang on the cap alone and not on what happens to be in use. The
         // rest is for the case's pixels, the head's and the decoder's activations, and gradients.
-        Ok(Self { kept_bytes: (left / 5 * 2).min(DEFAULT_KEPT), token_bytes: whole / 5 })
+        Ok(Self { kept_bytes: (left / 5 * 2).min(KEPT_BYTES), token_bytes: whole / 5 })
     }
 }
-
-/// Keeping more than this for one case was never faster.
-const DEFAULT_KEPT: usize = 3 << 29;
 
 /// Slices whose tokens fit into `bytes` through `blocks` adapted blocks: each block's input stays for its backward
 /// pass, and about eight more of the size are alive around it. At least one.

@@ -17,6 +17,7 @@ use crate::learn::metrics;
 use crate::learn::table::{Split, Table};
 use crate::plugin::{
     Calibration, FittedOn, Library, ParameterSource, Task, TaskOptions, WeightsInfo, hex, weights,
+    write_atomically,
 };
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device};
@@ -228,7 +229,7 @@ pub fn train(
     let record = record(&at, at.best.map_or(0, |b| b.epoch));
     let place = out.join("training.json");
     let text = serde_json::to_string_pretty(&record).map_err(|e| TrainError::Data(e.to_string()))?;
-    std::fs::write(&place, text).map_err(io(&place))?;
+    write_atomically(&place, text.as_bytes()).map_err(io(&place))?;
     Ok(Trained { weights: best_path, record, epochs: at.epochs })
 }
 
@@ -314,5 +315,5 @@ fn write_log(path: &Path, epochs: &[EpochRecord]) -> std::io::Result<()> {
             e.seconds
         );
     }
-    std::fs::write(path, text)
+    write_atomically(path, text.as_bytes())
 }

@@ -1,4 +1,4 @@
-//! Operations on volumes: convolution against itself computed otherwise, the decoder's shapes and time.
+//! Operations on volumes: convolution against itself computed otherwise, the decoder's shapes.
 
 use crate::plugin::conv3d::{conv3d, shifted_conv3d};
 use crate::plugin::{Context, ParameterSource, host_ops};
@@ -6,7 +6,6 @@ use anymc3d_plugin_api::abi::types::Entry;
 use anymc3d_plugin_api::{Build, Host, Segmentation, ViewFeatures, VolumeDecoder, patch_mean};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 fn context(dtype: DType) -> (&'static Context, Host) {
     let source = ParameterSource::Training { seed: 3, start: BTreeMap::new() };
@@ -91,36 +90,4 @@ fn a_decoder_answers_on_the_pixels_and_every_parameter_has_a_gradient() {
         assert!(size > 0.0 && size.is_finite(), "{name}: {size}");
     }
     assert!(decoder.loss_fraction(5).loss(&view, &mask).is_err());
-}
-
-/// `cargo test --release -p anymc3d-host a_training_case -- --ignored --nocapture`
-#[test]
-#[ignore = "measures time"]
-fn how_long_a_training_case_of_the_decoder_takes() {
-    for (upsamplings, fraction) in [(1, 2), (2, 2), (2, 1)] {
-        let (context, host) = context(DType::F32);
-        let decoder = VolumeDecoder::with(&build(host, 384), 32, upsamplings).unwrap();
-        let decoder = decoder.loss_fraction(fraction);
-        let tokens = Var::from_tensor(&noise(&[40, 144, 384])).unwrap();
-        let mask = host.full(0.0, &[40, 168, 168]).unwrap();
-        let mut best = (f64::INFINITY, 0.0);
-        for _ in 0..7 {
-            let view = ViewFeatures {
-                name: "axial".into(),
-                class_tokens: host.full(0.0, &[40, 384]).unwrap(),
-                patch_tokens: host.adopt(context.put(tokens.as_tensor().clone())),
-                grid: [12, 12],
-            };
-            let start = Instant::now();
-            let loss = decoder.loss(&view, &mask).unwrap();
-            let forward = start.elapsed().as_secs_f64() * 1e3;
-            context.get(loss.handle()).unwrap().sum_all().unwrap().backward().unwrap();
-            let total = start.elapsed().as_secs_f64() * 1e3;
-            best = if total < best.0 { (total, forward) } else { best };
-        }
-        println!(
-            "{upsamplings} upsamplings, loss on 1/{fraction}: forward {:.0} ms, with backward {:.0} ms",
-            best.1, best.0
-        );
-    }
 }

@@ -1,9 +1,10 @@
 //! What a phantom promises: the same bits for ever, a label that only the nodules tell, and a true mask.
 
 use super::super::draw::case_key;
+use super::super::frozen::{hash, short};
 use super::super::{class_of, generate};
 use super::*;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 const NAME: &str = "lung_nodule";
 
@@ -20,24 +21,7 @@ fn mask(case: &PhantomCase) -> &[u8] {
 }
 
 fn digest(case: &PhantomCase) -> String {
-    let mut hash = Sha256::new();
-    for voxel in voxels(case) {
-        hash.update(voxel.to_le_bytes());
-    }
-    hash.update(mask(case));
-    for number in case.affine.iter().flatten() {
-        hash.update(number.to_le_bytes());
-    }
-    for size in case.shape {
-        hash.update((size as u64).to_le_bytes());
-    }
-    for nodule in &case.findings {
-        for number in nodule.centre_mm.iter().chain([&nodule.diameter_mm]) {
-            hash.update(number.to_le_bytes());
-        }
-    }
-    hash.update([case.class as u8]);
-    hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
+    short(hash(case).chain_update([case.class as u8]))
 }
 
 fn ras(affine: &[[f64; 4]; 4], voxel: [usize; 3]) -> [f64; 3] {
