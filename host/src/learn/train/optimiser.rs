@@ -67,12 +67,12 @@ impl AdamW {
     /// When a gradient is not of its variable's shape.
     pub fn step(&mut self, gradients: &GradStore, factor: f64) -> Result<()> {
         for slot in &mut self.slots {
-            let Some(g) = gradients.get(&slot.variable) else { continue };
+            let Some(g) = gradients.get(&slot.variable).map(Tensor::detach) else { continue };
             let (m, v, steps) = match slot.moments.take() {
                 Some(kept) => (kept.first, kept.second, kept.steps + 1),
                 None => (g.zeros_like()?, g.zeros_like()?, 1),
             };
-            let m = ((m * BETAS.0)? + (g * (1.0 - BETAS.0))?)?;
+            let m = ((m * BETAS.0)? + (&g * (1.0 - BETAS.0))?)?;
             let v = ((v * BETAS.1)? + (g.sqr()? * (1.0 - BETAS.1))?)?;
             let power = i32::try_from(steps).unwrap_or(i32::MAX);
             let (c1, c2) = (1.0 - BETAS.0.powi(power), 1.0 - BETAS.1.powi(power));
@@ -85,24 +85,30 @@ impl AdamW {
         Ok(())
     }
 
-    /// Adds `more` to `sum`, or starts it; only the variables' own gradients are kept.
+    /// Adds `more` to `sum`, or starts it; of the later ones only the variables' own gradients are kept.
+    ///
+    /// A gradient that candle computes is itself an operation on activations (that of a factor is a product with the
+    /// other), and would hold the case's whole graph. They are detached here, so that a case's memory goes with it.
     ///
     /// # Errors
     /// When two gradients of one variable differ in shape.
-    pub fn accumulate(&self, sum: &mut Option<GradStore>, more: GradStore) -> Result<()> {
-        match sum {
-            None => *sum = Some(more),
-            Some(sum) => {
-                for Slot { variable, .. } in &self.slots {
-                    let Some(gradient) = more.get(variable) else { continue };
-                    let total: Tensor = match sum.get(variable) {
+    pub fn accumulate(&self, sum: &mut Option<GradStore>, mut more: GradStore) -> Result<()> {
+        for Slot { variable, .. } in &self.slots {
+            let Some(gradient) = more.get(variable).map(Tensor::detach) else { continue };
+            match sum {
+                None => {
+                    more.insert(variable, gradient);
+                }
+                Some(sum) => {
+                    let total = match sum.get(variable) {
                         Some(before) => (before + gradient)?,
-                        None => gradient.clone(),
+                        None => gradient,
                     };
                     sum.insert(variable, total);
                 }
             }
         }
+        sum.get_or_insert(more);
         Ok(())
     }
 
@@ -185,6 +191,28 @@ mod tests {
             optimiser.step(&gradient(&x, scale)?, 1.0)?;
             let moved = 5.0 - x.to_vec1::<f64>()?[0];
             assert!((moved - 0.1).abs() < 1e-5, "{moved}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn neither_sums_of_gradients_nor_moments_hold_the_graph_that_they_came_from() -> Result<()> {
+        let (mut optimiser, x) = one(2.0)?;
+        let activations = Var::new(&[3.0], &Device::Cpu)?;
+        let product = || (x.as_tensor() * (activations.as_tensor() * 5.0)?)?.sum_all()?.backward();
+        assert!(product()?.get(&x).is_some_and(Tensor::track_op), "candle detaches gradients by itself now");
+        let mut sum = None;
+        for expected in [15.0, 30.0] {
+            optimiser.accumulate(&mut sum, product()?)?;
+            let total = sum.as_ref().and_then(|s| s.get(&x)).cloned().expect("a gradient");
+            assert!(!total.track_op());
+            assert_eq!(total.to_vec1::<f64>()?, [expected]);
+        }
+        // Whatever way a gradient came.
+        for gradients in [sum.expect("a sum"), product()?] {
+            optimiser.step(&gradients, 1.0)?;
+            let (_, _, moments) = optimiser.state().next().expect("a variable");
+            assert!(moments.is_some_and(|m| !m.first.track_op() && !m.second.track_op()));
         }
         Ok(())
     }
