@@ -1,7 +1,10 @@
 //! Tiny random models made on the fly: reading, gradients, and the fused blocks against the plain path.
 
 use super::*;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Shape, Tensor, Var};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -20,6 +23,18 @@ const D: usize = 24;
 const BLOCKS: usize = 3;
 const PATCH: usize = 4;
 
+/// Normal numbers that depend on `name` alone: the same in every run.
+fn drawn(name: &str, mean: f32, deviation: f32, shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
+    let shape = shape.into();
+    let mut rng = ChaCha20Rng::from_seed(Sha256::digest(name).into());
+    let mut normal = || {
+        let (u, turn) = (1.0 - rng.random::<f32>(), rng.random::<f32>() * std::f32::consts::TAU);
+        (-2.0 * u.ln()).sqrt() * turn.cos()
+    };
+    let numbers = (0..shape.elem_count()).map(|_| mean + deviation * normal()).collect::<Vec<_>>();
+    Tensor::from_vec(numbers, shape, &Device::Cpu)
+}
+
 /// A checkpoint of random weights in `dir`.
 fn write(dir: &Path, tiny: Tiny) -> Outcome {
     let model_type = if tiny.registers > 0 { "dinov2_with_registers" } else { "dinov2" };
@@ -31,7 +46,7 @@ fn write(dir: &Path, tiny: Tiny) -> Outcome {
     let mut tensors = HashMap::new();
     let mut put = |name: String, shape: &[usize], mean: f32| -> candle_core::Result<()> {
         let spread = if shape.len() > 1 { 0.3 } else { 0.2 };
-        let tensor = Tensor::randn(mean, spread, shape, &Device::Cpu)?;
+        let tensor = drawn(&name, mean, spread, shape)?;
         tensors.insert(name, if tiny.f16 { tensor.to_dtype(DType::F16)? } else { tensor });
         Ok(())
     };
@@ -92,13 +107,17 @@ const ALL: [Tiny; 4] = [
 ];
 
 fn pixels(slices: usize) -> candle_core::Result<Tensor> {
-    Tensor::randn(0f32, 1.0, (slices, 3, 3 * PATCH, 5 * PATCH), &Device::Cpu)
+    drawn("pixels", 0.0, 1.0, (slices, 3, 3 * PATCH, 5 * PATCH))
 }
 
 /// Random factors of every site from `first` on, none of them zero.
 fn variables(info: &BackboneInfo, first: usize, patch: bool) -> candle_core::Result<HashMap<String, Var>> {
     let shapes = lora_shapes(info, 2, first, patch).into_iter();
-    shapes.map(|(name, shape)| Ok((name, Var::randn(0f32, 0.2, shape, &Device::Cpu)?))).collect()
+    let factor = |(name, shape): (String, _)| {
+        let value = drawn(&name, 0.0, 0.2, shape)?;
+        Ok((name, Var::from_tensor(&value)?))
+    };
+    shapes.map(factor).collect()
 }
 
 fn lora(variables: &HashMap<String, Var>, info: &BackboneInfo) -> Result<LoraWeights, BackboneError> {
@@ -112,12 +131,16 @@ fn loss(f: &Features, seed: &[Tensor; 2]) -> candle_core::Result<Tensor> {
 }
 
 fn weights_of(f: &Features) -> candle_core::Result<[Tensor; 2]> {
-    Ok([f.class_tokens.detach().randn_like(0.0, 1.0)?, f.patch_tokens.detach().randn_like(0.0, 0.3)?])
+    Ok([
+        drawn("of the class tokens", 0.0, 1.0, f.class_tokens.shape())?,
+        drawn("of the patch tokens", 0.0, 0.3, f.patch_tokens.shape())?,
+    ])
 }
 
+/// Length of the difference, relative to that of `b`.
 fn difference(a: &Tensor, b: &Tensor) -> candle_core::Result<f32> {
-    let scale = b.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?.max(1e-3);
-    Ok((a - b)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()? / scale)
+    let length = |t: &Tensor| t.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>();
+    Ok(length(&(a - b)?)? / length(b)?.max(1e-3))
 }
 
 fn engines() -> Vec<Kernels> {
