@@ -1,10 +1,13 @@
 //! `host train` as a researcher uses it: what it leaves behind, what it refuses, and that a run is the same run
 //! however it came to its end.
 
+use anymc3d_host::learn::metrics::auroc;
+use anymc3d_host::learn::predictions::Predictions;
+use anymc3d_host::plugin::Weights;
 use anymc3d_host::volume::{Affine, write_nifti_i16, write_nifti_u8};
 use anymc3d_tests::{backbone_folder, edited_library, host_binary, plugin_library, workspace};
 use candle_core::{Device, Tensor};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -211,6 +214,29 @@ fn a_run_leaves_its_log_its_events_and_its_record() {
         serde_json::from_str(&fs::read_to_string(out.join("training.json")).unwrap()).unwrap();
     assert_eq!(record["options"]["variant"]["loss"]["gamma"], 1.5);
     assert_eq!(record["options"]["clip"], 1.0);
+    assert_eq!((&record["train"]["cases"], &record["val"]["cases"]), (&10.into(), &2.into()));
+    assert_eq!(record["val"]["positives"]["nodule"], serde_json::json!([1, 2]));
+    assert!(record["machine"]["threads"].as_u64() > Some(0) && record["data_sha256"].is_string());
+    // As MONAI names them.
+    assert_eq!(
+        record["network_data_format"]["inputs"]["axial"]["spatial_shape"],
+        serde_json::json!([4, 56, 56])
+    );
+    assert_eq!(record["network_data_format"]["outputs"]["pred"]["channel_def"]["0"], "nodule");
+    let area = record["eval_metrics"]["nodule"]["auroc"].as_f64().unwrap();
+    assert_eq!(Some(area), record["val_auroc"].as_f64());
+
+    // The weights say the same, the card in words, and the predictions give the same figure to `host eval`.
+    let kept = Weights::open(&out.join("lung_nodule.safetensors")).unwrap().info.training;
+    assert_eq!(kept["split_sha256"], record["split_sha256"]);
+    assert_eq!(kept["eval_metrics"], record["eval_metrics"]);
+    let card = fs::read_to_string(out.join("model_card.md")).unwrap();
+    for words in ["Research only", "| training | 10 | 10 | 5 | 5 of 10 |", "| nodule | 2 | 1 |", "seed 7"] {
+        assert!(card.contains(words), "`{words}` is missing: {card}");
+    }
+    let scored = Predictions::open(out.join("predictions.csv")).unwrap();
+    let question = scored.labels[0].questions(0.5).remove(0);
+    assert_eq!(auroc(&question.truth, &question.probabilities).unwrap().value, area);
 }
 
 #[test]
@@ -283,6 +309,14 @@ fn folds_and_sweeps_leave_a_folder_each_and_a_table() {
     let ran = train(&bench().probe, &folds, &["--epochs", "1", "--folds", "3"]);
     assert!(ran.0 == 0 && ran.1.contains("3 folds: validation AUROC"), "{ran:?}");
     assert!((1..=3).all(|n| folds.join(format!("fold-{n}/attention_probe.safetensors")).is_file()));
+    // Every case once, as the fold scored it that did not see it.
+    let all = Predictions::open(folds.join("predictions.csv")).unwrap();
+    let names: BTreeSet<&str> = all.cases.iter().map(|c| c.case.as_str()).collect();
+    assert_eq!((all.cases.len(), names.len()), (12, 12));
+    let second = Predictions::open(folds.join("fold-2/predictions.csv")).unwrap();
+    let probabilities = |p: &Predictions| p.labels[0].questions(0.5).remove(0).probabilities;
+    assert_eq!(probabilities(&all)[4..8], probabilities(&second)[..]);
+    assert!(ran.1.contains("12 cases, each by the fold that did not see it"), "{ran:?}");
 
     let grid = folder.path().join("grid.toml");
     fs::write(&grid, "[grid]\nfusion = [\"mean\", \"attention\"]\nseed = [1, 2]\n").unwrap();

@@ -125,7 +125,7 @@ impl Found {
         let (weights, training) = match &self.weights {
             Ok(w) => {
                 let on = format!("{} (on {}, sha256 {})", w.path.display(), w.info.backbone, w.sha256);
-                (on, w.info.training.to_string())
+                (on, trained(&w.info.training))
             }
             Err(e) => (e.to_string(), String::new()),
         };
@@ -169,6 +169,19 @@ impl Found {
             "abi": build.abi, "target": build.target, "unknown_keys": unknown_keys, "weights": weights,
         })
     }
+}
+
+/// A training record in a sentence; older ones as they are.
+fn trained(record: &serde_json::Value) -> String {
+    let Some(description) = record["description"].as_str() else { return record.to_string() };
+    let auroc = record["val_auroc"].as_f64().map_or("not defined".to_owned(), |a| format!("{a:.3}"));
+    let figure = |name: &str| record[name].to_string();
+    format!(
+        "{description} Validation AUROC {auroc} (epoch {} of {}). Data sha256 {}.",
+        figure("best_epoch"),
+        record["options"]["epochs"],
+        record["data_sha256"].as_str().unwrap_or("unknown")
+    )
 }
 
 fn kind(kind: TaskKind) -> &'static str {

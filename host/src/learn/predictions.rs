@@ -9,7 +9,8 @@ mod read;
 mod tests;
 
 use super::metrics::argmax;
-use super::table::{Problem, TableError};
+use super::table::{CLASS_COLUMN, Problem, Row, Table, TableError};
+use anymc3d_manifest::TaskKind;
 use std::path::{Path, PathBuf};
 
 /// One case of a predictions file.
@@ -136,6 +137,64 @@ impl Predictions {
     /// or empty (or not one of the classes), what is no probability, no known label at all.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TableError> {
         read::read(path.as_ref())
+    }
+
+    /// A table's labels of `rows` beside a task's answers: `probabilities` `[rows][outputs]`.
+    pub fn of(table: &Table, rows: &[&Row], probabilities: &[Vec<f64>]) -> Self {
+        let cases = rows.iter().map(|r| ScoredCase {
+            case: r.case.clone(),
+            patient: r.patient.clone(),
+            line: r.line,
+        });
+        let labels = match table.kind {
+            TaskKind::Multiclass => vec![ScoredLabel {
+                name: CLASS_COLUMN.to_owned(),
+                scores: Scores::Classes {
+                    classes: table.labels.clone(),
+                    truth: rows.iter().map(|r| r.labels.iter().position(|l| *l == Some(1.0))).collect(),
+                    probabilities: probabilities.to_vec(),
+                },
+            }],
+            TaskKind::Binary | TaskKind::Multilabel => {
+                let label = |(i, name): (usize, &String)| ScoredLabel {
+                    name: name.clone(),
+                    scores: Scores::Binary {
+                        truth: rows.iter().map(|r| r.labels[i].map(|l| l >= 0.5)).collect(),
+                        probabilities: probabilities.iter().map(|p| p[i]).collect(),
+                    },
+                };
+                table.labels.iter().enumerate().map(label).collect()
+            }
+        };
+        Self { path: table.path.clone(), cases: cases.collect(), labels, ignored: Vec::new() }
+    }
+
+    /// Adds the cases of another file with the same labels; `None` where they differ.
+    #[must_use]
+    pub fn joined(mut self, more: Self) -> Option<Self> {
+        if self.labels.len() != more.labels.len() {
+            return None;
+        }
+        for (label, other) in self.labels.iter_mut().zip(more.labels) {
+            match (&mut label.scores, other.scores) {
+                (Scores::Binary { truth, probabilities }, Scores::Binary { truth: t, probabilities: p })
+                    if label.name == other.name =>
+                {
+                    truth.extend(t);
+                    probabilities.extend(p);
+                }
+                (
+                    Scores::Classes { classes, truth, probabilities },
+                    Scores::Classes { classes: c, truth: t, probabilities: p },
+                ) if label.name == other.name && *classes == c => {
+                    truth.extend(t);
+                    probabilities.extend(p);
+                }
+                _ => return None,
+            }
+        }
+        self.cases.extend(more.cases);
+        Some(self)
     }
 
     /// That there is something to measure.

@@ -5,8 +5,8 @@ use super::{CommandError, Console, Eval, Output, Scored, digest};
 use crate::engine::{Case, Engine, LoadedTask, precision_name};
 use crate::learn::evaluation::Source;
 use crate::learn::metrics::{FEWEST, fit};
-use crate::learn::predictions::{Predictions, ScoredCase, ScoredLabel, Scores};
-use crate::learn::table::{CLASS_COLUMN, Row, Table};
+use crate::learn::predictions::Predictions;
+use crate::learn::table::{Row, Table};
 use crate::plugin::{Calibration, FittedOn, Weights, find, inspect, weights};
 use anymc3d_manifest::{Manifest, TaskKind};
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ pub(super) fn of(eval: &Eval, folder: &Path, console: &Console) -> Result<(Score
             (0..table.labels.len()).map(|i| task.threshold(i)).collect()
         }
     };
-    let labels = scored(&table, &Answers::default()).labels;
+    let labels = Predictions::of(&table, &[], &[]).labels;
     let thresholds = thresholds::of(&eval.threshold, &labels, own)?;
     let engine = Engine::new(backbone, precision, vec![task]);
     let answers = predict(&engine, &rows, console);
@@ -55,7 +55,7 @@ pub(super) fn of(eval: &Eval, folder: &Path, console: &Console) -> Result<(Score
         return Err(CommandError::failed(format!("{}: no case has an answer", data.display())));
     }
     let task = &engine.tasks()[0];
-    let predictions = scored(&table, &answers);
+    let predictions = Predictions::of(&table, &answers.rows, &answers.probabilities);
     predictions.check_known().map_err(CommandError::failed)?;
 
     let names = || answers.rows.iter().map(|r| r.case.as_str());
@@ -152,34 +152,6 @@ fn predict<'a>(engine: &Engine, rows: &[&'a Row], console: &Console) -> Answers<
         bar.inc(1);
     }
     answers
-}
-
-/// A table's labels beside the answers.
-fn scored(table: &Table, answers: &Answers<'_>) -> Predictions {
-    let rows = &answers.rows;
-    let cases =
-        rows.iter().map(|r| ScoredCase { case: r.case.clone(), patient: r.patient.clone(), line: r.line });
-    let labels = match table.kind {
-        TaskKind::Multiclass => vec![ScoredLabel {
-            name: CLASS_COLUMN.to_owned(),
-            scores: Scores::Classes {
-                classes: table.labels.clone(),
-                truth: rows.iter().map(|r| r.labels.iter().position(|l| *l == Some(1.0))).collect(),
-                probabilities: answers.probabilities.clone(),
-            },
-        }],
-        TaskKind::Binary | TaskKind::Multilabel => {
-            let label = |(i, name): (usize, &String)| ScoredLabel {
-                name: name.clone(),
-                scores: Scores::Binary {
-                    truth: rows.iter().map(|r| r.labels[i].map(|l| l >= 0.5)).collect(),
-                    probabilities: answers.probabilities.iter().map(|p| p[i]).collect(),
-                },
-            };
-            table.labels.iter().enumerate().map(label).collect()
-        }
-    };
-    Predictions { path: table.path.clone(), cases: cases.collect(), labels, ignored: Vec::new() }
 }
 
 /// Fits on the raw logits, and writes a copy of the weights that has what was fitted.

@@ -18,7 +18,7 @@ impl Ended {
         Self {
             aurocs: records.iter().filter_map(|r| r.val_auroc).collect(),
             epochs: records.iter().map(|r| r.best_epoch).collect(),
-            parameters: records.first().map_or(0, |r| r.parameters.0 + r.parameters.1 + r.parameters.2),
+            parameters: records.first().map_or(0, TrainingRecord::all_parameters),
             seconds: records.iter().map(|r| r.seconds).sum(),
         }
     }

@@ -2,6 +2,7 @@
 
 mod ablation;
 mod ended;
+mod folds;
 mod sweep;
 
 use super::console::{Console, Loudness};
@@ -42,13 +43,13 @@ pub(super) struct Train {
     /// Labelled scans: columns case, image (or image.VIEW), one per label; optional patient, mask, split
     #[arg(long, value_name = "T.csv")]
     data: PathBuf,
-    /// Folder for weights, metrics.csv, TensorBoard's events and training.json
+    /// Folder for weights, model card, metrics.csv, predictions.csv, TensorBoard's events and training.json
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
     /// Validation cases [default: the table's split column, else a fifth of the patients]
     #[arg(long, value_name = "V.csv")]
     val: Option<PathBuf>,
-    /// Train K times, each part of the patients judging once; a folder fold-N each
+    /// Train K times, each part of the patients judging once; a folder fold-N each, and predictions.csv of all cases
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), conflicts_with = "val")]
     folds: Option<u16>,
     /// A run for every combination of the options in the file's [grid], and sweep.csv of them all
@@ -249,7 +250,7 @@ impl Train {
         for (n, split) in splits.iter().enumerate() {
             let out = match splits.len() {
                 1 => self.out.clone(),
-                _ => self.out.join(format!("fold-{}", n + 1)),
+                _ => folds::folder(&self.out, n),
             };
             console.note(format!(
                 "{} training and {} validation cases; results in {}",
@@ -280,7 +281,7 @@ impl Train {
                 r.best_epoch,
                 r.options.epochs,
                 r.val_auroc.map_or("not defined".to_owned(), |a| format!("{a:.3}")),
-                r.parameters.0 + r.parameters.1 + r.parameters.2,
+                r.all_parameters(),
                 r.seconds / 60.0
             ));
             records.push(trained.record);
@@ -288,6 +289,7 @@ impl Train {
         let ended = Ended::of(&records);
         if records.len() > 1 {
             console.result(ended.sentence());
+            console.result(folds::out_of_fold(&self.out, records.len())?);
         }
         Ok(ended)
     }

@@ -5,6 +5,7 @@
 
 mod augment;
 mod cache;
+mod card;
 mod error;
 mod events;
 mod memory;
@@ -17,6 +18,7 @@ mod sample;
 mod schedule;
 mod state;
 mod step;
+mod validate;
 
 pub use augment::{Augmentation, Recipe};
 pub use cache::PrefixCache;
@@ -25,6 +27,6 @@ pub use memory::{MemoryPlan, machine_memory};
 pub use optimiser::AdamW;
 pub use options::TrainOptions;
 pub use progress::{Progress, Silent, Terminal};
-pub use record::{EpochRecord, TrainingRecord};
-pub use run::{Setting, Trained, train};
+pub use record::{EpochRecord, Machine, PartRecord, TrainingRecord};
+pub use run::{PREDICTIONS, Setting, Trained, train};
 pub use schedule::cosine_with_warmup;

@@ -1,6 +1,7 @@
 //! The training loop.
 
 use super::cache::PrefixCache;
+use super::card;
 use super::error::TrainError;
 use super::events::Events;
 use super::memory::MemoryPlan;
@@ -10,14 +11,13 @@ use super::progress::Progress;
 use super::record::{EpochRecord, TrainingRecord};
 use super::schedule::cosine_with_warmup;
 use super::state::{self, Best, Origin, Progressed, StateError};
-use super::step::{Batch, Learned, Trainer, scalar};
+use super::step::{Batch, Learned, Trainer};
+use super::validate::{Validation, validate};
 use crate::backbone::{Backbone, Precision};
-use crate::engine::{as_plugins_see, precision_name, probabilities};
-use crate::learn::metrics;
+use crate::engine::{as_plugins_see, precision_name};
 use crate::learn::table::{Split, Table};
 use crate::plugin::{
-    Calibration, FittedOn, Library, ParameterSource, Task, TaskOptions, WeightsInfo, hex, weights,
-    write_atomically,
+    Calibration, Library, ParameterSource, Task, TaskOptions, WeightsInfo, hex, weights, write_atomically,
 };
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device};
@@ -59,8 +59,12 @@ pub struct Setting<'a> {
     pub memory: MemoryPlan,
 }
 
+/// Name of the file with the validation cases' scores by the best epoch's weights, in a run's folder.
+pub const PREDICTIONS: &str = "predictions.csv";
+
 /// Trains a plugin on a table's cases and leaves `PLUGIN.safetensors` (the best epoch), `last.safetensors`,
-/// `state.safetensors`, `metrics.csv`, TensorBoard's events and `training.json` in `out`.
+/// `state.safetensors`, `metrics.csv`, `predictions.csv`, TensorBoard's events, `training.json` and `model_card.md` in
+/// `out`.
 ///
 /// With `resume` a run that was interrupted goes on after its last whole epoch and ends with the weights it would have
 /// had; without it a folder that holds a run is refused.
@@ -125,17 +129,10 @@ pub fn train(
     progress.begin((split.train.len() * options.epochs) as u64, (split.train.len() * at.epochs.len()) as u64);
     let best_path = out.join(format!("{}.safetensors", manifest.plugin.name));
     let log_path = out.join("metrics.csv");
-    let record = |at: &Progressed, epoch: usize| TrainingRecord {
-        options: options.clone(),
-        data_sha256: data_sha256.clone(),
-        train_cases: split.train.len(),
-        val_cases: split.val.len(),
-        parameters: counts,
-        precision: precision_name(precision).to_owned(),
-        best_epoch: epoch,
-        val_auroc: at.epochs.iter().find(|e| e.epoch == epoch).and_then(|e| e.val_auroc),
-        seconds: at.seconds(),
-        host: env!("CARGO_PKG_VERSION").to_owned(),
+    let record = |at: &Progressed, epoch: usize| {
+        let of = at.epochs.iter().find(|e| e.epoch == epoch);
+        let name = &backbone.info().name;
+        TrainingRecord::of(manifest, &at.origin, name, (table, split), counts, of, at.seconds())
     };
     let save = |path: &Path, record: &TrainingRecord, fit: Option<Calibration>| -> Result<(), TrainError> {
         let info = WeightsInfo {
@@ -196,13 +193,15 @@ pub fn train(
             }
             at.step += 1;
         }
-        let (val_loss, val_auroc, calibration) = validate(&trainer, table, &split.val)?;
+        let Validation { loss: val_loss, auroc: val_auroc, metrics: val_metrics, calibration, predictions } =
+            validate(&trainer, table, &split.val)?;
         let this = EpochRecord {
             epoch,
             loss: mean(&losses),
             segmentation_loss: (!segmentations.is_empty()).then(|| mean(&segmentations)),
             val_loss,
             val_auroc,
+            val_metrics,
             gradient_norm: mean(&norms),
             rate,
             seconds: before + begin.elapsed().as_secs_f64(),
@@ -214,6 +213,10 @@ pub fn train(
         if better {
             at.best = Some(now);
             save(&best_path, &record(&at, epoch), calibration.clone())?;
+            if !split.val.is_empty() {
+                let place = out.join(PREDICTIONS);
+                write_atomically(&place, &predictions.csv()).map_err(io(&place))?;
+            }
         }
         save(&out.join("last.safetensors"), &record(&at, epoch), calibration)?;
         write_log(&log_path, &at.epochs).map_err(io(&log_path))?;
@@ -230,6 +233,8 @@ pub fn train(
     let place = out.join("training.json");
     let text = serde_json::to_string_pretty(&record).map_err(|e| TrainError::Data(e.to_string()))?;
     write_atomically(&place, text.as_bytes()).map_err(io(&place))?;
+    let place = out.join("model_card.md");
+    write_atomically(&place, card::of(&record, &at.epochs).as_bytes()).map_err(io(&place))?;
     Ok(Trained { weights: best_path, record, epochs: at.epochs })
 }
 
@@ -252,37 +257,6 @@ fn digest_of(table: &Table, split: &Split) -> String {
 
 fn mean(v: &[f64]) -> f64 {
     v.iter().sum::<f64>() / v.len().max(1) as f64
-}
-
-/// Mean loss, macro AUROC, and the temperatures and thresholds that were fitted.
-type Validation = (f64, Option<f64>, Option<Calibration>);
-
-/// What the validation cases say of the weights as they are.
-fn validate(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<Validation, TrainError> {
-    let kind = trainer.task.manifest().task.kind;
-    let outputs = trainer.task.manifest().task.outputs();
-    let mut scores: Vec<Vec<f64>> = vec![Vec::new(); outputs];
-    let mut truths: Vec<Vec<bool>> = vec![Vec::new(); outputs];
-    let (mut all_logits, mut all_labels) = (Vec::new(), Vec::new());
-    let mut total = 0.0;
-    for &i in rows {
-        let row = &table.rows[i];
-        let step = trainer.validate(row)?;
-        total += scalar(&step.loss)?;
-        let logits: Vec<f64> = step.logits.flatten_all()?.detach().to_dtype(DType::F64)?.to_vec1()?;
-        for (c, p) in probabilities(kind, &logits).into_iter().enumerate() {
-            if let Some(label) = row.labels[c] {
-                scores[c].push(p);
-                truths[c].push(label >= 0.5);
-            }
-        }
-        all_logits.push(logits);
-        all_labels.push(row.labels.clone());
-    }
-    let areas: Vec<_> = truths.iter().zip(&scores).map(|(t, s)| metrics::auroc(t, s)).collect();
-    let fitted_on = FittedOn::of(rows.iter().map(|&i| table.rows[i].case.as_str()));
-    let calibration = metrics::fit(kind, &all_logits, &all_labels, fitted_on);
-    Ok((total / rows.len().max(1) as f64, metrics::macro_auroc(&areas), calibration))
 }
 
 /// What TensorBoard draws of an epoch.
