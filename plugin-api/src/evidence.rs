@@ -50,16 +50,38 @@ impl Head for PatchEvidence {
             return Err(Error::msg(format!("PatchEvidence is for one view, {} came", views.len())));
         };
         let pooled = self.pooling.forward(views)?;
+        let suspicion = Suspicion::of(&self.patches, view)?;
+        let logits = pooled.logits.add(&self.gain.mul(&suspicion.evidence)?)?;
+        Ok(HeadOutput::new(logits).slice_weights(suspicion.slices).patch_weights(suspicion.patches))
+    }
+}
+
+/// Where a view's patches look most like a finding, and how much.
+pub(crate) struct Suspicion {
+    /// Weights of all patches, `[S·h·w]`; they sum to 1.
+    pub flat: Tensor,
+    /// The same by slice and place, `[S, h, w]`.
+    pub patches: Tensor,
+    /// Their sums over the slices' patches, `[S]`.
+    pub slices: Tensor,
+    /// The score of the heaviest ones, centred: `[]`.
+    pub evidence: Tensor,
+}
+
+impl Suspicion {
+    /// By the scores of the layer that masks supervise; no gradient reaches it from here.
+    pub fn of(decoder: &TokenDecoder, view: &ViewFeatures) -> Result<Self> {
         // Cut off: the few patches that decide a case would get a gradient of the image label that is a hundred times
         // the mask's, and before they are the right ones it teaches the wrong ones.
-        let scores = self.patches.scores(view)?.detach()?; // [S, h·w]
+        let scores = decoder.scores(view)?.detach()?; // [S, h·w]
         let dims = scores.dims()?;
-        let flat = scores.flatten()?;
-        let a = flat.softmax(0)?; // [S·h·w]
-        let evidence = a.mul(&flat)?.sum_all()?.affine(1.0, -SETTLED)?;
-        let logits = pooled.logits.add(&self.gain.mul(&evidence)?)?;
-        let slices = a.reshape(&dims)?.sum(1)?; // [S]
-        let patches = a.reshape(&[dims[0], view.grid[0], view.grid[1]])?;
-        Ok(HeadOutput::new(logits).slice_weights(slices).patch_weights(patches))
+        let all = scores.flatten()?;
+        let flat = all.softmax(0)?; // [S·h·w]
+        Ok(Self {
+            evidence: flat.mul(&all)?.sum_all()?.affine(1.0, -SETTLED)?,
+            slices: flat.reshape(&dims)?.sum(1)?,
+            patches: flat.reshape(&[dims[0], view.grid[0], view.grid[1]])?,
+            flat,
+        })
     }
 }

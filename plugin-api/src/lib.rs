@@ -11,6 +11,7 @@ mod head;
 pub mod loss;
 mod mask_loss;
 mod params;
+mod patch_pooling;
 mod pooling;
 mod segmentation;
 mod task;
@@ -28,6 +29,7 @@ pub use export::{embedded_manifest, section_length as __section_length};
 pub use head::{AttentionPooling, Boxed, Head, HeadOutput, ViewFeatures};
 pub use mask_loss::MaskLoss;
 pub use params::{Init, Params};
+pub use patch_pooling::PatchPooling;
 pub use pooling::{Pool, Pooling, pool};
 pub use segmentation::{Segmentation, SomeSegmentation, TokenDecoder, patch_maximum, patch_mean};
 pub use task::TaskPlugin;
@@ -42,7 +44,7 @@ pub mod prelude {
     pub use crate::loss::Targets;
     pub use crate::{
         Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, MaskLoss,
-        Params, PatchEvidence, Pool, Pooling, Result, Segmentation, Site, SiteAdapter, SomeSegmentation,
-        TaskPlugin, Tensor, TokenDecoder, ViewFeatures, VolumeDecoder, export_plugin, pool,
+        Params, PatchEvidence, PatchPooling, Pool, Pooling, Result, Segmentation, Site, SiteAdapter,
+        SomeSegmentation, TaskPlugin, Tensor, TokenDecoder, ViewFeatures, VolumeDecoder, export_plugin, pool,
     };
 }

@@ -12,8 +12,8 @@ impl TaskPlugin for BrainMri {
     }
 
     fn head(&self, build: &Build) -> Result<Box<dyn Head>> {
-        // Each sequence is pooled on its own, then fused: no single one tells the classes apart.
-        AttentionPooling::new(build).boxed()
+        // No single sequence tells the classes apart: each is asked what it shows where a lesion seems to be.
+        PatchPooling::new(build).boxed()
     }
 
     fn segmentation(&self, build: &Build) -> Result<Option<Box<dyn Segmentation>>> {

@@ -12,8 +12,8 @@ impl TaskPlugin for LiverInjury {
     }
 
     fn head(&self, build: &Build) -> Result<Box<dyn Head>> {
-        // An injury is a patch or two wide: its patches are heard beside the class tokens.
-        PatchEvidence::new(build).boxed()
+        // An injury is a patch or two wide: its patches are heard beside the class tokens, masks or no masks.
+        PatchPooling::new(build).boxed()
     }
 
     fn segmentation(&self, build: &Build) -> Result<Option<Box<dyn Segmentation>>> {

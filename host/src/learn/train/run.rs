@@ -244,12 +244,14 @@ fn stopped_early(at: &Progressed, options: &TrainOptions) -> bool {
     options.patience > 0 && at.epochs.len() >= best + options.patience
 }
 
-/// Digest of which cases train and which judge.
+/// Digest of which cases train and which judge, and of what is known of them (a table of its own may hold those that
+/// judge). Not of where they lie.
 fn digest_of(table: &Table, split: &Split) -> String {
     let mut hash = Sha256::new();
     for (part, rows) in [("train", &split.train), ("val", &split.val)] {
-        for &i in rows {
-            hash.update(format!("{part}\n{}\n", table.rows[i].case));
+        for row in rows.iter().map(|&i| &table.rows[i]) {
+            let patient = row.patient_or_case();
+            hash.update(format!("{part}\n{}\n{patient}\n{:?}\n", row.case, row.labels));
         }
     }
     hex(&hash.finalize())

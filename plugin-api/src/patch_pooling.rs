@@ -1,0 +1,84 @@
+//! A head for small findings whose kind matters: class tokens, and the patch tokens where a finding seems to be.
+
+use crate::build::Build;
+use crate::error::{Error, Result};
+use crate::evidence::Suspicion;
+use crate::head::{AttentionPooling, Head, HeadOutput, ViewFeatures};
+use crate::params::{Init, Params};
+use crate::segmentation::TokenDecoder;
+use crate::tensor::Tensor;
+
+/// Attention pooling of the slices, plus, for each view, the patch tokens where its mask would be.
+///
+/// [`crate::PatchEvidence`] tells that something is there; this head also sees what it is. The linear layer that the
+/// mask supervises ([`TokenDecoder`], parameters `segmentation.*`) scores every patch of a view: `a = softmax(s)`,
+/// evidence `e = Σ a s`, patch embedding `p = Σ a t` of the patch tokens `t`. Then
+///
+/// `logits = W v + b + mean over views of (Wₙ pₙ + gₙ (eₙ + 2))`
+///
+/// with `v` the pooled class tokens ([`AttentionPooling`]), `Wₙ` `[C, d]` (`head.patches.NAME`, starting at 0) and `gₙ`
+/// `[C]` (`head.evidence.NAME`, starting at 1). Each view has layers of its own, so that what a sequence shows and what
+/// another does not can be told from the reverse. The mask alone teaches `s`; image labels reach the adapter through `v`
+/// and through `p`, with a mask or without. A view that is missing is left out of the mean.
+pub struct PatchPooling {
+    pooling: AttentionPooling,
+    patches: TokenDecoder,
+    views: Vec<PatchView>,
+}
+
+/// What a view's patches add to the logits.
+struct PatchView {
+    name: String,
+    weight: Tensor, // [C, d]
+    gain: Tensor,   // [C]
+}
+
+impl PatchView {
+    fn new(name: &str, head: &Params, outputs: usize, d: usize) -> Result<Self> {
+        let weight = head.within("patches").get(name, &[outputs, d], Init::zeros())?;
+        let gain = head.within("evidence").get(name, &[outputs], Init::ones())?;
+        Ok(Self { name: name.to_owned(), weight, gain })
+    }
+}
+
+impl PatchPooling {
+    /// From the task's parameters; use it with [`TokenDecoder`] as the segmentation branch: another branch would leave
+    /// the layer that this head reads untrained.
+    ///
+    /// # Errors
+    /// When a parameter contradicts the weights.
+    pub fn new(build: &Build) -> Result<Self> {
+        let head = build.params().within("head");
+        let d = build.backbone().embed_dim;
+        let view = |name: &String| PatchView::new(name, &head, build.outputs(), d);
+        let views = build.views().iter().map(view).collect::<Result<_>>()?;
+        Ok(Self { pooling: AttentionPooling::new(build)?, patches: TokenDecoder::new(build)?, views })
+    }
+}
+
+impl Head for PatchPooling {
+    fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
+        let pooled = self.pooling.forward(views)?;
+        let (mut sum, mut all) = (None::<Tensor>, Vec::new());
+        for view in views {
+            let of = self.views.iter().find(|v| v.name == view.name);
+            let of = of.ok_or_else(|| Error::msg(format!("no patches for a view named `{}`", view.name)))?;
+            let suspicion = Suspicion::of(&self.patches, view)?;
+            let tokens = view.patch_tokens.reshape(&[suspicion.flat.dims()?[0], of.weight.dims()?[1]])?;
+            let patch = suspicion.flat.matmul(&tokens)?; // [d]
+            let seen = of.weight.matmul(&patch)?.add(&of.gain.mul(&suspicion.evidence)?)?;
+            sum = Some(match sum {
+                Some(sum) => sum.add(&seen)?,
+                None => seen,
+            });
+            all.push(suspicion);
+        }
+        let sum = sum.ok_or_else(|| Error::msg("no view came"))?;
+        let mut output = HeadOutput::new(pooled.logits.add(&sum.scale(1.0 / views.len() as f64)?)?);
+        output.view_weights = pooled.view_weights;
+        for suspicion in all {
+            output = output.slice_weights(suspicion.slices).patch_weights(suspicion.patches);
+        }
+        Ok(output)
+    }
+}
