@@ -142,13 +142,24 @@ impl<H: Head + 'static> Boxed for Result<H> {
     }
 }
 
-impl Head for AttentionPooling {
-    fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
-        let (mut pooled, mut weights) = (Vec::new(), Vec::new());
+/// What [`AttentionPooling`] made of the views.
+pub(crate) struct Pooled {
+    /// `[d]`
+    pub embedding: Tensor,
+    /// `[S]` of each view.
+    pub slice_weights: Vec<Tensor>,
+    /// `[V]`, of several views.
+    pub view_weights: Option<Tensor>,
+}
+
+impl AttentionPooling {
+    /// Slices pooled, views fused.
+    pub(crate) fn pooled(&self, views: &[ViewFeatures]) -> Result<Pooled> {
+        let (mut pooled, mut slice_weights) = (Vec::new(), Vec::new());
         for view in views {
             let (v, a) = self.pool(&view.name)?.forward(&view.class_tokens)?;
             pooled.push(v);
-            weights.push(a);
+            slice_weights.push(a);
         }
         let (embedding, view_weights) = match pooled.len() {
             0 => return Err(Error::msg("a head was called without a view")),
@@ -160,7 +171,19 @@ impl Head for AttentionPooling {
                 (v, Some(a))
             }
         };
-        let logits = self.weight.matmul(&embedding)?.add(&self.bias)?; // [C]
-        Ok(HeadOutput { logits, slice_weights: weights, view_weights, patch_weights: Vec::new() })
+        Ok(Pooled { embedding, slice_weights, view_weights })
+    }
+
+    /// The linear layer: an embedding `[d]` to logits `[C]`.
+    pub(crate) fn linear(&self, embedding: &Tensor) -> Result<Tensor> {
+        self.weight.matmul(embedding)?.add(&self.bias)
+    }
+}
+
+impl Head for AttentionPooling {
+    fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
+        let Pooled { embedding, slice_weights, view_weights } = self.pooled(views)?;
+        let logits = self.linear(&embedding)?;
+        Ok(HeadOutput { logits, slice_weights, view_weights, patch_weights: Vec::new() })
     }
 }

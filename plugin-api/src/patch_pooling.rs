@@ -3,7 +3,7 @@
 use crate::build::Build;
 use crate::error::{Error, Result};
 use crate::evidence::Suspicion;
-use crate::head::{AttentionPooling, Head, HeadOutput, ViewFeatures};
+use crate::head::{AttentionPooling, Head, HeadOutput, Pooled, ViewFeatures};
 use crate::params::{Init, Params};
 use crate::segmentation::TokenDecoder;
 use crate::tensor::Tensor;
@@ -14,12 +14,16 @@ use crate::tensor::Tensor;
 /// mask supervises ([`TokenDecoder`], parameters `segmentation.*`) scores every patch of a view: `a = softmax(s)`,
 /// evidence `e = Σ a s`, patch embedding `p = Σ a t` of the patch tokens `t`. Then
 ///
-/// `logits = W v + b + mean over views of (Wₙ pₙ + gₙ (eₙ + 2))`
+/// `logits = W v / √d + b + mean over views of (Wₙ pₙ / √d + gₙ (eₙ + 2))`
 ///
 /// with `v` the pooled class tokens ([`AttentionPooling`]), `Wₙ` `[C, d]` (`head.patches.NAME`, starting at 0) and `gₙ`
 /// `[C]` (`head.evidence.NAME`, starting at 1). Each view has layers of its own, so that what a sequence shows and what
 /// another does not can be told from the reverse. The mask alone teaches `s`; image labels reach the adapter through `v`
 /// and through `p`, with a mask or without. A view that is missing is left out of the mean.
+///
+/// Why `√d`: a token has `d` numbers of about 1 that are far from centred, and a step of AdamW moves every weight by the
+/// learning rate, so that the logits of all cases together would move by up to `d` times it: at 1e-3 by a third, step
+/// after step, and the losses would tell of that alone.
 pub struct PatchPooling {
     pooling: AttentionPooling,
     patches: TokenDecoder,
@@ -58,14 +62,16 @@ impl PatchPooling {
 
 impl Head for PatchPooling {
     fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
-        let pooled = self.pooling.forward(views)?;
+        let Pooled { embedding, view_weights, .. } = self.pooling.pooled(views)?;
+        let scale = 1.0 / (embedding.dims()?[0] as f64).sqrt();
+        let own = self.pooling.linear(&embedding.scale(scale)?)?;
         let (mut sum, mut all) = (None::<Tensor>, Vec::new());
         for view in views {
             let of = self.views.iter().find(|v| v.name == view.name);
             let of = of.ok_or_else(|| Error::msg(format!("no patches for a view named `{}`", view.name)))?;
             let suspicion = Suspicion::of(&self.patches, view)?;
             let tokens = view.patch_tokens.reshape(&[suspicion.flat.dims()?[0], of.weight.dims()?[1]])?;
-            let patch = suspicion.flat.matmul(&tokens)?; // [d]
+            let patch = suspicion.flat.matmul(&tokens)?.scale(scale)?; // [d]
             let seen = of.weight.matmul(&patch)?.add(&of.gain.mul(&suspicion.evidence)?)?;
             sum = Some(match sum {
                 Some(sum) => sum.add(&seen)?,
@@ -74,8 +80,8 @@ impl Head for PatchPooling {
             all.push(suspicion);
         }
         let sum = sum.ok_or_else(|| Error::msg("no view came"))?;
-        let mut output = HeadOutput::new(pooled.logits.add(&sum.scale(1.0 / views.len() as f64)?)?);
-        output.view_weights = pooled.view_weights;
+        let mut output = HeadOutput::new(own.add(&sum.scale(1.0 / views.len() as f64)?)?);
+        output.view_weights = view_weights;
         for suspicion in all {
             output = output.slice_weights(suspicion.slices).patch_weights(suspicion.patches);
         }
