@@ -158,11 +158,20 @@ impl AdapterOwner {
         context: ContextId,
         site: u32,
         block: u64,
+        settings: &[Entry],
         tensors: RVec<NamedHandle>,
     ) -> Result<Handle> {
         // SAFETY: the data belongs to this table; both came as one object.
         plain(unsafe {
-            (self.object.table.apply())(self.object.data, host_ops(), context, site, block, tensors)
+            (self.object.table.apply())(
+                self.object.data,
+                host_ops(),
+                context,
+                site,
+                block,
+                list(settings),
+                tensors,
+            )
         })
     }
 }

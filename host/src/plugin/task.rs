@@ -76,6 +76,7 @@ pub enum TaskAdapter {
 pub struct CustomAdapter {
     owner: AdapterOwner,
     context: &'static Context,
+    settings: Vec<Entry>,
     /// First block it changes.
     pub first_block: usize,
 }
@@ -182,7 +183,7 @@ impl Task {
                 "adapter".to_owned()
             };
             let declared: BTreeMap<String, String> = answer.settings.into_iter().collect();
-            let adapter = adapter(context, backbone, &prefix, &declared, answer.custom, variant)
+            let adapter = adapter(context, backbone, &prefix, &settings, &declared, answer.custom, variant)
                 .map_err(failed("adapter"))?;
             adapters.push(adapter);
         }
@@ -442,7 +443,8 @@ impl CustomAdapter {
             |name: &str, t: &Tensor| NamedHandle { name: name.into(), handle: self.context.put(t.clone()) };
         let tensors = [named("input", input), named("output", output)].into_iter().collect();
         let id: ContextId = self.context.id();
-        let answer = self.owner.apply(id, site, block as u64, tensors).map_err(|e| error(e.to_string()))?;
+        let answer = self.owner.apply(id, site, block as u64, &self.settings, tensors);
+        let answer = answer.map_err(|e| error(e.to_string()))?;
         let tensor = self.context.take(answer).map_err(|e| error(e.to_string()))?;
         if tensor.dims() != output.dims() {
             return Err(error(format!(
@@ -479,6 +481,7 @@ fn adapter(
     context: &'static Context,
     backbone: &BackboneInfo,
     prefix: &str,
+    settings: &[Entry],
     declared: &BTreeMap<String, String>,
     custom: Option<AdapterOwner>,
     variant: &Variant,
@@ -516,7 +519,12 @@ fn adapter(
         "none" => Ok(TaskAdapter::None),
         "custom" => {
             let owner = custom.ok_or_else(|| Error::msg("declared as custom without code"))?;
-            Ok(TaskAdapter::Custom(CustomAdapter { owner, context, first_block: number("first_block")? }))
+            Ok(TaskAdapter::Custom(CustomAdapter {
+                owner,
+                context,
+                settings: settings.to_vec(),
+                first_block: number("first_block")?,
+            }))
         }
         other => {
             Err(Error::msg(format!("an adapter of kind `{other}` is unknown to this host; upgrade the host")))

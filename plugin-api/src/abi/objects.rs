@@ -169,8 +169,16 @@ pub struct SegmentationTable {
 pub struct AdapterTable {
     /// Frees the object.
     pub drop: unsafe extern "C" fn(Data) -> Answer<()>,
-    /// Site (0 patch embedding, 1 qkv, 2 attention output), block, `input` and `output` to the new output.
+    /// Site (0 patch embedding, 1 qkv, 2 attention output), block, `input` and `output` to the new output. The settings
+    /// name the `view`; like all settings they may come to hold more.
     #[sabi(last_prefix_field)]
-    pub apply:
-        unsafe extern "C" fn(Data, HostOps_Ref, ContextId, u32, u64, RVec<NamedHandle>) -> Answer<Handle>,
+    pub apply: unsafe extern "C" fn(
+        Data,
+        HostOps_Ref,
+        ContextId,
+        u32,
+        u64,
+        RSlice<'_, Entry>,
+        RVec<NamedHandle>,
+    ) -> Answer<Handle>,
 }

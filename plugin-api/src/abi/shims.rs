@@ -258,6 +258,7 @@ unsafe extern "C" fn adapter_apply(
     context: ContextId,
     site: u32,
     block: u64,
+    _settings: RSlice<'_, Entry>,
     tensors: RVec<NamedHandle>,
 ) -> Answer<Handle> {
     guard_ffi("adapter apply", || {
