@@ -25,7 +25,8 @@ fn sensible(n: &Numbers) -> Result<String, String> {
     };
     n.slice_weights.iter().try_for_each(|w| sums("slice weights", w))?;
     n.view_weights.iter().try_for_each(|w| sums("view weights", w))?;
-    Ok(format!("{} logits, slice weights of {} views", n.logits.len(), n.slice_weights.len()))
+    let told = if n.slice_weights.is_empty() { "no slice weights" } else { "slice weights" };
+    Ok(format!("logits [{}], {told}", n.logits.len()))
 }
 
 fn branch(task: &Task, views: &[Tokens], patch: usize) -> Result<String, String> {
@@ -242,11 +243,14 @@ pub(super) fn threads(subject: &mut Subject, findings: &mut Findings) -> Done {
     let ask = |views: &[Tokens]| call(&task, views).map_err(|e| e.to_string());
     let alone: Vec<Numbers> = cases.iter().map(|views| ask(views)).collect::<Result<_, _>>()?;
     let together = std::thread::scope(|scope| {
-        let thread = |(views, alone)| {
-            let ask = &ask;
-            scope.spawn(move || (0..8).try_for_each(|_| same(alone, &ask(views)?).map(drop)))
-        };
-        let threads: Vec<_> = cases.iter().zip(&alone).map(thread).collect();
+        let threads: Vec<_> = cases
+            .iter()
+            .zip(&alone)
+            .map(|(views, alone): (&Vec<Tokens>, &Numbers)| {
+                let ask = &ask;
+                scope.spawn(move || (0..8).try_for_each(|_| same(alone, &ask(views)?).map(drop)))
+            })
+            .collect();
         let joined = threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err("panicked".to_owned())));
         joined.collect::<Result<Vec<()>, String>>()
     });
