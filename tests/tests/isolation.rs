@@ -120,7 +120,9 @@ fn run(plugins: &[&Path], more: &[&str], patience: Duration) -> Ran {
     let [out, err] = ["out", "err"].map(|n| logs.path().join(n));
     let mut host = Command::new(host_binary());
     host.arg("run").args(&bench.scans).arg("--backbone").arg(tiny()).args(["--json", "--precision", "f32"]);
-    plugins.iter().for_each(|p| drop(host.arg("--plugin").arg(p)));
+    for plugin in plugins {
+        host.arg("--plugin").arg(plugin);
+    }
     host.args(more).current_dir(workspace()).env("ANYMC3D_HOME", workspace().join("target/no-such-home"));
     host.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap()).stdin(Stdio::null());
     let mut child = host.spawn().unwrap();
@@ -229,7 +231,8 @@ fn every_kind_of_misbehaviour_comes_to_what_the_table_says() {
                 wrong.push(format!("{way} {more:?}: {outcome}, expected {expected}\n{}{}", ran.out, ran.err));
             }
             // Whoever is not let in, or is left out, is named.
-            let named = ran.err.contains(name) || ran.errors(name).iter().any(|e| e.contains(name));
+            let named = [name, way.as_str()].iter().any(|n| ran.err.contains(n))
+                || ran.errors(name).iter().any(|e| e.contains(name));
             let quiet = outcome.starts_with("answers") || outcome.contains("the host");
             assert!(named || quiet, "{way}: {}", ran.err);
             if more.len() > 1 {

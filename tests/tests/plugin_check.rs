@@ -67,7 +67,7 @@ fn each_planted_mistake_is_found_by_its_check() {
     let folder = tempfile::tempdir().unwrap();
     let mut missed = Vec::new();
     for (mistake, expected, words) in MISTAKES {
-        let output = check(&copy(folder.path(), mistake), &["--json", "--time-limit", "20"]);
+        let output = check(&copy(folder.path(), mistake), &["--json", "--time-limit", "10"]);
         let failed: Vec<serde_json::Value> =
             findings(&output).into_iter().filter(|f| f["verdict"] == "failed").collect();
         let told: Vec<String> =

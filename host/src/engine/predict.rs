@@ -347,8 +347,9 @@ impl Engine {
         adapter: &dyn SiteAdapter,
         attention: bool,
     ) -> Result<Features, BackboneError> {
-        let shared =
-            if adapter.patch_embed() { 0 } else { adapter.first_block().min(self.backbone.info().blocks) };
+        // The last block's attention is there only where that block is run on its own.
+        let most = self.backbone.info().blocks.saturating_sub(usize::from(attention));
+        let shared = if adapter.patch_embed() { 0 } else { adapter.first_block().min(most) };
         if shared == 0 || self.tasks.len() < 2 {
             return self.backbone.forward(&prepared.pixels, adapter, attention);
         }
