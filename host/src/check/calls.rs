@@ -147,17 +147,20 @@ pub(super) fn backbones(subject: &mut Subject, findings: &mut Findings) -> Done 
     Ok(())
 }
 
+/// What is done to tokens.
+type Change = fn(&Tensor) -> candle_core::Result<Tensor>;
+
 pub(super) fn extremes(subject: &mut Subject, findings: &mut Findings) -> Done {
     let (task, views) = subject.ready()?;
     let patch = subject.backbone.info().patch_size;
-    let cases: [(&str, Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor>>); 4] = [
-        ("every slice alike", Box::new(|t| t.narrow(0, 0, 1)?.broadcast_as(t.shape())?.contiguous())),
-        ("tokens of 0", Box::new(|t| t.zeros_like())),
-        ("tokens a thousand times as large", Box::new(|t| t * 1e3)),
-        ("tokens a millionth as large", Box::new(|t| t * 1e-6)),
+    let cases: [(&str, Change); 4] = [
+        ("every slice alike", |t| t.narrow(0, 0, 1)?.broadcast_as(t.shape())?.contiguous()),
+        ("tokens of 0", Tensor::zeros_like),
+        ("tokens a thousand times as large", |t| t * 1e3),
+        ("tokens a millionth as large", |t| t * 1e-6),
     ];
     for (what, change) in cases {
-        let views: Vec<Tokens> = views.iter().map(|v| v.map(&change)).collect::<Result<_, _>>()?;
+        let views: Vec<Tokens> = views.iter().map(|v| v.map(change)).collect::<Result<_, _>>()?;
         findings.judge(what, "finite numbers", both(&task, &views, patch));
     }
     Ok(())

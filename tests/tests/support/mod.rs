@@ -183,8 +183,8 @@ pub fn foreign_program(variant: &str, program: &str, edits: &[Edit]) -> PathBuf 
     let text = String::from_utf8_lossy(&built.stdout);
     assert!(built.status.success(), "{}\n{text}", String::from_utf8_lossy(&built.stderr));
     let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let made = messages.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).last();
-    made.expect("cargo names the program")
+    let mut made = messages.filter_map(|m| m["executable"].as_str().map(PathBuf::from));
+    made.next_back().expect("cargo names the program")
 }
 
 /// The loader's own layout check, which the programs use.
