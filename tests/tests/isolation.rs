@@ -268,6 +268,17 @@ fn the_culprit_is_named_with_the_stage_and_the_case_and_both_scans_are_answered_
     assert!(late.errors(name)[0].contains("forward: took longer than the time limit"), "{}", late.out);
 }
 
+#[test]
+fn a_thread_that_a_plugin_leaves_behind_is_never_another_plugin_s_fault() {
+    let (library, _) = library("thread_left_behind");
+    for _ in 0..4 {
+        let ran = run(&[&library, &bench().good], &["--isolate", "--segmentation"], Duration::from_secs(120));
+        assert_eq!(ran.answers("mean_probe"), 2, "{}{}", ran.out, ran.err);
+        assert!(ran.errors("mean_probe").is_empty(), "{}", ran.out);
+        assert!(ran.status.unwrap().code().is_some_and(|code| code <= 1), "{}", ran.err);
+    }
+}
+
 fn files_below(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let (mut files, mut open) = (BTreeMap::new(), vec![folder.to_owned()]);
     while let Some(next) = open.pop() {

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ impl Process {
             let itself = std::path::Path::new("/proc/self/exe");
             let itself = if itself.exists() { itself.to_owned() } else { std::env::current_exe()? };
             let mut command = Command::new(itself);
-            command.args(console.as_arguments()).arg("worker").stdin(OwnedFd::from(theirs));
+            command.arg0("host").args(console.as_arguments()).arg("worker").stdin(OwnedFd::from(theirs));
             // A plugin that prints must not get between results.
             command.stdout(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?));
             Ok(Self { child: command.spawn()?, stream, buffer: Vec::new() })

@@ -130,6 +130,13 @@ impl Head for BadHead {
                 std::thread::sleep(std::time::Duration::from_millis(20));
                 output
             }
+            "thread_left_behind" => {
+                drop(std::thread::spawn(|| {
+                    std::thread::sleep(std::time::Duration::from_millis(3));
+                    std::process::abort();
+                }));
+                output
+            }
             "prints" => {
                 println!("a line between the results");
                 output
