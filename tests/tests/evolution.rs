@@ -16,7 +16,8 @@ const TABLE: &str = "plugin-api/src/abi/table.rs";
 const OBJECTS: &str = "plugin-api/src/abi/objects.rs";
 
 /// ABI 1.1 as it could be: a function more in the host's table, another in the head's.
-const APPENDED: [Edit; 6] = [
+const APPENDED: [Edit; 7] = [
+    ("plugin-api/Cargo.toml", "\nversion = \"1.0.0\"", "\nversion = \"1.1.0\""),
     (
         TABLE,
         "    pub progress: extern \"C\" fn(ContextId, f64, RStr<'_>) -> Answer<()>,\n",

@@ -2,12 +2,9 @@
 //! nothing else changes.
 #![cfg(target_os = "linux")]
 
-use anymc3d_host::backbone::{Backbone, Precision};
-use anymc3d_host::engine::{as_plugins_see, open_library};
-use anymc3d_host::plugin::{ParameterSource, Task, TaskOptions, WeightsInfo, weights};
+use anymc3d_host::plugin::{WeightsInfo, weights};
 use anymc3d_host::volume::{Affine, write_nifti_i16};
-use anymc3d_tests::{edited_library, host_binary, plugin_library, workspace};
-use candle_core::{DType, Device};
+use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights, workspace};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,35 +15,6 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 const SHAPE: [usize; 3] = [24, 20, 10];
-
-/// A backbone of three narrow blocks: these tests are about processes.
-fn tiny() -> PathBuf {
-    workspace().join("tests/fixtures/dinov2_registers")
-}
-
-/// Weights as a library's parameters are initialised, for the tiny backbone.
-fn drawn_weights(library: &Path, to: &Path) {
-    let backbone = Backbone::open(&tiny(), Precision::F32).unwrap();
-    let info = backbone.info();
-    let library = open_library(&library.display().to_string()).unwrap();
-    let plugin = library.embedded.manifest.plugin.clone();
-    let source = ParameterSource::Training { seed: 4, start: BTreeMap::new() };
-    let options = TaskOptions { segmentation: true, ..TaskOptions::default() };
-    let task =
-        Task::build(&library, &as_plugins_see(info), source, DType::F32, &Device::Cpu, &options).unwrap();
-    let tensors = task.parameters().into_iter().map(|(name, p)| (name, p.tensor().detach())).collect();
-    let about = WeightsInfo {
-        plugin: plugin.name,
-        plugin_version: plugin.version.to_string(),
-        backbone: info.name.clone(),
-        backbone_fingerprint: info.fingerprint.clone(),
-        threshold: None,
-        variant: Default::default(),
-        calibration: None,
-        training: Value::Null,
-    };
-    weights::write(to, &tensors, &about).unwrap();
-}
 
 /// Two scans, a good plugin, and a folder where bad ones find their weights.
 struct Bench {
@@ -86,12 +54,12 @@ fn bench() -> &'static Bench {
         let folder = tempfile::tempdir().unwrap();
         let good = folder.path().join("good.so");
         edited_library(&plugin_library("mean_probe"), &SMALL, &good);
-        drawn_weights(&good, &folder.path().join("mean_probe.safetensors"));
+        tiny_weights(&good, &folder.path().join("mean_probe.safetensors"), 4);
         let way = bad(folder.path(), "whole", "misbehaves.so");
-        drawn_weights(&way, &folder.path().join("misbehaves.safetensors"));
+        tiny_weights(&way, &folder.path().join("misbehaves.safetensors"), 4);
         let careless = folder.path().join("careless.so");
         fs::copy(plugin_library("careless"), &careless).unwrap();
-        drawn_weights(&careless, &folder.path().join("careless.safetensors"));
+        tiny_weights(&careless, &folder.path().join("careless.safetensors"), 4);
         let scans = ["a", "b"].map(|name| {
             let path = folder.path().join(format!("{name}.nii"));
             let seed = usize::from(name.as_bytes()[0]);
@@ -119,7 +87,11 @@ fn run(plugins: &[&Path], more: &[&str], patience: Duration) -> Ran {
     let (bench, logs) = (bench(), tempfile::tempdir().unwrap());
     let [out, err] = ["out", "err"].map(|n| logs.path().join(n));
     let mut host = Command::new(host_binary());
-    host.arg("run").args(&bench.scans).arg("--backbone").arg(tiny()).args(["--json", "--precision", "f32"]);
+    host.arg("run").args(&bench.scans).arg("--backbone").arg(tiny_backbone()).args([
+        "--json",
+        "--precision",
+        "f32",
+    ]);
     for plugin in plugins {
         host.arg("--plugin").arg(plugin);
     }
@@ -334,7 +306,7 @@ fn a_scan_that_cannot_be_read_is_told_once_and_a_refused_plugin_leaves_the_other
     let scan = folder.path().join("broken.nii");
     fs::write(&scan, "no scan").unwrap();
     let mut host = Command::new(host_binary());
-    host.arg("run").arg(&scan).args(["--isolate", "--backbone"]).arg(tiny());
+    host.arg("run").arg(&scan).args(["--isolate", "--backbone"]).arg(tiny_backbone());
     host.arg("--plugin").arg(&bench.good).arg("--plugin").arg(&bench.whole).current_dir(workspace());
     let output = host.output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr);

@@ -1,6 +1,10 @@
 //! `host plugin check`: a good plugin passes, and each planted mistake is found by the check that is there for it.
 
-use anymc3d_tests::{edited_library, host_binary, plugin_library, workspace};
+use anymc3d_host::backbone::{Backbone, Precision};
+use anymc3d_host::engine::{Case, Engine, LoadedTask, golden};
+use anymc3d_host::volume::{Affine, write_nifti_i16};
+use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights, workspace};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -33,7 +37,7 @@ fn copy(folder: &Path, mistake: &str) -> PathBuf {
 }
 
 fn check(library: &Path, more: &[&str]) -> Output {
-    let backbone = workspace().join("tests/fixtures/dinov2_registers");
+    let backbone = tiny_backbone();
     let mut host = Command::new(host_binary());
     host.args(["plugin", "check"]).arg(library).arg("--backbone").arg(backbone).args(more);
     host.current_dir(workspace()).env("ANYMC3D_HOME", workspace().join("target/no-such-home"));
@@ -58,7 +62,7 @@ fn a_careful_plugin_passes_every_check() {
     assert!(text.ends_with(" as expected, 0 failed\n") && !text.contains("FAILED"), "{text}");
     let all = findings(&check(&good, &["--json"]));
     let checks: std::collections::BTreeSet<&str> = all.iter().map(|f| f["check"].as_str().unwrap()).collect();
-    assert_eq!(checks.len(), 17, "every check says something: {checks:?}");
+    assert_eq!(checks.len(), 18, "every check says something: {checks:?}");
     assert!(all.iter().all(|f| f["verdict"] != "failed"), "{all:#?}");
 }
 
@@ -110,4 +114,41 @@ fn weights_that_do_not_fit_are_a_finding() {
     let told = all.iter().find(|f| f["tried"] == "weights").unwrap();
     assert_eq!((told["verdict"].as_str(), output.status.code()), (Some("failed"), Some(1)));
     assert!(told["found"].as_str().unwrap().contains("weights of plugin lung_nodule"), "{told}");
+}
+
+#[test]
+fn golden_cases_beside_the_library_are_run_with_its_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = copy(folder.path(), "axial");
+    let weights = folder.path().join("careless.safetensors");
+    tiny_weights(&good, &weights, 8);
+    let scan = folder.path().join("chest.nii");
+    let voxels: Vec<i16> = (0..16 * 14 * 8).map(|i: i32| (i * 7919 % 900 - 500) as i16).collect();
+    write_nifti_i16(&scan, &voxels, [16, 14, 8], &Affine::aligned([9.0, 9.0, 12.0], [0.0; 3])).unwrap();
+    let backbone = Backbone::open(&tiny_backbone(), Precision::F32).unwrap();
+    let task = LoadedTask::open(good.to_str().unwrap(), Some(&weights), backbone.info()).unwrap();
+    let engine = Engine::new(backbone, Precision::F32, vec![task]);
+    let case = Case { name: "chest".into(), image: Some(scan), views: BTreeMap::new() };
+    let written = golden::record(&engine, &case, golden::TOLERANCE, &folder.path().join("golden")).unwrap();
+    let found = |output: &Output| {
+        let all = findings(output);
+        let told = all.iter().find(|f| f["check"] == "golden").unwrap();
+        (told["verdict"].as_str().unwrap().to_owned(), told["found"].as_str().unwrap().to_owned())
+    };
+    let output = check(&good, &["--json"]);
+    assert_eq!(
+        (found(&output).0.as_str(), output.status.code()),
+        ("passed", Some(0)),
+        "{}",
+        found(&output).1
+    );
+    // An author's machine that got another logit.
+    let mut case: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&written).unwrap()).unwrap();
+    let logit = case["logits"][0]["logit"].as_f64().unwrap();
+    case["logits"][0]["logit"] = (logit + 0.5).into();
+    std::fs::write(&written, case.to_string()).unwrap();
+    let output = check(&good, &["--json"]);
+    assert_eq!((found(&output).0.as_str(), output.status.code()), ("failed", Some(1)));
+    assert!(found(&output).1.contains("its author got"), "{}", found(&output).1);
 }

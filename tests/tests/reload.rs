@@ -2,16 +2,14 @@
 //! and `host run --watch` does that by itself.
 
 use anymc3d_host::backbone::{Backbone, Precision};
-use anymc3d_host::engine::{Case, Engine, LoadedTask, as_plugins_see, open_library};
-use anymc3d_host::plugin::{ParameterSource, Task, TaskOptions, WeightsInfo, weights};
+use anymc3d_host::engine::{Case, Engine, LoadedTask};
 use anymc3d_host::volume::{Affine, write_nifti_i16};
-use anymc3d_tests::{edited_library, host_binary, plugin_library, workspace};
-use candle_core::{DType, Device};
+use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -24,35 +22,14 @@ const SMALL: [(&str, &str); 4] = [
     ("min_embed_dim = 384", "min_embed_dim = 48 "),
 ];
 
-fn tiny() -> PathBuf {
-    workspace().join("tests/fixtures/dinov2_registers")
-}
-
 /// A small copy of a plugin of some version, and weights for the tiny backbone beside it.
 fn small(package: &str, version: &str, path: &Path) {
     let mut edits = SMALL.to_vec();
     let version = format!("version = \"{version}\"");
     edits.push(("version = \"0.1.0\"", &version));
     edited_library(&plugin_library(package), &edits, path);
-    let backbone = Backbone::open(&tiny(), Precision::F32).unwrap();
-    let info = backbone.info();
-    let library = open_library(&path.display().to_string()).unwrap();
-    let source = ParameterSource::Training { seed: 4, start: BTreeMap::new() };
-    let options = TaskOptions { segmentation: true, ..TaskOptions::default() };
-    let task =
-        Task::build(&library, &as_plugins_see(info), source, DType::F32, &Device::Cpu, &options).unwrap();
-    let tensors = task.parameters().into_iter().map(|(name, p)| (name, p.tensor().detach())).collect();
-    let about = WeightsInfo {
-        plugin: package.to_owned(),
-        plugin_version: "0.1.0".to_owned(),
-        backbone: info.name.clone(),
-        backbone_fingerprint: info.fingerprint.clone(),
-        threshold: None,
-        variant: Default::default(),
-        calibration: None,
-        training: Value::Null,
-    };
-    weights::write(&path.with_file_name(format!("{package}.safetensors")), &tensors, &about).unwrap();
+    // The versions share their weights.
+    tiny_weights(path, &path.with_file_name(format!("{package}.safetensors")), 4);
 }
 
 fn scan(path: &Path, seed: usize) {
@@ -73,7 +50,7 @@ fn two_plugins_and_two_versions_of_one_answer_in_one_process_and_the_old_one_goe
     small("mean_probe", "0.1.0", &mean);
     small("attention_probe", "0.1.0", &attention);
     small("attention_probe", "0.2.0", &newer);
-    let backbone = Backbone::open(&tiny(), Precision::F32).unwrap();
+    let backbone = Backbone::open(&tiny_backbone(), Precision::F32).unwrap();
     let info = backbone.info().clone();
     let open = |path: &Path| LoadedTask::open(path.to_str().unwrap(), None, &info).unwrap();
     let mut engine = Engine::new(backbone, Precision::F32, vec![open(&mean), open(&attention)]);
@@ -123,7 +100,7 @@ impl Watching {
     fn start(folder: &Path, more: &[&str]) -> Self {
         let mut host = Command::new(host_binary());
         host.args(["run", "--plugin", "task.so", "--watch", "named.nii", "inbox", "--json", "--backbone"]);
-        host.arg(tiny()).args(more).current_dir(folder).env("ANYMC3D_HOME", folder.join("home"));
+        host.arg(tiny_backbone()).args(more).current_dir(folder).env("ANYMC3D_HOME", folder.join("home"));
         let mut child = host.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (send, results) = channel();
         let out = BufReader::new(child.stdout.take().unwrap());

@@ -42,7 +42,7 @@ pub struct Finding {
 }
 
 /// Every check, in the order in which they are tried. The first three must pass for the others to make sense.
-pub const CHECKS: [&str; 17] = [
+pub const CHECKS: [&str; 18] = [
     "manifest",
     "layout",
     "parts",
@@ -59,6 +59,7 @@ pub const CHECKS: [&str; 17] = [
     "handles",
     "cost",
     "whole case",
+    "golden",
     "drop",
 ];
 

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// A plugin that is tried.
 pub struct Subject {
-    path: PathBuf,
-    weights: Option<PathBuf>,
+    pub(super) path: PathBuf,
+    pub(super) weights: Option<PathBuf>,
     wanted: Option<String>,
     pub(super) backbone: Backbone,
     library: Option<Library>,
@@ -73,6 +73,7 @@ impl Subject {
             "handles" => cost::handles(self, &mut findings),
             "cost" => cost::cost(self, &mut findings),
             "whole case" => whole::whole_case(self, &mut findings),
+            "golden" => whole::golden(self, &mut findings),
             "drop" => self.drops(&mut findings),
             other => Err(format!("there is no check called {other}")),
         };

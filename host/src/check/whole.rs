@@ -3,6 +3,7 @@
 use super::Findings;
 use super::subject::Subject;
 use crate::backbone::Precision;
+use crate::engine::golden;
 use crate::engine::result::CaseResult;
 use crate::engine::{Case, Engine, LoadedTask, as_plugins_see};
 use crate::plugin::{ParameterSource, WeightsInfo};
@@ -75,6 +76,29 @@ pub(super) fn whole_case(subject: &mut Subject, findings: &mut Findings) -> Resu
             }
         });
         findings.judge("the first scan once more", "the same answer", same);
+    }
+    Ok(())
+}
+
+/// Golden cases in `golden/` beside the library, with the trained weights.
+pub(super) fn golden(subject: &mut Subject, findings: &mut Findings) -> Result<(), String> {
+    let folder = subject.path.with_file_name("golden");
+    if !folder.is_dir() {
+        findings.skip("golden cases", "none: there is no folder `golden` beside the library");
+        return Ok(());
+    }
+    let Some(weights) = subject.weights.clone() else {
+        return Err("golden cases were made with trained weights; give them with --weights".to_owned());
+    };
+    let (backbone, library) = (subject.another_backbone()?, subject.path.display().to_string());
+    let task = LoadedTask::open(&library, Some(&weights), backbone.info()).map_err(|e| e.to_string())?;
+    let engine = Engine::new(backbone, Precision::F32, vec![task]);
+    for case in golden::check(&engine, &folder).map_err(|e| e.to_string())? {
+        let outcome = match case.worst {
+            None => Ok(format!("largest difference {:.1e}", case.difference)),
+            Some(worst) => Err(worst),
+        };
+        findings.judge(case.file, format!("its author's logits within {}", case.tolerance), outcome);
     }
     Ok(())
 }

@@ -215,7 +215,7 @@ impl Apart {
                 console.note(format!("plugin {name}: {stage}: {end}; it is asked again, alone in a process"));
                 self.separate(group, Some(task));
             }
-            _ if !alone && !(slow && at.is_some()) => self.separate(group, None),
+            _ if !alone && (!slow || at.is_none()) => self.separate(group, None),
             Some((task, Stage::Scan)) => {
                 let message = format!("the engine's process {} while the scan was read", without_blame(end));
                 answers.insert(task, Err(Fault { message, scan: true }));
