@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   host plugin check target/release/libmine.so
   host plugin check lung_nodule --weights run1/lung_nodule.safetensors
-  host plugin check target/release/libmine.so --json > check.json        exit code 1 where something failed";
+  host plugin check libmine.so --json > check.json       exit code 1 where something failed";
 
 /// Try a plugin before it is shipped: shapes, gradients, repeats, leaks, crashes
 ///

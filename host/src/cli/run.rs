@@ -27,8 +27,8 @@ Examples:
   host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
   host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz
   host run --plugin untried --plugin lung_nodule --isolate scans/ --out results
-  host run --plugin target/release/libmine.so --watch scan.nii.gz      answers anew after every build
-  host run --plugin lung_nodule --watch inbox/ --out results           answers scans as they arrive";
+  host run --plugin libmine.so --watch scan.nii.gz          answers anew after every build
+  host run --plugin lung_nodule --watch inbox/ --out results     answers scans as they arrive";
 
 /// Predict: scans through one or more plugins
 #[derive(Debug, Args)]
@@ -148,7 +148,7 @@ impl Run {
     fn open(&self, chosen: Chosen, console: &Console) -> Result<(Seat, Outcome), CommandError> {
         let (weights, precision) = (self.weights.as_deref(), self.precision.resolve());
         if !self.isolate {
-            return chosen.open(weights, &self.backbone, precision, console);
+            return chosen.open_here(weights, &self.backbone, precision, console);
         }
         let limits = Limits { time: std::time::Duration::from_secs(self.time_limit.unwrap_or(300)) };
         let memory = options::memory_limit(self.max_memory);
@@ -162,7 +162,7 @@ impl Run {
                 "--isolate: this build has no processes to isolate in; it is there on Linux and macOS";
             return Err(CommandError::usage(message));
         }
-        chosen.open(self.weights.as_deref(), &self.backbone, self.precision.resolve(), console)
+        chosen.open_here(self.weights.as_deref(), &self.backbone, self.precision.resolve(), console)
     }
 
     /// What clap cannot see.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One of the plugins of a run.
+#[derive(Clone)]
 pub(super) struct Seated {
     /// As typed.
     pub wanted: String,

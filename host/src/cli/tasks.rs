@@ -62,8 +62,8 @@ impl Chosen {
         self.plugins.is_empty()
     }
 
-    /// Opens the backbone, and the plugins with their weights on it. [`Outcome::Refused`] when one is refused, a seat
-    /// without plugins when all are.
+    /// Opens the backbone, and the plugins with their weights on it. [`Outcome::Refused`] when one is refused, an
+    /// engine without tasks when all are.
     ///
     /// # Errors
     /// When the backbone is refused.
@@ -73,11 +73,11 @@ impl Chosen {
         options: &BackboneOptions,
         precision: Precision,
         console: &Console,
-    ) -> Result<(Seat, Outcome), CommandError> {
+    ) -> Result<(Engine, Outcome), CommandError> {
         let backbone = options.open(precision)?;
-        let (mut tasks, mut plugins) = (Vec::new(), Vec::new());
-        for plugin in std::mem::take(&mut self.plugins) {
-            match LoadedTask::open_with(&plugin.wanted, weights, backbone.info(), self.segmentation) {
+        let mut tasks = Vec::new();
+        for Seated { wanted, .. } in std::mem::take(&mut self.plugins) {
+            match LoadedTask::open_with(&wanted, weights, backbone.info(), self.segmentation) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {}",
@@ -86,13 +86,29 @@ impl Chosen {
                         task.weights.display()
                     );
                     tasks.push(task);
-                    plugins.push(plugin);
                 }
                 Err(e) => self.refuse(&e, console),
             }
         }
-        let who = Who::Here(Box::new(Engine::new(backbone, precision, tasks)));
-        Ok((self.seat(plugins, weights, who), self.outcome))
+        Ok((Engine::new(backbone, precision, tasks), self.outcome))
+    }
+
+    /// [`Self::open`], with what a run keeps of its plugins.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_here(
+        self,
+        weights: Option<&Path>,
+        options: &BackboneOptions,
+        precision: Precision,
+        console: &Console,
+    ) -> Result<(Seat, Outcome), CommandError> {
+        let (mut plugins, segmentation) = (self.plugins.clone(), self.segmentation);
+        let (engine, outcome) = self.open(weights, options, precision, console)?;
+        plugins.retain(|p| engine.tasks().iter().any(|t| t.name() == p.manifest.plugin.name));
+        let weights = weights.map(Path::to_owned);
+        Ok((Seat { plugins, weights, segmentation, who: Who::Here(Box::new(engine)) }, outcome))
     }
 
     /// The same in a process of their own: no code of a plugin runs in this one.
@@ -125,11 +141,9 @@ impl Chosen {
         let indices = apart.tasks();
         let plugins =
             all.into_iter().enumerate().filter(|(i, _)| indices.contains(i)).map(|(_, p)| p).collect();
-        Ok((self.seat(plugins, weights, Who::Apart(Box::new(apart), indices)), self.outcome))
-    }
-
-    fn seat(&self, plugins: Vec<Seated>, weights: Option<&Path>, who: Who) -> Seat {
-        Seat { plugins, weights: weights.map(Path::to_owned), segmentation: self.segmentation, who }
+        let who = Who::Apart(Box::new(apart), indices);
+        let weights = weights.map(Path::to_owned);
+        Ok((Seat { plugins, weights, segmentation: self.segmentation, who }, self.outcome))
     }
 
     /// Whether any was refused.

@@ -123,7 +123,11 @@ impl Apart {
                 }
             };
             let Some(task) = current else {
-                return Err(format!("the engine's process {}", without_blame(&end)));
+                let room = self.opening.max_memory.map_or(String::new(), |bytes| {
+                    format!("; does its limit of {} MiB leave it room? (--max-memory)", bytes >> 20)
+                });
+                let how = without_blame(&end);
+                return Err(format!("the engine's process {how} before any plugin was opened{room}"));
             };
             self.groups[group].leave_out(task);
             refused.push((task, format!("plugin {}: while it was opened, it {end}", self.name(task))));
