@@ -16,6 +16,8 @@ mod pooling;
 mod segmentation;
 mod task;
 mod tensor;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod volume_decoder;
 mod volumetric;
 
