@@ -54,8 +54,10 @@ pub(crate) fn features(
     let patches = pixels.matmul(&w.patch)?;
     let patches = task.apply(view, Site::PatchEmbed, &pixels, patches)?; // [S, h·w, d]
     let mut x = Tensor::concat(&[&w.class.broadcast_to(&[slices, 1, d])?, &patches], 1)?; // [S, T, d]
-    // What no adapter touches is frozen and random: blocks before the first one add nothing that a test could see.
-    for block in task.first_block(view).unwrap_or(info.blocks)..info.blocks {
+    // Blocks before the first adapted one add nothing that a test could see; the last one is always there, so that class
+    // tokens differ from slice to slice.
+    let last = info.blocks.saturating_sub(1);
+    for block in task.first_block(view).unwrap_or(last).min(last)..info.blocks {
         let input = norm(&x)?;
         let qkv = task.apply(view, Site::Qkv(block), &input, input.matmul(&w.qkv)?)?; // [S, T, 3 d]
         let mixed = attention(&qkv, info.heads)?;
