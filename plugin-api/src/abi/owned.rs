@@ -132,24 +132,10 @@ impl Owned<SegmentationObject> {
 }
 
 impl Owned<AdapterObject> {
-    pub fn apply(
-        &self,
-        call: Call<'_>,
-        site: u32,
-        block: u64,
-        tensors: RVec<NamedHandle>,
-    ) -> Result<Handle> {
+    pub fn apply(&self, call: Call<'_>, site: u32, block: u64, tensors: RVec<NamedHandle>) -> Result<Handle> {
         // SAFETY: the data belongs to this table; both came as one object.
         plain(unsafe {
-            (self.0.table.apply())(
-                self.0.data,
-                call.ops,
-                call.context,
-                site,
-                block,
-                call.settings(),
-                tensors,
-            )
+            (self.0.table.apply())(self.0.data, call.ops, call.context, site, block, call.settings(), tensors)
         })
     }
 }

@@ -176,9 +176,8 @@ pub(crate) fn binary(op: BinaryOp, a: &Node, b: &Node) -> Result<Node> {
     let n = count(&dims);
     let (of_a, of_b) = (Places::new(&a.dims, &dims), Places::new(&b.dims, &dims));
     let (x, y) = (a.values(), b.values());
-    let of = |f: fn(f32, f32) -> f32| -> Vec<f32> {
-        (0..n).map(|i| f(x[of_a.at(i)], y[of_b.at(i)])).collect()
-    };
+    let of =
+        |f: fn(f32, f32) -> f32| -> Vec<f32> { (0..n).map(|i| f(x[of_a.at(i)], y[of_b.at(i)])).collect() };
     // The derivatives by either, from both.
     type Slopes = fn(f32, f32) -> (f32, f32);
     let (values, slopes): (Vec<f32>, Slopes) = match op {
@@ -186,14 +185,36 @@ pub(crate) fn binary(op: BinaryOp, a: &Node, b: &Node) -> Result<Node> {
         BinaryOp::SUB => (of(|a, b| a - b), |_, _| (1.0, -1.0)),
         BinaryOp::MUL => (of(|a, b| a * b), |a, b| (b, a)),
         BinaryOp::DIV => (of(|a, b| a / b), |a, b| (1.0 / b, -a / (b * b))),
-        BinaryOp::MAXIMUM => (of(|a, b| if a.is_nan() { a } else if b.is_nan() { b } else { a.max(b) }), |a, b| {
-            let of_a = if a == b { 0.5 } else { f32::from(u8::from(a > b)) };
-            (of_a, 1.0 - of_a)
-        }),
-        BinaryOp::MINIMUM => (of(|a, b| if a.is_nan() { a } else if b.is_nan() { b } else { a.min(b) }), |a, b| {
-            let of_a = if a == b { 0.5 } else { f32::from(u8::from(a < b)) };
-            (of_a, 1.0 - of_a)
-        }),
+        BinaryOp::MAXIMUM => (
+            of(|a, b| {
+                if a.is_nan() {
+                    a
+                } else if b.is_nan() {
+                    b
+                } else {
+                    a.max(b)
+                }
+            }),
+            |a, b| {
+                let of_a = if a == b { 0.5 } else { f32::from(u8::from(a > b)) };
+                (of_a, 1.0 - of_a)
+            },
+        ),
+        BinaryOp::MINIMUM => (
+            of(|a, b| {
+                if a.is_nan() {
+                    a
+                } else if b.is_nan() {
+                    b
+                } else {
+                    a.min(b)
+                }
+            }),
+            |a, b| {
+                let of_a = if a == b { 0.5 } else { f32::from(u8::from(a < b)) };
+                (of_a, 1.0 - of_a)
+            },
+        ),
         BinaryOp::GREATER | BinaryOp::GREATER_EQUAL | BinaryOp::EQUAL => {
             let values = match op {
                 BinaryOp::GREATER => of(|a, b| f32::from(u8::from(a > b))),
@@ -224,8 +245,7 @@ mod tests {
     #[test]
     fn the_error_function_has_the_tables_values() {
         // Abramowitz and Stegun, table 7.1.
-        for (x, value) in
-            [(0.0, 0.0), (0.5, 0.520_499_877_8), (1.0, 0.842_700_792_9), (2.0, 0.995_322_265_0)]
+        for (x, value) in [(0.0, 0.0), (0.5, 0.520_499_877_8), (1.0, 0.842_700_792_9), (2.0, 0.995_322_265_0)]
         {
             assert!((erf(x) - value).abs() < 1e-10 && (erf(-x) + value).abs() < 1e-10, "{x}: {}", erf(x));
         }

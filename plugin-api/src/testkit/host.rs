@@ -150,4 +150,3 @@ fn parsed(manifest: &str) -> Result<Manifest> {
 pub(crate) fn entry(key: impl Into<String>, value: impl ToString) -> Entry {
     Entry { key: key.into().into(), value: value.to_string().into() }
 }
-

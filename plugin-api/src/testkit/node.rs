@@ -142,8 +142,7 @@ pub(crate) fn backward(node: &Node, seed: Vec<f32>) -> Result<HashMap<usize, Vec
                 leaves.insert(key(node), gradient);
             }
             From::Refusal { operation, .. } => {
-                let message =
-                    format!("op `{operation}` has no gradient; detach its result if none is meant");
+                let message = format!("op `{operation}` has no gradient; detach its result if none is meant");
                 return Err(Error::new(ErrorCode::NO_GRADIENT, message));
             }
             From::Operation { inputs, back } => {

@@ -7,9 +7,9 @@ impl Random {
     /// A stream that depends on a seed and a name.
     pub fn named(seed: u64, name: &str) -> Self {
         // FNV-1a over the name, so that neighbouring names are far apart after the first step.
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
         let mut random = Self(hash ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         random.next();
         random

@@ -123,7 +123,9 @@ pub(crate) fn softmax(x: &Node, axis: usize) -> Result<Node> {
     let mut p = vec![0.0; values.len()];
     for line in 0..lines.count() {
         let log = log_sum(lines, &values, line);
-        (0..lines.n).map(|i| lines.at(line, i)).for_each(|at| p[at] = (f64::from(values[at]) - log).exp() as f32);
+        (0..lines.n)
+            .map(|i| lines.at(line, i))
+            .for_each(|at| p[at] = (f64::from(values[at]) - log).exp() as f32);
     }
     let p = Arc::new(p);
     let kept = p.clone();
@@ -144,7 +146,9 @@ pub(crate) fn log_softmax(x: &Node, axis: usize) -> Result<Node> {
     let mut logs = vec![0.0; values.len()];
     for line in 0..lines.count() {
         let log = log_sum(lines, &values, line);
-        (0..lines.n).map(|i| lines.at(line, i)).for_each(|at| logs[at] = (f64::from(values[at]) - log) as f32);
+        (0..lines.n)
+            .map(|i| lines.at(line, i))
+            .for_each(|at| logs[at] = (f64::from(values[at]) - log) as f32);
     }
     let logs = Arc::new(logs);
     let kept = logs.clone();

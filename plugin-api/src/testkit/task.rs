@@ -1,9 +1,9 @@
 //! A plugin at work in the test host, called through the same tables as in a real one.
 
-use super::context::Context;
-use super::table::host_ops;
 use super::adapter::TaskAdapter;
+use super::context::Context;
 use super::host::{TestHost, entry};
+use super::table::host_ops;
 use crate::TaskPlugin;
 use crate::abi::objects::{HeadObject, SegmentationObject, TaskObject};
 use crate::abi::owned::{Call, Owned};
@@ -126,12 +126,7 @@ impl Task {
     ///
     /// # Errors
     /// The adapter's own error or panic, or an output of another shape.
-    pub fn through_backbone(
-        &self,
-        slices: usize,
-        grid: [usize; 2],
-        name: &str,
-    ) -> Result<Vec<ViewFeatures>> {
+    pub fn through_backbone(&self, slices: usize, grid: [usize; 2], name: &str) -> Result<Vec<ViewFeatures>> {
         (0..self.manifest.views.len())
             .map(|view| super::backbone::features(self, view, slices, grid, name))
             .collect()

@@ -118,8 +118,7 @@ fn every_differentiable_operation_agrees_with_central_differences() {
         let w = context.tensor(&values(dims.iter().product(), 31, (-1.0, 1.0)), &dims).unwrap();
         let gradients = context.gradients(&out.mul(&w).unwrap().sum_all().unwrap()).unwrap();
         for (i, input) in inputs.iter().enumerate() {
-            let analytic =
-                gradients.of(input).unwrap_or_else(|| panic!("{name}: no gradient for input {i}"));
+            let analytic = gradients.of(input).unwrap_or_else(|| panic!("{name}: no gradient for input {i}"));
             for (j, analytic) in analytic.iter().enumerate() {
                 let at = |step: f32| {
                     let moved = drawn.iter().zip(&shapes).enumerate().map(|(k, (v, s))| {

@@ -41,7 +41,9 @@ fn wrong_shapes_are_errors_that_say_which() {
     let (a, b) = (host.full(1.0, &[2, 3]).unwrap(), host.full(1.0, &[2, 4]).unwrap());
     assert_eq!(a.matmul(&b).unwrap_err().message(), "matmul: [2, 3] times [2, 4]");
     assert_eq!(a.sum(2).unwrap_err().message(), "sum: no axis 2 in [2, 3]");
-    assert!(host.tensor(&[1.0], &[2]).unwrap_err().message().contains("1 elements for a tensor of shape [2]"));
+    assert!(
+        host.tensor(&[1.0], &[2]).unwrap_err().message().contains("1 elements for a tensor of shape [2]")
+    );
     let absurd = host.full(0.0, &[usize::MAX, 8]);
     for wrong in [
         a.add(&b),
@@ -93,7 +95,8 @@ fn codes_names_and_attributes_of_a_later_abi_are_unknown_operations() {
     let exec = |name: &str, attributes: &[(&str, &str)]| {
         let entry = |(key, value): &(&str, &str)| Entry { key: (*key).into(), value: (*value).into() };
         let attributes: Vec<Entry> = attributes.iter().map(entry).collect();
-        let made = (host_ops().exec())(context.id(), name.into(), (&inputs[..]).into(), (&*attributes).into());
+        let made =
+            (host_ops().exec())(context.id(), name.into(), (&inputs[..]).into(), (&*attributes).into());
         made.into_result().map(|handles| handles.len()).map_err(|e| e.code)
     };
     assert_eq!(exec("conv4d", &[]), Err(ErrorCode::UNKNOWN_OP));

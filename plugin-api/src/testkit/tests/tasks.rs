@@ -72,8 +72,11 @@ fn seen<'a>(report: &'a Report, what: &str) -> (Outcome, &'a str) {
 
 #[test]
 fn the_papers_adapter_and_head_pass_and_have_the_papers_number_of_parameters() {
-    let paper =
-        Parts { adapter: |b: &Build| Ok(Lora::paper(b.backbone()).into()), head: pooling, segmentation: no_branch };
+    let paper = Parts {
+        adapter: |b: &Build| Ok(Lora::paper(b.backbone()).into()),
+        head: pooling,
+        segmentation: no_branch,
+    };
     let report = Check::new(paper, &one_view()).slices_in_any_order().run();
     report.assert();
     // 229,729 in all on a ViT-S/14 (arXiv 2512.12887).
@@ -82,7 +85,8 @@ fn the_papers_adapter_and_head_pass_and_have_the_papers_number_of_parameters() {
 
 #[test]
 fn the_standard_heads_and_decoders_pass_with_several_views_labels_and_classes() {
-    let views = manifest(&[("t1", false), ("t2", false)], "multiclass", &["none", "stroke", "cyst"], "cross_entropy");
+    let views =
+        manifest(&[("t1", false), ("t2", false)], "multiclass", &["none", "stroke", "cyst"], "cross_entropy");
     let patches = Parts {
         adapter: last_block,
         head: |b: &Build| PatchPooling::new(b).boxed(),
@@ -140,8 +144,9 @@ where
     G: Fn(&ViewFeatures) -> Result<HeadOutput> + Send + Sync + 'static,
 {
     let head = move |b: &Build| -> Result<Box<dyn Head>> { Ok(Box::new(Of(head(b)?))) };
-    let report =
-        Check::new(Parts { adapter: frozen, head, segmentation: no_branch }, &one_view()).slices_in_any_order().run();
+    let report = Check::new(Parts { adapter: frozen, head, segmentation: no_branch }, &one_view())
+        .slices_in_any_order()
+        .run();
     let (outcome, told) = seen(&report, what);
     assert!(outcome == Outcome::Failed && told.contains(words), "{what}: {words}\n{report}");
 }
@@ -206,7 +211,9 @@ fn planted_mistakes_of_a_head_are_found_and_named() {
     });
     fails("order of the slices", "depend on the order", move |b| {
         let w = weight(b)?;
-        Ok(move |v: &ViewFeatures| Ok(HeadOutput::new(w.matmul(&v.class_tokens.narrow(0, 0, 1)?.flatten()?)?)))
+        Ok(move |v: &ViewFeatures| {
+            Ok(HeadOutput::new(w.matmul(&v.class_tokens.narrow(0, 0, 1)?.flatten()?)?))
+        })
     });
 }
 
@@ -230,8 +237,10 @@ fn an_adapter_whose_parameters_are_named_as_the_heads_is_told() {
             Ok(Adapter::Custom(Box::new(Scale(scale))))
         }
     };
-    check(Parts { adapter: named("adapter.scale"), head: pooling, segmentation: no_branch }, &one_view()).assert();
-    let report = check(Parts { adapter: named("scale"), head: pooling, segmentation: no_branch }, &one_view());
+    check(Parts { adapter: named("adapter.scale"), head: pooling, segmentation: no_branch }, &one_view())
+        .assert();
+    let report =
+        check(Parts { adapter: named("scale"), head: pooling, segmentation: no_branch }, &one_view());
     assert_eq!(seen(&report, "names of parameters").0, Outcome::Failed, "{report}");
 }
 
