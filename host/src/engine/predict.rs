@@ -273,7 +273,8 @@ impl Engine {
     ) -> Result<Features, BackboneError> {
         let shared =
             if adapter.patch_embed() { 0 } else { adapter.first_block().min(self.backbone.info().blocks) };
-        if shared == 0 || self.tasks.len() < 2 {
+        // Code in the blocks keeps a pass off the fused kernels; the frozen blocks before it need not wait for it.
+        if shared == 0 || (self.tasks.len() < 2 && adapter.only_low_rank()) {
             return self.backbone.forward(&prepared.pixels, adapter, attention);
         }
         let hidden = match prepared.prefixes.get(&shared) {

@@ -161,11 +161,13 @@ fn spoken(label: &str) -> String {
 fn summary(labels: &[String], kind: TaskKind) -> String {
     let all: Vec<String> = labels.iter().map(|l| spoken(l)).collect();
     let (last, before) = all.split_last().map(|(last, before)| (last.as_str(), before)).unwrap_or_default();
-    match (kind, before.is_empty()) {
-        (TaskKind::Multiclass, _) => format!("Which is it: {} or {last}?", before.join(", ")),
-        (_, true) => format!("Is there {last}?"),
-        (_, false) => format!("Which are there: {}, {last}?", before.join(", ")),
-    }
+    let text = match (kind, before.is_empty()) {
+        (TaskKind::Multiclass, _) => format!("which is it, {} or {last}?", before.join(", ")),
+        (_, true) => format!("{last}, yes or no?"),
+        (_, false) => format!("{} and {last}, yes or no for each?", before.join(", ")),
+    };
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().to_string() + letters.as_str()).unwrap_or_default()
 }
 
 /// A view's part of plugin.toml.
@@ -221,4 +223,47 @@ fn aligned(text: &str) -> String {
         None => format!("{line}\n"),
     };
     text.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anymc3d_manifest::Manifest;
+
+    fn files_of(
+        views: &[&str],
+        labels: &[&str],
+        kind: TaskKind,
+        segmentation: bool,
+    ) -> Vec<(String, String)> {
+        let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+        let name = "liver_lesion".to_owned();
+        let wish = Wish { name, views: owned(views), labels: owned(labels), kind, segmentation };
+        files(&wish, wish.modality(), &Dependency::Vendored)
+    }
+
+    #[test]
+    fn every_kind_of_task_has_a_manifest_that_compiles_and_no_place_left_open() {
+        for (views, labels, kind) in [
+            (&["axial"][..], &["liver_lesion"][..], TaskKind::Binary),
+            (&["axial", "coronal", "sagittal"], &["spleen", "liver"], TaskKind::Multilabel),
+            (&["t1", "t2", "flair"], &["none", "stroke", "tumour"], TaskKind::Multiclass),
+        ] {
+            for segmentation in [false, true] {
+                let files = files_of(views, labels, kind, segmentation);
+                for (name, text) in &files {
+                    let open = text.replace("${{", "").contains("{{") || text.contains("@#");
+                    assert!(!open, "{name}:\n{text}");
+                }
+                let (_, text) = files.iter().find(|(name, _)| name == "plugin.toml").expect("a manifest");
+                let manifest = Manifest::parse_strict(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+                let found: Vec<&str> = manifest.views.iter().map(|v| v.name.as_str()).collect();
+                assert_eq!((found.as_slice(), manifest.task.labels.len()), (views, labels.len()));
+                // Sequences may be missing, orientations are of one scan.
+                assert!(manifest.views.iter().all(|v| v.required != views.contains(&"t1")));
+                let (_, text) = files.iter().find(|(name, _)| name == "Cargo.toml").expect("a manifest");
+                text.parse::<toml::Table>().unwrap_or_else(|e| panic!("{e}\n{text}"));
+            }
+        }
+    }
 }
