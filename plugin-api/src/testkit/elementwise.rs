@@ -102,6 +102,11 @@ fn erf(x: f64) -> f64 {
 /// `x * mul + add`.
 pub(crate) fn affine(x: &Node, mul: f64, add: f64) -> Node {
     let (mul, add) = (mul as f32, add as f32);
+    if mul == 0.0 {
+        // As in the real host, nothing times zero has a gradient.
+        let values: Vec<f32> = x.values().iter().map(|v| v * mul + add).collect();
+        return Inner::constant(x.dims.clone(), values);
+    }
     map(x, move |x| x * mul + add, move |_, _| mul)
 }
 

@@ -82,6 +82,13 @@ pub fn outside(name: &str) -> PathBuf {
     built.remove(name).unwrap_or_else(|| panic!("{name} is not among {built:?}"))
 }
 
+/// The plugin of `examples/NAME`, in a workspace of its own, as it lies there.
+pub fn example(name: &str) -> PathBuf {
+    let folder = checkout().join("examples").join(name);
+    let mut built = libraries(cargo(&folder, &target().join("foreign/target")));
+    built.remove(name).unwrap_or_else(|| panic!("{name} is not among {built:?}"))
+}
+
 /// What is changed in a foreign workspace's file: path, text, its replacement.
 pub type Edit = (&'static str, &'static str, &'static str);
 

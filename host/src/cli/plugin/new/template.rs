@@ -22,6 +22,7 @@ pub(super) fn files(wish: &Wish, modality: Modality, dependency: &Dependency) ->
         file("src/tests.rs", include_str!("templates/tests.rs.in")),
         file("README.md", include_str!("templates/README.md.in")),
         file(".github/workflows/ci.yml", include_str!("templates/ci.yml.in")),
+        ("rustfmt.toml".to_owned(), include_str!("../../../../../rustfmt.toml").to_owned()),
         file(".gitignore", include_str!("templates/gitignore.in")),
     ]
 }
@@ -222,7 +223,7 @@ fn aligned(text: &str) -> String {
         Some((code, comment)) => format!("{code:<31} # {comment}\n"),
         None => format!("{line}\n"),
     };
-    text.lines().map(line).collect()
+    text.trim_end().lines().map(line).collect()
 }
 
 #[cfg(test)]
