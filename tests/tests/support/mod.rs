@@ -84,8 +84,12 @@ pub fn outside(name: &str) -> PathBuf {
 
 /// The plugin of `examples/NAME`, in a workspace of its own, as it lies there.
 pub fn example(name: &str) -> PathBuf {
-    let folder = checkout().join("examples").join(name);
-    let mut built = libraries(cargo(&folder, &target().join("foreign/target")));
+    standing(&checkout().join("examples").join(name), name)
+}
+
+/// A plugin of a workspace of its own, in any folder.
+pub fn standing(folder: &Path, name: &str) -> PathBuf {
+    let mut built = libraries(cargo(folder, &target().join("foreign/target")));
     built.remove(name).unwrap_or_else(|| panic!("{name} is not among {built:?}"))
 }
 
