@@ -59,7 +59,7 @@ use anymc3d_manifest::{LossKind, Manifest};
 pub struct TestHost {
     pub(crate) backbone: BackboneInfo,
     pub(crate) seed: u64,
-    pooling: Option<String>,
+    more: Vec<(String, String)>,
 }
 
 impl TestHost {
@@ -76,7 +76,7 @@ impl TestHost {
 
     /// With a backbone's shape.
     pub fn new(backbone: BackboneInfo) -> Self {
-        Self { backbone, seed: 0, pooling: None }
+        Self { backbone, seed: 0, more: Vec::new() }
     }
 
     /// Another seed of parameters and inputs.
@@ -86,10 +86,11 @@ impl TestHost {
         self
     }
 
-    /// As `host train --fusion` asks for it: `mean`, `lstm` and others.
+    /// A setting that a host may add when it builds a task: `pooling` (`host train --fusion`), `decoder`,
+    /// `class_tokens_only`.
     #[must_use]
-    pub fn pooling(mut self, name: &str) -> Self {
-        self.pooling = Some(name.to_owned());
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.more.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -138,7 +139,7 @@ impl TestHost {
             entry("loss.alpha", loss.alpha),
             entry("loss.class_weights", weights.join(",")),
         ];
-        settings.extend(self.pooling.as_ref().map(|pooling| entry("pooling", pooling)));
+        settings.extend(self.more.iter().map(|(name, value)| entry(name, value)));
         settings
     }
 }

@@ -112,7 +112,7 @@ fn the_standard_heads_and_decoders_pass_with_several_views_labels_and_classes() 
 fn every_way_of_pooling_passes_and_the_check_tells_which_mind_the_order() {
     for way in Pooling::ALL {
         let task = Parts { adapter: frozen, head: pooling, segmentation: no_branch };
-        let host = TestHost::dinov2_small().pooling(way.name());
+        let host = TestHost::dinov2_small().setting("pooling", way.name());
         let report = Check::new(task, &one_view()).on(host).run();
         report.assert();
         let ordered = matches!(way, Pooling::Lstm | Pooling::Transformer);

@@ -121,7 +121,7 @@ impl Facts {
 const SEGMENTATION: &str = "
     fn segmentation(&self, build: &Build) -> Result<Option<Box<dyn Segmentation>>> {
         // Where the mask is: teaches the adapter through the patch tokens, and the head where to look.
-        TokenDecoder::new(build).some()
+        Decoder::Token.build(build)
     }
 ";
 
