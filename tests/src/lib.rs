@@ -71,6 +71,10 @@ fn build(package: &str) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--package", package, "--profile", &profile]);
+    if package == "anymc3d-host" {
+        // As this test run has it: without, all of the host would be compiled a second time.
+        command.args(["--features", "anymc3d-plugin-api/testkit"]);
+    }
     command.current_dir(workspace()).env("CARGO_TARGET_DIR", folder.parent().unwrap_or(&folder));
     let status = command.status().expect("cargo can be started");
     assert!(status.success(), "cargo build --package {package}: {status}");

@@ -1,4 +1,7 @@
-//! `host plugin`: which plugins there are, and what one says of itself. No code of a plugin runs in this process.
+//! `host plugin`: which plugins there are, what one says of itself, and a new one. No code of a plugin runs in this
+//! process.
+
+mod new;
 
 use super::console::Console;
 use super::outcome::{CommandError, Outcome};
@@ -11,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
+  host plugin new my_task
   host plugin list
   host plugin inspect lung_nodule
   host plugin inspect path/to/liblung_nodule.so --json
@@ -26,6 +30,8 @@ pub(super) struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    #[command(before_help = new::EXAMPLES)]
+    New(new::New),
     /// Plugins that are found by name
     #[command(before_help = EXAMPLES)]
     List {
@@ -59,6 +65,7 @@ struct Found {
 impl Plugin {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         match self.action {
+            Action::New(new) => new.carry_out(console),
             Action::List { json } => {
                 list(json, console);
                 Ok(Outcome::Done)

@@ -350,7 +350,8 @@ impl Engine {
         // The last block's attention is there only where that block is run on its own.
         let most = self.backbone.info().blocks.saturating_sub(usize::from(attention));
         let shared = if adapter.patch_embed() { 0 } else { adapter.first_block().min(most) };
-        if shared == 0 || self.tasks.len() < 2 {
+        // Code in the blocks keeps a pass off the fused kernels; the frozen blocks before it need not wait for it.
+        if shared == 0 || (self.tasks.len() < 2 && adapter.only_low_rank()) {
             return self.backbone.forward(&prepared.pixels, adapter, attention);
         }
         let hidden = match prepared.prefixes.get(&shared) {

@@ -90,6 +90,17 @@ pub fn outside(name: &str) -> PathBuf {
     built.remove(name).unwrap_or_else(|| panic!("{name} is not among {built:?}"))
 }
 
+/// The plugin of `examples/NAME`, in a workspace of its own, as it lies there.
+pub fn example(name: &str) -> PathBuf {
+    standing(&checkout().join("examples").join(name), name)
+}
+
+/// A plugin of a workspace of its own, in any folder.
+pub fn standing(folder: &Path, name: &str) -> PathBuf {
+    let mut built = libraries(cargo(folder, &target().join("foreign/target")));
+    built.remove(name).unwrap_or_else(|| panic!("{name} is not among {built:?}"))
+}
+
 /// What is changed in a foreign workspace's file: path, text, its replacement.
 pub type Edit = (&'static str, &'static str, &'static str);
 
