@@ -1,4 +1,5 @@
-//! `host plugin`: which plugins there are, what one says of itself, and a new one. No code of a plugin runs here.
+//! `host plugin`: which plugins there are, what one says of itself, and a new one. No code of a plugin runs in this
+//! process.
 
 mod new;
 
@@ -16,7 +17,8 @@ Examples:
   host plugin new my_task
   host plugin list
   host plugin inspect lung_nodule
-  host plugin inspect path/to/liblung_nodule.so --json";
+  host plugin inspect path/to/liblung_nodule.so --json
+  host plugin check target/release/libmine.so";
 
 /// The tasks: which there are, and what they say of themselves
 #[derive(Debug, Args)]
@@ -47,6 +49,8 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    #[cfg(unix)]
+    Check(super::plugin_check::Check),
 }
 
 /// What is known of a library that was not loaded.
@@ -66,6 +70,8 @@ impl Plugin {
                 list(json, console);
                 Ok(Outcome::Done)
             }
+            #[cfg(unix)]
+            Action::Check(check) => check.carry_out(console),
             Action::Inspect { plugin, json } => {
                 let found =
                     find::library(&plugin).and_then(|path| open(&path)).map_err(CommandError::refused)?;
@@ -170,7 +176,8 @@ impl Found {
             "name": plugin.name, "version": plugin.version.to_string(), "summary": plugin.summary,
             "intended_use": plugin.intended_use, "authors": plugin.authors, "license": plugin.license,
             "kind": task.kind, "labels": task.labels, "loss": task.loss, "threshold": task.threshold,
-            "sided_labels": task.sided_labels, "views": manifest.views, "backbone": manifest.backbone,
+            "sided_labels": task.sided_labels,
+            "permutation_invariant": task.permutation_invariant, "views": manifest.views, "backbone": manifest.backbone,
             "path": self.path.display().to_string(), "sha256": self.sha256, "bytes": self.bytes,
             "abi": build.abi, "target": build.target, "unknown_keys": unknown_keys, "weights": weights,
         })
