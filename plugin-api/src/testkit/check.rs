@@ -76,7 +76,8 @@ impl<P: TaskPlugin> Check<P> {
         self
     }
 
-    /// The head must give the same logits whatever the order of the slices; without this wish it is told and not judged.
+    /// The head must give the same logits whatever the order of the slices, also where the manifest does not say so
+    /// (`permutation_invariant = true`). Without either it is told and not judged.
     #[must_use]
     pub fn slices_in_any_order(mut self) -> Self {
         self.any_order = true;
@@ -98,6 +99,7 @@ impl<P: TaskPlugin> Check<P> {
         report.plugin = format!("{} {}", about.name, about.version);
         report.add("manifest and parts", Outcome::Passed, parts(&task));
         report.add("parameters", Outcome::Told, counts(&task));
+        let any_order = any_order || task.manifest().task.permutation_invariant;
         misplaced(&task, &mut report);
         let mut tried = |what, found: Result<String>| match found {
             Ok(seen) => report.add(what, Outcome::Passed, seen),
