@@ -60,10 +60,6 @@ pub struct InstalledPackage {
     pub manifest: PackageManifest,
     /// Where it came from.
     pub receipt: Receipt,
-    /// Whether its publisher took it back, as far as this machine has heard.
-    pub withdrawn: Option<Withdrawal>,
-    /// Whether the lock file names it.
-    pub locked: bool,
 }
 
 /// Folders of a package's installed versions, newest first. Names alone are looked at.
@@ -126,15 +122,13 @@ pub fn choose(
     let fits = |v: &Version| locked.is_some() || request.versions.refuses(v).is_none();
     let fitting: Vec<&(Version, PathBuf)> = there.iter().filter(|(v, _)| fits(v)).collect();
     let standing = fitting.iter().find(|(v, _)| withdrawn.find(&request.name, v).is_none());
-    let Some((version, folder)) = standing.or(fitting.first()) else {
+    let Some((_, folder)) = standing.or(fitting.first()) else {
         let why = |(v, _): &(Version, PathBuf)| Some(format!("  {v}: {}", request.versions.refuses(v)?));
         let mut left_out: Vec<String> = there.iter().filter_map(why).collect();
         left_out.push("  these are installed; `host registry install` may bring another".to_owned());
         return Err(RegistryError::NothingFits { request: request.to_string(), left_out });
     };
-    let mut package = open(home, folder)?;
-    package.withdrawn = withdrawn.find(&request.name, version).cloned();
-    package.locked = locked.is_some();
+    let package = open(home, folder)?;
     if let Some((lock, entry)) = locked
         && entry.sha256 != package.receipt.archive_sha256
     {
@@ -146,17 +140,8 @@ pub fn choose(
         );
         return Err(RegistryError::Lock { path: lock.path().to_owned(), reason });
     }
-    match &package.withdrawn {
-        Some(w) if w.reason == WithdrawalReason::Safety && !allow_withdrawn => Err(RegistryError::Yanked {
-            what: package.manifest.label(),
-            reason: w.reason.to_string(),
-            detail: w.detail.clone(),
-            advice:
-                "it does not run; `host registry update` brings another, --allow-yanked runs it all the same"
-                    .to_owned(),
-        }),
-        _ => Ok(Some(package)),
-    }
+    package.may_run(allow_withdrawn)?;
+    Ok(Some(package))
 }
 
 /// Reads an installed package and verifies its signature with the keys that are trusted now.
@@ -222,10 +207,36 @@ pub fn open(home: &Home, folder: &Path) -> Result<InstalledPackage> {
             reason: format!("is of another {MANIFEST}"),
         });
     }
-    Ok(InstalledPackage { folder: folder.to_owned(), manifest, receipt, withdrawn: None, locked: false })
+    Ok(InstalledPackage { folder: folder.to_owned(), manifest, receipt })
 }
 
 impl InstalledPackage {
+    /// Whether its publisher took it back, as far as this machine has heard.
+    ///
+    /// # Errors
+    /// When what was heard cannot be read.
+    pub fn withdrawn(&self) -> Result<Option<Withdrawal>> {
+        let home = self.folder.ancestors().nth(3).unwrap_or(Path::new(""));
+        let all = Withdrawals::open(&Home::new(home))?;
+        Ok(all.find(&self.manifest.name, &self.manifest.version).cloned())
+    }
+
+    /// Refuses what was withdrawn for safety, unless that is allowed.
+    ///
+    /// # Errors
+    /// [`RegistryError::Yanked`].
+    pub fn may_run(&self, allow_withdrawn: bool) -> Result<()> {
+        match self.withdrawn()? {
+            Some(w) if w.reason == WithdrawalReason::Safety && !allow_withdrawn => Err(RegistryError::Yanked {
+                what: self.manifest.label(),
+                reason: w.reason.to_string(),
+                detail: w.detail,
+                advice: "it does not run; `host registry update` brings another, --allow-yanked runs it all the same".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Its library.
     ///
     /// # Errors

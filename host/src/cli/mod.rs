@@ -9,11 +9,13 @@ mod doctor;
 mod embed;
 mod eval;
 mod evidence;
+mod golden;
 mod options;
 mod outcome;
 mod output;
 mod phantom;
 mod plugin;
+mod registry;
 mod report;
 mod run;
 mod segmentation;
@@ -54,6 +56,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Phantom(phantom::Phantom),
     Plugin(plugin::Plugin),
+    Registry(Box<registry::Registry>),
     Backbone(backbone::Backbone),
 }
 
@@ -67,6 +70,7 @@ impl Command {
             Self::Doctor(command) => command.carry_out(console),
             Self::Phantom(command) => command.carry_out(console),
             Self::Plugin(command) => command.carry_out(console),
+            Self::Registry(command) => command.carry_out(console),
             Self::Backbone(command) => command.carry_out(console),
         }
     }

@@ -1,4 +1,4 @@
-//! `host plugin`: which plugins there are, and what one says of itself. No code of a plugin runs here.
+//! `host plugin`: which plugins there are, and what one says of itself. `list` and `inspect` run no code of a plugin.
 
 use super::console::Console;
 use super::outcome::{CommandError, Outcome};
@@ -13,7 +13,8 @@ const EXAMPLES: &str = "\
 Examples:
   host plugin list
   host plugin inspect lung_nodule
-  host plugin inspect path/to/liblung_nodule.so --json";
+  host plugin inspect path/to/liblung_nodule.so --json
+  host plugin golden --plugin lung_nodule phantom.nii.gz --out golden      a case for its package, see `host registry`";
 
 /// The tasks: which there are, and what they say of themselves
 #[derive(Debug, Args)]
@@ -42,6 +43,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    Golden(Box<super::golden::Golden>),
 }
 
 /// What is known of a library that was not loaded.
@@ -56,6 +58,7 @@ struct Found {
 impl Plugin {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         match self.action {
+            Action::Golden(golden) => golden.carry_out(console),
             Action::List { json } => {
                 list(json, console);
                 Ok(Outcome::Done)

@@ -5,12 +5,13 @@ use super::options::BackboneOptions;
 use super::outcome::{CommandError, Outcome};
 use crate::backbone::Precision;
 use crate::engine::{Engine, LoadedTask};
-use crate::plugin::{PluginError, find, inspect};
-use std::path::Path;
+use crate::plugin::find::{self, Choice};
+use crate::plugin::{PluginError, inspect};
+use std::path::{Path, PathBuf};
 
 /// Plugins whose manifest was read; none of their code has run.
 pub(super) struct Chosen {
-    wanted: Vec<String>,
+    libraries: Vec<PathBuf>,
     outcome: Outcome,
     segmentation: bool,
 }
@@ -20,21 +21,34 @@ pub(super) struct Chosen {
 /// # Errors
 /// When two of them have one name, or none is left.
 pub(super) fn choose(plugins: &[String], console: &Console) -> Result<Chosen, CommandError> {
-    let mut chosen = Chosen { wanted: Vec::new(), outcome: Outcome::Done, segmentation: false };
+    choose_with(plugins, &Choice::default(), console)
+}
+
+/// The same, with a lock file of one's own, or withdrawn versions.
+///
+/// # Errors
+/// As [`choose`].
+pub(super) fn choose_with(
+    plugins: &[String],
+    choice: &Choice,
+    console: &Console,
+) -> Result<Chosen, CommandError> {
+    let mut chosen = Chosen { libraries: Vec::new(), outcome: Outcome::Done, segmentation: false };
     let mut names: Vec<String> = Vec::new();
     for wanted in plugins {
-        let name = || -> Result<String, PluginError> {
-            Ok(inspect(&find::library(wanted)?)?.0.manifest.plugin.name)
+        let name = || -> Result<(String, PathBuf), PluginError> {
+            let library = find::library_with(wanted, choice)?;
+            Ok((inspect(&library)?.0.manifest.plugin.name, library))
         };
         match name() {
-            Ok(name) if names.contains(&name) => {
+            Ok((name, _)) if names.contains(&name) => {
                 let message =
                     format!("--plugin {wanted}: a plugin called {name} is given already; give each once");
                 return Err(CommandError::usage(message));
             }
-            Ok(name) => {
+            Ok((name, library)) => {
                 names.push(name);
-                chosen.wanted.push(wanted.clone());
+                chosen.libraries.push(library);
             }
             Err(e) => chosen.refuse(&e, console),
         }
@@ -57,7 +71,7 @@ impl Chosen {
 
     /// Whether nothing is left to run.
     pub fn none(&self) -> bool {
-        self.wanted.is_empty()
+        self.libraries.is_empty()
     }
 
     /// Opens the backbone, and the plugins with their weights on it. [`Outcome::Refused`] when one is refused, an
@@ -74,8 +88,8 @@ impl Chosen {
     ) -> Result<(Engine, Outcome), CommandError> {
         let backbone = options.open(precision)?;
         let mut tasks = Vec::new();
-        for wanted in std::mem::take(&mut self.wanted) {
-            match LoadedTask::open_with(&wanted, weights, backbone.info(), self.segmentation) {
+        for library in std::mem::take(&mut self.libraries) {
+            match LoadedTask::open_found(&library, weights, backbone.info(), self.segmentation) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {}",

@@ -3,6 +3,7 @@
 mod adapter;
 mod backbones;
 mod branch;
+pub mod golden;
 mod loaded;
 mod predict;
 mod prepare;

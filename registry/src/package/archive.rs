@@ -206,6 +206,28 @@ pub fn unpack(
     Ok(Unpacked { manifest, manifest_sha256: sha256(&json) })
 }
 
+/// Publisher and key's id as an archive says them itself: whom to look up, nothing more.
+///
+/// # Errors
+/// When it is no archive, or not signed.
+pub fn signed_by(archive: &Path) -> Result<(String, String)> {
+    let name = archive.display().to_string();
+    let file = File::open(archive).map_err(RegistryError::io(archive, "cannot be read"))?;
+    let mut said = None;
+    let nowhere = Path::new("");
+    // Refusing is what ends the reading before anything is written.
+    let stop = || RegistryError::Archive { archive: name.clone(), reason: "enough was read".to_owned() };
+    let read = unpack(&name, file, nowhere, Limits::default(), &mut |json, signature| {
+        said = Some((PackageManifest::parse(json)?.publisher, crate::key::signer(&name, signature)?));
+        Err(stop())
+    });
+    match (said, read) {
+        (Some(said), _) => Ok(said),
+        (None, Err(e)) => Err(e),
+        (None, Ok(_)) => Err(stop()),
+    }
+}
+
 /// Path and size of an entry that is a plain file with a plain path.
 fn plain<R: Read>(entry: &tar::Entry<'_, R>) -> Result<(String, u64), String> {
     let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();

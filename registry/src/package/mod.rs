@@ -5,7 +5,7 @@ pub(crate) mod archive;
 pub(crate) mod content;
 pub(crate) mod weights;
 
-pub use archive::{Limits, Unpacked, pack, unpack};
+pub use archive::{Limits, Unpacked, pack, signed_by, unpack};
 pub use content::Parts;
 pub use weights::{WeightsFacts, read_weights};
 
