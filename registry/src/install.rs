@@ -16,6 +16,7 @@ use crate::registry::Registry;
 use crate::resolve::{Platform, Request, Wanted, resolve, withdrawn};
 use crate::trust::Trust;
 use jiff::Timestamp;
+use semver::Version;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -113,6 +114,8 @@ impl Registry<'_> {
             return Ok(Done { release, folder: place, new: false, notes });
         }
         let unfinished = self.unpacked(&release, &mut trust, how)?;
+        // Before it can run: whoever ends here finds it not installed, and what is known of it stays.
+        self.remember(&release.name, &events, Some(&release.version))?;
         // Trust that was given on first use is kept once something was installed with it.
         if let Some(learned) = learned {
             let _alone = self.home.lock()?;
@@ -229,15 +232,21 @@ impl Registry<'_> {
     /// # Errors
     /// When it cannot be written down.
     pub fn heed(&self, name: &str, events: &[Event]) -> Result<Vec<String>> {
+        self.remember(name, events, None)
+    }
+
+    fn remember(&self, name: &str, events: &[Event], coming: Option<&Version>) -> Result<Vec<String>> {
         let mut told = Vec::new();
-        let there = installed::versions(self.home, name);
+        let mut there: Vec<Version> =
+            installed::versions(self.home, name).into_iter().map(|(v, _)| v).collect();
+        there.extend(coming.cloned());
         if there.is_empty() {
             return Ok(told);
         }
         let _alone = self.home.lock()?;
         let mut known = Withdrawals::open(self.home)?;
         let mut changed = false;
-        for (version, _) in there {
+        for version in there {
             let now = withdrawn(events, &version);
             if let Some(w) = &now {
                 told.push(format!("{name} {version} is withdrawn for {}: {}", w.reason, w.detail));

@@ -18,14 +18,24 @@ fn one_bit_in_any_part_of_a_stored_archive() {
     let world = World::with_one();
     let honest = fs::read(world.stored(PLACE)).unwrap();
     // Repacked: every part of the archive is where an attacker with the store alone would change it.
-    for part in ["liblung_nodule.so", "lung_nodule.safetensors", "plugin.toml", "golden/chest.json", "golden/chest.nii.gz", "README.md", "package.json"] {
+    for part in [
+        "liblung_nodule.so",
+        "lung_nodule.safetensors",
+        "plugin.toml",
+        "golden/chest.json",
+        "golden/chest.nii.gz",
+        "README.md",
+        "package.json",
+    ] {
         fs::write(world.stored(PLACE), &honest).unwrap();
         let mut entries = entries(&world.stored(PLACE));
         let entry = find(&mut entries, part);
         let middle = entry.bytes.len() / 2;
         entry.bytes[middle] ^= 1;
         fs::write(world.stored(PLACE), archive_of(&entries)).unwrap();
-        let Err(RegistryError::Digest { .. } | RegistryError::Store { .. }) = world.install(NAME) else { panic!("{part}") };
+        let Err(RegistryError::Digest { .. } | RegistryError::Store { .. }) = world.install(NAME) else {
+            panic!("{part}")
+        };
         world.nothing_installed();
     }
     // And a bit of the archive as it lies there.
@@ -40,7 +50,14 @@ fn one_bit_in_any_part_of_a_stored_archive() {
 
 #[test]
 fn one_bit_in_any_part_by_somebody_who_holds_the_index_key_too() {
-    for part in ["liblung_nodule.so", "lung_nodule.safetensors", "plugin.toml", "golden/chest.json", "README.md", "LICENSE"] {
+    for part in [
+        "liblung_nodule.so",
+        "lung_nodule.safetensors",
+        "plugin.toml",
+        "golden/chest.json",
+        "README.md",
+        "LICENSE",
+    ] {
         let world = World::with_one();
         let mut entries = entries(&world.stored(PLACE));
         let entry = find(&mut entries, part);
@@ -55,7 +72,8 @@ fn one_bit_in_any_part_by_somebody_who_holds_the_index_key_too() {
     let json = String::from_utf8(entries[0].bytes.clone()).unwrap();
     entries[0].bytes = json.replace("Research only.", "For diagnosis!").into_bytes();
     world.replace_archive("0.1.0", &archive_of(&entries));
-    world.refuses(NAME, &["package lung_nodule 0.1.0", "the signature by key", "changed after it was signed"]);
+    world
+        .refuses(NAME, &["package lung_nodule 0.1.0", "the signature by key", "changed after it was signed"]);
 }
 
 #[test]
@@ -124,7 +142,10 @@ fn a_wrong_key() {
         let Event::Release(r) = &mut events[0] else { panic!() };
         r.key = stranger.public().id().to_owned();
     });
-    world.refuses(NAME, &["package lung_nodule 0.1.0: signed by key", "not trusted here", "another key of Example Lab"]);
+    world.refuses(
+        NAME,
+        &["package lung_nodule 0.1.0: signed by key", "not trusted here", "another key of Example Lab"],
+    );
     // Nor does trust on first use help against a publisher who is known.
     let registry = Registry::open(&world.home, &*world.store, true, Timestamp::now()).unwrap();
     assert!(matches!(install(&registry, NAME), Err(RegistryError::Untrusted { .. })));
@@ -139,7 +160,11 @@ fn a_wrong_key() {
     let world = World::with_one();
     let other = Home::new(world.path().join("other"));
     let error = Registry::open(&other, &*world.store, false, Timestamp::now()).err().unwrap().to_string();
-    assert!(error.contains("trust add --registry \"plugins.example\"") && error.contains(world.index.public().as_str()), "{error}");
+    assert!(
+        error.contains("trust add --registry \"plugins.example\"")
+            && error.contains(world.index.public().as_str()),
+        "{error}"
+    );
     // With trust on first use it installs; and the second time nothing needs to be said.
     let registry = Registry::open(&other, &*world.store, true, Timestamp::now()).unwrap();
     install(&registry, NAME).unwrap();
@@ -206,7 +231,11 @@ fn with_entries(edit: impl FnOnce(&mut Vec<Entry>)) -> World {
 
 #[test]
 fn paths_that_lead_out_links_devices_duplicates_and_strangers() {
-    let odd = |path: &str, kind: EntryType, bytes: &[u8]| Entry { path: path.as_bytes().to_vec(), kind, bytes: bytes.to_vec() };
+    let odd = |path: &str, kind: EntryType, bytes: &[u8]| Entry {
+        path: path.as_bytes().to_vec(),
+        kind,
+        bytes: bytes.to_vec(),
+    };
     let add = |entry: Entry| with_entries(|e| e.push(entry));
     add(plain("../evil", b"x")).refuses(NAME, &["`../evil`", "leads out of the package"]);
     add(plain("golden/../../evil", b"x")).refuses(NAME, &["leads out of the package"]);
@@ -223,14 +252,20 @@ fn paths_that_lead_out_links_devices_duplicates_and_strangers() {
     add(plain("package.json", b"{}")).refuses(NAME, &["`package.json` is in it twice"]);
     with_entries(|e| e.push(plain("README.md", &[b'x'; 504]))).refuses(NAME, &["`README.md` is in it twice"]);
     with_entries(|e| drop(e.pop())).refuses(NAME, &["is missing"]);
-    with_entries(|e| find(e, "LICENSE").bytes.push(b'x')).refuses(NAME, &["`LICENSE` has 19 bytes, package.json says 18"]);
+    with_entries(|e| find(e, "LICENSE").bytes.push(b'x'))
+        .refuses(NAME, &["`LICENSE` has 19 bytes, package.json says 18"]);
     with_entries(|e| e.swap(0, 2)).refuses(NAME, &["begins with", "expected package.json"]);
     assert!(!std::path::Path::new("/tmp/evil").exists());
 }
 
 #[test]
 fn a_manifest_that_a_publisher_signed_is_held_to_the_same_rules() {
-    for (path, words) in [("../evil", "leads out"), ("/evil", "absolute"), ("README.MD", "named twice"), ("receipt.json", "a name that is taken")] {
+    for (path, words) in [
+        ("../evil", "leads out"),
+        ("/evil", "absolute"),
+        ("README.MD", "named twice"),
+        ("receipt.json", "a name that is taken"),
+    ] {
         let world = World::with_one();
         let mut entries = entries(&world.stored(PLACE));
         let mut manifest = manifest_of(&entries);
@@ -311,7 +346,10 @@ fn a_package_renamed() {
     world.publish("brain_mri", "0.1.0");
     let other = fs::read(world.stored("packages/brain_mri/brain_mri-0.1.0-x86_64-linux.tar.zst")).unwrap();
     world.replace_archive("0.1.0", &other);
-    world.refuses(NAME, &["the archive holds plugin brain_mri, the index says lung_nodule", "renamed or exchanged"]);
+    world.refuses(
+        NAME,
+        &["the archive holds plugin brain_mri, the index says lung_nodule", "renamed or exchanged"],
+    );
 
     // An older version in the place of a newer one.
     let world = World::with_one();
@@ -329,7 +367,10 @@ fn two_publishers_with_one_name() {
     theirs.publisher = "Rival Lab".into();
     let archive = world.pack(&theirs, &rival);
     let error = world.desk().publish(&archive, rival.public(), &agree).err().unwrap().to_string();
-    assert!(error.contains("lung_nodule: belongs to Example Lab") && error.contains("this is of Rival Lab"), "{error}");
+    assert!(
+        error.contains("lung_nodule: belongs to Example Lab") && error.contains("this is of Rival Lab"),
+        "{error}"
+    );
     // Nor does calling oneself as the first help, with another key.
     theirs.publisher = PUBLISHER.into();
     let archive = world.pack(&theirs, &rival);
@@ -339,7 +380,10 @@ fn two_publishers_with_one_name() {
     let mut theirs = parts(&world.path().join("free"), "free_name", "1.0.0");
     theirs.publisher = PUBLISHER.into();
     let archive = world.pack(&theirs, &rival);
-    assert!(matches!(world.desk().publish(&archive, rival.public(), &agree), Err(RegistryError::OtherPublisher { .. })));
+    assert!(matches!(
+        world.desk().publish(&archive, rival.public(), &agree),
+        Err(RegistryError::OtherPublisher { .. })
+    ));
 
     // Another registry that the hospital trusts has the same name from somebody else whom it trusts.
     world.install(NAME).unwrap();
@@ -368,7 +412,8 @@ fn a_golden_case_that_disagrees() {
         assert!(c.golden().join("chest.json").is_file(), "the probe sees the unpacked package");
         Err("golden case chest.json: nodule: logit 1.0, its author got 2.0".to_owned())
     };
-    let how = Installation { platform: &platform, probe: &probe, limits: Limits::default(), progress: &|_, _| {} };
+    let how =
+        Installation { platform: &platform, probe: &probe, limits: Limits::default(), progress: &|_, _| {} };
     let registry = world.open().unwrap();
     let error = registry.install(&NAME.parse().unwrap(), None, &how).err().unwrap().to_string();
     assert!(error.contains("its author got 2.0; it was not installed"), "{error}");
@@ -413,7 +458,8 @@ fn an_installed_package_is_repaired_from_the_registry() {
     fs::remove_file(done.folder.join("golden/chest.json")).unwrap();
     let package = installed::open(&world.home, &done.folder).unwrap();
     let platform = platform();
-    let how = Installation { platform: &platform, probe: &agree, limits: Limits::default(), progress: &|_, _| {} };
+    let how =
+        Installation { platform: &platform, probe: &agree, limits: Limits::default(), progress: &|_, _| {} };
     assert_eq!(world.open().unwrap().repair(&package, &how).unwrap(), 2);
     assert!(package.audit().is_empty());
 }

@@ -6,8 +6,8 @@ use anymc3d_registry::package::{Abi, Limits, PackageManifest, Parts, pack};
 use anymc3d_registry::publish::{Desk, init};
 use anymc3d_registry::store::{self, Store};
 use anymc3d_registry::{
-    BackboneHere, Candidate, Done, GoldenReport, Home, Installation, Platform, Registry, Result, Role, SecretKey,
-    Trust, sha256,
+    BackboneHere, Candidate, Done, GoldenReport, Home, Installation, Platform, Registry, Result, Role,
+    SecretKey, Trust, sha256,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
@@ -90,7 +90,10 @@ pub fn parts(folder: &Path, name: &str, version: &str) -> Parts {
         target: TARGET.into(),
         weights: write("weights.safetensors", &weights(name, version)),
         plugin_toml: write("plugin.toml", plugin_toml(name, version).as_bytes()),
-        model_card: write("card.md", "What it was trained on, how good it is, where it fails. ".repeat(9).as_bytes()),
+        model_card: write(
+            "card.md",
+            "What it was trained on, how good it is, where it fails. ".repeat(9).as_bytes(),
+        ),
         license: write("LICENSE", b"Apache License 2.0"),
         golden,
         publisher: PUBLISHER.into(),
@@ -237,7 +240,8 @@ impl World {
 
 pub fn install(registry: &Registry<'_>, request: &str) -> Result<Done> {
     let platform = platform();
-    let how = Installation { platform: &platform, probe: &agree, limits: Limits::default(), progress: &|_, _| {} };
+    let how =
+        Installation { platform: &platform, probe: &agree, limits: Limits::default(), progress: &|_, _| {} };
     registry.install(&request.parse()?, None, &how)
 }
 
