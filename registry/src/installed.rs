@@ -8,7 +8,7 @@ use crate::install::RECEIPT;
 use crate::lockfile::LockFile;
 use crate::package::{FileRole, MANIFEST, MANIFEST_LIMIT, PackageManifest, SIGNATURE};
 use crate::resolve::{Request, Wanted};
-use crate::trust::{Role, Trust};
+use crate::trust::{Claim, Role, Trust};
 use jiff::Timestamp;
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -183,15 +183,15 @@ pub fn open(home: &Home, folder: &Path) -> Result<InstalledPackage> {
         manifest.publisher
     );
     let signer = crate::key::signer(&what, &signature)?;
-    let key = trust.check(
-        Role::Publisher,
-        &manifest.publisher,
-        &signer,
-        &what,
-        &receipt.registry,
-        receipt.published_at,
-        advice,
-    )?;
+    let claim = Claim {
+        what: &what,
+        role: Role::Publisher,
+        name: &manifest.publisher,
+        key: &signer,
+        registry: &receipt.registry,
+        revision: receipt.published_at,
+    };
+    let key = trust.check(&claim, advice)?;
     key.verify(&what, &json, &signature)?;
     let (name, version) = (folder.parent().and_then(Path::file_name), folder.file_name());
     let there = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();

@@ -37,4 +37,4 @@ pub use mirror::Mirrored;
 pub use registry::Registry;
 pub use resolve::{BackboneHere, Platform, Request, Wanted, resolve, short, withdrawn};
 pub use rotation::{Rotation, Statement};
-pub use trust::{Role, Trust, Trusted};
+pub use trust::{Claim, Role, Trust, Trusted};

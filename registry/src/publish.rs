@@ -192,7 +192,8 @@ impl Desk<'_> {
             _ => None,
         });
         match there {
-            Some(there) if there.sha256 == release.sha256 => {
+            // Packed twice, the same parts have the same manifest and another signature.
+            Some(there) if there.manifest_sha256 == release.manifest_sha256 => {
                 return Ok(Published { release: (**there).clone(), revision: root.revision, new: false });
             }
             Some(_) => {

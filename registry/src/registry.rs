@@ -8,7 +8,7 @@ use crate::index::{Event, Listed, ROOT, Release, Root, SignedRoot, parse_lines};
 use crate::key::PublicKey;
 use crate::resolve::{Platform, Request, resolve};
 use crate::store::Store;
-use crate::trust::{Role, Trust};
+use crate::trust::{Claim, Role, Trust};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -67,15 +67,15 @@ impl<'a> Registry<'a> {
         }
         let advice = advice(&trust, Role::Registry, &root.registry, Some(&root.key));
         let what = format!("{at}: index");
-        let key = trust.check(
-            Role::Registry,
-            &root.registry,
-            &signed.key_id,
-            &what,
-            &root.registry,
-            root.revision,
-            advice,
-        )?;
+        let claim = Claim {
+            what: &what,
+            role: Role::Registry,
+            name: &root.registry,
+            key: &signed.key_id,
+            registry: &root.registry,
+            revision: root.revision,
+        };
+        let key = trust.check(&claim, advice)?;
         signed.verify(at, key)?;
 
         let mut all: BTreeMap<String, Seen> = home.read(SEEN)?;
@@ -215,16 +215,15 @@ impl<'a> Registry<'a> {
             ));
         }
         let advice = advice(trust, Role::Publisher, &release.publisher, shown);
-        let (what, publisher) = (format!("package {}", release.label()), &release.publisher);
-        let key = trust.check(
-            Role::Publisher,
-            publisher,
-            &release.key,
-            &what,
-            &self.root.registry,
-            release.revision,
-            advice,
-        )?;
+        let claim = Claim {
+            what: &format!("package {}", release.label()),
+            role: Role::Publisher,
+            name: &release.publisher,
+            key: &release.key,
+            registry: &self.root.registry,
+            revision: release.revision,
+        };
+        let key = trust.check(&claim, advice)?;
         Ok((key.clone(), learned))
     }
 }

@@ -36,6 +36,23 @@ pub struct Trusted {
     pub retired: BTreeMap<String, u64>,
 }
 
+/// Something says that it is signed by somebody's key.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// What it is, for messages.
+    pub what: &'a str,
+    /// What the key would have to be trusted for.
+    pub role: Role,
+    /// Whose key it is said to be.
+    pub name: &'a str,
+    /// The key's id.
+    pub key: &'a str,
+    /// The registry that shows it.
+    pub registry: &'a str,
+    /// Revision of that registry's index in which it was published.
+    pub revision: u64,
+}
+
 /// All trusted keys.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Trust {
@@ -76,28 +93,18 @@ impl Trust {
         self.keys.iter().find(|k| k.role == role && k.name == name && k.key.id() == id)
     }
 
-    /// The key that may sign something published by `name` at this revision of a registry's index.
+    /// The key that a claim names, if it counts. `advice` says what to do where it is not trusted.
     ///
     /// # Errors
-    /// When the key is not trusted, or was replaced before. `advice` says what to do.
-    pub fn check(
-        &self,
-        role: Role,
-        name: &str,
-        id: &str,
-        what: &str,
-        registry: &str,
-        revision: u64,
-        advice: String,
-    ) -> Result<&PublicKey> {
-        let Some(trusted) = self.find(role, name, id) else {
-            let (what, key, who) = (what.to_owned(), id.to_owned(), name.to_owned());
+    /// When the key is not trusted, or was replaced before.
+    pub fn check(&self, claim: &Claim<'_>, advice: String) -> Result<&PublicKey> {
+        let (what, key, who) = (claim.what.to_owned(), claim.key.to_owned(), claim.name.to_owned());
+        let Some(trusted) = self.find(claim.role, claim.name, claim.key) else {
             return Err(RegistryError::Untrusted { what, key, who, advice });
         };
-        match trusted.retired.get(registry) {
-            Some(&retired) if revision >= retired => {
-                let (what, key, who) = (what.to_owned(), id.to_owned(), name.to_owned());
-                Err(RegistryError::RetiredKey { what, key, who, retired, revision })
+        match trusted.retired.get(claim.registry) {
+            Some(&retired) if claim.revision >= retired => {
+                Err(RegistryError::RetiredKey { what, key, who, retired, revision: claim.revision })
             }
             _ => Ok(&trusted.key),
         }

@@ -14,7 +14,9 @@ pub(super) struct Folder {
 
 impl Folder {
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), address: root.display().to_string() }
+        // A receipt that says `store` would say nothing later.
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        Self { address: root.display().to_string(), root }
     }
 
     fn open(&self, name: &str) -> Result<Option<File>> {
