@@ -13,7 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   host registry install lung_nodule                newest version that fits this machine
   host registry install lung_nodule@^1.2           newest 1.x from 1.2 on
-  host registry install lung_nodule@0.1.0 --lock   exactly this one, and anymc3d.lock remembers its digest
+  host registry install lung_nodule@0.1.0 --lock   exactly this one; anymc3d.lock has its digest
   host registry install                            everything that anymc3d.lock names, by digest";
 
 /// Install packages: verified, tried on their golden cases, and only then moved into place

@@ -25,13 +25,14 @@ const EXAMPLES: &str = "\
 Examples, for who runs plugins:
   host registry search nodule --store https://plugins.example/anymc3d
   host registry install lung_nodule --store … --lock       and anymc3d.lock says exactly what runs
-  host registry verify                                     is all that is installed still what was signed?
+  host registry verify                                     is it still what was signed?
   host registry mirror lung_nodule --store … --to /media/stick
 For who publishes:
   host registry keygen --name \"Example Lab\" --out lab
-  host registry publish --plugin lung_nodule --publisher \"Example Lab\" --key lab.key --index-key index.key --store …
+  host registry publish --plugin lung_nodule --publisher \"Example Lab\" \\
+      --key lab.key --index-key index.key --store …
 
---store is a folder, https://…, oci://host/path; by default $ANYMC3D_STORE, else a folder in $ANYMC3D_HOME.";
+--store is a folder, https://…, oci://host/path [default: $ANYMC3D_STORE, else in $ANYMC3D_HOME]";
 
 /// Signed packages of plugins: publish, find, install, verify
 #[derive(Debug, Args)]

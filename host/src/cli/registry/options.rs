@@ -122,7 +122,7 @@ pub(super) fn read(path: &Path) -> Result<String, CommandError> {
 pub(super) struct LockOption {
     /// Write what is installed into a lock file, by digest [default file: anymc3d.lock]; one that is there is heeded and
     /// kept up to date without this option
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = LOCK_FILE)]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = LOCK_FILE)]
     lock: Option<PathBuf>,
 }
 
