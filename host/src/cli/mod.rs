@@ -10,6 +10,7 @@ mod doctor;
 mod embed;
 mod eval;
 mod evidence;
+mod golden;
 #[cfg(unix)]
 mod isolate;
 mod options;
@@ -19,6 +20,7 @@ mod phantom;
 mod plugin;
 #[cfg(unix)]
 mod plugin_check;
+mod registry;
 mod report;
 mod run;
 mod seat;
@@ -62,6 +64,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Phantom(phantom::Phantom),
     Plugin(plugin::Plugin),
+    Registry(Box<registry::Registry>),
     Backbone(backbone::Backbone),
     #[cfg(unix)]
     #[command(hide = true)]
@@ -78,6 +81,7 @@ impl Command {
             Self::Doctor(command) => command.carry_out(console),
             Self::Phantom(command) => command.carry_out(console),
             Self::Plugin(command) => command.carry_out(console),
+            Self::Registry(command) => command.carry_out(console),
             Self::Backbone(command) => command.carry_out(console),
             #[cfg(unix)]
             Self::Worker(command) => command.carry_out(),

@@ -1,5 +1,5 @@
-//! `host plugin`: which plugins there are, what one says of itself, and a new one. No code of a plugin runs in this
-//! process.
+//! `host plugin`: which plugins there are, what one says of itself, a new one, and golden cases. `list` and `inspect` run
+//! no code of a plugin, `check` runs it in another process.
 
 mod new;
 
@@ -18,7 +18,8 @@ Examples:
   host plugin list
   host plugin inspect lung_nodule
   host plugin inspect path/to/liblung_nodule.so --json
-  host plugin check target/release/libmine.so";
+  host plugin check target/release/libmine.so
+  host plugin golden --plugin lung_nodule phantom.nii.gz --out golden      a case for its package, see `host registry`";
 
 /// The tasks: which there are, and what they say of themselves
 #[derive(Debug, Args)]
@@ -51,6 +52,7 @@ enum Action {
     },
     #[cfg(unix)]
     Check(super::plugin_check::Check),
+    Golden(Box<super::golden::Golden>),
 }
 
 /// What is known of a library that was not loaded.
@@ -66,6 +68,7 @@ impl Plugin {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         match self.action {
             Action::New(new) => new.carry_out(console),
+            Action::Golden(golden) => golden.carry_out(console),
             Action::List { json } => {
                 list(json, console);
                 Ok(Outcome::Done)

@@ -21,6 +21,7 @@ pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
     for warning in &result.warnings {
         let _ = writeln!(text, "  warning: {warning}");
     }
+    let _ = writeln!(text, "  {}", origin(result));
     if let Some(folder) = folder {
         let written = &result.files;
         let files = [&written.heatmap, &written.preview, &written.segmentation].map(Option::as_deref);
@@ -29,6 +30,17 @@ pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// Who vouches for what answered.
+fn origin(result: &CaseResult) -> String {
+    match &result.plugin.package {
+        Some(p) if p.weights_replaced => {
+            format!("library by {} (registry {}); weights of your own", p.publisher, p.registry)
+        }
+        Some(p) => format!("package by {} (registry {})", p.publisher, p.registry),
+        None => "local files, not signed by anybody".to_owned(),
+    }
 }
 
 fn percent(probability: f64) -> String {

@@ -13,6 +13,7 @@ use super::tasks::{self, Chosen};
 use super::watch;
 use crate::engine::Case;
 use crate::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
+use crate::plugin::find::Choice;
 use anymc3d_manifest::Manifest;
 use clap::Args;
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ Examples:
   host run --plugin lung_nodule scan.nii.gz
   host run --plugin lung_nodule scans/ --out results        DIR/<case>/<plugin>/result.json, …
   host run --plugin lung_nodule table.csv --json > results.jsonl
+  host run --plugin lung_nodule@0.1 scan.nii.gz             an installed version, see `host registry`
   host run --plugin lung_nodule --segmentation scan.nii.gz --out results
   host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
   host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz
@@ -80,6 +82,12 @@ pub(super) struct Run {
     /// with Ctrl-C, or when nobody reads the results any more
     #[arg(long)]
     watch: bool,
+    /// Lock file that says which installed version answers [default: anymc3d.lock, where there is one]
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// Run an installed version even though its publisher withdrew it for safety
+    #[arg(long)]
+    allow_yanked: bool,
     #[command(flatten)]
     backbone: BackboneOptions,
 }
@@ -106,7 +114,8 @@ impl Run {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         self.check()?;
         self.backbone.threads.apply()?;
-        let chosen = tasks::choose(&self.plugin, console)?.segmentation(self.segmentation);
+        let choice = Choice { lock: self.lock.clone(), allow_withdrawn: self.allow_yanked };
+        let chosen = tasks::choose_with(&self.plugin, choice, console)?.segmentation(self.segmentation);
         if chosen.none() {
             return Ok(chosen.outcome());
         }

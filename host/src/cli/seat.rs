@@ -7,6 +7,7 @@ use super::isolate::Apart;
 use super::output::Output;
 use crate::engine::result::CaseResult;
 use crate::engine::{Case, CaseError, Engine, LoadedTask};
+use crate::plugin::find::{self, Choice};
 use anymc3d_manifest::Manifest;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(super) struct Seated {
 /// The plugins of a run, and who answers with them.
 pub(super) struct Seat {
     pub plugins: Vec<Seated>,
+    /// How installed packages were chosen.
+    pub choice: Choice,
     pub weights: Option<PathBuf>,
     pub segmentation: bool,
     pub who: Who,
@@ -108,8 +111,8 @@ impl Seat {
     /// # Errors
     /// One line; in this process the earlier build goes on.
     pub fn reload(&mut self, index: usize, console: &Console) -> Result<String, String> {
-        let wanted = self.plugins[index].wanted.clone();
-        let path = crate::plugin::find::library(&wanted).map_err(|e| e.to_string())?;
+        let path =
+            find::library_with(&self.plugins[index].wanted, &self.choice).map_err(|e| e.to_string())?;
         let (embedded, sha256, _) = crate::plugin::inspect(&path).map_err(|e| e.to_string())?;
         let (manifest, found) = (embedded.manifest, &self.plugins[index].manifest.plugin.name);
         if manifest.plugin.name != *found {
@@ -120,12 +123,12 @@ impl Seat {
             Who::Here(engine) => {
                 let weights = self.weights.as_deref();
                 let info = engine.backbone().info().clone();
-                let next = LoadedTask::open_with(&wanted, weights, &info, self.segmentation)
+                let next = LoadedTask::open_found(&path, weights, &info, self.segmentation)
                     .map_err(|e| e.to_string())?;
                 retire(engine.replace(index, next), console);
             }
             #[cfg(unix)]
-            Who::Apart(apart, indices) => apart.reload(indices[index], &wanted, console)?,
+            Who::Apart(apart, indices) => apart.reload(indices[index], &path, console)?,
         }
         let told = format!(
             "{} {} ({}…) answers from here on",

@@ -8,12 +8,14 @@ use super::outcome::{CommandError, Outcome};
 use super::seat::{Seat, Seated, Who};
 use crate::backbone::Precision;
 use crate::engine::{Engine, LoadedTask};
-use crate::plugin::{PluginError, find, inspect};
+use crate::plugin::find::{self, Choice};
+use crate::plugin::{PluginError, inspect};
 use std::path::Path;
 
 /// Plugins whose manifest was read; none of their code has run.
 pub(super) struct Chosen {
     plugins: Vec<Seated>,
+    choice: Choice,
     outcome: Outcome,
     segmentation: bool,
 }
@@ -23,10 +25,22 @@ pub(super) struct Chosen {
 /// # Errors
 /// When two of them have one name, or none is left.
 pub(super) fn choose(plugins: &[String], console: &Console) -> Result<Chosen, CommandError> {
-    let mut chosen = Chosen { plugins: Vec::new(), outcome: Outcome::Done, segmentation: false };
+    choose_with(plugins, Choice::default(), console)
+}
+
+/// The same, with a lock file of one's own, or withdrawn versions.
+///
+/// # Errors
+/// As [`choose`].
+pub(super) fn choose_with(
+    plugins: &[String],
+    choice: Choice,
+    console: &Console,
+) -> Result<Chosen, CommandError> {
+    let mut chosen = Chosen { plugins: Vec::new(), choice, outcome: Outcome::Done, segmentation: false };
     for wanted in plugins {
         let seated = || -> Result<Seated, PluginError> {
-            let library = find::library(wanted)?;
+            let library = find::library_with(wanted, &chosen.choice)?;
             let manifest = inspect(&library)?.0.manifest;
             Ok(Seated { wanted: wanted.clone(), library, manifest })
         };
@@ -76,8 +90,8 @@ impl Chosen {
     ) -> Result<(Engine, Outcome), CommandError> {
         let backbone = options.open(precision)?;
         let mut tasks = Vec::new();
-        for Seated { wanted, .. } in std::mem::take(&mut self.plugins) {
-            match LoadedTask::open_with(&wanted, weights, backbone.info(), self.segmentation) {
+        for Seated { library, .. } in std::mem::take(&mut self.plugins) {
+            match LoadedTask::open_found(&library, weights, backbone.info(), self.segmentation) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {}",
@@ -104,11 +118,12 @@ impl Chosen {
         precision: Precision,
         console: &Console,
     ) -> Result<(Seat, Outcome), CommandError> {
-        let (mut plugins, segmentation) = (self.plugins.clone(), self.segmentation);
+        let (mut plugins, choice, segmentation) =
+            (self.plugins.clone(), self.choice.clone(), self.segmentation);
         let (engine, outcome) = self.open(weights, options, precision, console)?;
         plugins.retain(|p| engine.tasks().iter().any(|t| t.name() == p.manifest.plugin.name));
         let weights = weights.map(Path::to_owned);
-        Ok((Seat { plugins, weights, segmentation, who: Who::Here(Box::new(engine)) }, outcome))
+        Ok((Seat { plugins, choice, weights, segmentation, who: Who::Here(Box::new(engine)) }, outcome))
     }
 
     /// The same in a process of their own: no code of a plugin runs in this one.
@@ -127,7 +142,7 @@ impl Chosen {
     ) -> Result<(Seat, Outcome), CommandError> {
         let all = std::mem::take(&mut self.plugins);
         let opening = Opening {
-            plugins: all.iter().map(|p| p.wanted.clone()).enumerate().collect(),
+            plugins: all.iter().map(|p| p.library.clone()).enumerate().collect(),
             weights: weights.map(Path::to_owned),
             backbone: options.backbone.clone(),
             bf16: precision == Precision::Bf16,
@@ -143,7 +158,8 @@ impl Chosen {
             all.into_iter().enumerate().filter(|(i, _)| indices.contains(i)).map(|(_, p)| p).collect();
         let who = Who::Apart(Box::new(apart), indices);
         let weights = weights.map(Path::to_owned);
-        Ok((Seat { plugins, weights, segmentation: self.segmentation, who }, self.outcome))
+        let Self { choice, segmentation, outcome, .. } = self;
+        Ok((Seat { plugins, choice, weights, segmentation, who }, outcome))
     }
 
     /// Whether any was refused.

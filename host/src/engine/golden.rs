@@ -2,9 +2,8 @@
 //! gets the same. Schema `anymc3d/golden/1`; always f32 on the CPU, whose answers differ least between machines.
 
 use super::predict::{Case, Engine};
-use crate::plugin::hex;
+use anymc3d_registry::{sha256, sha256_of_file};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -75,10 +74,6 @@ pub struct Checked {
 pub struct GoldenError {
     path: PathBuf,
     reason: String,
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 fn failed(path: &Path, reason: impl ToString) -> GoldenError {
@@ -159,8 +154,7 @@ fn check_one(engine: &Engine, folder: &Path, file: &Path) -> Result<Checked, Gol
         if Path::new(&scan.file).components().count() != 1 || scan.file.starts_with('.') {
             return Err(failed(file, format!("scan `{}`: expected a file beside it", scan.file)));
         }
-        let bytes = std::fs::read(&path).map_err(|e| failed(&path, format!("cannot be read ({e})")))?;
-        let found = sha256(&bytes);
+        let (found, _) = sha256_of_file(&path).map_err(|e| failed(file, e))?;
         if found != scan.sha256 {
             return Err(failed(&path, format!("sha256 {found}, the case was made with {}", scan.sha256)));
         }

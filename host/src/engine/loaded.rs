@@ -1,9 +1,12 @@
 //! A plugin with its trained weights on the engine's backbone: ready to predict, or refused.
 
+use super::result::PackageRecord;
 use crate::backbone::BackboneInfo;
 use crate::plugin::{
     Library, ParameterSource, PluginError, Task, TaskOptions, Weights, WeightsInfo, find, load,
 };
+use anymc3d_registry::InstalledPackage;
+use anymc3d_registry::package::FileRole;
 use candle_core::{DType, Device};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +24,8 @@ pub struct LoadedTask {
     pub weights_sha256: String,
     /// What the weights say of themselves.
     pub weights_info: WeightsInfo,
+    /// The installed package that answered; none for a local file.
+    pub package: Option<PackageRecord>,
     /// What to tell whoever loads it.
     pub notices: Vec<String>,
 }
@@ -64,7 +69,20 @@ impl LoadedTask {
         backbone: &BackboneInfo,
         segmentation: bool,
     ) -> Result<Self, PluginError> {
-        let library = open_library(wanted)?;
+        Self::open_found(&find::library(wanted)?, weights, backbone, segmentation)
+    }
+
+    /// The same, of a library that was found.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open_found(
+        library: &Path,
+        weights: Option<&Path>,
+        backbone: &BackboneInfo,
+        segmentation: bool,
+    ) -> Result<Self, PluginError> {
+        let library = load(library)?;
         let manifest = &library.embedded.manifest;
         let name = &manifest.plugin.name;
         let weights = Weights::find(name, weights, &library.path)?;
@@ -96,6 +114,8 @@ impl LoadedTask {
             return Err(PluginError::Weights { path: weights.path, reason });
         }
         let mut notices = Vec::new();
+        let package =
+            library.package.as_ref().map(|p| package_record(p, &weights, &mut notices)).transpose()?;
         if segmentation && !task.has_segmentation() {
             notices.push(format!("{name}: the plugin has no segmentation branch; no mask was made"));
         }
@@ -113,6 +133,7 @@ impl LoadedTask {
             weights: weights.path,
             weights_sha256: weights.sha256,
             weights_info: weights.info,
+            package,
             notices,
         })
     }
@@ -133,4 +154,35 @@ impl LoadedTask {
         let kind = self.task.manifest().task.kind;
         self.weights_info.calibration.as_ref().and_then(|c| c.temperature(kind, index))
     }
+}
+
+/// What a result says of the package: its weights are the signed ones, or others were given and that is told.
+fn package_record(
+    package: &InstalledPackage,
+    weights: &Weights,
+    notices: &mut Vec<String>,
+) -> Result<PackageRecord, PluginError> {
+    let manifest = &package.manifest;
+    let own = package.weights()?;
+    let replaced = weights.path != own && weights.path.canonicalize().ok() != own.canonicalize().ok();
+    if replaced {
+        notices.push(format!("{}: with weights of your own, not those of its package", manifest.name));
+    } else {
+        package.check(FileRole::Weights, &weights.sha256)?;
+    }
+    if let Some(withdrawn) = package.withdrawn()? {
+        let (label, detail) = (manifest.label(), &withdrawn.detail);
+        notices.push(format!("{label} is withdrawn for {}: {detail}", withdrawn.reason));
+    }
+    Ok(PackageRecord {
+        name: manifest.name.clone(),
+        version: manifest.version.to_string(),
+        target: manifest.target.clone(),
+        sha256: package.receipt.archive_sha256.clone(),
+        manifest_sha256: package.receipt.manifest_sha256.clone(),
+        publisher: manifest.publisher.clone(),
+        key: package.receipt.key.clone(),
+        registry: package.receipt.registry.clone(),
+        weights_replaced: replaced,
+    })
 }

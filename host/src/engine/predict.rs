@@ -320,6 +320,7 @@ impl Engine {
                 version: manifest.plugin.version.to_string(),
                 sha256: loaded.library_sha256.clone(),
                 weights_sha256: loaded.weights_sha256.clone(),
+                package: loaded.package.clone(),
             },
             backbone: BackboneRecord {
                 name: backbone.name.clone(),

@@ -83,6 +83,33 @@ pub struct PluginRecord {
     pub sha256: String,
     /// Digest of the weights.
     pub weights_sha256: String,
+    /// The signed package that they came in; null for a local file, which nobody vouches for.
+    #[serde(default)]
+    pub package: Option<PackageRecord>,
+}
+
+/// A package that was installed from a registry, its signature and digests verified before it ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PackageRecord {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Architecture and system.
+    pub target: String,
+    /// Digest of the archive.
+    pub sha256: String,
+    /// Digest of its signed `package.json`.
+    pub manifest_sha256: String,
+    /// Who signed it.
+    pub publisher: String,
+    /// Id of the key.
+    pub key: String,
+    /// The registry it was installed from.
+    pub registry: String,
+    /// `true`: the weights were given by hand, and are not the package's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub weights_replaced: bool,
 }
 
 /// The backbone.

@@ -16,6 +16,14 @@ pub enum PluginError {
         /// Where.
         looked: Vec<String>,
     },
+    /// No package of that name is installed.
+    #[error("plugin `{wanted}`: not installed; looked for {}; `host registry install {wanted}`", looked.join(", "))]
+    NotInstalled {
+        /// As typed.
+        wanted: String,
+        /// Where.
+        looked: Vec<String>,
+    },
     /// The file could not be read or copied.
     #[error("{}: {what}: {source}", path.display())]
     Io {
@@ -87,6 +95,9 @@ pub enum PluginError {
         /// What does not fit.
         reason: String,
     },
+    /// An installed package was refused.
+    #[error(transparent)]
+    Package(Box<anymc3d_registry::RegistryError>),
     /// No weights were found.
     #[error(
         "plugin {name}: no weights; looked for {}; train some with `host train --plugin {name} …`, or give --weights FILE",
@@ -106,4 +117,10 @@ pub enum PluginError {
         /// What is wrong with them.
         reason: String,
     },
+}
+
+impl From<anymc3d_registry::RegistryError> for PluginError {
+    fn from(e: anymc3d_registry::RegistryError) -> Self {
+        Self::Package(Box::new(e))
+    }
 }

@@ -1,6 +1,7 @@
 //! Where things are: a plugin's library by path or name, its weights, and the home folder.
 
 use super::error::PluginError;
+use anymc3d_registry::{Home, InstalledPackage, LockFile, RegistryError, Request, Wanted, installed};
 use std::path::{Path, PathBuf};
 
 /// `$ANYMC3D_HOME`, else the platform's data folder. None when the machine has neither.
@@ -37,19 +38,59 @@ pub fn stem(path: &Path) -> String {
     stem.strip_prefix(std::env::consts::DLL_PREFIX).unwrap_or(&stem).to_owned()
 }
 
-/// A library by what the user typed: that path; else among the installed plugins; else beside the executable; each
-/// also as `libNAME.so`.
+/// How an installed package is chosen among its versions.
+#[derive(Debug, Clone, Default)]
+pub struct Choice {
+    /// The lock file; by default `anymc3d.lock` in the working folder, where there is one.
+    pub lock: Option<PathBuf>,
+    /// Whether a version that was withdrawn for safety may run.
+    pub allow_withdrawn: bool,
+}
+
+/// A library by what the user typed: that path; else among the installed plugins, also as `NAME@VERSION`; else beside
+/// the executable; each also as `libNAME.so`.
 ///
 /// # Errors
 /// When there is none, with every place that was looked at.
 pub fn library(wanted: &str) -> Result<PathBuf, PluginError> {
+    library_with(wanted, &Choice::default())
+}
+
+/// The same, with a lock file of one's own, or withdrawn versions.
+///
+/// # Errors
+/// As [`library`], and when versions are installed and none may run.
+pub fn library_with(wanted: &str, choice: &Choice) -> Result<PathBuf, PluginError> {
     let typed = PathBuf::from(wanted);
     if typed.is_file() {
+        if let Some(package) = package_of(&typed)? {
+            package.may_run(choice.allow_withdrawn)?;
+        }
         return Ok(typed);
     }
     let mut looked = vec![typed.display().to_string()];
     if typed.components().count() == 1 {
-        let name = stem(&typed);
+        let (name, versioned) = match wanted.split_once('@') {
+            Some((name, _)) => (name.to_owned(), true),
+            None => (stem(&typed), false),
+        };
+        let request = if versioned {
+            wanted.parse::<Request>()?
+        } else {
+            Request { name: name.clone(), versions: Wanted::Any }
+        };
+        if let Some(home) = home() {
+            let lock = lock_file(choice.lock.as_deref())?;
+            let home = Home::new(home);
+            if let Some(package) = installed::choose(&home, &request, lock.as_ref(), choice.allow_withdrawn)?
+            {
+                return Ok(package.library()?);
+            }
+            looked.push(home.plugins().join(&name).display().to_string());
+        }
+        if versioned {
+            return Err(PluginError::NotInstalled { wanted: wanted.to_owned(), looked });
+        }
         let names = [typed.file_name().unwrap_or_default().to_os_string(), library_name(&name).into()];
         let installed = home().map(|h| h.join("plugins").join(&name));
         let beside = above_the_executable().into_iter().take(2);
@@ -60,10 +101,46 @@ pub fn library(wanted: &str) -> Result<PathBuf, PluginError> {
                     return Ok(candidate);
                 }
             }
-            looked.push(folder.display().to_string());
+            let text = folder.display().to_string();
+            if !looked.contains(&text) {
+                looked.push(text);
+            }
         }
     }
     Err(PluginError::NotFound { wanted: wanted.to_owned(), looked })
+}
+
+/// The lock file that was given, which must exist, or the one in the working folder, which may.
+fn lock_file(given: Option<&Path>) -> Result<Option<LockFile>, PluginError> {
+    let path = given.unwrap_or(Path::new(anymc3d_registry::LOCK_FILE));
+    let lock = LockFile::open(path, &super::section::this_target())?;
+    if given.is_some() && lock.is_none() {
+        let reason = "no such lock file; `host registry install --lock` writes one".to_owned();
+        return Err(RegistryError::Lock { path: path.to_owned(), reason }.into());
+    }
+    Ok(lock)
+}
+
+/// The installed package that a library belongs to, verified; none for any other file.
+///
+/// # Errors
+/// When it lies in the place of a package and is not one that may be believed.
+pub fn package_of(library: &Path) -> Result<Option<InstalledPackage>, PluginError> {
+    let (Some(home), Ok(library)) = (home(), library.canonicalize()) else { return Ok(None) };
+    let home = Home::new(home);
+    let (Some(folder), Ok(plugins)) = (library.parent(), home.plugins().canonicalize()) else {
+        return Ok(None);
+    };
+    if folder.parent().and_then(Path::parent) != Some(&plugins)
+        || !folder.join(anymc3d_registry::package::MANIFEST).is_file()
+    {
+        return Ok(None);
+    }
+    // What is on its way in is probed as any file is.
+    if folder.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')) {
+        return Ok(None);
+    }
+    Ok(Some(installed::open(&home, folder)?))
 }
 
 /// Places of a plugin's weights, in the order they are tried: beside the library, the home folder, the checkout.
@@ -86,6 +163,13 @@ pub fn weights_places(library: &Path, plugin: &str) -> Vec<PathBuf> {
 /// Libraries that would be found by name: installed, and beside the executable. Unreadable folders are skipped.
 pub fn all_libraries() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = above_the_executable().into_iter().take(1).collect();
+    let mut packaged = Vec::new();
+    if let Some(home) = home().map(Home::new) {
+        let all = installed::all(&home)
+            .into_iter()
+            .filter_map(|(_, _, folder)| installed::open(&home, &folder).ok());
+        packaged.extend(all.filter_map(|package| package.library().ok()));
+    }
     if let Some(installed) = home().map(|h| h.join("plugins")) {
         let entries = std::fs::read_dir(installed).into_iter().flatten().flatten();
         folders.extend(entries.map(|e| e.path()).filter(|p| p.is_dir()));
@@ -95,6 +179,7 @@ pub fn all_libraries() -> Vec<PathBuf> {
     let suffix = std::env::consts::DLL_SUFFIX.trim_start_matches('.');
     let mut libraries: Vec<PathBuf> =
         files.filter(|p| p.is_file() && p.extension().is_some_and(|e| e == suffix)).collect();
+    libraries.extend(packaged);
     libraries.sort();
     libraries
 }

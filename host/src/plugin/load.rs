@@ -7,6 +7,8 @@ use super::layout;
 use super::section::{self, Embedded};
 use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError};
 use anymc3d_plugin_api::abi::objects::{ABI_VERSION, ABI_VERSION_TEXT, HEADER_SYMBOL, PluginModule_Ref};
+use anymc3d_registry::InstalledPackage;
+use anymc3d_registry::package::FileRole;
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,8 @@ pub struct Library {
     pub sha256: String,
     /// Its manifest and how it was built.
     pub embedded: Embedded,
+    /// The installed package that it belongs to, if it does: verified before the library was opened.
+    pub package: Option<InstalledPackage>,
     /// What the steps took.
     pub timing: LoadTiming,
     pub(super) module: PluginModule_Ref,
@@ -73,6 +77,10 @@ pub fn inspect(path: &Path) -> Result<(Embedded, String, Vec<u8>), PluginError> 
 pub fn load(path: &Path) -> Result<Library, PluginError> {
     let start = Instant::now();
     let (embedded, sha256, bytes) = inspect(path)?;
+    let package = super::find::package_of(path)?;
+    if let Some(package) = &package {
+        package.check(FileRole::Library, &sha256)?;
+    }
     let checked = Instant::now();
     let copy = private_copy(&sha256, &bytes).map_err(|source| PluginError::Io {
         path: path.to_owned(),
@@ -95,7 +103,7 @@ pub fn load(path: &Path) -> Result<Library, PluginError> {
         open: opened - copied,
         layout: opened.elapsed(),
     };
-    Ok(Library { path: path.to_owned(), sha256, embedded, timing, module })
+    Ok(Library { path: path.to_owned(), sha256, embedded, package, timing, module })
 }
 
 /// A copy that nobody overwrites: a library overwritten while it is open ends the process, and one renamed over

@@ -10,7 +10,7 @@ use super::wire::{Ask, Opening, Said};
 use crate::cli::console::Console;
 use crate::engine::{Case, Stage};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What a plugin may take.
@@ -40,12 +40,12 @@ pub struct Fault {
 /// Plugins that share a process.
 struct Group {
     /// Index and what was typed.
-    plugins: Vec<(usize, String)>,
+    plugins: Vec<(usize, PathBuf)>,
     process: Option<Process>,
 }
 
 impl Group {
-    fn new(plugins: Vec<(usize, String)>) -> Self {
+    fn new(plugins: Vec<(usize, PathBuf)>) -> Self {
         Self { plugins, process: None }
     }
 
@@ -312,7 +312,7 @@ impl Apart {
     ///
     /// # Errors
     /// One line, when it is refused. The others go on.
-    pub fn reload(&mut self, task: usize, wanted: &str, console: &Console) -> Result<(), String> {
+    pub fn reload(&mut self, task: usize, library: &Path, console: &Console) -> Result<(), String> {
         self.close(console);
         self.quarantined.remove(&task);
         self.strikes.remove(&task);
@@ -321,7 +321,7 @@ impl Apart {
         if self.groups.is_empty() {
             self.groups.push(Group::new(Vec::new()));
         }
-        self.groups[0].plugins.push((task, wanted.to_owned()));
+        self.groups[0].plugins.push((task, library.to_owned()));
         self.groups[0].plugins.sort_unstable();
         let mut outcome = Ok(());
         for (refused, why) in self.start(0, console)? {

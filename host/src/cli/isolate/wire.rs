@@ -32,8 +32,8 @@ pub enum Ask {
 /// An engine as the command line describes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Opening {
-    /// Index and what was typed, of every plugin that is to be opened.
-    pub plugins: Vec<(usize, String)>,
+    /// Index and library of every plugin that is to be opened.
+    pub plugins: Vec<(usize, PathBuf)>,
     pub weights: Option<PathBuf>,
     pub backbone: Option<String>,
     pub bf16: bool,

@@ -65,10 +65,10 @@ fn engine(mut stream: UnixStream, opening: Opening) -> io::Result<()> {
         Err(e) => return send(&mut stream, &Said::Hopeless(e.to_string())),
     };
     let (mut tasks, mut indices) = (Vec::new(), Vec::new());
-    for (task, wanted) in opening.plugins {
+    for (task, library) in opening.plugins {
         send(&mut stream, &Said::Opening(task))?;
         let weights = opening.weights.as_deref();
-        match LoadedTask::open_with(&wanted, weights, backbone.info(), opening.segmentation) {
+        match LoadedTask::open_found(&library, weights, backbone.info(), opening.segmentation) {
             Ok(loaded) => {
                 tasks.push(loaded);
                 indices.push(task);

@@ -1,0 +1,112 @@
+//! `anymc3d.lock`: exactly which packages answer in a project, by digest. To be kept under version control.
+
+use crate::error::{RegistryError, Result};
+use crate::home::write_atomically;
+use crate::index::Release;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Its name, where none is given.
+pub const LOCK_FILE: &str = "anymc3d.lock";
+const HEAD: &str =
+    "# Which packages answer here, by digest. Written by `host registry install|update --lock`.\n";
+
+/// One locked package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locked {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// Architecture and system.
+    pub target: String,
+    /// Digest of the archive.
+    pub sha256: String,
+    /// Who publishes it.
+    pub publisher: String,
+    /// The registry's name.
+    pub registry: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    schema: u32,
+    #[serde(default, rename = "package")]
+    packages: Vec<Locked>,
+}
+
+/// A lock file, for this target.
+#[derive(Debug, Clone)]
+pub struct LockFile {
+    path: PathBuf,
+    target: String,
+    packages: Vec<Locked>,
+}
+
+impl LockFile {
+    /// None where there is no such file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has no form.
+    pub fn open(path: &Path, target: &str) -> Result<Option<Self>> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(RegistryError::io(path, "cannot be read")(e)),
+        };
+        let refuse = |reason: String| RegistryError::Lock { path: path.to_owned(), reason };
+        let document: Document =
+            toml::from_str(&text).map_err(|e| refuse(e.message().replace('\n', "; ")))?;
+        if document.schema != 1 {
+            return Err(refuse(format!("schema {}, this host reads 1; upgrade the host", document.schema)));
+        }
+        Ok(Some(Self { path: path.to_owned(), target: target.to_owned(), packages: document.packages }))
+    }
+
+    /// An empty one, not written yet.
+    pub fn new(path: &Path, target: &str) -> Self {
+        Self { path: path.to_owned(), target: target.to_owned(), packages: Vec::new() }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is locked for this target.
+    pub fn packages(&self) -> impl Iterator<Item = &Locked> {
+        self.packages.iter().filter(|p| p.target == self.target)
+    }
+
+    /// A package by name, for this target.
+    pub fn find(&self, name: &str) -> Option<&Locked> {
+        self.packages().find(|p| p.name == name)
+    }
+
+    /// Locks a release.
+    pub fn set(&mut self, release: &Release, registry: &str) {
+        self.packages.retain(|p| (&p.name, &p.target) != (&release.name, &release.target));
+        self.packages.push(Locked {
+            name: release.name.clone(),
+            version: release.version.clone(),
+            target: release.target.clone(),
+            sha256: release.sha256.clone(),
+            publisher: release.publisher.clone(),
+            registry: registry.to_owned(),
+        });
+        self.packages.sort_by(|a, b| (&a.name, &a.target).cmp(&(&b.name, &b.target)));
+    }
+
+    /// Writes it; its place holds the old or the new one.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self) -> Result<()> {
+        let document = Document { schema: 1, packages: self.packages.clone() };
+        let text = toml::to_string(&document).map_err(|e| RegistryError::form(self.path.display(), e))?;
+        write_atomically(&self.path, format!("{HEAD}{text}").as_bytes())
+    }
+}
