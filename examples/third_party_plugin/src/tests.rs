@@ -1,13 +1,13 @@
 //! The task in memory, by plugin-api's test kit: no host, no backbone, no scan.
 
 use super::*;
-use anymc3d_plugin_api::testkit::{Check, Context, TestHost};
+use anymc3d_plugin_api::testkit::{self, Context, TestHost};
 
 const MANIFEST: &str = include_str!("../plugin.toml");
 
 #[test]
 fn the_task_is_what_a_host_expects() {
-    Check::new(ThirdParty, MANIFEST).slices_in_any_order().run().assert();
+    testkit::check(ThirdParty, MANIFEST).assert();
 }
 
 #[test]

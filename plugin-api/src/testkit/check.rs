@@ -1,10 +1,10 @@
 //! What a host asks of every task, tried on one: shapes, gradients, order, learning, leaks.
 
 use super::host::TestHost;
-use super::learn;
 use super::random::Random;
 use super::report::{Outcome, Report};
 use super::task::Task;
+use super::{learn, reach};
 use crate::TaskPlugin;
 use crate::error::{Error, Result};
 use crate::head::{HeadOutput, ViewFeatures};
@@ -76,7 +76,8 @@ impl<P: TaskPlugin> Check<P> {
         self
     }
 
-    /// The head must give the same logits whatever the order of the slices; without this wish it is told and not judged.
+    /// The head must give the same logits whatever the order of the slices, also where the manifest does not say so
+    /// (`permutation_invariant = true`). Without either it is told and not judged.
     #[must_use]
     pub fn slices_in_any_order(mut self) -> Self {
         self.any_order = true;
@@ -98,6 +99,7 @@ impl<P: TaskPlugin> Check<P> {
         report.plugin = format!("{} {}", about.name, about.version);
         report.add("manifest and parts", Outcome::Passed, parts(&task));
         report.add("parameters", Outcome::Told, counts(&task));
+        let any_order = any_order || task.manifest().task.permutation_invariant;
         misplaced(&task, &mut report);
         let mut tried = |what, found: Result<String>| match found {
             Ok(seen) => report.add(what, Outcome::Passed, seen),
@@ -121,7 +123,7 @@ impl<P: TaskPlugin> Check<P> {
             Ok(seen) => report.add(what, Outcome::Passed, seen),
             Err(e) => report.add(what, Outcome::Failed, e.to_string()),
         };
-        tried("a gradient for every parameter", gradients(&task));
+        tried("a gradient for every parameter", reach::gradients(&task));
         tried("the loss falls in training", learn::toy(&task));
         tried("dropped without a panic", task.close().map(|()| "no handle left".to_owned()));
         report
@@ -356,55 +358,4 @@ fn permuted(task: &Task) -> Result<String> {
         }
     }
     Ok("does not matter".to_owned())
-}
-
-fn gradients(task: &Task) -> Result<String> {
-    // Away from the initialisation: what starts at zero hides what it is multiplied with.
-    let start = task.context().parameters();
-    let mut random = Random::named(11, "away");
-    for (name, parameter) in &start {
-        let moved: Vec<f32> = parameter.values.iter().map(|v| v + 0.02 * random.normal() as f32).collect();
-        task.context().set(name, &moved)?;
-    }
-    let found = reached(task);
-    for (name, parameter) in &start {
-        task.context().set(name, &parameter.values)?;
-    }
-    found
-}
-
-fn reached(task: &Task) -> Result<String> {
-    let views = task.through_backbone(2, [2, 2], "gradients")?;
-    let logits = task.head(&views)?.logits;
-    let n = task.manifest().task.outputs();
-    let mut total = logits.mul(&task.context().random("weights", &[n])?)?.sum_all()?;
-    let row = logits.reshape(&[1, n])?;
-    for positive in 0..2 {
-        total = total.add(&task.loss(&row, &targets(task, positive)?)?.sum_all()?)?;
-    }
-    if task.has_segmentation() {
-        let p = task.backbone().patch_size;
-        let mut random = Random::named(13, "mask");
-        let mask: Vec<f32> =
-            (0..2 * 4 * p * p).map(|_| f32::from(u8::from(random.uniform() < 0.3))).collect();
-        let mask = task.context().tensor(&mask, &[2, 2 * p, 2 * p])?;
-        for view in &views {
-            total = total.add(&task.segmentation_loss(view, &mask)?.sum_all()?)?;
-        }
-    }
-    let gradients = task.context().gradients(&total)?;
-    let parameters = task.context().parameters();
-    let mut wrong = Vec::new();
-    for name in parameters.keys() {
-        match gradients.get(name) {
-            None => wrong.push(format!("`{name}`: none")),
-            Some(g) if g.iter().any(|g| !g.is_finite()) => wrong.push(format!("`{name}`: not finite")),
-            Some(g) if g.iter().all(|g| *g == 0.0) => wrong.push(format!("`{name}`: zero everywhere")),
-            Some(_) => {}
-        }
-    }
-    match wrong.is_empty() {
-        true => Ok(format!("{} of {}", parameters.len(), parameters.len())),
-        false => Err(Error::msg(wrong.join("; "))),
-    }
 }

@@ -34,6 +34,7 @@ mod host;
 mod learn;
 mod node;
 mod random;
+mod reach;
 mod reduce;
 mod report;
 mod shape;

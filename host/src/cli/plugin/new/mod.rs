@@ -109,7 +109,7 @@ fn next_steps(wish: &Wish, folder: &Path) -> String {
     let (name, folder) = (&wish.name, folder.display());
     let library = format!("target/release/{}", crate::plugin::find::library_name(name));
     format!(
-        "next: cd {folder}\n      cargo build --release\n      cargo test --release\n      host plugin inspect {library}\n      \
+        "next: cd {folder}\n      cargo build --release\n      cargo test --release\n      host plugin check {library}\n      \
          host train --plugin {library} --data table.csv --out run\n\
          then: fill the TODOs of README.md, its model card"
     )
