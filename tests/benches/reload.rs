@@ -32,7 +32,8 @@ fn main() {
     reload("lung_nodule", false);
 }
 
-/// Memory of this process in kB: resident, and of that what was written to, which no file can give back.
+/// Memory of this process in kB: resident, and of that what no file stands behind: heap, and pages of libraries that were
+/// written to. The rest is mapped code, which the system takes back where it needs room.
 fn memory() -> [u64; 2] {
     let read = |file: &str, key: &str| -> u64 {
         let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -40,7 +41,7 @@ fn memory() -> [u64; 2] {
         line.trim().trim_end_matches("kB").trim().parse().unwrap_or(0)
     };
     let private =
-        read("/proc/self/smaps_rollup", "Private_Clean:") + read("/proc/self/smaps_rollup", "Private_Dirty:");
+        read("/proc/self/smaps_rollup", "Private_Clean:") + read("/proc/self/smaps_rollup", "Anonymous:");
     [read("/proc/self/status", "VmRSS:"), private]
 }
 
@@ -103,7 +104,7 @@ fn reload(plugin: &str, other_each_time: bool) {
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
     let grown = |i: usize| (after[i] as f64 - before[i] as f64) / RELOADS as f64;
     println!(
-        "{plugin} ({:.2} MB), {RELOADS} reloads of {}: {:.2} ms each (median) [{:.2} .. {:.2}]; resident {:+.1} kB, written to {:+.1} kB per reload",
+        "{plugin} ({:.2} MB), {RELOADS} reloads of {}: {:.2} ms each (median) [{:.2} .. {:.2}]; resident {:+.1} kB, without a file behind it {:+.1} kB per reload",
         bytes.len() as f64 / 1e6,
         if other_each_time { "another library each time" } else { "the same library" },
         ms(times[times.len() / 2]),

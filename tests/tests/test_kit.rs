@@ -37,8 +37,11 @@ fn flat(t: &Tensor) -> Vec<f32> {
 
 type Operation = fn(&[Seen]) -> Result<Seen>;
 
+/// Name, shapes, range of the inputs, whether it has a gradient, what it does.
+type Tried = (&'static str, &'static [&'static [usize]], (f32, f32), bool, Operation);
+
 /// Every operation that gives a number; those without a gradient are compared in value alone.
-const OPERATIONS: &[(&str, &[&[usize]], (f32, f32), bool, Operation)] = &[
+const OPERATIONS: &[Tried] = &[
     ("neg", &[&[3, 5]], ANY, true, |x| x[0].neg()),
     ("exp", &[&[3, 5]], ANY, true, |x| x[0].exp()),
     ("log", &[&[3, 5]], POSITIVE, true, |x| x[0].log()),
