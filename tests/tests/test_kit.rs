@@ -35,13 +35,11 @@ fn flat(t: &Tensor) -> Vec<f32> {
     t.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-type Operation = fn(&[Seen]) -> Result<Seen>;
-
-/// Name, shapes, range of the inputs, whether it has a gradient, what it does.
-type Tried = (&'static str, &'static [&'static [usize]], (f32, f32), bool, Operation);
+/// Its name, the inputs' shapes and range, whether it has a gradient, and the call.
+type Operation = (&'static str, &'static [&'static [usize]], (f32, f32), bool, fn(&[Seen]) -> Result<Seen>);
 
 /// Every operation that gives a number; those without a gradient are compared in value alone.
-const OPERATIONS: &[Tried] = &[
+const OPERATIONS: &[Operation] = &[
     ("neg", &[&[3, 5]], ANY, true, |x| x[0].neg()),
     ("exp", &[&[3, 5]], ANY, true, |x| x[0].exp()),
     ("log", &[&[3, 5]], POSITIVE, true, |x| x[0].log()),
