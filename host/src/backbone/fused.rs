@@ -8,6 +8,7 @@ use super::kernels::gemm::{Packed, Store, gemm};
 use super::kernels::{Isa, attention, math};
 use super::model::Precision;
 use super::ops::{LayerNorm, Linear};
+use super::slices::Kept;
 use super::vit::{Block, Vit};
 use candle_core::{Result, Tensor};
 use std::sync::OnceLock;
@@ -422,6 +423,8 @@ pub(crate) struct Fused {
     pub patch: Layer,
     pub blocks: Vec<FusedBlock>,
     pub norm: Norm,
+    /// Memory for the next training pass.
+    pub spare: Kept,
 }
 
 impl Fused {
@@ -433,6 +436,7 @@ impl Fused {
             patch: Layer::new(arithmetic, &vit.patch, None)?,
             blocks: blocks?,
             norm: Norm::new(arithmetic.isa, &vit.norm)?,
+            spare: Kept::default(),
         })
     }
 }

@@ -222,14 +222,38 @@ impl Backbone {
                 let whole = split == blocks;
                 let (tokens, class) = infer(fused, &adapted, &source, start..split, want_attention && whole)?;
                 if whole {
-                    return self.features(&tokens.apply_op1_no_bwd(&NormOp(fused.clone()))?, class, grid);
+                    return self.normed(fused, &tokens, class, grid);
                 }
                 (tokens, split)
             }
         };
         let (tokens, class) =
             train(fused, &adapted, &tokens, split..blocks, want_attention, self.kept_bytes)?;
-        self.features(&tokens.apply_op1(NormOp(fused.clone()))?, class, grid)
+        self.normed(fused, &tokens, class, grid)
+    }
+
+    /// Tokens [S, T, d] and the class token's attention [S, T] → features, on the kernels.
+    fn normed(
+        &self,
+        fused: &Arc<Fused>,
+        tokens: &Tensor,
+        class: Option<Tensor>,
+        grid: (usize, usize),
+    ) -> Result<Features, BackboneError> {
+        let part = |first, n| tokens.apply_op1(NormOp { fused: fused.clone(), first, n });
+        let first = 1 + self.info.registers;
+        Ok(Features {
+            class_tokens: part(0, 1)?.squeeze(1)?,
+            patch_tokens: part(first, grid.0 * grid.1)?,
+            class_attention: self.map(class, grid)?,
+            grid,
+        })
+    }
+
+    /// The class token's attention [S, T] → [S, h, w].
+    fn map(&self, class: Option<Tensor>, (h, w): (usize, usize)) -> candle_core::Result<Option<Tensor>> {
+        let first = 1 + self.info.registers;
+        class.map(|c| c.narrow(1, first, h * w)?.reshape((c.dim(0)?, h, w))).transpose()
     }
 
     /// Runs `begin` and the blocks from `start` on a few slices at a time.
@@ -273,7 +297,7 @@ impl Backbone {
         Ok(Features {
             class_tokens: tokens.narrow(1, 0, 1)?.reshape((s, d))?,
             patch_tokens: tokens.narrow(1, first, h * w)?,
-            class_attention: class.map(|c| c.narrow(1, first, h * w)?.reshape((s, h, w))).transpose()?,
+            class_attention: self.map(class, grid)?,
             grid,
         })
     }

@@ -4,11 +4,11 @@
 use super::adapter::{LowRank, Site, SiteAdapter};
 use super::fused::{Fused, Saved, Scratch, Term, Terms, numbers};
 use super::vit::Vit;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -188,7 +188,7 @@ pub(crate) fn train(
             terms: terms.clone(),
             input_tracked: x.track_op(),
             keep: bytes <= kept_bytes,
-            kept: Mutex::default(),
+            kept: Kept::default(),
             map: want.then(|| map.clone()),
         };
         let none = || Tensor::zeros(terms.size().max(1), candle_core::DType::F32, &Device::Cpu);
@@ -209,7 +209,7 @@ struct BlockOp {
     terms: Arc<Terms>,
     input_tracked: bool,
     keep: bool,
-    kept: Mutex<Vec<Saved>>,
+    kept: Kept,
     map: Option<Arc<Mutex<Vec<f32>>>>,
 }
 
@@ -237,7 +237,7 @@ impl CustomOp2 for BlockOp {
             .map(|(x, map)| {
                 with_scratch(|scratch| {
                     let mut keep = match self.keep {
-                        true => Saved::default(),
+                        true => self.fused.spare.take(),
                         false => std::mem::take(&mut scratch.saved),
                     };
                     block.forward(&self.terms, x, map, &mut keep, scratch);
@@ -249,7 +249,7 @@ impl CustomOp2 for BlockOp {
                 })
             })
             .collect();
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept.into_iter().flatten().collect();
+        *self.kept.lock() = kept.into_iter().flatten().collect();
         if let Some(map) = &self.map {
             *map.lock().unwrap_or_else(PoisonError::into_inner) = class;
         }
@@ -265,8 +265,10 @@ impl CustomOp2 for BlockOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (_, t, d) = x.dims3()?;
         let block = &self.fused.blocks[self.block];
-        let (inputs, grads) = (numbers(x)?, numbers(grad)?);
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (x, grad) = (x.contiguous()?, grad.contiguous()?);
+        let ((inputs, inputs_at), (grads, grads_at)) = (x.storage_and_layout(), grad.storage_and_layout());
+        let (inputs, grads) = (on_cpu(&inputs, inputs_at)?, on_cpu(&grads, grads_at)?);
+        let kept = self.kept.lock();
         let size = self.terms.size();
         let mut to_x = vec![0f32; if self.input_tracked { inputs.len() } else { 0 }];
         let mut wanted: Vec<Option<&mut [f32]>> = to_x.chunks_exact_mut(t * d).map(Some).collect();
@@ -301,8 +303,42 @@ impl CustomOp2 for BlockOp {
     }
 }
 
-/// The final norm under candle's autograd.
-pub(crate) struct NormOp(pub Arc<Fused>);
+impl Drop for BlockOp {
+    fn drop(&mut self) {
+        self.fused.spare.give(std::mem::take(&mut *self.kept.lock()));
+    }
+}
+
+/// Activations of slices, one each.
+#[derive(Default)]
+pub(crate) struct Kept(Mutex<Vec<Saved>>);
+
+impl Kept {
+    fn lock(&self) -> MutexGuard<'_, Vec<Saved>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Memory that an earlier pass is done with, so that a step neither asks for it nor clears it again.
+    fn take(&self) -> Saved {
+        self.lock().pop().unwrap_or_default()
+    }
+    fn give(&self, done: Vec<Saved>) {
+        self.lock().extend(done);
+    }
+}
+
+/// The final norm of tokens `first..first + n` of each slice, [S, T, d] → [S, n, d].
+pub(crate) struct NormOp {
+    pub fused: Arc<Fused>,
+    pub first: usize,
+    pub n: usize,
+}
+
+impl NormOp {
+    /// Floats before a slice's first token, and of its tokens.
+    fn rows(&self, d: usize) -> (usize, usize) {
+        (self.first * d, self.n * d)
+    }
+}
 
 impl CustomOp1 for NormOp {
     fn name(&self) -> &'static str {
@@ -310,17 +346,36 @@ impl CustomOp1 for NormOp {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = floats(x, layout)?;
-        let mut out = vec![0f32; x.len()];
-        self.0.norm.forward(x, &mut out);
-        Ok((CpuStorage::F32(out), layout.shape().clone()))
+        let (s, t, d) = layout.shape().dims3()?;
+        let (from, length) = self.rows(d);
+        let mut out = vec![0f32; s * length];
+        let slices = floats(x, layout)?.par_chunks_exact(t * d);
+        out.par_chunks_exact_mut(length)
+            .zip(slices)
+            .for_each(|(out, x)| self.fused.norm.forward(&x[from..from + length], out));
+        Ok((CpuStorage::F32(out), (s, self.n, d).into()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let (inputs, grads) = (numbers(x)?, numbers(grad)?);
+        let (_, t, d) = x.dims3()?;
+        let (from, length) = self.rows(d);
+        let (x, grad) = (x.contiguous()?, grad.contiguous()?);
+        let ((inputs, inputs_at), (grads, grads_at)) = (x.storage_and_layout(), grad.storage_and_layout());
+        let (inputs, grads) = (on_cpu(&inputs, inputs_at)?, on_cpu(&grads, grads_at)?);
         let mut out = vec![0f32; inputs.len()];
-        self.0.norm.backward(&inputs, &grads, &mut out);
+        let each = inputs.par_chunks_exact(t * d).zip(grads.par_chunks_exact(length));
+        out.par_chunks_exact_mut(t * d).zip(each).for_each(|(out, (x, grad))| {
+            let rows = from..from + length;
+            self.fused.norm.backward(&x[rows.clone()], grad, &mut out[rows]);
+        });
         Ok(Some(Tensor::from_vec(out, x.shape(), &Device::Cpu)?))
+    }
+}
+
+fn on_cpu<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
+    match storage {
+        Storage::Cpu(storage) => floats(storage, layout),
+        _ => bail!("the fused blocks need tensors on the CPU"),
     }
 }
 

@@ -1,4 +1,7 @@
-//! `host plugin`: which plugins there are, and what one says of itself. `list` and `inspect` run no code of a plugin.
+//! `host plugin`: which plugins there are, what one says of itself, and a new one. No code of a plugin runs in this
+//! process.
+
+mod new;
 
 use super::console::Console;
 use super::outcome::{CommandError, Outcome};
@@ -11,10 +14,12 @@ use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
+  host plugin new my_task
   host plugin list
   host plugin inspect lung_nodule
   host plugin inspect path/to/liblung_nodule.so --json
-  host plugin golden --plugin lung_nodule phantom.nii.gz --out golden      a case for its package, see `host registry`";
+  host plugin check target/release/libmine.so
+  host plugin golden --plugin lung_nodule phantom.nii.gz --out golden      a case for its package";
 
 /// The tasks: which there are, and what they say of themselves
 #[derive(Debug, Args)]
@@ -26,6 +31,8 @@ pub(super) struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    #[command(before_help = new::EXAMPLES)]
+    New(new::New),
     /// Plugins that are found by name
     #[command(before_help = EXAMPLES)]
     List {
@@ -44,6 +51,8 @@ enum Action {
         json: bool,
     },
     Golden(Box<super::golden::Golden>),
+    #[cfg(unix)]
+    Check(super::plugin_check::Check),
 }
 
 /// What is known of a library that was not loaded.
@@ -59,10 +68,13 @@ impl Plugin {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         match self.action {
             Action::Golden(golden) => golden.carry_out(console),
+            Action::New(new) => new.carry_out(console),
             Action::List { json } => {
                 list(json, console);
                 Ok(Outcome::Done)
             }
+            #[cfg(unix)]
+            Action::Check(check) => check.carry_out(console),
             Action::Inspect { plugin, json } => {
                 let found =
                     find::library(&plugin).and_then(|path| open(&path)).map_err(CommandError::refused)?;
@@ -167,7 +179,8 @@ impl Found {
             "name": plugin.name, "version": plugin.version.to_string(), "summary": plugin.summary,
             "intended_use": plugin.intended_use, "authors": plugin.authors, "license": plugin.license,
             "kind": task.kind, "labels": task.labels, "loss": task.loss, "threshold": task.threshold,
-            "sided_labels": task.sided_labels, "views": manifest.views, "backbone": manifest.backbone,
+            "sided_labels": task.sided_labels,
+            "permutation_invariant": task.permutation_invariant, "views": manifest.views, "backbone": manifest.backbone,
             "path": self.path.display().to_string(), "sha256": self.sha256, "bytes": self.bytes,
             "abi": build.abi, "target": build.target, "unknown_keys": unknown_keys, "weights": weights,
         })

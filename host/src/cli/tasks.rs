@@ -1,17 +1,21 @@
 //! The backbone and the tasks of a command: all of them opened, or refused, before any scan is read.
 
 use super::console::Console;
+#[cfg(unix)]
+use super::isolate::{Apart, Limits, Opening};
 use super::options::BackboneOptions;
 use super::outcome::{CommandError, Outcome};
+use super::seat::{Seat, Seated, Who};
 use crate::backbone::Precision;
 use crate::engine::{Engine, LoadedTask};
 use crate::plugin::find::{self, Choice};
 use crate::plugin::{PluginError, inspect};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Plugins whose manifest was read; none of their code has run.
 pub(super) struct Chosen {
-    libraries: Vec<PathBuf>,
+    plugins: Vec<Seated>,
+    choice: Choice,
     outcome: Outcome,
     segmentation: bool,
 }
@@ -20,36 +24,22 @@ pub(super) struct Chosen {
 ///
 /// # Errors
 /// When two of them have one name, or none is left.
-pub(super) fn choose(plugins: &[String], console: &Console) -> Result<Chosen, CommandError> {
-    choose_with(plugins, &Choice::default(), console)
-}
-
-/// The same, with a lock file of one's own, or withdrawn versions.
-///
-/// # Errors
-/// As [`choose`].
-pub(super) fn choose_with(
-    plugins: &[String],
-    choice: &Choice,
-    console: &Console,
-) -> Result<Chosen, CommandError> {
-    let mut chosen = Chosen { libraries: Vec::new(), outcome: Outcome::Done, segmentation: false };
-    let mut names: Vec<String> = Vec::new();
+pub(super) fn choose(plugins: &[String], choice: Choice, console: &Console) -> Result<Chosen, CommandError> {
+    let mut chosen = Chosen { plugins: Vec::new(), choice, outcome: Outcome::Done, segmentation: false };
     for wanted in plugins {
-        let name = || -> Result<(String, PathBuf), PluginError> {
-            let library = find::library_with(wanted, choice)?;
-            Ok((inspect(&library)?.0.manifest.plugin.name, library))
+        let seated = || -> Result<Seated, PluginError> {
+            let library = find::library_with(wanted, &chosen.choice)?;
+            let manifest = inspect(&library)?.0.manifest;
+            Ok(Seated { wanted: wanted.clone(), library, manifest })
         };
-        match name() {
-            Ok((name, _)) if names.contains(&name) => {
+        match seated() {
+            Ok(new) if chosen.plugins.iter().any(|p| p.manifest.plugin.name == new.manifest.plugin.name) => {
+                let name = &new.manifest.plugin.name;
                 let message =
                     format!("--plugin {wanted}: a plugin called {name} is given already; give each once");
                 return Err(CommandError::usage(message));
             }
-            Ok((name, library)) => {
-                names.push(name);
-                chosen.libraries.push(library);
-            }
+            Ok(new) => chosen.plugins.push(new),
             Err(e) => chosen.refuse(&e, console),
         }
     }
@@ -57,7 +47,7 @@ pub(super) fn choose_with(
 }
 
 impl Chosen {
-    fn refuse(&mut self, why: &PluginError, console: &Console) {
+    fn refuse(&mut self, why: &dyn std::fmt::Display, console: &Console) {
         console.error(why);
         self.outcome = Outcome::Refused;
     }
@@ -71,11 +61,11 @@ impl Chosen {
 
     /// Whether nothing is left to run.
     pub fn none(&self) -> bool {
-        self.libraries.is_empty()
+        self.plugins.is_empty()
     }
 
-    /// Opens the backbone, and the plugins with their weights on it. [`Outcome::Refused`] when one is refused, an
-    /// engine without tasks when all are.
+    /// Opens the backbone, and the plugins with their weights on it. [`Outcome::Refused`] when one is refused, a seat
+    /// without plugins when all are.
     ///
     /// # Errors
     /// When the backbone is refused.
@@ -85,11 +75,11 @@ impl Chosen {
         options: &BackboneOptions,
         precision: Precision,
         console: &Console,
-    ) -> Result<(Engine, Outcome), CommandError> {
+    ) -> Result<(Seat, Outcome), CommandError> {
         let backbone = options.open(precision)?;
-        let mut tasks = Vec::new();
-        for library in std::mem::take(&mut self.libraries) {
-            match LoadedTask::open_found(&library, weights, backbone.info(), self.segmentation) {
+        let (mut tasks, mut plugins) = (Vec::new(), Vec::new());
+        for plugin in std::mem::take(&mut self.plugins) {
+            match LoadedTask::open_found(&plugin.library, weights, backbone.info(), self.segmentation) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {}",
@@ -98,11 +88,51 @@ impl Chosen {
                         task.weights.display()
                     );
                     tasks.push(task);
+                    plugins.push(plugin);
                 }
                 Err(e) => self.refuse(&e, console),
             }
         }
-        Ok((Engine::new(backbone, precision, tasks), self.outcome))
+        let who = Who::Here(Box::new(Engine::new(backbone, precision, tasks)));
+        Ok((self.seat(plugins, weights, who), self.outcome))
+    }
+
+    /// The same in a process of their own: no code of a plugin runs in this one.
+    ///
+    /// # Errors
+    /// When the backbone is refused, or there can be no such process.
+    #[cfg(unix)]
+    pub fn open_apart(
+        mut self,
+        weights: Option<&Path>,
+        options: &BackboneOptions,
+        precision: Precision,
+        limits: Limits,
+        max_memory: Option<u64>,
+        console: &Console,
+    ) -> Result<(Seat, Outcome), CommandError> {
+        let all = std::mem::take(&mut self.plugins);
+        let opening = Opening {
+            plugins: all.iter().map(|p| p.library.display().to_string()).enumerate().collect(),
+            weights: weights.map(Path::to_owned),
+            backbone: options.backbone.clone(),
+            bf16: precision == Precision::Bf16,
+            threads: options.threads.number(),
+            segmentation: self.segmentation,
+            max_memory,
+        };
+        let names = all.iter().map(|p| p.manifest.plugin.name.clone()).enumerate().collect();
+        let (apart, refused) = Apart::open(opening, names, limits, console).map_err(CommandError::refused)?;
+        refused.iter().for_each(|(_, why)| self.refuse(why, console));
+        let indices = apart.tasks();
+        let plugins =
+            all.into_iter().enumerate().filter(|(i, _)| indices.contains(i)).map(|(_, p)| p).collect();
+        Ok((self.seat(plugins, weights, Who::Apart(Box::new(apart), indices)), self.outcome))
+    }
+
+    fn seat(&self, plugins: Vec<Seated>, weights: Option<&Path>, who: Who) -> Seat {
+        let (weights, choice) = (weights.map(Path::to_owned), self.choice.clone());
+        Seat { plugins, weights, segmentation: self.segmentation, choice, who }
     }
 
     /// Whether any was refused.

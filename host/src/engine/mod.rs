@@ -16,5 +16,5 @@ pub use backbones::{
 };
 pub use branch::ViewLogits;
 pub use loaded::{LoadedTask, as_plugins_see, open_library};
-pub use predict::{Case, CaseError, Engine, Prediction, ViewEvidence, calibrated, probabilities};
+pub use predict::{Case, CaseError, Engine, Prediction, Stage, ViewEvidence, calibrated, probabilities};
 pub use prepare::{Desk, PrepareError, Prepared, ReadScan, ms, warnings};

@@ -12,13 +12,15 @@ use crate::plugin::{TaskError, ViewTokens};
 use crate::volume::SliceStack;
 use anymc3d_manifest::{TaskKind, View};
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// A case to answer: a scan for every view, or one file per view.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     /// Name, for folders and results.
     pub name: String,
@@ -100,22 +102,73 @@ impl From<candle_core::Error> for CaseError {
     }
 }
 
+/// Where a task's turn at a case is. Told before each step, so that whoever watches the process from outside knows what
+/// it was at when it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// A scan is read and sliced: none of the plugin's code runs.
+    Scan,
+    /// Slices go through the backbone with a declared adapter or none: none of the plugin's code runs.
+    Backbone,
+    /// Slices go through the backbone with an adapter of the plugin's own code.
+    Adapter,
+    /// The plugin's head.
+    Head,
+    /// The plugin's segmentation branch.
+    Segmentation,
+    /// The answer is written: none of the plugin's code runs.
+    Record,
+}
+
+impl Stage {
+    /// Whether code of the plugin runs.
+    pub fn is_plugins(self) -> bool {
+        !matches!(self, Self::Scan | Self::Backbone | Self::Record)
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scan => "reading the scan",
+            Self::Backbone => "the backbone",
+            Self::Adapter => "adapter apply",
+            Self::Head => "forward",
+            Self::Segmentation => "segmentation logits",
+            Self::Record => "writing the answer",
+        })
+    }
+}
+
+/// Told of each step of a task's turn at a case.
+type Told<'a> = &'a mut dyn FnMut(Stage);
+
 /// One backbone and the tasks on it.
+///
+/// Tasks are shared: one that is replaced by another build stays whole until its last user lets go of it.
 pub struct Engine {
     backbone: Backbone,
     precision: Precision,
-    tasks: Vec<LoadedTask>,
+    tasks: Vec<Arc<LoadedTask>>,
 }
 
 impl Engine {
     /// Tasks must have been opened for this backbone.
     pub fn new(backbone: Backbone, precision: Precision, tasks: Vec<LoadedTask>) -> Self {
-        Self { backbone, precision, tasks }
+        Self { backbone, precision, tasks: tasks.into_iter().map(Arc::new).collect() }
     }
 
     /// The tasks, in the order of their answers.
-    pub fn tasks(&self) -> &[LoadedTask] {
+    pub fn tasks(&self) -> &[Arc<LoadedTask>] {
         &self.tasks
+    }
+
+    /// Puts another generation in a task's place; the old one. It must have been opened for this backbone.
+    ///
+    /// # Panics
+    /// Where there is no task of that index.
+    pub fn replace(&mut self, index: usize, task: LoadedTask) -> Arc<LoadedTask> {
+        std::mem::replace(&mut self.tasks[index], Arc::new(task))
     }
 
     /// The backbone.
@@ -125,8 +178,26 @@ impl Engine {
 
     /// Every task's answer to a case, in the order of the tasks. `attention`: evidence for heatmaps too.
     pub fn predict(&self, case: &Case, attention: bool) -> Vec<Result<Prediction, CaseError>> {
+        let all: Vec<usize> = (0..self.tasks.len()).collect();
+        let mut answers = Vec::with_capacity(all.len());
+        self.predict_each(case, attention, &all, |_, _| (), |_, answer| answers.push(answer));
+        answers
+    }
+
+    /// The answers of some of the tasks, each handed over as soon as it is there; `told` hears of every step before it.
+    pub fn predict_each(
+        &self,
+        case: &Case,
+        attention: bool,
+        tasks: &[usize],
+        mut told: impl FnMut(usize, Stage),
+        mut each: impl FnMut(usize, Result<Prediction, CaseError>),
+    ) {
         let mut desk = Desk::default();
-        self.tasks.iter().map(|task| self.answer(task, case, attention, &mut desk)).collect()
+        for &i in tasks {
+            let answer = self.answer(&self.tasks[i], case, attention, &mut desk, &mut |stage| told(i, stage));
+            each(i, answer);
+        }
     }
 
     fn answer(
@@ -135,6 +206,7 @@ impl Engine {
         case: &Case,
         attention: bool,
         desk: &mut Desk,
+        told: Told<'_>,
     ) -> Result<Prediction, CaseError> {
         let start = Instant::now();
         (desk.read_ms, desk.preprocess_ms) = (0.0, 0.0);
@@ -151,6 +223,7 @@ impl Engine {
                 notes.push(format!("view {}: no file; left out", view.name));
                 continue;
             };
+            told(Stage::Scan);
             let prepared =
                 desk.slices(path, view, self.backbone.info()).map_err(|e| CaseError::Scan(e.to_string()))?;
             for warning in warnings(prepared, view) {
@@ -159,6 +232,7 @@ impl Engine {
                 }
             }
             let adapter = Adapted::new(&loaded.task.adapters()[i]);
+            told(if adapter.only_low_rank() { Stage::Backbone } else { Stage::Adapter });
             let began = Instant::now();
             let features = self.features(prepared, &adapter, attention)?;
             timing.backbone += ms(began);
@@ -183,6 +257,7 @@ impl Engine {
                 grid: s.features.grid,
             })
             .collect();
+        told(Stage::Head);
         let began = Instant::now();
         let answer = loaded.task.head(&tokens)?;
         timing.head = ms(began);
@@ -190,6 +265,7 @@ impl Engine {
         let view_weights: Option<Vec<f32>> = answer.view_weights.as_ref().map(Tensor::to_vec1).transpose()?;
         let mut segmentation = None;
         if loaded.task.has_segmentation() {
+            told(Stage::Segmentation);
             let began = Instant::now();
             let first = &seen[0];
             let logits = branch::logits(&loaded.task, &tokens[0], &first.stack.grid)?;
@@ -272,9 +348,11 @@ impl Engine {
         adapter: &dyn SiteAdapter,
         attention: bool,
     ) -> Result<Features, BackboneError> {
-        let shared =
-            if adapter.patch_embed() { 0 } else { adapter.first_block().min(self.backbone.info().blocks) };
-        if shared == 0 || self.tasks.len() < 2 {
+        // The last block's attention is there only where that block is run on its own.
+        let most = self.backbone.info().blocks.saturating_sub(usize::from(attention));
+        let shared = if adapter.patch_embed() { 0 } else { adapter.first_block().min(most) };
+        // Code in the blocks keeps a pass off the fused kernels; the frozen blocks before it need not wait for it.
+        if shared == 0 || (self.tasks.len() < 2 && adapter.only_low_rank()) {
             return self.backbone.forward(&prepared.pixels, adapter, attention);
         }
         let hidden = match prepared.prefixes.get(&shared) {
