@@ -105,7 +105,7 @@ fn weights_of_another_version() {
     world.refuses(NAME, &["lung_nodule.safetensors", "sha256"]);
 
     // By the publisher, who is told before it is signed.
-    let mut mixed = parts(&world.path().join("mixed"), NAME, "0.3.0");
+    let mixed = parts(&world.path().join("mixed"), NAME, "0.3.0");
     fs::write(&mixed.weights, weights(NAME, "0.2.0")).unwrap();
     let error = mixed.manifest().unwrap_err().to_string();
     assert!(error.contains("weights of lung_nodule 0.2.0, expected those of lung_nodule 0.3.0"), "{error}");

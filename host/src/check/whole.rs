@@ -126,6 +126,7 @@ fn loaded(subject: &mut Subject) -> Result<LoadedTask, String> {
     };
     let library = subject.library()?;
     Ok(LoadedTask {
+        package: None,
         task,
         library: library.path.clone(),
         library_sha256: library.sha256.clone(),

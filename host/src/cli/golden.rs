@@ -4,10 +4,10 @@ use super::cases::{self, ViewFile};
 use super::console::Console;
 use super::options::BackboneOptions;
 use super::outcome::{CommandError, Outcome};
-use super::tasks;
 use crate::backbone::Precision;
 use crate::engine::golden::{self, Checked, TOLERANCE};
-use crate::engine::{Case, Engine};
+use crate::engine::{Case, Engine, LoadedTask};
+use crate::plugin::find;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -71,15 +71,10 @@ fn tolerance(text: &str) -> Result<f64, String> {
 impl Golden {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         self.backbone.threads.apply()?;
-        let chosen = tasks::choose(std::slice::from_ref(&self.plugin), console)?;
-        if chosen.none() {
-            return Ok(chosen.outcome());
-        }
-        let (engine, outcome) =
-            chosen.open(self.weights.as_deref(), &self.backbone, Precision::F32, console)?;
-        if engine.tasks().is_empty() {
-            return Ok(outcome);
-        }
+        let library = find::library(&self.plugin).map_err(CommandError::refused)?;
+        let backbone = self.backbone.open(Precision::F32)?;
+        let task = LoadedTask::open_found(&library, self.weights.as_deref(), backbone.info(), false);
+        let engine = Engine::new(backbone, Precision::F32, vec![task.map_err(CommandError::refused)?]);
         match &self.check {
             Some(folder) => self.compare(&engine, folder, console),
             None => self.make(&engine, console),

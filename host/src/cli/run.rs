@@ -65,6 +65,12 @@ pub(super) struct Run {
     /// Numbers of the large products; auto is bf16 where the processor has it, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
+    /// Lock file that says which installed version answers [default: anymc3d.lock, where there is one]
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// Run an installed version even though its publisher withdrew it for safety
+    #[arg(long)]
+    allow_yanked: bool,
     /// Run the plugins in a process of their own: one that crashes, exits or never returns ends that process and not the
     /// run. It is started again, the plugin is named and left out from then on, the others answer
     #[arg(long)]
@@ -82,12 +88,6 @@ pub(super) struct Run {
     /// with Ctrl-C, or when nobody reads the results any more
     #[arg(long)]
     watch: bool,
-    /// Lock file that says which installed version answers [default: anymc3d.lock, where there is one]
-    #[arg(long, value_name = "FILE")]
-    lock: Option<PathBuf>,
-    /// Run an installed version even though its publisher withdrew it for safety
-    #[arg(long)]
-    allow_yanked: bool,
     #[command(flatten)]
     backbone: BackboneOptions,
 }
@@ -115,7 +115,7 @@ impl Run {
         self.check()?;
         self.backbone.threads.apply()?;
         let choice = Choice { lock: self.lock.clone(), allow_withdrawn: self.allow_yanked };
-        let chosen = tasks::choose_with(&self.plugin, choice, console)?.segmentation(self.segmentation);
+        let chosen = tasks::choose(&self.plugin, choice, console)?.segmentation(self.segmentation);
         if chosen.none() {
             return Ok(chosen.outcome());
         }

@@ -24,19 +24,7 @@ pub(super) struct Chosen {
 ///
 /// # Errors
 /// When two of them have one name, or none is left.
-pub(super) fn choose(plugins: &[String], console: &Console) -> Result<Chosen, CommandError> {
-    choose_with(plugins, Choice::default(), console)
-}
-
-/// The same, with a lock file of one's own, or withdrawn versions.
-///
-/// # Errors
-/// As [`choose`].
-pub(super) fn choose_with(
-    plugins: &[String],
-    choice: Choice,
-    console: &Console,
-) -> Result<Chosen, CommandError> {
+pub(super) fn choose(plugins: &[String], choice: Choice, console: &Console) -> Result<Chosen, CommandError> {
     let mut chosen = Chosen { plugins: Vec::new(), choice, outcome: Outcome::Done, segmentation: false };
     for wanted in plugins {
         let seated = || -> Result<Seated, PluginError> {

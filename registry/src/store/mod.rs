@@ -80,6 +80,7 @@ pub fn open(address: &str) -> Result<Box<dyn Store>> {
         Some(("s3" | "gs" | "az" | "memory" | "object+file", _)) => {
             Ok(Box::new(object::Objects::new(address)?))
         }
+        #[cfg(not(feature = "object-store"))]
         Some(("s3" | "gs" | "az", _)) => {
             unknown("this build has no object stores; build the host with feature `object-store`")
         }

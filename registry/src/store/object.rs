@@ -86,7 +86,8 @@ impl Store for Objects {
 
     fn put(&self, name: &str, file: &Path) -> Result<()> {
         let content = std::fs::read(file).map_err(RegistryError::io(file, "cannot be read"))?;
-        let put = self.objects.put(&self.key(name), PutPayload::from(content));
+        let key = self.key(name);
+        let put = self.objects.put(&key, PutPayload::from(content));
         self.runtime.block_on(put).map(drop).map_err(|e| self.failed(name, e))
     }
 
