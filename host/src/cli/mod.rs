@@ -3,6 +3,7 @@
 //! A new command is a file of its own, a variant of `Command` and a line of its dispatch.
 
 mod backbone;
+mod bench;
 mod cases;
 mod console;
 mod doctor;
@@ -55,6 +56,7 @@ enum Command {
     Phantom(phantom::Phantom),
     Plugin(plugin::Plugin),
     Backbone(backbone::Backbone),
+    Bench(bench::Command),
 }
 
 impl Command {
@@ -68,6 +70,7 @@ impl Command {
             Self::Phantom(command) => command.carry_out(console),
             Self::Plugin(command) => command.carry_out(console),
             Self::Backbone(command) => command.carry_out(console),
+            Self::Bench(command) => command.carry_out(console),
         }
     }
 }

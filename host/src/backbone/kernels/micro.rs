@@ -20,6 +20,36 @@ pub(super) trait Micro {
     );
 }
 
+/// Multiplies and adds in registers only, `rounds` times; how many operations that were.
+pub(super) fn peak(isa: super::Isa, precision: crate::backbone::Precision, rounds: usize) -> usize {
+    use super::Set;
+    let bf16 = precision == crate::backbone::Precision::Bf16;
+    match isa.0 {
+        // SAFETY: the `Isa` proves the instruction set.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512Bf16 if bf16 => unsafe { x86::peak_avx512bf16(rounds) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512 | Set::Avx512Bf16 => unsafe { x86::peak_avx512(rounds) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => unsafe { x86::peak_avx2(rounds) },
+        _ => {
+            let mut sums = [[0f32; 8]; 8];
+            for _ in 0..rounds {
+                let factor = std::hint::black_box([0.999f32; 8]);
+                for sums in &mut sums {
+                    for (sum, factor) in sums.iter_mut().zip(&factor) {
+                        *sum += *sum * factor;
+                    }
+                }
+            }
+            std::hint::black_box(sums);
+            2 * 8 * 8 * rounds
+        }
+    }
+}
+
 pub(super) struct Portable;
 
 impl Micro for Portable {
@@ -61,6 +91,31 @@ pub(super) use x86::{Avx2, Avx512, Avx512Bf16};
 mod x86 {
     use super::Micro;
     use std::arch::x86_64::*;
+
+    macro_rules! peak {
+        ($name:ident, $features:literal, $sums:literal, $operations:literal, $zero:expr, $step:expr) => {
+            #[target_feature(enable = $features)]
+            pub(in super::super) fn $name(rounds: usize) -> usize {
+                let mut sums = [$zero; $sums];
+                for _ in 0..rounds {
+                    for sum in &mut sums {
+                        *sum = $step(*sum);
+                    }
+                    // Otherwise the compiler would find out what it comes to.
+                    std::hint::black_box(());
+                }
+                std::hint::black_box(sums);
+                $sums * $operations * rounds
+            }
+        };
+    }
+    peak!(peak_avx2, "avx2,fma", 12, 16, _mm256_set1_ps(0.5), |s| _mm256_fmadd_ps(s, s, s));
+    peak!(peak_avx512, "avx512f", 24, 32, _mm512_set1_ps(0.5), |s| _mm512_fmadd_ps(s, s, s));
+    peak!(peak_avx512bf16, "avx512f,avx512bf16", 24, 64, _mm512_set1_ps(0.5), |s| {
+        // SAFETY: `__m512` and `__m512bh` are the same 64 bytes.
+        let pairs: __m512bh = unsafe { std::mem::transmute(s) };
+        _mm512_dpbf16_ps(s, pairs, pairs)
+    });
 
     pub(in super::super) struct Avx2;
 

@@ -8,6 +8,7 @@
 
 pub(crate) mod attention;
 pub mod bench;
+pub mod clock;
 pub(crate) mod gemm;
 pub(crate) mod math;
 mod micro;
