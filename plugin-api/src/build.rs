@@ -109,6 +109,11 @@ impl Build {
         self.setting("pooling").map(str::parse).transpose()
     }
 
+    /// Whether heads that read patch tokens were asked to leave them (`--class-tokens-only`).
+    pub fn class_tokens_only(&self) -> bool {
+        self.setting("class_tokens_only") == Some("true")
+    }
+
     /// A setting by name, for those that came after this build.
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.settings.find(name)

@@ -17,8 +17,8 @@ use crate::tensor::Tensor;
 /// through the class tokens, the adapter. For one view.
 pub struct PatchEvidence {
     pooling: AttentionPooling,
-    patches: TokenDecoder,
-    gain: Tensor,
+    /// The layer that scores patches, and what their evidence weighs.
+    patches: Option<(TokenDecoder, Tensor)>,
 }
 
 /// Where the evidence of a doubtful case settles: most of a scan's patches are background, so that the mask's loss with
@@ -27,7 +27,8 @@ pub struct PatchEvidence {
 const SETTLED: f64 = -2.0;
 
 impl PatchEvidence {
-    /// From the task's parameters; use it with [`TokenDecoder`] as the segmentation branch: another branch would leave
+    /// From the task's parameters. Where class tokens alone were asked for ([`Build::class_tokens_only`]) it is
+    /// [`AttentionPooling`]. Use it with [`TokenDecoder`] as the segmentation branch: another branch would leave
     /// the layer that this head reads untrained.
     ///
     /// # Errors
@@ -39,8 +40,12 @@ impl PatchEvidence {
                 build.views().len()
             )));
         }
+        let pooling = AttentionPooling::new(build)?;
+        if build.class_tokens_only() {
+            return Ok(Self { pooling, patches: None });
+        }
         let gain = build.params().within("head").get("evidence", &[build.outputs()], Init::ones())?;
-        Ok(Self { pooling: AttentionPooling::new(build)?, patches: TokenDecoder::new(build)?, gain })
+        Ok(Self { pooling, patches: Some((TokenDecoder::new(build)?, gain)) })
     }
 }
 
@@ -50,8 +55,9 @@ impl Head for PatchEvidence {
             return Err(Error::msg(format!("PatchEvidence is for one view, {} came", views.len())));
         };
         let pooled = self.pooling.forward(views)?;
-        let suspicion = Suspicion::of(&self.patches, view)?;
-        let logits = pooled.logits.add(&self.gain.mul(&suspicion.evidence)?)?;
+        let Some((decoder, gain)) = &self.patches else { return Ok(pooled) };
+        let suspicion = Suspicion::of(decoder, view)?;
+        let logits = pooled.logits.add(&gain.mul(&suspicion.evidence)?)?;
         Ok(HeadOutput::new(logits).slice_weights(suspicion.slices).patch_weights(suspicion.patches))
     }
 }

@@ -4,6 +4,7 @@
 pub mod abi;
 mod adapter;
 mod build;
+mod decoder;
 mod error;
 mod evidence;
 mod export;
@@ -21,6 +22,7 @@ mod volumetric;
 
 pub use adapter::{Adapter, Lora, Site, SiteAdapter};
 pub use build::{BackboneInfo, Build, LossSpec};
+pub use decoder::Decoder;
 pub use error::{Error, Result};
 pub use evidence::PatchEvidence;
 pub use export::manifest_text;
@@ -43,8 +45,9 @@ pub use anymc3d_plugin_macros::checked_manifest as __checked_manifest;
 pub mod prelude {
     pub use crate::loss::Targets;
     pub use crate::{
-        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Error, Head, HeadOutput, Init, Lora, MaskLoss,
-        Params, PatchEvidence, PatchPooling, Pool, Pooling, Result, Segmentation, Site, SiteAdapter,
-        SomeSegmentation, TaskPlugin, Tensor, TokenDecoder, ViewFeatures, VolumeDecoder, export_plugin, pool,
+        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Decoder, Error, Head, HeadOutput, Init, Lora,
+        MaskLoss, Params, PatchEvidence, PatchPooling, Pool, Pooling, Result, Segmentation, Site,
+        SiteAdapter, SomeSegmentation, TaskPlugin, Tensor, TokenDecoder, ViewFeatures, VolumeDecoder,
+        export_plugin, pool,
     };
 }

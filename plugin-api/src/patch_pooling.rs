@@ -26,7 +26,12 @@ use crate::tensor::Tensor;
 /// after step, and the losses would tell of that alone.
 pub struct PatchPooling {
     pooling: AttentionPooling,
-    patches: TokenDecoder,
+    patches: Option<Patches>,
+}
+
+/// What reads the patch tokens.
+struct Patches {
+    decoder: TokenDecoder,
     views: Vec<PatchView>,
 }
 
@@ -46,30 +51,36 @@ impl PatchView {
 }
 
 impl PatchPooling {
-    /// From the task's parameters; use it with [`TokenDecoder`] as the segmentation branch: another branch would leave
+    /// From the task's parameters. Where class tokens alone were asked for ([`Build::class_tokens_only`]) it is
+    /// [`AttentionPooling`]. Use it with [`TokenDecoder`] as the segmentation branch: another branch would leave
     /// the layer that this head reads untrained.
     ///
     /// # Errors
     /// When a parameter contradicts the weights.
     pub fn new(build: &Build) -> Result<Self> {
+        let pooling = AttentionPooling::new(build)?;
+        if build.class_tokens_only() {
+            return Ok(Self { pooling, patches: None });
+        }
         let head = build.params().within("head");
         let d = build.backbone().embed_dim;
         let view = |name: &String| PatchView::new(name, &head, build.outputs(), d);
         let views = build.views().iter().map(view).collect::<Result<_>>()?;
-        Ok(Self { pooling: AttentionPooling::new(build)?, patches: TokenDecoder::new(build)?, views })
+        Ok(Self { pooling, patches: Some(Patches { decoder: TokenDecoder::new(build)?, views }) })
     }
 }
 
 impl Head for PatchPooling {
     fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
+        let Some(patches) = &self.patches else { return self.pooling.forward(views) };
         let Pooled { embedding, view_weights, .. } = self.pooling.pooled(views)?;
         let scale = 1.0 / (embedding.dims()?[0] as f64).sqrt();
         let own = self.pooling.linear(&embedding.scale(scale)?)?;
         let (mut sum, mut all) = (None::<Tensor>, Vec::new());
         for view in views {
-            let of = self.views.iter().find(|v| v.name == view.name);
+            let of = patches.views.iter().find(|v| v.name == view.name);
             let of = of.ok_or_else(|| Error::msg(format!("no patches for a view named `{}`", view.name)))?;
-            let suspicion = Suspicion::of(&self.patches, view)?;
+            let suspicion = Suspicion::of(&patches.decoder, view)?;
             let tokens = view.patch_tokens.reshape(&[suspicion.flat.dims()?[0], of.weight.dims()?[1]])?;
             let patch = suspicion.flat.matmul(&tokens)?.scale(scale)?; // [d]
             let seen = of.weight.matmul(&patch)?.add(&of.gain.mul(&suspicion.evidence)?)?;

@@ -285,6 +285,7 @@ fn ablations_that_a_plugin_cannot_take_are_refused() {
         (&["--rank", "4"][..], 3, "add --adapter lora"),
         (&["--adapter", "none", "--rank", "4"], 3, "no rank"),
         (&["--fusion", "sum"], 2, "possible values"),
+        (&["--decoder", "token"], 3, "no standard segmentation branch"),
         (&["--class-weights", "1,2"], 2, "2 weights, expected 1"),
         (&["--folds", "1"], 2, "--folds"),
         (&["--max-memory", "1M"], 2, "give at least"),
@@ -300,6 +301,19 @@ fn ablations_that_a_plugin_cannot_take_are_refused() {
     );
     assert_eq!(adapted["adapter.block.11.attention.qkv.lora_A"].len(), 2 * 384);
     assert!(!adapted.keys().any(|k| k.contains("block.10") || k.contains("patch_embed")));
+}
+
+#[test]
+fn a_head_that_reads_patches_becomes_the_papers_when_asked_and_another_decoder_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = train(&bench().task, &folder.path().join("a"), &["--decoder", "volume"]);
+    assert!(refused.0 == 3 && refused.2.contains("add --class-tokens-only"), "{refused:?}");
+    for (name, decoder) in [("token", "segmentation.weight"), ("volume", "segmentation.conv.0.weight")] {
+        let more = ["--decoder", name, "--class-tokens-only", "--epochs", "1", "--unchecked"];
+        let found = trained(&bench().task, &folder.path().join(name), &more);
+        assert!(found.contains_key(decoder), "{name}: {:?}", found.keys());
+        assert!(!found.contains_key("head.evidence") && found.contains_key("query"), "{name}");
+    }
 }
 
 #[test]

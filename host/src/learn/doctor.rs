@@ -4,6 +4,7 @@
 
 use super::table::{Problem, Row, Table};
 use crate::volume::Scan;
+use anymc3d_manifest::TaskKind;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::Path;
@@ -44,7 +45,7 @@ pub fn examine(table: &Table, progress: &(dyn Fn() + Sync)) -> Findings {
         .rows
         .par_iter()
         .map(|row| {
-            let found = examine_row(row);
+            let found = examine_row(row, table.kind);
             progress();
             found
         })
@@ -64,7 +65,7 @@ pub fn examine(table: &Table, progress: &(dyn Fn() + Sync)) -> Findings {
     all
 }
 
-fn examine_row(row: &Row) -> OfRow {
+fn examine_row(row: &Row, kind: TaskKind) -> OfRow {
     let mut found = OfRow::default();
     let problem =
         |what: String| Problem { line: Some(row.line), what: format!("case `{}`: {what}", row.case) };
@@ -111,7 +112,8 @@ fn examine_row(row: &Row) -> OfRow {
                         found.findings.errors.push(problem(e.to_string()));
                     }
                     let empty = !mask.voxels.iter().any(|v| *v > 0.5);
-                    if empty && row.labels.contains(&Some(1.0)) {
+                    // A class may well be the one without a finding.
+                    if empty && kind != TaskKind::Multiclass && row.labels.contains(&Some(1.0)) {
                         let what = format!("{}: the mask of a positive case is empty", path.display());
                         found.findings.warnings.push(problem(what));
                     }

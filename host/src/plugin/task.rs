@@ -168,9 +168,7 @@ impl Task {
         let context = Context::create(&name, dtype, device.clone(), source);
         let retire = Retire(context);
         let mut settings = settings(&manifest, backbone);
-        if let Some(pooling) = &variant.pooling {
-            settings.push(entry("pooling", pooling));
-        }
+        settings.extend(variant.settings().map(|(key, value)| entry(key, value)));
         let owner = TaskOwner::instantiate(library.module, context.task()).map_err(failed("constructor"))?;
         let mut adapters = Vec::new();
         for view in &manifest.views {
@@ -188,10 +186,15 @@ impl Task {
             adapters.push(adapter);
         }
         let head = owner.head(context.id(), &settings).map_err(failed("head"))?;
-        let refused = |reason| PluginError::Setup { name: name.clone(), method: "head", reason };
-        variant.obeyed(&context.parameters()).map_err(refused)?;
+        let refused = |method| {
+            let name = name.clone();
+            move |reason| PluginError::Setup { name, method, reason }
+        };
+        variant.head_obeyed(&context.parameters()).map_err(refused("head"))?;
         let segmentation = if options.segmentation {
-            owner.segmentation(context.id(), &settings).map_err(failed("segmentation"))?
+            let branch = owner.segmentation(context.id(), &settings).map_err(failed("segmentation"))?;
+            variant.branch_obeyed(&context.parameters()).map_err(refused("segmentation"))?;
+            branch
         } else {
             None
         };

@@ -37,6 +37,12 @@ pub struct Variant {
     /// Another way of pooling slices, in heads that are built on the standard one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pooling: Option<String>,
+    /// Heads that read patch tokens leave them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub class_tokens_only: bool,
+    /// Another of the standard segmentation branches: `token` or `volume`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<String>,
     /// Another loss.
     #[serde(skip_serializing_if = "LossChange::is_none")]
     pub loss: LossChange,
@@ -116,18 +122,39 @@ impl Variant {
         Ok(Some(lora))
     }
 
-    /// Whether the head took the way of pooling that was asked for, told from the parameters it created.
+    /// What the task's parts are told of it, by name.
+    pub fn settings(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let only = self.class_tokens_only.then_some("true");
+        let all = [
+            ("pooling", self.pooling.as_deref()),
+            ("class_tokens_only", only),
+            ("decoder", self.decoder.as_deref()),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key, value?)))
+    }
+
+    /// Whether the head did what was asked for, told from the parameters it created: a head of the plugin's own knows
+    /// nothing of the standard ones.
     ///
     /// # Errors
-    /// When it did not: a head of the plugin's own knows nothing of the standard ones.
-    pub fn obeyed(&self, parameters: &BTreeMap<String, Parameter>) -> Result<(), String> {
+    /// When it did not.
+    pub fn head_obeyed(&self, parameters: &BTreeMap<String, Parameter>) -> Result<(), String> {
+        let has = |part: &str| has(parameters, part);
+        let reads_patches = has("head.patches") || has("head.evidence") || has("segmentation");
+        if self.class_tokens_only && reads_patches {
+            return Err("the plugin's head reads patch tokens in a way of its own and does not take \
+                        --class-tokens-only"
+                .to_owned());
+        }
+        if self.decoder.as_deref() == Some("volume") && has("segmentation") {
+            return Err(
+                "the plugin's head reads the layer that the token decoder trains: with --decoder volume it \
+                        would stay as it was drawn; add --class-tokens-only"
+                    .to_owned(),
+            );
+        }
         let Some(name) = &self.pooling else { return Ok(()) };
         let pooling: Pooling = name.parse().map_err(|e: anymc3d_plugin_api::Error| e.to_string())?;
-        let has = |part: &str| {
-            parameters
-                .keys()
-                .any(|k| k.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-        };
         let expected = match pooling {
             Pooling::Attention => has("query"),
             Pooling::Lstm => has("lstm"),
@@ -143,6 +170,31 @@ impl Variant {
             }
         }
     }
+
+    /// Whether the segmentation branch is the one that was asked for.
+    ///
+    /// # Errors
+    /// When it is one of the plugin's own, or there is none.
+    pub fn branch_obeyed(&self, parameters: &BTreeMap<String, Parameter>) -> Result<(), String> {
+        let expected = match self.decoder.as_deref() {
+            Some("volume") => has(parameters, "segmentation.project"),
+            Some(_) => has(parameters, "segmentation.weight"),
+            None => true,
+        };
+        match (expected, self.decoder.as_deref().unwrap_or_default()) {
+            (true, _) => Ok(()),
+            (false, name) => Err(format!(
+                "the plugin has no standard segmentation branch and does not take --decoder {name}"
+            )),
+        }
+    }
+}
+
+/// Whether there is a parameter of that name, or below it.
+fn has(parameters: &BTreeMap<String, Parameter>, part: &str) -> bool {
+    parameters
+        .keys()
+        .any(|k| k.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ impl TaskPlugin for LungNodule {
     }
 
     fn segmentation(&self, build: &Build) -> Result<Option<Box<dyn Segmentation>>> {
-        TokenDecoder::new(build).some()
+        Decoder::Token.build(build)
     }
 }
 

@@ -11,6 +11,12 @@ pub(super) struct Ablation {
     /// Pool slices in another way than the plugin's head
     #[arg(long, value_name = "WAY", value_parser = ["attention", "mean", "median", "max", "lstm", "transformer"])]
     fusion: Option<String>,
+    /// Leave the patch tokens out of a head that reads them: the paper's head, class tokens alone
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    class_tokens_only: bool,
+    /// Another standard decoder for pixel supervision: token judges each patch alone, volume is the 3D one
+    #[arg(long, value_name = "NAME", value_parser = ["token", "volume"])]
+    decoder: Option<String>,
     /// none: the frozen backbone as it is; lora: the plugin's low-rank adapter, or the paper's where it has none
     #[arg(long, value_enum)]
     adapter: Option<AdapterOption>,
@@ -86,6 +92,8 @@ impl Ablation {
             alpha: self.alpha,
             first_block: self.first_block,
             pooling: self.fusion.clone(),
+            class_tokens_only: self.class_tokens_only,
+            decoder: self.decoder.clone(),
             loss: LossChange {
                 kind: self.loss.map(|l| match l {
                     LossOption::Focal => LossKind::Focal,

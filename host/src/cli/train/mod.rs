@@ -339,12 +339,20 @@ impl Train {
     }
 }
 
+/// A table of thousands may have the same oddity in every row.
+const WARNINGS_SHOWN: usize = 10;
+
 /// Refuses a table with anything wrong in it or in its files; says what is worth a look.
 fn checked(data: &Path, manifest: &Manifest, console: &Console) -> Result<(), CommandError> {
     let (findings, _) = judge(data, manifest, console);
-    for warning in &findings.warnings {
+    for warning in findings.warnings.iter().take(WARNINGS_SHOWN) {
         let line = warning.line.map_or(String::new(), |line| format!("line {line}: "));
         console.warning(format!("{}: {line}{}", data.display(), warning.what));
+    }
+    let more = findings.warnings.len().saturating_sub(WARNINGS_SHOWN);
+    if more > 0 {
+        let table = data.display();
+        console.warning(format!("{table}: {more} more; `host doctor --data {table}` shows them all"));
     }
     match findings.errors.is_empty() {
         true => Ok(()),

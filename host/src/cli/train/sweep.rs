@@ -45,8 +45,8 @@ pub(super) fn combinations(file: &Path) -> Result<Vec<Combination>, CommandError
             .iter()
             .map(|v| match v {
                 toml::Value::String(s) => Ok(s.clone()),
-                toml::Value::Integer(_) | toml::Value::Float(_) => Ok(v.to_string()),
-                other => Err(fail(format!("`{option}`: {other} is neither a number nor a text"))),
+                toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => Ok(v.to_string()),
+                other => Err(fail(format!("`{option}`: {other} is no number, text, true or false"))),
             })
             .collect::<Result<_, _>>()?;
         all = all
@@ -95,7 +95,7 @@ mod tests {
             ("[grid]\n", "is empty"),
             ("[grid]\nseed = 1\n", "expected a list"),
             ("[grid]\nout = [\"a\"]\n", "belongs on the command line"),
-            ("[grid]\nseed = [true]\n", "neither a number nor a text"),
+            ("[grid]\nseed = [[1]]\n", "no number, text, true or false"),
             ("[grid", "is not TOML"),
         ] {
             let e = of(text).unwrap_err().message;

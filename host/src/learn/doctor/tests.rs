@@ -63,10 +63,14 @@ impl Folder {
     }
 
     fn examine(&self) -> (Vec<Problem>, Findings) {
+        self.examine_as(MANIFEST, "nodule")
+    }
+
+    fn examine_as(&self, manifest: &str, label: &str) -> (Vec<Problem>, Findings) {
         let path = self.keep.path().join("table.csv");
-        let text = format!("case,image,nodule,patient,mask,split\n{}\n", self.lines.join("\n"));
+        let text = format!("case,image,{label},patient,mask,split\n{}\n", self.lines.join("\n"));
         std::fs::write(&path, text).unwrap();
-        let (table, problems) = Table::read_all(&path, &Manifest::parse(MANIFEST).unwrap().manifest);
+        let (table, problems) = Table::read_all(&path, &Manifest::parse(manifest).unwrap().manifest);
         (problems, examine(&table, &|| ()))
     }
 }
@@ -101,6 +105,25 @@ fn a_corrupt_scan_a_wrong_label_a_patient_in_two_splits_and_a_mask_of_another_sh
         "found a mask of [6, 7, 9] voxels, expected the grid of its scan, [6, 7, 8] voxels",
     );
     assert_eq!((problems.len(), findings.errors.len()), (2, 2));
+}
+
+#[test]
+fn an_empty_mask_is_odd_where_there_is_a_finding_and_not_for_a_class_without_one() {
+    let mut folder = Folder::new();
+    let empty = vec![0u8; 6 * 7 * 8];
+    write_nifti_u8(&folder.path("m1"), &empty, [6, 7, 8], &Affine::aligned([1.0; 3], [0.0; 3])).unwrap();
+    let (_, findings) = folder.examine();
+    one(&findings.warnings, 3, "the mask of a positive case is empty");
+    let classes = MANIFEST
+        .replace("binary", "multiclass")
+        .replace("bce", "cross_entropy")
+        .replace("[\"nodule\"]", "[\"none\", \"nodule\"]");
+    folder.lines[1] = "c1,s1.nii.gz,none,p1,m1.nii.gz,".into();
+    for line in folder.lines.iter_mut().filter(|l| !l.starts_with("c1")) {
+        *line = line.replacen(",1,", ",nodule,", 1).replacen(",0,", ",none,", 1);
+    }
+    let (problems, findings) = folder.examine_as(&classes, "class");
+    assert_eq!((problems, findings), (Vec::new(), Findings::default()));
 }
 
 #[test]
