@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
@@ -25,7 +27,8 @@ class Host:
     """`host bench --stepwise`: a repetition per line."""
 
     def __init__(self, args, precision, pixels):
-        command = [args.host, "bench", "--stepwise", "--pixels", pixels, "--backbone", args.backbone, "--precision", precision]
+        command = [args.host, "bench", "--stepwise", "--pixels", pixels, "--backbone", args.backbone, "--precision", precision,
+                   "--threads", str(args.threads)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, line):
@@ -45,7 +48,7 @@ def timed(work):
     return (time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3
 
 
-def onnx_session(model, pixels, folder):
+def onnx_session(model, pixels, folder, threads):
     import onnxruntime
 
     class Tokens(torch.nn.Module):
@@ -61,14 +64,14 @@ def onnx_session(model, pixels, folder):
         torch.onnx.export(Tokens(), (pixels[:8],), path, input_names=["pixels"], output_names=["tokens"], dynamo=False,
                           dynamic_axes={"pixels": {0: "slices"}})
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = os.cpu_count()
+    options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def peft_model(folder):
     from peft import LoraConfig, get_peft_model
 
-    model = Dinov2Model.from_pretrained(folder)
+    model = Dinov2Model.from_pretrained(folder, dtype=torch.float32)
     names = ["query", "key", "value", "attention.output.dense"]
     if not any(n.endswith(".query") for n, _ in model.named_modules()):
         names = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -97,10 +100,12 @@ def main():
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=8, help="slices at once for PyTorch and ONNX Runtime")
     parser.add_argument("-n", "--repetitions", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(),
+                        help="1 on a machine with other work: threads that wait for each other count as busy")
     parser.add_argument("--no-step", action="store_true", help="leave the training step out")
     parser.add_argument("--json", help="also write the numbers to this file")
     args = parser.parse_args()
-    torch.set_num_threads(os.cpu_count())
+    torch.set_num_threads(args.threads)
     folder = Path(tempfile.mkdtemp())
     pixels = torch.randn(args.slices, 3, args.size, args.size, generator=torch.Generator().manual_seed(1))
     file = str(folder / "pixels.safetensors")
@@ -108,7 +113,7 @@ def main():
 
     half = Dinov2Model.from_pretrained(args.backbone, dtype=torch.bfloat16).eval()
     full = Dinov2Model.from_pretrained(args.backbone, dtype=torch.float32).eval()
-    session = onnx_session(full, pixels, folder)
+    session = onnx_session(full, pixels, folder, args.threads)
     parts = pixels.split(args.batch)
     in_half = [p.to(torch.bfloat16) for p in parts]
     arrays = [p.numpy() for p in parts]
@@ -145,7 +150,7 @@ def main():
             if repetition:
                 times[name].append(spent)
     times = {name: np.array(t) for name, t in times.items()}
-    print(f"{args.slices} slices of {args.size} px, {args.repetitions} repetitions in turn, {os.cpu_count()} threads, "
+    print(f"{args.slices} slices of {args.size} px, {args.repetitions} repetitions in turn, {args.threads} threads, "
           f"load {os.getloadavg()[0]:.1f}\n")
     print(f"{'':22}{'ms/slice':>9}{'fastest':>9}{'processor':>11}{'slices/s':>10}")
     for name, t in times.items():
@@ -170,7 +175,8 @@ def main():
     print("\nlowest cosine of a class token to PyTorch's f32")
     for precision in ("bf16", "f32"):
         out = str(folder / "out.safetensors")
-        subprocess.run([args.host, "-q", "embed", file, "--out", out, "--backbone", args.backbone, "--precision", precision], check=True)
+        subprocess.run([args.host, "-q", "embed", file, "--out", out, "--backbone", args.backbone, "--precision", precision],
+                       check=True, stdout=subprocess.DEVNULL)
         print(f"  host {precision:16} {cosine(load_file(out)['class'], truth).min():.6f}")
     print(f"  torch bf16            {cosine(theirs, truth).min():.6f}")
     if args.json:

@@ -1,17 +1,25 @@
 //! The innermost tiles of the matrix product: up to 6 rows by up to 64 columns held in registers.
 //!
-//! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major. Pointers step
-//! by `wrapping_add`: `add` carries checks into debug builds that cost more than the arithmetic here.
+//! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major, or `TURNED`: then its rows
+//! are columns of what lies there. Pointers step by `wrapping_add`: `add` carries checks into debug builds that cost more than the arithmetic here.
+
+/// Where element p of row i of A lies.
+#[inline(always)]
+fn at<const TURNED: bool>(lda: usize, i: usize, p: usize) -> usize {
+    if TURNED { p * lda + i } else { i * lda + p }
+}
 
 /// One instruction set's tile: `tile[i][..16·NV] = A[i, ..] · B[.., panel]`.
 pub(super) trait Micro {
     /// What one step along k reads of a row of A: an f32, or two bf16 in a u32.
     type Element: Copy;
+    /// Whether there is a fused multiply-add.
+    const FMA: bool;
 
     /// # Safety
-    /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda`, `b`
-    /// `k · 16 · NV` elements from a multiple of 64 bytes, `tile` `MR · 16 · NV` numbers.
-    unsafe fn tile<const MR: usize, const NV: usize>(
+    /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda` (`TURNED`: `k`
+    /// rows of `MR`), `b` `k · 16 · NV` elements from a multiple of 64 bytes, `tile` `MR · 16 · NV` numbers.
+    unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
         a: *const Self::Element,
         lda: usize,
         k: usize,
@@ -54,9 +62,10 @@ pub(super) struct Portable;
 
 impl Micro for Portable {
     type Element = f32;
+    const FMA: bool = false;
 
     #[inline(always)]
-    unsafe fn tile<const MR: usize, const NV: usize>(
+    unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
         a: *const f32,
         lda: usize,
         k: usize,
@@ -70,7 +79,7 @@ impl Micro for Portable {
                 let b = unsafe { &*b.wrapping_add((p * NV + v) * 16).cast::<[f32; 16]>() };
                 for (i, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: i < MR and p < k lie within A, by the caller's promise.
-                    let a = unsafe { *a.wrapping_add(i * lda + p) };
+                    let a = unsafe { *a.wrapping_add(at::<TURNED>(lda, i, p)) };
                     for j in 0..16 {
                         sums[j] += a * b[j];
                     }
@@ -89,7 +98,7 @@ pub(super) use x86::{Avx2, Avx512, Avx512Bf16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Micro;
+    use super::{Micro, at};
     use std::arch::x86_64::*;
 
     macro_rules! peak {
@@ -121,9 +130,10 @@ mod x86 {
 
     impl Micro for Avx2 {
         type Element = f32;
+        const FMA: bool = true;
 
         #[inline(always)]
-        unsafe fn tile<const MR: usize, const NV: usize>(
+        unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
             a: *const f32,
             lda: usize,
             k: usize,
@@ -140,7 +150,7 @@ mod x86 {
                         let b = b.wrapping_add((p * NV + v) * 16);
                         let (b0, b1) = (_mm256_load_ps(b), _mm256_load_ps(b.wrapping_add(8)));
                         for (i, sums) in sums.iter_mut().enumerate() {
-                            let a = _mm256_set1_ps(*a.wrapping_add(i * lda + p));
+                            let a = _mm256_set1_ps(*a.wrapping_add(at::<TURNED>(lda, i, p)));
                             sums[0] = _mm256_fmadd_ps(a, b0, sums[0]);
                             sums[1] = _mm256_fmadd_ps(a, b1, sums[1]);
                         }
@@ -159,9 +169,10 @@ mod x86 {
 
     impl Micro for Avx512 {
         type Element = f32;
+        const FMA: bool = true;
 
         #[inline(always)]
-        unsafe fn tile<const MR: usize, const NV: usize>(
+        unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
             a: *const f32,
             lda: usize,
             k: usize,
@@ -178,7 +189,7 @@ mod x86 {
                         *row = _mm512_load_ps(b.wrapping_add((p * NV + v) * 16));
                     }
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let a = _mm512_set1_ps(*a.wrapping_add(i * lda + p));
+                        let a = _mm512_set1_ps(*a.wrapping_add(at::<TURNED>(lda, i, p)));
                         for v in 0..NV {
                             sums[v] = _mm512_fmadd_ps(a, row[v], sums[v]);
                         }
@@ -197,9 +208,10 @@ mod x86 {
 
     impl Micro for Avx512Bf16 {
         type Element = u32;
+        const FMA: bool = true;
 
         #[inline(always)]
-        unsafe fn tile<const MR: usize, const NV: usize>(
+        unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
             a: *const u32,
             lda: usize,
             k: usize,
@@ -215,8 +227,9 @@ mod x86 {
                         *row = _mm512_load_si512(b.wrapping_add((p * NV + v) * 16).cast());
                     }
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let a: __m512bh =
-                            std::mem::transmute(_mm512_set1_epi32(*a.wrapping_add(i * lda + p) as i32));
+                        let a: __m512bh = std::mem::transmute(_mm512_set1_epi32(
+                            *a.wrapping_add(at::<TURNED>(lda, i, p)) as i32,
+                        ));
                         for v in 0..NV {
                             let b: __m512bh = std::mem::transmute(row[v]);
                             sums[v] = _mm512_dpbf16_ps(sums[v], a, b);

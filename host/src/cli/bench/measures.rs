@@ -64,10 +64,14 @@ impl Measure {
             ["frozen"] => Some(Self::Frozen),
             ["one"] => Some(Self::One),
             ["attention"] => Some(Self::Attention),
-            ["many", tasks, first] => number(tasks, 256).zip(number(first, blocks)).map(|(n, b)| Self::Many(n, b)),
+            ["many", tasks, first] => {
+                number(tasks, 256).zip(number(first, blocks)).map(|(n, b)| Self::Many(n, b))
+            }
             ["step"] => Some(Self::Step),
             ["step", from] => number(from, blocks).map(|block| Self::StepFrom { block, cached: false }),
-            ["step", from, "cached"] => number(from, blocks).map(|block| Self::StepFrom { block, cached: true }),
+            ["step", from, "cached"] => {
+                number(from, blocks).map(|block| Self::StepFrom { block, cached: true })
+            }
             _ => None,
         };
         found.ok_or_else(|| {
@@ -92,17 +96,31 @@ pub(super) struct Bench {
 const RANK: usize = 8;
 
 impl Bench {
-    pub fn new(backbone: Backbone, slices: usize, size: usize, pixels: Option<&Path>) -> std::result::Result<Self, String> {
+    pub fn new(
+        backbone: Backbone,
+        slices: usize,
+        size: usize,
+        pixels: Option<&Path>,
+    ) -> std::result::Result<Self, String> {
         let pixels = match pixels {
             Some(path) => {
                 let at = |e: String| format!("{}: {e}", path.display());
-                let all = candle_core::safetensors::load(path, &Device::Cpu).map_err(|e| at(e.to_string()))?;
+                let all =
+                    candle_core::safetensors::load(path, &Device::Cpu).map_err(|e| at(e.to_string()))?;
                 all.get("pixels").cloned().ok_or_else(|| at("holds no tensor `pixels`".to_owned()))?
             }
-            None => Tensor::randn(0f32, 1.0, (slices, 3, size, size), &Device::Cpu).map_err(|e| e.to_string())?,
+            None => {
+                Tensor::randn(0f32, 1.0, (slices, 3, size, size), &Device::Cpu).map_err(|e| e.to_string())?
+            }
         };
         let none = RefCell::default;
-        Ok(Self { backbone, pixels, adapters: none(), trained: RefCell::default(), prefixes: RefCell::default() })
+        Ok(Self {
+            backbone,
+            pixels,
+            adapters: none(),
+            trained: RefCell::default(),
+            prefixes: RefCell::default(),
+        })
     }
 
     pub fn blocks(&self) -> usize {
@@ -112,7 +130,11 @@ impl Bench {
     /// Rows of the measures, whose repetitions take turns.
     pub fn in_turn(&self, measures: &[Measure], repetitions: usize) -> std::result::Result<Vec<Row>, String> {
         let mut wanted: Vec<&Measure> = Vec::new();
-        measures.iter().for_each(|m| if !wanted.contains(&m) { wanted.push(m) });
+        measures.iter().for_each(|m| {
+            if !wanted.contains(&m) {
+                wanted.push(m)
+            }
+        });
         let mut times = vec![Vec::new(); wanted.len()];
         for repetition in 0..=repetitions {
             for (measure, times) in wanted.iter().zip(&mut times) {
@@ -133,7 +155,8 @@ impl Bench {
                 let against = match measure {
                     Measure::Many(..) => of(&Measure::One).map(|t| (t, "x one")),
                     Measure::StepFrom { block, cached: true } => {
-                        of(&Measure::StepFrom { block: *block, cached: false }).map(|t| (t, "of the step without"))
+                        of(&Measure::StepFrom { block: *block, cached: false })
+                            .map(|t| (t, "of the step without"))
                     }
                     _ => None,
                 };
@@ -196,7 +219,10 @@ impl Bench {
 
     fn noise(&self, first: usize) -> Result<HashMap<String, Tensor>> {
         let shapes = lora_shapes(self.backbone.info(), RANK, first, false);
-        shapes.into_iter().map(|(name, shape)| Ok((name, Tensor::randn(0f32, 0.02, shape, &Device::Cpu)?))).collect()
+        shapes
+            .into_iter()
+            .map(|(name, shape)| Ok((name, Tensor::randn(0f32, 0.02, shape, &Device::Cpu)?)))
+            .collect()
     }
 
     /// Forward, backward and AdamW; the loss is the mean square of the class tokens.
