@@ -10,7 +10,7 @@ use super::report;
 use super::segmentation;
 use super::tasks;
 use crate::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
-use crate::engine::{Case, CaseError, Engine, Prediction};
+use crate::engine::{Case, CaseError, Engine, MemoryCap, Prediction};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ Examples:
 #[command(before_help = EXAMPLES)]
 pub(super) struct Run {
     /// Scans (.nii, .nii.gz, .hdr/.img), folders of scans, or data tables (.csv)
-    #[arg(required_unless_present = "view")]
+    #[arg(required_unless_present_any = ["view", "explain_plan"])]
     input: Vec<PathBuf>,
     /// Plugin by name or path; may be given several times
     #[arg(long, short, value_name = "P", required = true)]
@@ -54,6 +54,13 @@ pub(super) struct Run {
     /// Trained weights of the one plugin given [default: beside the library, then installed ones]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// Most memory for the whole process, for example 2G: scans are then read one after the other, and one that would
+    /// take more is refused
+    #[arg(long, value_name = "SIZE", value_parser = super::options::size)]
+    max_memory: Option<usize>,
+    /// Print what the tasks share and what each computes by itself, and run nothing
+    #[arg(long)]
+    explain_plan: bool,
     /// Numbers of the large products; auto is bf16 where the processor has it, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
@@ -96,18 +103,28 @@ impl Run {
             }
         };
         let (weights, precision) = (self.weights.as_deref(), self.precision.resolve());
-        let (engine, mut outcome) = chosen.open(weights, &self.backbone, precision, console)?;
+        let (mut engine, mut outcome) = chosen.open(weights, &self.backbone, precision, console)?;
         if engine.tasks().is_empty() {
             return Ok(outcome);
         }
         self.check_views(&engine)?;
+        if let Some(cap) = self.max_memory {
+            engine.cap(MemoryCap::new(cap).map_err(CommandError::failed)?);
+        }
+        if self.explain_plan {
+            return self.explain(&engine, console);
+        }
         let desk =
             Desk { console, heatmap: out.is_some() && self.heatmap.unwrap_or(true), out, json: self.json };
         let work = self.work(&engine, console);
         let bar = console.progress(work.len(), "cases");
         let mut words = BTreeSet::new();
-        for work in work {
-            let done = match work {
+        let mut work = work.into_iter().peekable();
+        while let Some(work_now) = work.next() {
+            if let Some(Work::Case(next)) = work.peek() {
+                engine.expect(next);
+            }
+            let done = match work_now {
                 Work::Case(case) => desk.answer(&engine, &case, &mut words),
                 Work::Failed { path, error } => {
                     let case = cases::stem(&path);
@@ -157,6 +174,19 @@ impl Run {
             }
             None => Ok(()),
         }
+    }
+
+    /// The plan for the first case, or for any scan.
+    fn explain(&self, engine: &Engine, console: &Console) -> Result<Outcome, CommandError> {
+        let first = self.work(engine, console).into_iter().find_map(|work| match work {
+            Work::Case(case) => Some(case),
+            Work::Failed { .. } => None,
+        });
+        let any = || Case { name: "scan".to_owned(), image: Some("SCAN".into()), views: Default::default() };
+        let plan = engine.plan(&first.unwrap_or_else(any));
+        let json = || serde_json::to_string(&plan).map_err(CommandError::failed);
+        console.result(if self.json { json()? } else { plan.to_string() });
+        Ok(Outcome::Done)
     }
 
     fn work(&self, engine: &Engine, console: &Console) -> Vec<Work> {

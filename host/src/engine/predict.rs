@@ -2,10 +2,13 @@
 //! the others still answer.
 
 use super::adapter::Adapted;
+use super::ahead::{Ahead, Preparer};
 use super::backbones::precision_name;
 use super::branch::{self, ViewLogits};
 use super::loaded::LoadedTask;
-use super::prepare::{Desk, Prepared, ReadScan, ms, warnings};
+use super::memory::MemoryCap;
+use super::plan::{Plan, depth};
+use super::prepare::{Desk, Prepared, ReadScan, ms, slices_of, warnings};
 use super::result::*;
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
 use crate::plugin::{TaskError, ViewTokens};
@@ -105,12 +108,33 @@ pub struct Engine {
     backbone: Backbone,
     precision: Precision,
     tasks: Vec<LoadedTask>,
+    ahead: Ahead,
+    cap: Option<MemoryCap>,
 }
 
 impl Engine {
     /// Tasks must have been opened for this backbone.
     pub fn new(backbone: Backbone, precision: Precision, tasks: Vec<LoadedTask>) -> Self {
-        Self { backbone, precision, tasks }
+        let views = tasks.iter().flat_map(|t| t.task.manifest().views.iter().cloned()).collect();
+        let ahead = Ahead::new(Preparer::new(views, backbone.info().clone()));
+        Self { backbone, precision, tasks, ahead, cap: None }
+    }
+
+    /// Keeps the process below a cap: one case is in memory at a time, and one that would take more is its own error.
+    pub fn cap(&mut self, cap: MemoryCap) {
+        self.cap = Some(cap);
+    }
+
+    /// How a case is answered: what is shared, and what each task does by itself.
+    pub fn plan(&self, case: &Case) -> Plan {
+        Plan::of(&self.tasks, case, self.backbone.info().blocks)
+    }
+
+    /// Begins to read and slice a case that will be asked for next, beside what is computed until then.
+    pub fn expect(&self, case: &Case) {
+        if self.cap.is_none() {
+            self.ahead.begin(case);
+        }
     }
 
     /// The tasks, in the order of their answers.
@@ -125,8 +149,9 @@ impl Engine {
 
     /// Every task's answer to a case, in the order of the tasks. `attention`: evidence for heatmaps too.
     pub fn predict(&self, case: &Case, attention: bool) -> Vec<Result<Prediction, CaseError>> {
-        let mut desk = Desk::default();
-        self.tasks.iter().map(|task| self.answer(task, case, attention, &mut desk)).collect()
+        let (mut desk, plan) = (self.ahead.take(case), self.plan(case));
+        desk.cap = self.cap;
+        self.tasks.iter().map(|task| self.answer(task, case, attention, &mut desk, &plan)).collect()
     }
 
     fn answer(
@@ -135,9 +160,9 @@ impl Engine {
         case: &Case,
         attention: bool,
         desk: &mut Desk,
+        plan: &Plan,
     ) -> Result<Prediction, CaseError> {
         let start = Instant::now();
-        (desk.read_ms, desk.preprocess_ms) = (0.0, 0.0);
         let manifest = loaded.task.manifest();
         let mut timing = Timing::default();
         let mut seen: Vec<Seen<'_>> = Vec::new();
@@ -151,8 +176,10 @@ impl Engine {
                 notes.push(format!("view {}: no file; left out", view.name));
                 continue;
             };
-            let prepared =
-                desk.slices(path, view, self.backbone.info()).map_err(|e| CaseError::Scan(e.to_string()))?;
+            let kept = plan.kept(&slices_of(path, view));
+            let prepared = desk
+                .slices(path, view, self.backbone.info(), kept.len())
+                .map_err(|e| CaseError::Scan(e.to_string()))?;
             for warning in warnings(prepared, view) {
                 if !notes.contains(&warning) {
                     notes.push(warning);
@@ -160,7 +187,7 @@ impl Engine {
             }
             let adapter = Adapted::new(&loaded.task.adapters()[i]);
             let began = Instant::now();
-            let features = self.features(prepared, &adapter, attention)?;
+            let features = self.features(prepared, kept, &adapter, attention)?;
             timing.backbone += ms(began);
             seen.push(Seen {
                 view,
@@ -232,7 +259,9 @@ impl Engine {
                 });
             }
         }
-        (timing.read, timing.preprocess) = (desk.read_ms, desk.preprocess_ms);
+        // The first task's; for a case that was prepared ahead they passed before `start`.
+        (timing.read, timing.preprocess) =
+            (std::mem::take(&mut desk.read_ms), std::mem::take(&mut desk.preprocess_ms));
         timing.total = ms(start);
         let backbone = self.backbone.info();
         let result = CaseResult {
@@ -263,28 +292,33 @@ impl Engine {
         Ok(Prediction { result, evidence, segmentation })
     }
 
-    /// Through the backbone. The frozen blocks before the first adapted one are computed once per set of slices and
-    /// kept while several tasks are loaded.
+    /// Through the backbone. Tokens after the blocks `kept` are computed once, each from the one before, and kept for
+    /// the tasks that follow.
     fn features(
         &self,
         prepared: &mut Prepared,
+        kept: &[usize],
         adapter: &dyn SiteAdapter,
         attention: bool,
     ) -> Result<Features, BackboneError> {
-        let shared =
-            if adapter.patch_embed() { 0 } else { adapter.first_block().min(self.backbone.info().blocks) };
-        if shared == 0 || self.tasks.len() < 2 {
+        let depth = depth(adapter, self.backbone.info().blocks).filter(|depth| kept.contains(depth));
+        let Some(depth) = depth else {
             return self.backbone.forward(&prepared.pixels, adapter, attention);
-        }
-        let hidden = match prepared.prefixes.get(&shared) {
-            Some(hidden) => hidden.clone(),
-            None => {
-                let hidden = Arc::new(self.backbone.prefix(&prepared.pixels, shared)?);
-                prepared.prefixes.insert(shared, hidden.clone());
-                hidden
-            }
         };
-        self.backbone.forward_from(&hidden, adapter, attention)
+        for &next in kept.iter().take_while(|&&next| next <= depth) {
+            if !prepared.prefixes.contains_key(&next) {
+                let before = prepared.prefixes.range(..next).next_back();
+                let hidden = match before {
+                    Some((_, hidden)) => self.backbone.further(hidden, next)?,
+                    None => self.backbone.prefix(&prepared.pixels, next)?,
+                };
+                prepared.prefixes.insert(next, hidden);
+            }
+        }
+        match prepared.prefixes.get(&depth) {
+            Some(hidden) => self.backbone.forward_from(hidden, adapter, attention),
+            None => self.backbone.forward(&prepared.pixels, adapter, attention),
+        }
     }
 }
 

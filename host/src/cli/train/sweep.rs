@@ -45,7 +45,9 @@ pub(super) fn combinations(file: &Path) -> Result<Vec<Combination>, CommandError
             .iter()
             .map(|v| match v {
                 toml::Value::String(s) => Ok(s.clone()),
-                toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => Ok(v.to_string()),
+                toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
+                    Ok(v.to_string())
+                }
                 other => Err(fail(format!("`{option}`: {other} is no number, text, true or false"))),
             })
             .collect::<Result<_, _>>()?;
