@@ -8,6 +8,7 @@ use crate::learn::train::AdamW;
 use candle_core::{Device, Result, Tensor, Var};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 /// One kind of pass.
@@ -88,12 +89,21 @@ pub(super) struct Bench {
     backbone: Backbone,
     pixels: Tensor,
     /// Adapters by task, and trained ones with their optimiser by first block; made when first wanted.
-    adapters: RefCell<HashMap<(usize, usize), HashMap<String, Tensor>>>,
-    trained: RefCell<HashMap<usize, (HashMap<String, Tensor>, AdamW)>>,
+    adapters: RefCell<HashMap<(usize, usize), Factors>>,
+    trained: RefCell<HashMap<usize, Trained>>,
     prefixes: RefCell<HashMap<usize, Hidden>>,
 }
 
 const RANK: usize = 8;
+
+/// An adapter's factors by name.
+type Factors = HashMap<String, Tensor>;
+
+/// Factors that are variables, and what steps them.
+struct Trained {
+    factors: Factors,
+    optimiser: AdamW,
+}
 
 impl Bench {
     pub fn new(
@@ -206,18 +216,19 @@ impl Bench {
 
     fn adapter(&self, task: usize, first: usize) -> Result<LoraWeights> {
         let mut all = self.adapters.borrow_mut();
-        if !all.contains_key(&(task, first)) {
-            all.insert((task, first), self.noise(first)?);
-        }
-        self.lora(&all[&(task, first)])
+        let factors = match all.entry((task, first)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(self.noise(first)?),
+        };
+        self.lora(factors)
     }
 
-    fn lora(&self, tensors: &HashMap<String, Tensor>) -> Result<LoraWeights> {
+    fn lora(&self, tensors: &Factors) -> Result<LoraWeights> {
         LoraWeights::from_tensors(tensors, 2.0, self.backbone.info())
             .map_err(|e| candle_core::Error::Msg(e.to_string()))
     }
 
-    fn noise(&self, first: usize) -> Result<HashMap<String, Tensor>> {
+    fn noise(&self, first: usize) -> Result<Factors> {
         let shapes = lora_shapes(self.backbone.info(), RANK, first, false);
         shapes
             .into_iter()
@@ -225,26 +236,29 @@ impl Bench {
             .collect()
     }
 
+    fn trained(&self, first: usize) -> Result<Trained> {
+        let mut trained = Trained { factors: HashMap::new(), optimiser: AdamW::default() };
+        for (name, start) in self.noise(first)? {
+            let variable = Var::from_tensor(&start)?;
+            trained.optimiser.add(&name, variable.clone(), 1e-4, 1e-5);
+            trained.factors.insert(name, variable.as_tensor().clone());
+        }
+        Ok(trained)
+    }
+
     /// Forward, backward and AdamW; the loss is the mean square of the class tokens.
     fn step(&self, first: usize, cached: bool) -> std::result::Result<Spent, Box<dyn std::error::Error>> {
-        let mut trained = self.trained.borrow_mut();
-        if !trained.contains_key(&first) {
-            let mut optimiser = AdamW::default();
-            let mut tensors = HashMap::new();
-            for (name, start) in self.noise(first)? {
-                let variable = Var::from_tensor(&start)?;
-                optimiser.add(&name, variable.clone(), 1e-4, 1e-5);
-                tensors.insert(name, variable.as_tensor().clone());
-            }
-            trained.insert(first, (tensors, optimiser));
-        }
-        let Some((tensors, optimiser)) = trained.get_mut(&first) else { return Err("no adapter".into()) };
+        let mut all = self.trained.borrow_mut();
+        let Trained { factors, optimiser } = match all.entry(first) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(self.trained(first)?),
+        };
         let mut prefixes = self.prefixes.borrow_mut();
-        if cached && !prefixes.contains_key(&first) {
-            prefixes.insert(first, self.backbone.prefix(&self.pixels, first)?);
+        if let (true, Entry::Vacant(place)) = (cached, prefixes.entry(first)) {
+            place.insert(self.backbone.prefix(&self.pixels, first)?);
         }
         let start = Moment::now();
-        let lora = self.lora(tensors)?;
+        let lora = self.lora(factors)?;
         let features = match prefixes.get(&first).filter(|_| cached) {
             Some(hidden) => self.backbone.forward_from(hidden, &lora as &dyn SiteAdapter, false)?,
             None => self.backbone.forward(&self.pixels, &lora, false)?,
