@@ -4,9 +4,11 @@
 //! Rooms, from the ground up: [`volume`] (scans to slices and back), [`backbone`] (the frozen ViT),
 //! [`plugin`] (find, check, load; the host's side of the ABI), [`engine`] (one backbone and many
 //! plugins to predictions), [`learn`] (tables, phantoms, training, metrics), [`explain`] (heatmaps
-//! and pictures), [`cli`] (one file per command). An arrow never points up this list.
+//! and pictures), [`check`] (is a plugin fit to be shipped), [`cli`] (one file per command). An arrow never points up
+//! this list.
 
 pub mod backbone;
+pub mod check;
 pub mod cli;
 pub mod engine;
 pub mod explain;

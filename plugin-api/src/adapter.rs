@@ -113,10 +113,12 @@ pub enum Site {
 
 /// An adapter in code: called at each site with the site's input and output.
 pub trait SiteAdapter: Send + Sync {
-    /// First block this adapter changes; the host may share and cache what comes before.
+    /// First block this adapter changes; the host may share and cache what comes before, and never calls [`Self::apply`]
+    /// for it. With 0 the patch embedding is changed too.
     fn first_block(&self) -> usize;
 
-    /// What the site gives instead. `output` unchanged leaves the site as it is.
+    /// What the site gives instead, of the same shape ([`Site`] says which). `output` unchanged leaves the site as it is;
+    /// `input` is what the site's layer was given.
     ///
     /// # Errors
     /// Whatever goes wrong; it becomes that task's error.

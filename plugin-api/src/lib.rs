@@ -17,6 +17,8 @@ mod pooling;
 mod segmentation;
 mod task;
 mod tensor;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod volume_decoder;
 mod volumetric;
 

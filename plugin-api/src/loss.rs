@@ -57,6 +57,21 @@ fn weighted_mean(losses: &Tensor, known: &Tensor, weights: Option<&Tensor>) -> R
 
 /// Binary cross-entropy on logits, element by element: `softplus(z) - z y`.
 ///
+/// ```
+/// # fn main() -> anymc3d_plugin_api::Result<()> {
+/// # #[cfg(feature = "testkit")] {
+/// use anymc3d_plugin_api::{loss::binary_cross_entropy, testkit::Context};
+///
+/// let context = Context::new(0);
+/// let logits = context.tensor(&[0.0, 100.0, -100.0], &[1, 3])?;
+/// let targets = context.tensor(&[1.0, 1.0, 1.0], &[1, 3])?;
+/// let loss = binary_cross_entropy(&logits, &targets)?.to_vec()?;
+/// assert!((loss[0] - 2f32.ln()).abs() < 1e-6 && loss[1] == 0.0 && loss[2] == 100.0);
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// When shapes do not broadcast.
 pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {

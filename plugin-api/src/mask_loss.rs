@@ -9,6 +9,22 @@ use crate::tensor::Tensor;
 /// 1606.04797, without its squares), `p = σ(z)`. `BCE` is the mean over voxels of `w y softplus(-z) + (1 - y)
 /// softplus(z)`. Dice alone has next to no gradient where the mask is empty, cross-entropy alone hardly sees a lesion
 /// of a hundred voxels in a million: nnU-Net's sum of both, here at half each.
+///
+/// ```
+/// # fn main() -> anymc3d_plugin_api::Result<()> {
+/// # #[cfg(feature = "testkit")] {
+/// use anymc3d_plugin_api::{MaskLoss, testkit::Context};
+///
+/// let context = Context::new(0);
+/// let mask = context.tensor(&[0.0, 1.0, 1.0, 0.0], &[1, 2, 2])?;         // [S, H, W]
+/// let right = mask.affine(40.0, -20.0)?;                                 // logits ±20
+/// let loss = MaskLoss::default();
+/// assert!(loss.of(&right, &mask)?.to_vec()?[0] < 1e-6);
+/// assert!(loss.of(&right.neg()?, &mask)?.to_vec()?[0] > 5.0);
+/// # }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MaskLoss {
     /// Weight of the Dice loss.

@@ -73,7 +73,25 @@ impl Params {
 
     /// A parameter: from the weights if there are any, else drawn from `init` with the run's seed.
     ///
-    /// The same name gives the same parameter; it may be asked for again with the same shape only.
+    /// The same name gives the same parameter; it may be asked for again with the same shape only. Names that begin with
+    /// `adapter.` learn at the adapter's rate, those that begin with `segmentation.` may be missing at inference, and all
+    /// others are the head's.
+    ///
+    /// ```
+    /// # fn main() -> anymc3d_plugin_api::Result<()> {
+    /// # #[cfg(feature = "testkit")] {
+    /// use anymc3d_plugin_api::{Init, Params, testkit::Context};
+    ///
+    /// let context = Context::new(0);
+    /// let head = Params::new(context.host()).within("head");
+    /// let bias = head.get("bias", &[3], Init::zeros())?;
+    /// assert_eq!(bias.to_vec()?, [0.0; 3]);
+    /// assert!(context.parameters().contains_key("head.bias"));
+    /// assert!(head.get("bias", &[4], Init::zeros()).is_err());
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When the name was asked for before with another shape, or the weights hold another shape.

@@ -56,6 +56,21 @@ impl FromStr for Pooling {
 ///
 /// The weights of mean, median and maximum are the share of the elements that each row gave.
 ///
+/// ```
+/// # fn main() -> anymc3d_plugin_api::Result<()> {
+/// # #[cfg(feature = "testkit")] {
+/// use anymc3d_plugin_api::{Pooling, pool, testkit::Context};
+///
+/// let context = Context::new(0);
+/// let rows = context.tensor(&[1.0, 5.0, 3.0, 4.0], &[2, 2])?;
+/// let (embedding, weights) = pool(Pooling::Max, &rows, None)?;
+/// assert_eq!(embedding.to_vec()?, [3.0, 5.0]);
+/// assert_eq!(weights.to_vec()?, [0.5, 0.5]);
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// When attention has no query, the way has parameters of its own (see [`Pool`]), or shapes differ.
 pub fn pool(pooling: Pooling, rows: &Tensor, query: Option<&Tensor>) -> Result<(Tensor, Tensor)> {

@@ -13,19 +13,20 @@ use crate::tensor::Tensor;
 /// The host builds each part once per loaded task, and may call them from any thread.
 pub trait TaskPlugin: Send + Sync + 'static {
     /// What the task changes inside the backbone. Called once per view; with several views each has an adapter
-    /// with parameters of its own.
+    /// with parameters of its own (an adapter in code must put `build.setting("view")` into their names, or the views
+    /// share them).
     ///
     /// # Errors
     /// Whatever goes wrong; the plugin is refused.
     fn adapter(&self, build: &Build) -> Result<Adapter>;
 
-    /// From slice embeddings to logits.
+    /// From slice embeddings to logits `[C]`; see [`Head`].
     ///
     /// # Errors
     /// Whatever goes wrong; the plugin is refused.
     fn head(&self, build: &Build) -> Result<Box<dyn Head>>;
 
-    /// Pixel supervision, in training only.
+    /// Pixel supervision: in training, and where a mask is asked for.
     ///
     /// # Errors
     /// Whatever goes wrong; the plugin is refused.

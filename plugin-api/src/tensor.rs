@@ -105,7 +105,29 @@ fn wide(dims: &[usize]) -> Vec<u64> {
     dims.iter().map(|&n| n as u64).collect()
 }
 
-/// A tensor in the host's memory.
+/// A tensor in the host's memory, and arithmetic on it.
+///
+/// Values are f32 in row-major order, axes count from 0, and shapes broadcast as in NumPy. Every operation runs in the host
+/// and is part of its autograd; those that say they have no gradient make a backward pass an error. A tensor is cheap to
+/// clone ([`Self::try_clone`]): a clone is another handle to the same memory. Dropping it gives the handle back. Errors name
+/// the operation and the shapes; a handle of another task, or one that was given back, is one.
+///
+/// ```
+/// # fn main() -> anymc3d_plugin_api::Result<()> {
+/// # #[cfg(feature = "testkit")] {
+/// use anymc3d_plugin_api::testkit::Context;
+///
+/// let context = Context::new(0);
+/// let h = context.tensor(&[1.0, 0.0, 0.0, 1.0, 1.0, 1.0], &[3, 2])?;     // [S, d]
+/// let q = context.tensor(&[2.0, 0.0], &[2])?;                            // [d]
+/// let a = h.matmul(&q)?.softmax(0)?;                                     // [S]
+/// let v = a.matmul(&h)?;                                                 // [d]
+/// assert_eq!(v.dims()?, [2]);
+/// assert!((a.sum_all()?.to_vec()?[0] - 1.0).abs() < 1e-6);
+/// # }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Tensor {
     handle: Handle,
     host: Host,

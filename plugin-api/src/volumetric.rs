@@ -15,6 +15,22 @@ impl Tensor {
     ///
     /// # Errors
     /// When the channels differ, a stride is 0, or the kernel is larger than the padded input.
+    ///
+    /// ```
+    /// # fn main() -> anymc3d_plugin_api::Result<()> {
+    /// # #[cfg(feature = "testkit")] {
+    /// use anymc3d_plugin_api::testkit::Context;
+    ///
+    /// let context = Context::new(0);
+    /// let x = context.random("x", &[2, 4, 6, 6])?;                            // [C, D, H, W]
+    /// let weight = context.random("weight", &[5, 2, 3, 3, 3])?;               // [O, C, kD, kH, kW]
+    /// let y = x.conv3d(&weight, [1, 2, 2], [1, 1, 1])?;
+    /// assert_eq!(y.dims()?, [5, 4, 3, 3]);
+    /// assert_eq!(y.resize_linear([4, 6, 6])?.dims()?, [5, 4, 6, 6]);
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn conv3d(&self, weight: &Tensor, stride: [usize; 3], padding: [usize; 3]) -> Result<Tensor> {
         self.named(named::CONV3D, &[self, weight], &[("stride", stride), ("padding", padding)])
     }

@@ -71,6 +71,10 @@ fn build(package: &str) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--package", package, "--profile", &profile]);
+    if package == "anymc3d-host" {
+        // As this test run has it: without, all of the host would be compiled a second time.
+        command.args(["--features", "anymc3d-plugin-api/testkit"]);
+    }
     command.current_dir(workspace()).env("CARGO_TARGET_DIR", folder.parent().unwrap_or(&folder));
     let status = command.status().expect("cargo can be started");
     assert!(status.success(), "cargo build --package {package}: {status}");
@@ -104,6 +108,17 @@ pub fn backbone_info() -> &'static BackboneInfo {
     })
 }
 
+/// A backbone of three narrow blocks, for tests that are not about numbers.
+pub fn tiny_backbone() -> PathBuf {
+    workspace().join("tests/fixtures/dinov2_registers")
+}
+
+/// [`random_weights`] for the tiny backbone.
+pub fn tiny_weights(library: &Path, to: &Path, seed: u64) {
+    let backbone = Backbone::open(&tiny_backbone(), Precision::F32).expect("the tiny backbone opens");
+    random_weights_on(backbone.info(), library, to, seed, |_, _| {});
+}
+
 /// Weights of a library as its parameters are initialised, written to a file; `change` may spoil them first.
 pub fn random_weights(
     library: &Path,
@@ -111,7 +126,16 @@ pub fn random_weights(
     seed: u64,
     change: impl FnOnce(&mut BTreeMap<String, Tensor>, &mut WeightsInfo),
 ) {
-    let info = backbone_info();
+    random_weights_on(backbone_info(), library, to, seed, change);
+}
+
+fn random_weights_on(
+    info: &BackboneInfo,
+    library: &Path,
+    to: &Path,
+    seed: u64,
+    change: impl FnOnce(&mut BTreeMap<String, Tensor>, &mut WeightsInfo),
+) {
     let library = open_library(&library.display().to_string()).expect("the library opens");
     let manifest = library.embedded.manifest.clone();
     let source = ParameterSource::Training { seed, start: BTreeMap::new() };

@@ -156,7 +156,7 @@ fn the_standard_3d_decoder_trains_and_its_mask_is_written() {
         "lung_nodule",
         &[
             (code, "PatchEvidence::new(build).boxed()", "AttentionPooling::new(build).boxed()"),
-            (code, "TokenDecoder::new(build).some()", "VolumeDecoder::new(build).some()"),
+            (code, "Decoder::Token.build(build)", "Decoder::Volume.build(build)"),
             ("plugin/plugin.toml", "slices = 40", "slices = 6"),
             ("plugin/plugin.toml", "size = [168, 168]", "size = [56, 56]"),
         ],

@@ -1,7 +1,8 @@
 //! From what was typed as INPUT to cases with names of their own.
 
-use crate::engine::{Case, Engine};
+use crate::engine::Case;
 use crate::learn::table::{Row, Table};
+use anymc3d_manifest::Manifest;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -84,10 +85,10 @@ pub(super) fn in_folder(folder: &Path) -> Result<(Vec<PathBuf>, usize), String> 
 ///
 /// # Errors
 /// When the table cannot be used by one of the tasks.
-pub(super) fn in_table(table: &Path, engine: &Engine, names: &mut Names) -> Result<Vec<Case>, String> {
+pub(super) fn in_table(table: &Path, tasks: &[Manifest], names: &mut Names) -> Result<Vec<Case>, String> {
     let mut cases: Vec<Case> = Vec::new();
-    for task in engine.tasks() {
-        let table = Table::open_unlabelled(table, task.task.manifest()).map_err(|e| e.to_string())?;
+    for manifest in tasks {
+        let table = Table::open_unlabelled(table, manifest).map_err(|e| e.to_string())?;
         if cases.is_empty() {
             let named =
                 |row: &Row| Case { name: names.unique(&row.case), image: None, views: BTreeMap::new() };

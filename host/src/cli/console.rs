@@ -25,6 +25,7 @@ pub(super) struct Loudness {
 /// The two streams, and the bar that may stand below them.
 pub(super) struct Console {
     quiet: bool,
+    verbose: u8,
     bar: RefCell<ProgressBar>,
     reader_left: Cell<bool>,
     unwritable: Cell<bool>,
@@ -44,10 +45,24 @@ impl Console {
         let _ = log.event_format(OneLine).try_init();
         Self {
             quiet: loudness.quiet,
+            verbose: loudness.verbose,
             bar: RefCell::new(ProgressBar::hidden()),
             reader_left: Cell::new(false),
             unwritable: Cell::new(false),
         }
+    }
+
+    /// As a process of the same binary is to be told it.
+    pub fn as_arguments(&self) -> Vec<&'static str> {
+        match (self.quiet, self.verbose) {
+            (true, _) => vec!["--quiet"],
+            (false, n) => vec!["--verbose"; usize::from(n)],
+        }
+    }
+
+    /// Whether nobody reads the results any more.
+    pub fn is_unread(&self) -> bool {
+        self.reader_left.get() || self.unwritable.get()
     }
 
     /// Whether only results and errors are wanted.

@@ -2,6 +2,7 @@
 //!
 //! A new command is a file of its own, a variant of `Command` and a line of its dispatch.
 
+mod answer;
 mod backbone;
 mod bench;
 mod cases;
@@ -10,17 +11,23 @@ mod doctor;
 mod embed;
 mod eval;
 mod evidence;
+#[cfg(unix)]
+mod isolate;
 mod options;
 mod outcome;
 mod output;
 mod phantom;
 mod plugin;
+#[cfg(unix)]
+mod plugin_check;
 mod report;
 mod run;
+mod seat;
 mod segmentation;
 mod tasks;
 mod text;
 mod train;
+mod watch;
 
 use clap::{Parser, Subcommand};
 use console::{Console, Loudness};
@@ -33,6 +40,7 @@ Examples:
   host run --plugin lung_nodule scans/ --out results            results, heatmaps and previews
   host run --plugin lung_nodule scans/ --json > results.jsonl   one JSON object per line
   host eval --predictions scores.csv --out figures              how good any model's scores are
+  host plugin check target/release/libmine.so                   is a plugin fit to be shipped?
   host plugin list                                              the plugins that are found by name
   host phantom lung_nodule --count 20 --seed 1 --out phantoms   synthetic scans to try it on";
 
@@ -57,6 +65,9 @@ enum Command {
     Plugin(plugin::Plugin),
     Backbone(backbone::Backbone),
     Bench(bench::Command),
+    #[cfg(unix)]
+    #[command(hide = true)]
+    Worker(isolate::Worker),
 }
 
 impl Command {
@@ -71,6 +82,8 @@ impl Command {
             Self::Plugin(command) => command.carry_out(console),
             Self::Backbone(command) => command.carry_out(console),
             Self::Bench(command) => command.carry_out(console),
+            #[cfg(unix)]
+            Self::Worker(command) => command.carry_out(),
         }
     }
 }

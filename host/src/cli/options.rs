@@ -3,6 +3,8 @@
 use super::outcome::CommandError;
 use crate::backbone::{Backbone, Precision};
 use crate::engine::{PrecisionChoice, open_backbone};
+#[cfg(unix)]
+use crate::learn::train::machine_memory;
 use clap::{Args, ValueEnum};
 
 /// Which backbone, and where it computes.
@@ -56,6 +58,12 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     if bytes >= 1.0 && bytes < usize::MAX as f64 { Ok(bytes as usize) } else { Err(wrong()) }
 }
 
+/// What `--max-memory` gives a process of its own: as given, else 80 % of the machine's.
+#[cfg(unix)]
+pub(super) fn memory_limit(given: Option<usize>) -> Option<u64> {
+    given.or_else(|| machine_memory().map(|all| all / 10 * 8)).map(|bytes| bytes as u64)
+}
+
 /// `--device`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DeviceOption {
@@ -74,10 +82,21 @@ pub(super) struct ThreadOption {
 impl ThreadOption {
     /// Sizes the process's pool; before anything has used it.
     pub fn apply(&self) -> Result<(), CommandError> {
-        let Some(threads) = self.threads else { return Ok(()) };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global();
-        pool.map_err(|e| CommandError::failed(format!("--threads {threads}: {e}")))
+        threads(self.threads)
     }
+
+    /// As given.
+    #[cfg(unix)]
+    pub fn number(&self) -> Option<u16> {
+        self.threads
+    }
+}
+
+/// Sizes the process's pool; before anything has used it.
+pub(super) fn threads(threads: Option<u16>) -> Result<(), CommandError> {
+    let Some(threads) = threads else { return Ok(()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global();
+    pool.map_err(|e| CommandError::failed(format!("--threads {threads}: {e}")))
 }
 
 impl BackboneOptions {

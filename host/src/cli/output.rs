@@ -59,6 +59,17 @@ impl Output {
         tried.map(|()| Self { root: root.to_owned() }).map_err(unwritable)
     }
 
+    /// A folder beside the results that removes itself, on the same file system, by its absolute path: a plugin may
+    /// change the working folder of its process.
+    ///
+    /// # Errors
+    /// One line that names the folder.
+    pub fn scratch(&self) -> Result<TempDir, String> {
+        let root = std::path::absolute(&self.root);
+        root.and_then(|root| aside(&root))
+            .map_err(|e| format!("--out {}: cannot be written ({e})", self.root.display()))
+    }
+
     /// Puts files right into the folder: all of them are written aside first, then moved into place in their order. An
     /// earlier last one is taken away before, so that it never stands beside others' newer files.
     ///

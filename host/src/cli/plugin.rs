@@ -1,4 +1,7 @@
-//! `host plugin`: which plugins there are, and what one says of itself. No code of a plugin runs here.
+//! `host plugin`: which plugins there are, what one says of itself, and a new one. No code of a plugin runs in this
+//! process.
+
+mod new;
 
 use super::console::Console;
 use super::outcome::{CommandError, Outcome};
@@ -11,9 +14,11 @@ use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
+  host plugin new my_task
   host plugin list
   host plugin inspect lung_nodule
-  host plugin inspect path/to/liblung_nodule.so --json";
+  host plugin inspect path/to/liblung_nodule.so --json
+  host plugin check target/release/libmine.so";
 
 /// The tasks: which there are, and what they say of themselves
 #[derive(Debug, Args)]
@@ -25,6 +30,8 @@ pub(super) struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    #[command(before_help = new::EXAMPLES)]
+    New(new::New),
     /// Plugins that are found by name
     #[command(before_help = EXAMPLES)]
     List {
@@ -42,6 +49,8 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    #[cfg(unix)]
+    Check(super::plugin_check::Check),
 }
 
 /// What is known of a library that was not loaded.
@@ -56,10 +65,13 @@ struct Found {
 impl Plugin {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
         match self.action {
+            Action::New(new) => new.carry_out(console),
             Action::List { json } => {
                 list(json, console);
                 Ok(Outcome::Done)
             }
+            #[cfg(unix)]
+            Action::Check(check) => check.carry_out(console),
             Action::Inspect { plugin, json } => {
                 let found =
                     find::library(&plugin).and_then(|path| open(&path)).map_err(CommandError::refused)?;
@@ -164,7 +176,8 @@ impl Found {
             "name": plugin.name, "version": plugin.version.to_string(), "summary": plugin.summary,
             "intended_use": plugin.intended_use, "authors": plugin.authors, "license": plugin.license,
             "kind": task.kind, "labels": task.labels, "loss": task.loss, "threshold": task.threshold,
-            "sided_labels": task.sided_labels, "views": manifest.views, "backbone": manifest.backbone,
+            "sided_labels": task.sided_labels,
+            "permutation_invariant": task.permutation_invariant, "views": manifest.views, "backbone": manifest.backbone,
             "path": self.path.display().to_string(), "sha256": self.sha256, "bytes": self.bytes,
             "abi": build.abi, "target": build.target, "unknown_keys": unknown_keys, "weights": weights,
         })

@@ -2,15 +2,18 @@
 
 use super::cases::{self, Names, ViewFile};
 use super::console::Console;
-use super::evidence;
-use super::options::{BackboneOptions, PrecisionOption};
+#[cfg(unix)]
+use super::isolate::Limits;
+use super::options::{self, BackboneOptions, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use super::output::Output;
 use super::report;
-use super::segmentation;
-use super::tasks;
+use super::seat::{NoAnswer, Seat, Told, Who};
+use super::tasks::{self, Chosen};
+use super::watch;
 use crate::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
-use crate::engine::{Case, CaseError, Engine, MemoryCap, Prediction};
+use crate::engine::{Case, MemoryCap};
+use anymc3d_manifest::Manifest;
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,7 +25,10 @@ Examples:
   host run --plugin lung_nodule table.csv --json > results.jsonl
   host run --plugin lung_nodule --segmentation scan.nii.gz --out results
   host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
-  host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz";
+  host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz
+  host run --plugin untried --plugin lung_nodule --isolate scans/ --out results
+  host run --plugin libmine.so --watch scan.nii.gz          answers anew after every build
+  host run --plugin lung_nodule --watch inbox/ --out results     answers scans as they arrive";
 
 /// Predict: scans through one or more plugins
 #[derive(Debug, Args)]
@@ -54,22 +60,36 @@ pub(super) struct Run {
     /// Trained weights of the one plugin given [default: beside the library, then installed ones]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Most memory for the whole process, for example 2G: scans are then read one after the other, and one that would
-    /// take more is refused
-    #[arg(long, value_name = "SIZE", value_parser = super::options::size)]
-    max_memory: Option<usize>,
     /// Print what the tasks share and what each computes by itself, and run nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["isolate", "watch"])]
     explain_plan: bool,
     /// Numbers of the large products; auto is bf16 where the processor has it, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
+    /// Run the plugins in a process of their own: one that crashes, exits or never returns ends that process and not the
+    /// run. It is started again, the plugin is named and left out from then on, the others answer
+    #[arg(long)]
+    isolate: bool,
+    /// Longest time that a plugin may take to be opened, and for its turn at a case [default: 300]
+    #[arg(long, value_name = "SECONDS", requires = "isolate", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    time_limit: Option<u64>,
+    /// Most memory of the process, as in 2G: scans are then read one after the other, and one that would take more is
+    /// refused. With --isolate, address space of the plugins' process: a plugin that asks for more ends that process
+    /// [default there: 80 % of the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = options::size)]
+    max_memory: Option<usize>,
+    /// Stay after the last case. A plugin whose library or weights change on the disk is opened anew and answers from
+    /// then on, the scans that were given by name once more (a build that is refused is told, and the earlier one goes
+    /// on); of folders, scans that arrive or change are answered as soon as they are whole. Tables are read once. Ends
+    /// with Ctrl-C, or when nobody reads the results any more
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     backbone: BackboneOptions,
 }
 
 /// An INPUT after it was looked at.
-enum Work {
+pub(super) enum Work {
     Case(Case),
     /// An input that gives no case.
     Failed {
@@ -79,7 +99,7 @@ enum Work {
 }
 
 /// What is done with an answer.
-struct Desk<'a> {
+pub(super) struct Desk<'a> {
     console: &'a Console,
     out: Option<Output>,
     heatmap: bool,
@@ -102,42 +122,60 @@ impl Run {
                 return Ok(chosen.outcome().or(Outcome::Failed));
             }
         };
-        let (weights, precision) = (self.weights.as_deref(), self.precision.resolve());
-        let (mut engine, mut outcome) = chosen.open(weights, &self.backbone, precision, console)?;
-        if engine.tasks().is_empty() {
+        let (mut seat, mut outcome) = self.open(chosen, console)?;
+        if seat.plugins.is_empty() {
             return Ok(outcome);
         }
-        self.check_views(&engine)?;
-        if let Some(cap) = self.max_memory {
+        self.check_views(&seat.manifests())?;
+        if let (Some(cap), Who::Here(engine)) = (self.max_memory, &mut seat.who) {
             engine.cap(MemoryCap::new(cap).map_err(CommandError::failed)?);
         }
         if self.explain_plan {
-            return self.explain(&engine, console);
+            return self.explain(&seat, console);
         }
         let desk =
             Desk { console, heatmap: out.is_some() && self.heatmap.unwrap_or(true), out, json: self.json };
-        let work = self.work(&engine, console);
+        let mut names = Names::default();
+        let work = self.work(&seat.manifests(), &mut names, console);
         let bar = console.progress(work.len(), "cases");
         let mut words = BTreeSet::new();
-        let mut work = work.into_iter().peekable();
-        while let Some(work_now) = work.next() {
-            if let Some(Work::Case(next)) = work.peek() {
+        for (i, now) in work.iter().enumerate() {
+            if let (Some(Work::Case(next)), Who::Here(engine)) = (work.get(i + 1), &seat.who) {
                 engine.expect(next);
             }
-            let done = match work_now {
-                Work::Case(case) => desk.answer(&engine, &case, &mut words),
-                Work::Failed { path, error } => {
-                    let case = cases::stem(&path);
-                    desk.fail(case, &path, None, error)
-                }
-            };
-            outcome = outcome.or(done);
+            outcome = outcome.or(desk.take_on(&mut seat, now, &mut words));
             bar.inc(1);
         }
         if !self.json {
             words.iter().for_each(|words| console.result(words));
         }
+        if self.watch {
+            bar.finish_and_clear();
+            outcome = outcome.or(watch::watch(&self.input, &work, &mut names, &mut seat, &desk));
+        }
+        seat.close(console);
         Ok(outcome)
+    }
+
+    #[cfg(unix)]
+    fn open(&self, chosen: Chosen, console: &Console) -> Result<(Seat, Outcome), CommandError> {
+        let (weights, precision) = (self.weights.as_deref(), self.precision.resolve());
+        if !self.isolate {
+            return chosen.open_here(weights, &self.backbone, precision, console);
+        }
+        let limits = Limits { time: std::time::Duration::from_secs(self.time_limit.unwrap_or(300)) };
+        let memory = options::memory_limit(self.max_memory);
+        chosen.open_apart(weights, &self.backbone, precision, limits, memory, console)
+    }
+
+    #[cfg(not(unix))]
+    fn open(&self, chosen: Chosen, console: &Console) -> Result<(Seat, Outcome), CommandError> {
+        if self.isolate {
+            let message =
+                "--isolate: this build has no processes to isolate in; it is there on Linux and macOS";
+            return Err(CommandError::usage(message));
+        }
+        chosen.open_here(self.weights.as_deref(), &self.backbone, self.precision.resolve(), console)
     }
 
     /// What clap cannot see.
@@ -163,9 +201,8 @@ impl Run {
     }
 
     /// A view that no plugin has is a typing error, and would otherwise be left out silently.
-    fn check_views(&self, engine: &Engine) -> Result<(), CommandError> {
-        let views = engine.tasks().iter().flat_map(|t| &t.task.manifest().views).map(|v| v.name.as_str());
-        let known: BTreeSet<&str> = views.collect();
+    fn check_views(&self, tasks: &[Manifest]) -> Result<(), CommandError> {
+        let known: BTreeSet<&str> = tasks.iter().flat_map(|m| &m.views).map(|v| v.name.as_str()).collect();
         match self.view.iter().find(|v| !known.contains(v.view.as_str())) {
             Some(v) => {
                 let known: Vec<&str> = known.into_iter().collect();
@@ -177,8 +214,12 @@ impl Run {
     }
 
     /// The plan for the first case, or for any scan.
-    fn explain(&self, engine: &Engine, console: &Console) -> Result<Outcome, CommandError> {
-        let first = self.work(engine, console).into_iter().find_map(|work| match work {
+    fn explain(&self, seat: &Seat, console: &Console) -> Result<Outcome, CommandError> {
+        let Who::Here(engine) = &seat.who else {
+            return Err(CommandError::usage("--explain-plan: what is shared is known without --isolate"));
+        };
+        let work = self.work(&seat.manifests(), &mut Names::default(), console);
+        let first = work.into_iter().find_map(|work| match work {
             Work::Case(case) => Some(case),
             Work::Failed { .. } => None,
         });
@@ -189,8 +230,7 @@ impl Run {
         Ok(Outcome::Done)
     }
 
-    fn work(&self, engine: &Engine, console: &Console) -> Vec<Work> {
-        let mut names = Names::default();
+    fn work(&self, tasks: &[Manifest], names: &mut Names, console: &Console) -> Vec<Work> {
         if let Some(first) = self.view.first() {
             let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
             let image = self.input.first().cloned();
@@ -206,40 +246,54 @@ impl Run {
                         if masks > 0 {
                             console.note(format!("{}: {masks} masks left out (…_mask)", input.display()));
                         }
-                        work.extend(files.iter().map(|f| Work::Case(cases::of_file(f, &mut names))));
+                        work.extend(files.iter().map(|f| Work::Case(cases::of_file(f, names))));
                     }
+                    // An inbox may be empty.
+                    Err(e) if self.watch => console.note(e),
                     Err(e) => work.push(failed(e)),
                 }
             } else if cases::is_table(input) {
-                match cases::in_table(input, engine, &mut names) {
+                match cases::in_table(input, tasks, names) {
                     Ok(cases) => work.extend(cases.into_iter().map(Work::Case)),
                     Err(e) => work.push(failed(e)),
                 }
             } else {
-                work.push(Work::Case(cases::of_file(input, &mut names)));
+                work.push(Work::Case(cases::of_file(input, names)));
             }
         }
         work
     }
 }
 
-impl Desk<'_> {
-    fn answer(&self, engine: &Engine, case: &Case, words: &mut BTreeSet<String>) -> Outcome {
-        let answers = engine.predict(case, self.heatmap);
+impl<'a> Desk<'a> {
+    pub fn console(&self) -> &'a Console {
+        self.console
+    }
+
+    /// Answers a piece of work, and tells what came of it.
+    pub fn take_on(&self, seat: &mut Seat, work: &Work, words: &mut BTreeSet<String>) -> Outcome {
+        match work {
+            Work::Case(case) => self.answer(seat, case, words),
+            Work::Failed { path, error } => self.fail(cases::stem(path), path, None, error.clone()),
+        }
+    }
+
+    fn answer(&self, seat: &mut Seat, case: &Case, words: &mut BTreeSet<String>) -> Outcome {
+        let answers = seat.answer(case, self.out.as_ref(), self.heatmap, self.console);
         // What is wrong with the scan is told once, not once per plugin.
         if let Some(error) = same_fault(&answers) {
             return self.fail(case.name.clone(), case.any_file(), None, error);
         }
         let mut outcome = Outcome::Done;
-        for (task, answer) in engine.tasks().iter().zip(answers) {
-            let told = answer.map_err(|e| e.to_string()).and_then(|p| self.write(p));
-            let done = match told {
-                Ok((result, folder)) => {
-                    words.insert(format!("{}: {}", result.plugin.name, result.intended_use));
-                    self.tell(&result, folder.as_deref())
+        for (index, answer) in answers.into_iter().enumerate() {
+            let done = match answer {
+                Ok(told) => {
+                    words.insert(format!("{}: {}", told.result.plugin.name, told.result.intended_use));
+                    self.tell(&told)
                 }
-                Err(error) => {
-                    self.fail(case.name.clone(), case.any_file(), Some(task.name().to_owned()), error)
+                Err(NoAnswer { message, .. }) => {
+                    let plugin = Some(seat.name(index).to_owned());
+                    self.fail(case.name.clone(), case.any_file(), plugin, message)
                 }
             };
             outcome = outcome.or(done);
@@ -247,38 +301,15 @@ impl Desk<'_> {
         outcome
     }
 
-    /// Writes what `--out` asks for; the record with its files named, and their folder.
-    fn write(&self, prediction: Prediction) -> Result<(CaseResult, Option<PathBuf>), String> {
-        let mut result = prediction.result;
-        let mask = match &prediction.segmentation {
-            Some((read, branch)) => Some(segmentation::measure(&mut result, read, branch)?),
-            None => None,
-        };
-        let Some(out) = &self.out else { return Ok((result, None)) };
-        let (case, plugin) = (result.case.clone(), result.plugin.name.clone());
-        let folder = out.put(&case, &plugin, |folder| {
-            if self.heatmap {
-                result.files = evidence::write(folder, &mut result, &prediction.evidence)?;
-            }
-            if let Some(mask) = &mask {
-                mask.write(folder, &mut result)?;
-            }
-            let json = serde_json::to_string_pretty(&result).map_err(|e| e.to_string())?;
-            std::fs::write(folder.join("result.json"), json + "\n")
-                .map_err(|e| format!("cannot be written ({e})"))
-        })?;
-        Ok((result, Some(folder)))
-    }
-
-    fn tell(&self, result: &CaseResult, folder: Option<&Path>) -> Outcome {
+    fn tell(&self, Told { result, json, folder }: &Told) -> Outcome {
         if !self.json {
-            self.console.result(report::block(result, folder) + "\n");
+            self.console.result(report::block(result, folder.as_deref()) + "\n");
             return Outcome::Done;
         }
-        for warning in &result.warnings {
-            self.console.warning(format!("{}: {warning}", result.case));
-        }
-        self.line(result)
+        let CaseResult { case, warnings, .. } = result;
+        warnings.iter().for_each(|w| self.console.warning(format!("{case}: {w}")));
+        self.console.result(json);
+        Outcome::Done
     }
 
     fn fail(&self, case: String, path: &Path, plugin: Option<String>, error: String) -> Outcome {
@@ -291,29 +322,20 @@ impl Desk<'_> {
         }
         if self.json {
             let input = FailedInput { path: at };
-            self.line(&FailedCase { schema: SCHEMA.to_owned(), case, input, plugin, error });
+            let failed = FailedCase { schema: SCHEMA.to_owned(), case, input, plugin, error };
+            match serde_json::to_string(&failed) {
+                Ok(json) => self.console.result(json),
+                Err(e) => self.console.error(format!("a result cannot be written as JSON: {e}")),
+            }
         }
         Outcome::Failed
-    }
-
-    fn line(&self, record: &impl serde::Serialize) -> Outcome {
-        match serde_json::to_string(record) {
-            Ok(json) => {
-                self.console.result(json);
-                Outcome::Done
-            }
-            Err(e) => {
-                self.console.error(format!("a result cannot be written as JSON: {e}"));
-                Outcome::Failed
-            }
-        }
     }
 }
 
 /// The one message of all tasks, where none could use the scan.
-fn same_fault(answers: &[Result<Prediction, CaseError>]) -> Option<String> {
+fn same_fault(answers: &[Result<Told, NoAnswer>]) -> Option<String> {
     let mut faults = answers.iter().map(|a| match a {
-        Err(CaseError::Scan(message)) => Some(message),
+        Err(NoAnswer { message, scan: true }) => Some(message),
         _ => None,
     });
     let first = faults.next()??;

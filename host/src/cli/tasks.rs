@@ -1,8 +1,11 @@
 //! The backbone and the tasks of a command: all of them opened, or refused, before any scan is read.
 
 use super::console::Console;
+#[cfg(unix)]
+use super::isolate::{Apart, Limits, Opening};
 use super::options::BackboneOptions;
 use super::outcome::{CommandError, Outcome};
+use super::seat::{Seat, Seated, Who};
 use crate::backbone::Precision;
 use crate::engine::{Engine, LoadedTask};
 use crate::plugin::{PluginError, find, inspect};
@@ -10,7 +13,7 @@ use std::path::Path;
 
 /// Plugins whose manifest was read; none of their code has run.
 pub(super) struct Chosen {
-    wanted: Vec<String>,
+    plugins: Vec<Seated>,
     outcome: Outcome,
     segmentation: bool,
 }
@@ -20,22 +23,21 @@ pub(super) struct Chosen {
 /// # Errors
 /// When two of them have one name, or none is left.
 pub(super) fn choose(plugins: &[String], console: &Console) -> Result<Chosen, CommandError> {
-    let mut chosen = Chosen { wanted: Vec::new(), outcome: Outcome::Done, segmentation: false };
-    let mut names: Vec<String> = Vec::new();
+    let mut chosen = Chosen { plugins: Vec::new(), outcome: Outcome::Done, segmentation: false };
     for wanted in plugins {
-        let name = || -> Result<String, PluginError> {
-            Ok(inspect(&find::library(wanted)?)?.0.manifest.plugin.name)
+        let seated = || -> Result<Seated, PluginError> {
+            let library = find::library(wanted)?;
+            let manifest = inspect(&library)?.0.manifest;
+            Ok(Seated { wanted: wanted.clone(), library, manifest })
         };
-        match name() {
-            Ok(name) if names.contains(&name) => {
+        match seated() {
+            Ok(new) if chosen.plugins.iter().any(|p| p.manifest.plugin.name == new.manifest.plugin.name) => {
+                let name = &new.manifest.plugin.name;
                 let message =
                     format!("--plugin {wanted}: a plugin called {name} is given already; give each once");
                 return Err(CommandError::usage(message));
             }
-            Ok(name) => {
-                names.push(name);
-                chosen.wanted.push(wanted.clone());
-            }
+            Ok(new) => chosen.plugins.push(new),
             Err(e) => chosen.refuse(&e, console),
         }
     }
@@ -43,7 +45,7 @@ pub(super) fn choose(plugins: &[String], console: &Console) -> Result<Chosen, Co
 }
 
 impl Chosen {
-    fn refuse(&mut self, why: &PluginError, console: &Console) {
+    fn refuse(&mut self, why: &dyn std::fmt::Display, console: &Console) {
         console.error(why);
         self.outcome = Outcome::Refused;
     }
@@ -57,7 +59,7 @@ impl Chosen {
 
     /// Whether nothing is left to run.
     pub fn none(&self) -> bool {
-        self.wanted.is_empty()
+        self.plugins.is_empty()
     }
 
     /// Opens the backbone, and the plugins with their weights on it. [`Outcome::Refused`] when one is refused, an
@@ -74,7 +76,7 @@ impl Chosen {
     ) -> Result<(Engine, Outcome), CommandError> {
         let backbone = options.open(precision)?;
         let mut tasks = Vec::new();
-        for wanted in std::mem::take(&mut self.wanted) {
+        for Seated { wanted, .. } in std::mem::take(&mut self.plugins) {
             match LoadedTask::open_with(&wanted, weights, backbone.info(), self.segmentation) {
                 Ok(task) => {
                     tracing::info!(
@@ -89,6 +91,59 @@ impl Chosen {
             }
         }
         Ok((Engine::new(backbone, precision, tasks), self.outcome))
+    }
+
+    /// [`Self::open`], with what a run keeps of its plugins.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_here(
+        self,
+        weights: Option<&Path>,
+        options: &BackboneOptions,
+        precision: Precision,
+        console: &Console,
+    ) -> Result<(Seat, Outcome), CommandError> {
+        let (mut plugins, segmentation) = (self.plugins.clone(), self.segmentation);
+        let (engine, outcome) = self.open(weights, options, precision, console)?;
+        plugins.retain(|p| engine.tasks().iter().any(|t| t.name() == p.manifest.plugin.name));
+        let weights = weights.map(Path::to_owned);
+        Ok((Seat { plugins, weights, segmentation, who: Who::Here(Box::new(engine)) }, outcome))
+    }
+
+    /// The same in a process of their own: no code of a plugin runs in this one.
+    ///
+    /// # Errors
+    /// When the backbone is refused, or there can be no such process.
+    #[cfg(unix)]
+    pub fn open_apart(
+        mut self,
+        weights: Option<&Path>,
+        options: &BackboneOptions,
+        precision: Precision,
+        limits: Limits,
+        max_memory: Option<u64>,
+        console: &Console,
+    ) -> Result<(Seat, Outcome), CommandError> {
+        let all = std::mem::take(&mut self.plugins);
+        let opening = Opening {
+            plugins: all.iter().map(|p| p.wanted.clone()).enumerate().collect(),
+            weights: weights.map(Path::to_owned),
+            backbone: options.backbone.clone(),
+            bf16: precision == Precision::Bf16,
+            threads: options.threads.number(),
+            segmentation: self.segmentation,
+            max_memory,
+        };
+        let names = all.iter().map(|p| p.manifest.plugin.name.clone()).enumerate().collect();
+        let (apart, refused) = Apart::open(opening, names, limits, console).map_err(CommandError::refused)?;
+        refused.iter().for_each(|(_, why)| self.refuse(why, console));
+        let indices = apart.tasks();
+        let plugins =
+            all.into_iter().enumerate().filter(|(i, _)| indices.contains(i)).map(|(_, p)| p).collect();
+        let who = Who::Apart(Box::new(apart), indices);
+        let weights = weights.map(Path::to_owned);
+        Ok((Seat { plugins, weights, segmentation: self.segmentation, who }, self.outcome))
     }
 
     /// Whether any was refused.

@@ -62,10 +62,13 @@ impl SiteAdapter for Adapted<'_> {
             Site::Qkv(block) => (1, block),
             Site::AttentionOutput(block) => (2, block),
         };
-        if kind != 0 && block < code.first_block {
+        // The patch embedding comes before block 0: code that begins later never sees it, whether the blocks before are
+        // computed here or came from a prefix.
+        if block < code.first_block {
             return Ok(output);
         }
-        code.apply(kind, block, input, &output).map_err(|e| Error::Msg(e.to_string()))
+        let changed = code.apply(kind, block, input, &output).map_err(|e| Error::Msg(e.to_string()))?;
+        Ok(if self.detached { changed.detach() } else { changed })
     }
 
     fn only_low_rank(&self) -> bool {

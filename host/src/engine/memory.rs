@@ -53,12 +53,12 @@ pub(super) fn of_scan(path: &Path) -> usize {
     memory_of(path).unwrap_or(0)
 }
 
-/// Bytes of slices, their pixels for the backbone, and their tokens: those kept after each of `kept` blocks, those on
+/// Bytes of slices, their pixels for the backbone and as it is given them, and their tokens: those kept after each of `kept` blocks, those on
 /// their way, and class and patch tokens as the head sees them.
 pub(super) fn of_stack(stack: &SliceStack, backbone: &BackboneInfo, kept: usize) -> usize {
     let [s, channels, h, w] = stack.shape;
     let tokens = 1 + backbone.registers + h / backbone.patch_size * (w / backbone.patch_size);
-    4 * s * ((channels + 3) * h * w + (kept + 3) * tokens * backbone.embed_dim)
+    4 * s * ((channels + 6) * h * w + (kept + 4) * tokens * backbone.embed_dim)
 }
 
 /// Resident bytes of this process, where the system tells.

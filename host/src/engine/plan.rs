@@ -46,6 +46,14 @@ pub struct User {
     pub adapter: String,
     /// Blocks that are its own, from this one on; `None` where it changes the patch embedding already.
     pub from_block: Option<usize>,
+    /// Whether code of the plugin's own is called in its blocks.
+    #[serde(skip)]
+    pub(super) code: bool,
+}
+
+/// The most blocks that may be frozen: the last one's attention is there only where that block is run on its own.
+pub(super) fn most(blocks: usize, attention: bool) -> usize {
+    blocks.saturating_sub(usize::from(attention))
 }
 
 /// After how many frozen blocks an adapter's own way begins; `None` where even the patch embedding is its own.
@@ -74,8 +82,13 @@ fn cut(view: &View) -> String {
 }
 
 impl Plan {
-    /// Of these tasks for a case; views without a file are left out.
-    pub(super) fn of(tasks: &[LoadedTask], case: &Case, blocks: usize) -> Self {
+    /// Of these tasks for a case, with the last block's attention or without; views without a file are left out.
+    pub(super) fn of<'a>(
+        tasks: impl Iterator<Item = &'a LoadedTask>,
+        case: &Case,
+        blocks: usize,
+        attention: bool,
+    ) -> Self {
         let mut stacks: Vec<StackPlan> = Vec::new();
         for task in tasks {
             for (view, adapter) in task.task.manifest().views.iter().zip(task.task.adapters()) {
@@ -85,7 +98,8 @@ impl Plan {
                     task: task.name().to_owned(),
                     view: view.name.clone(),
                     adapter: describe(adapter),
-                    from_block: depth(&Adapted::new(adapter), blocks),
+                    from_block: depth(&Adapted::new(adapter), most(blocks, attention)),
+                    code: matches!(adapter, TaskAdapter::Custom(_)),
                 };
                 match stacks.iter_mut().find(|s| s.of == of) {
                     Some(stack) => stack.users.push(user),
@@ -126,10 +140,12 @@ impl Plan {
 }
 
 /// Where the ways of two or more part, each once. Where one goes alone nothing is kept: its slices go through all blocks
-/// one after the other, without leaving the caches.
+/// one after the other, without leaving the caches. Code in the blocks keeps a pass off the fused kernels: the frozen
+/// blocks before it do not wait for it.
 fn kept(users: &[User]) -> Vec<usize> {
     let mut depths: Vec<usize> = users.iter().filter_map(|u| u.from_block).collect();
-    if depths.len() < 2 {
+    let code = users.iter().any(|u| u.code && u.from_block.is_some_and(|b| b > 0));
+    if depths.len() < 2 && !code {
         return Vec::new();
     }
     depths.sort_unstable();
@@ -184,7 +200,7 @@ mod tests {
 
     fn user(from_block: Option<usize>) -> User {
         let text = || "t".to_owned();
-        User { task: text(), view: text(), adapter: text(), from_block }
+        User { task: text(), view: text(), adapter: text(), from_block, code: false }
     }
 
     fn plan(depths: &[Option<usize>]) -> Plan {
@@ -212,5 +228,7 @@ mod tests {
     fn a_task_alone_keeps_nothing() {
         let plan = plan(&[Some(6)]);
         assert_eq!((plan.stacks[0].kept.clone(), plan.cost()), (vec![], (12, 12)));
+        let of_code = User { code: true, ..user(Some(6)) };
+        assert_eq!(kept(&[of_code]), [6]);
     }
 }

@@ -7,7 +7,7 @@ use super::backbones::precision_name;
 use super::branch::{self, ViewLogits};
 use super::loaded::LoadedTask;
 use super::memory::MemoryCap;
-use super::plan::{Plan, depth};
+use super::plan::{Plan, depth, most};
 use super::prepare::{Desk, Prepared, ReadScan, ms, slices_of, warnings};
 use super::result::*;
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
@@ -15,13 +15,15 @@ use crate::plugin::{TaskError, ViewTokens};
 use crate::volume::SliceStack;
 use anymc3d_manifest::{TaskKind, View};
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// A case to answer: a scan for every view, or one file per view.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     /// Name, for folders and results.
     pub name: String,
@@ -103,11 +105,54 @@ impl From<candle_core::Error> for CaseError {
     }
 }
 
+/// Where a task's turn at a case is. Told before each step, so that whoever watches the process from outside knows what
+/// it was at when it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// A scan is read and sliced: none of the plugin's code runs.
+    Scan,
+    /// Slices go through the backbone with a declared adapter or none: none of the plugin's code runs.
+    Backbone,
+    /// Slices go through the backbone with an adapter of the plugin's own code.
+    Adapter,
+    /// The plugin's head.
+    Head,
+    /// The plugin's segmentation branch.
+    Segmentation,
+    /// The answer is written: none of the plugin's code runs.
+    Record,
+}
+
+impl Stage {
+    /// Whether code of the plugin runs.
+    pub fn is_plugins(self) -> bool {
+        !matches!(self, Self::Scan | Self::Backbone | Self::Record)
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scan => "reading the scan",
+            Self::Backbone => "the backbone",
+            Self::Adapter => "adapter apply",
+            Self::Head => "forward",
+            Self::Segmentation => "segmentation logits",
+            Self::Record => "writing the answer",
+        })
+    }
+}
+
+/// Told of each step of a task's turn at a case.
+type Told<'a> = &'a mut dyn FnMut(Stage);
+
 /// One backbone and the tasks on it.
+///
+/// Tasks are shared: one that is replaced by another build stays whole until its last user lets go of it.
 pub struct Engine {
     backbone: Backbone,
     precision: Precision,
-    tasks: Vec<LoadedTask>,
+    tasks: Vec<Arc<LoadedTask>>,
     ahead: Ahead,
     cap: Option<MemoryCap>,
 }
@@ -117,7 +162,7 @@ impl Engine {
     pub fn new(backbone: Backbone, precision: Precision, tasks: Vec<LoadedTask>) -> Self {
         let views = tasks.iter().flat_map(|t| t.task.manifest().views.iter().cloned()).collect();
         let ahead = Ahead::new(Preparer::new(views, backbone.info().clone()));
-        Self { backbone, precision, tasks, ahead, cap: None }
+        Self { backbone, precision, tasks: tasks.into_iter().map(Arc::new).collect(), ahead, cap: None }
     }
 
     /// Keeps the process below a cap: one case is in memory at a time, and one that would take more is its own error.
@@ -127,7 +172,7 @@ impl Engine {
 
     /// How a case is answered: what is shared, and what each task does by itself.
     pub fn plan(&self, case: &Case) -> Plan {
-        Plan::of(&self.tasks, case, self.backbone.info().blocks)
+        Plan::of(self.tasks.iter().map(Arc::as_ref), case, self.backbone.info().blocks, false)
     }
 
     /// Begins to read and slice a case that will be asked for next, beside what is computed until then.
@@ -138,8 +183,16 @@ impl Engine {
     }
 
     /// The tasks, in the order of their answers.
-    pub fn tasks(&self) -> &[LoadedTask] {
+    pub fn tasks(&self) -> &[Arc<LoadedTask>] {
         &self.tasks
+    }
+
+    /// Puts another generation in a task's place; the old one. It must have been opened for this backbone.
+    ///
+    /// # Panics
+    /// Where there is no task of that index.
+    pub fn replace(&mut self, index: usize, task: LoadedTask) -> Arc<LoadedTask> {
+        std::mem::replace(&mut self.tasks[index], Arc::new(task))
     }
 
     /// The backbone.
@@ -149,18 +202,38 @@ impl Engine {
 
     /// Every task's answer to a case, in the order of the tasks. `attention`: evidence for heatmaps too.
     pub fn predict(&self, case: &Case, attention: bool) -> Vec<Result<Prediction, CaseError>> {
-        let (mut desk, plan) = (self.ahead.take(case), self.plan(case));
+        let all: Vec<usize> = (0..self.tasks.len()).collect();
+        let mut answers = Vec::with_capacity(all.len());
+        self.predict_each(case, attention, &all, |_, _| (), |_, answer| answers.push(answer));
+        answers
+    }
+
+    /// The answers of some of the tasks, each handed over as soon as it is there; `told` hears of every step before it.
+    pub fn predict_each(
+        &self,
+        case: &Case,
+        attention: bool,
+        tasks: &[usize],
+        mut told: impl FnMut(usize, Stage),
+        mut each: impl FnMut(usize, Result<Prediction, CaseError>),
+    ) {
+        let mut desk = self.ahead.take(case);
         desk.cap = self.cap;
-        self.tasks.iter().map(|task| self.answer(task, case, attention, &mut desk, &plan)).collect()
+        let asked = tasks.iter().map(|&i| self.tasks[i].as_ref());
+        let plan = Plan::of(asked, case, self.backbone.info().blocks, attention);
+        for &i in tasks {
+            let told: Told<'_> = &mut |stage| told(i, stage);
+            each(i, self.answer(&self.tasks[i], case, (attention, &plan), &mut desk, told));
+        }
     }
 
     fn answer(
         &self,
         loaded: &LoadedTask,
         case: &Case,
-        attention: bool,
+        (attention, plan): (bool, &Plan),
         desk: &mut Desk,
-        plan: &Plan,
+        told: Told<'_>,
     ) -> Result<Prediction, CaseError> {
         let start = Instant::now();
         let manifest = loaded.task.manifest();
@@ -176,6 +249,7 @@ impl Engine {
                 notes.push(format!("view {}: no file; left out", view.name));
                 continue;
             };
+            told(Stage::Scan);
             let kept = plan.kept(&slices_of(path, view));
             let prepared = desk
                 .slices(path, view, self.backbone.info(), kept.len())
@@ -186,6 +260,7 @@ impl Engine {
                 }
             }
             let adapter = Adapted::new(&loaded.task.adapters()[i]);
+            told(if adapter.only_low_rank() { Stage::Backbone } else { Stage::Adapter });
             let began = Instant::now();
             let features = self.features(prepared, kept, &adapter, attention)?;
             timing.backbone += ms(began);
@@ -210,6 +285,7 @@ impl Engine {
                 grid: s.features.grid,
             })
             .collect();
+        told(Stage::Head);
         let began = Instant::now();
         let answer = loaded.task.head(&tokens)?;
         timing.head = ms(began);
@@ -217,6 +293,7 @@ impl Engine {
         let view_weights: Option<Vec<f32>> = answer.view_weights.as_ref().map(Tensor::to_vec1).transpose()?;
         let mut segmentation = None;
         if loaded.task.has_segmentation() {
+            told(Stage::Segmentation);
             let began = Instant::now();
             let first = &seen[0];
             let logits = branch::logits(&loaded.task, &tokens[0], &first.stack.grid)?;
@@ -301,7 +378,8 @@ impl Engine {
         adapter: &dyn SiteAdapter,
         attention: bool,
     ) -> Result<Features, BackboneError> {
-        let depth = depth(adapter, self.backbone.info().blocks).filter(|depth| kept.contains(depth));
+        let most = most(self.backbone.info().blocks, attention);
+        let depth = depth(adapter, most).filter(|depth| kept.contains(depth));
         let Some(depth) = depth else {
             return self.backbone.forward(&prepared.pixels, adapter, attention);
         };

@@ -60,6 +60,8 @@ struct Parameters {
     source: ParameterSource,
     asked: BTreeMap<String, Parameter>,
     offences: Vec<String>,
+    /// Whether the task is whole: weights were compared with what it asked for, the optimiser knows what there is.
+    sealed: bool,
 }
 
 /// A task's place in the host. Contexts live as long as the process: a plugin may keep handles anywhere.
@@ -92,7 +94,12 @@ impl Context {
             dtype,
             device,
             slots: Mutex::default(),
-            parameters: Mutex::new(Parameters { source, asked: BTreeMap::new(), offences: Vec::new() }),
+            parameters: Mutex::new(Parameters {
+                source,
+                asked: BTreeMap::new(),
+                offences: Vec::new(),
+                sealed: false,
+            }),
         }));
         all.push(context);
         context
@@ -195,7 +202,7 @@ impl Context {
         slots.free.extend(left.iter().map(|(slot, _)| *slot));
         drop(slots);
         let nothing = ParameterSource::Weights(BTreeMap::new());
-        let gone = Parameters { source: nothing, asked: BTreeMap::new(), offences: Vec::new() };
+        let gone = Parameters { source: nothing, asked: BTreeMap::new(), offences: Vec::new(), sealed: true };
         // Big memory is freed after the locks are.
         drop((left, std::mem::replace(&mut *lock(&self.parameters), gone)));
     }
@@ -218,6 +225,12 @@ impl Context {
                 return Err(Error::new(ErrorCode::PARAMETER, message));
             }
             return Ok(tensor.clone());
+        }
+        if parameters.sealed {
+            let message = format!(
+                "parameter `{name}` was asked for in a call, where it has no weights; ask for it when the part is made"
+            );
+            return Err(Error::new(ErrorCode::PARAMETER, message));
         }
         let made = match &parameters.source {
             ParameterSource::Weights(weights) => match weights.get(name) {
@@ -283,6 +296,11 @@ impl Context {
         };
         let values: Vec<f64> = (0..n).map(|_| draw()).collect();
         self.tensor(Tensor::from_vec(values, dims, &self.device).and_then(|t| t.to_dtype(self.dtype)))
+    }
+
+    /// From here on no parameter is made: it would have no weights, and no optimiser would know it.
+    pub fn seal(&self) {
+        lock(&self.parameters).sealed = true;
     }
 
     /// Every parameter asked for so far, by name.

@@ -83,6 +83,12 @@ pub fn load(path: &Path) -> Result<Library, PluginError> {
     let header = open(path, &copy)?;
     let opened = Instant::now();
     let module = fitting_module(path, header)?;
+    let (says, is) = (&embedded.build.abi, module.abi_version());
+    if *says != format!("{}.{}", is >> 16, is & 0xffff) {
+        let reason =
+            format!("its manifest says ABI {says}, its code ABI {}.{}; build it anew", is >> 16, is & 0xffff);
+        return Err(PluginError::Manifest { path: path.to_owned(), reason });
+    }
     let timing = LoadTiming {
         check: checked - start,
         copy: copied - checked,

@@ -198,6 +198,7 @@ impl Task {
         } else {
             None
         };
+        context.seal();
         Ok(Self { head, segmentation, adapters, owner, context, settings, manifest, retire })
     }
 

@@ -65,6 +65,9 @@ pub struct Task {
     /// `true`: a label names a side, so training never flips left and right.
     #[serde(default)]
     pub sided_labels: bool,
+    /// `true`: the order of the slices does not matter to the head, and `host plugin check` holds it to that.
+    #[serde(default)]
+    pub permutation_invariant: bool,
 }
 
 fn half() -> f64 {

@@ -8,6 +8,8 @@
 pub mod guard;
 pub mod named;
 pub mod objects;
+#[cfg(feature = "testkit")]
+pub(crate) mod owned;
 pub mod shims;
 pub mod table;
 pub mod types;

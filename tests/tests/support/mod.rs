@@ -7,8 +7,16 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Every plugin of the workspace that a test may ask for: built together, so that they share what they depend on.
-const PLUGINS: [&str; 7] =
-    ["lung_nodule", "mean_probe", "attention_probe", "panics", "misbehaves", "constructor_panics", "paper"];
+const PLUGINS: [&str; 8] = [
+    "lung_nodule",
+    "mean_probe",
+    "attention_probe",
+    "panics",
+    "misbehaves",
+    "careless",
+    "constructor_panics",
+    "paper",
+];
 
 /// The checkout.
 pub fn checkout() -> PathBuf {
@@ -82,6 +90,17 @@ pub fn outside(name: &str) -> PathBuf {
     built.remove(name).unwrap_or_else(|| panic!("{name} is not among {built:?}"))
 }
 
+/// The plugin of `examples/NAME`, in a workspace of its own, as it lies there.
+pub fn example(name: &str) -> PathBuf {
+    standing(&checkout().join("examples").join(name), name)
+}
+
+/// A plugin of a workspace of its own, in any folder.
+pub fn standing(folder: &Path, name: &str) -> PathBuf {
+    let mut built = libraries(cargo(folder, &target().join("foreign/target")));
+    built.remove(name).unwrap_or_else(|| panic!("{name} is not among {built:?}"))
+}
+
 /// What is changed in a foreign workspace's file: path, text, its replacement.
 pub type Edit = (&'static str, &'static str, &'static str);
 
@@ -138,6 +157,49 @@ pub fn foreign(variant: &str, plugin: &str, edits: &[Edit]) -> PathBuf {
     std::fs::copy(&built[plugin], &kept).expect("a copy of the library");
     kept
 }
+
+/// A program of a workspace of its own below the checkout, built against a copy of plugin-api, both edited.
+pub fn foreign_program(variant: &str, program: &str, edits: &[Edit]) -> PathBuf {
+    let (checkout, foreign) = (checkout(), target().join("foreign"));
+    let root = foreign.join(variant);
+    let mut files: Vec<(PathBuf, PathBuf)> = vec![(LAYOUT.into(), LAYOUT.into())];
+    for folder in ["plugin-api", program] {
+        collect(&checkout.join(folder), Path::new(folder), &mut files);
+    }
+    files.push((Path::new(program).join("Cargo.lock"), PathBuf::new()));
+    let manifest = std::fs::read_to_string(checkout.join("Cargo.toml")).expect("the workspace's manifest");
+    let inherited = &manifest[manifest.find("[workspace.package]").expect("[workspace.package]")..];
+    let (before, lints) = inherited.split_once("# The crates of this workspace build").expect("profiles");
+    let lints = &lints[lints.find("[workspace.lints.rust]").expect("[workspace.lints.rust]")..];
+    let own = "[workspace]\nresolver = \"3\"\nmembers = [\"plugin-api\", \"plugin-api/manifest\", \
+               \"plugin-api/macros\"]\n\n";
+    write(&root.join("Cargo.toml"), &format!("{own}{before}{lints}"));
+    let mut left = edits.to_vec();
+    for (to, _) in &files {
+        let from = checkout.join(to);
+        let mut text = std::fs::read_to_string(&from).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+        left.retain(|(path, old, new)| {
+            let here = Path::new(path) == to;
+            if here {
+                assert!(text.contains(old), "{variant}: {path} has no `{old}`");
+                text = text.replace(old, new);
+            }
+            !here
+        });
+        write(&root.join(to), &text);
+    }
+    assert!(left.is_empty(), "{variant}: no such file for {left:?}");
+    let folder = root.join(program);
+    let built = cargo(&folder, &foreign.join("target")).output().expect("cargo runs");
+    let text = String::from_utf8_lossy(&built.stdout);
+    assert!(built.status.success(), "{}\n{text}", String::from_utf8_lossy(&built.stderr));
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut made = messages.filter_map(|m| m["executable"].as_str().map(PathBuf::from));
+    made.next_back().expect("cargo names the program")
+}
+
+/// The loader's own layout check, which the programs use.
+const LAYOUT: &str = "host/src/plugin/layout.rs";
 
 /// Files of a folder as they are to be named, source and manifest files only.
 fn collect(folder: &Path, name: &Path, files: &mut Vec<(PathBuf, PathBuf)>) {

@@ -13,15 +13,100 @@ impl Drop for Grenade {
     }
 }
 
+/// A panic while another one is on its way.
+struct SecondPanic;
+
+impl Drop for SecondPanic {
+    fn drop(&mut self) {
+        panic!("the second of two");
+    }
+}
+
+/// Goes on until the stack is full.
+fn deeper(n: u64) -> u64 {
+    let room = std::hint::black_box([n; 512]);
+    if room[0] == u64::MAX { 0 } else { deeper(n + 1) + std::hint::black_box(room[17]) }
+}
+
+/// What ends a process, or holds it.
+fn end(way: &str) {
+    match way {
+        "abort" => std::process::abort(),
+        "exit_0" => std::process::exit(0),
+        "exit_3" => std::process::exit(3),
+        "segfault" => {
+            let nowhere = std::hint::black_box(16usize) as *mut u8;
+            // SAFETY: none, which is the point: what a wrong `unsafe` block of an author does.
+            #[allow(unsafe_code)]
+            unsafe {
+                nowhere.write_volatile(1);
+            }
+        }
+        "stack_overflow" => {
+            std::hint::black_box(deeper(0));
+        }
+        "endless_loop" => loop {
+            std::hint::spin_loop();
+        },
+        "panic_while_unwinding" => {
+            let _second = SecondPanic;
+            panic!("the first of two");
+        }
+        "huge_allocation" => {
+            std::hint::black_box(Vec::<u8>::with_capacity(1 << 46));
+        }
+        _ => {}
+    }
+}
+
 struct BadHead {
     way: String,
     whole: AttentionPooling,
     kept: std::sync::Mutex<Vec<Tensor>>,
+    hoard: std::sync::Mutex<Vec<Vec<u8>>>,
 }
 
 impl Drop for BadHead {
     fn drop(&mut self) {
         assert!(self.way != "panic_in_drop", "cannot let go");
+        if self.way == "abort_in_drop" {
+            std::process::abort();
+        }
+    }
+}
+
+/// An adapter in code.
+struct BadAdapter(String);
+
+impl SiteAdapter for BadAdapter {
+    fn first_block(&self) -> usize {
+        1
+    }
+
+    fn apply(&self, _: Site, input: &Tensor, output: Tensor) -> Result<Tensor> {
+        match self.0.as_str() {
+            "panic_in_apply" => panic!("no such site"),
+            "abort_in_apply" => std::process::abort(),
+            "wrong_shape_in_apply" => input.narrow(0, 0, 1),
+            _ => Ok(output),
+        }
+    }
+}
+
+/// A branch that is whole until it is asked.
+struct BadBranch(String, TokenDecoder);
+
+impl Segmentation for BadBranch {
+    fn logits(&self, view: &ViewFeatures) -> Result<Tensor> {
+        match self.0.as_str() {
+            "panic_in_mask" => panic!("no mask"),
+            "abort_in_mask" => std::process::abort(),
+            _ => self.1.logits(view),
+        }
+    }
+
+    fn loss(&self, view: &ViewFeatures, mask: &Tensor) -> Result<Tensor> {
+        self.1.loss(view, mask)
     }
 }
 
@@ -29,7 +114,44 @@ impl Head for BadHead {
     fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
         let output = self.whole.forward(views)?;
         let host = output.logits.host();
+        end(&self.way);
         Ok(match self.way.as_str() {
+            "panic_in_joined_thread" => {
+                let joined = std::thread::spawn(|| panic!("a thread of its own")).join();
+                joined.map_err(|_| Error::msg("a thread of this plugin panicked"))?;
+                output
+            }
+            "panic_in_unwrapped_thread" => {
+                std::thread::spawn(|| panic!("a thread of its own")).join().expect("a thread that ends well");
+                output
+            }
+            "panic_in_detached_thread" => {
+                drop(std::thread::spawn(|| panic!("nobody waits for this thread")));
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                output
+            }
+            "thread_left_behind" => {
+                drop(std::thread::spawn(|| {
+                    std::thread::sleep(std::time::Duration::from_millis(3));
+                    std::process::abort();
+                }));
+                output
+            }
+            "prints" => {
+                println!("a line between the results");
+                output
+            }
+            "hoards_memory" => {
+                // Asked for and never touched: no machine is hurt where nothing stops it.
+                let mut hoard = self.hoard.lock().map_err(|_| Error::msg("poisoned"))?;
+                hoard.extend((0..64).map(|_| vec![0u8; 64 << 20]));
+                output
+            }
+            "late_parameter" => {
+                let extra = Params::new(host).get("late", &[1], Init::ones())?;
+                HeadOutput { logits: output.logits.add(&extra)?, ..output }
+            }
+            "two_outputs" => HeadOutput::new(host.full(0.0, &[2])?),
             "panic_in_forward" => panic!("gives up after {} views", views.len()),
             "payload_panics" => std::panic::panic_any(Grenade),
             "caught_and_thrown_again" => {
@@ -84,6 +206,7 @@ impl TaskPlugin for Misbehaves {
                 lora.rank = usize::MAX;
                 Ok(lora.into())
             }
+            way if way.ends_with("_in_apply") => Ok(Adapter::Custom(Box::new(BadAdapter(way.to_owned())))),
             _ => Ok(Adapter::None),
         }
     }
@@ -92,6 +215,11 @@ impl TaskPlugin for Misbehaves {
         let way = build.views()[0].clone();
         match way.as_str() {
             "panic_in_head" => panic!("a head of no shape"),
+            "abort_in_head" => std::process::abort(),
+            "endless_loop_in_head" => end("endless_loop"),
+            "unknown_parameter" => {
+                build.params().get("unheard_of", &[3], Init::zeros())?;
+            }
             "absurd_parameter" => {
                 build.params().get("huge", &[1 << 40, 1 << 10], Init::zeros())?;
             }
@@ -100,11 +228,16 @@ impl TaskPlugin for Misbehaves {
             }
             _ => {}
         }
-        Ok(Box::new(BadHead { way, whole: AttentionPooling::new(build)?, kept: Default::default() }))
+        let whole = AttentionPooling::new(build)?;
+        Ok(Box::new(BadHead { way, whole, kept: Default::default(), hoard: Default::default() }))
     }
 
-    fn segmentation(&self, _: &Build) -> Result<Option<Box<dyn Segmentation>>> {
-        panic!("no pixels")
+    fn segmentation(&self, build: &Build) -> Result<Option<Box<dyn Segmentation>>> {
+        let way = build.views()[0].clone();
+        match way.as_str() {
+            "axial" | "panic_in_segmentation" => panic!("no pixels"),
+            _ => Ok(Some(Box::new(BadBranch(way, TokenDecoder::new(build)?)))),
+        }
     }
 
     fn loss(&self, _: &Build, _: &Tensor, _: &Targets) -> Result<Tensor> {

@@ -1,0 +1,122 @@
+//! Is a plugin fit to be shipped? It is put through everything that a host will ask of it, and a little more.
+//!
+//! What is tried here runs the plugin's code and may end the process: `host plugin check` does it in a child.
+
+mod calls;
+mod cost;
+mod subject;
+mod training;
+mod whole;
+
+pub use subject::Subject;
+
+use serde::{Deserialize, Serialize};
+
+/// What became of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As expected.
+    Passed,
+    /// Not as expected.
+    Failed,
+    /// Good to know; nothing was expected.
+    Noted,
+    /// Not tried, or not to be tried with this plugin.
+    Skipped,
+}
+
+/// What was tried, what should have come out, and what did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// One of [`CHECKS`].
+    pub check: String,
+    /// What was tried.
+    pub tried: String,
+    /// What should come out.
+    pub expected: String,
+    /// What came out.
+    pub found: String,
+    /// How that is to be read.
+    pub verdict: Verdict,
+}
+
+/// Every check, in the order in which they are tried. The first three must pass for the others to make sense.
+pub const CHECKS: [&str; 18] = [
+    "manifest",
+    "layout",
+    "parts",
+    "backbones",
+    "parameters",
+    "shapes",
+    "views",
+    "extremes",
+    "repeatable",
+    "slice order",
+    "threads",
+    "nonsense",
+    "gradients",
+    "handles",
+    "cost",
+    "whole case",
+    "golden",
+    "drop",
+];
+
+/// Without these nothing else can be tried.
+pub const FIRST: usize = 3;
+
+impl Finding {
+    /// A finding of a check.
+    pub fn new(
+        check: &str,
+        tried: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        verdict: Verdict,
+    ) -> Self {
+        let check = check.to_owned();
+        Self { check, tried: tried.into(), expected: expected.into(), found: found.into(), verdict }
+    }
+}
+
+/// The findings of one check, gathered.
+struct Findings {
+    check: &'static str,
+    all: Vec<Finding>,
+}
+
+impl Findings {
+    fn of(check: &'static str) -> Self {
+        Self { check, all: Vec::new() }
+    }
+
+    /// `Ok` with what was found, `Err` with what was found instead.
+    fn judge(
+        &mut self,
+        tried: impl Into<String>,
+        expected: impl Into<String>,
+        outcome: Result<String, String>,
+    ) {
+        let (found, verdict) = match outcome {
+            Ok(found) => (found, Verdict::Passed),
+            Err(found) => (found, Verdict::Failed),
+        };
+        self.all.push(Finding::new(self.check, tried, expected, found, verdict));
+    }
+
+    fn note(&mut self, tried: impl Into<String>, found: impl Into<String>) {
+        self.all.push(Finding::new(self.check, tried, "", found, Verdict::Noted));
+    }
+
+    fn skip(&mut self, tried: impl Into<String>, why: impl Into<String>) {
+        self.all.push(Finding::new(self.check, tried, "", why, Verdict::Skipped));
+    }
+}
+
+/// At most so many of a list, and how many more there are.
+fn some(list: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let shown = list.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    if list.len() > SHOWN { format!("{shown}; and {} more", list.len() - SHOWN) } else { shown }
+}

@@ -1,0 +1,33 @@
+//! What is made of an answer: the record, and the files beside it.
+
+use super::{evidence, segmentation};
+use crate::engine::Prediction;
+use crate::engine::result::CaseResult;
+use std::path::Path;
+
+/// The record of an answer; with a folder, its files are written into it, `result.json` last.
+///
+/// # Errors
+/// One line without the folder's name.
+pub(super) fn record(
+    prediction: Prediction,
+    folder: Option<&Path>,
+    heatmap: bool,
+) -> Result<CaseResult, String> {
+    let mut result = prediction.result;
+    let mask = match &prediction.segmentation {
+        Some((read, branch)) => Some(segmentation::measure(&mut result, read, branch)?),
+        None => None,
+    };
+    let Some(folder) = folder else { return Ok(result) };
+    if heatmap {
+        result.files = evidence::write(folder, &mut result, &prediction.evidence)?;
+    }
+    if let Some(mask) = &mask {
+        mask.write(folder, &mut result)?;
+    }
+    let json = serde_json::to_string_pretty(&result).map_err(|e| e.to_string())?;
+    std::fs::write(folder.join("result.json"), json + "\n")
+        .map_err(|e| format!("cannot be written ({e})"))?;
+    Ok(result)
+}

@@ -1,0 +1,161 @@
+//! The process that plugins are in, from the inside: an engine that answers on a socket, or a probe.
+
+use super::wire::{Answered, Ask, Opening, ProbeOrder, Said, receive, send};
+use crate::backbone::Precision;
+use crate::check;
+use crate::cli::answer;
+use crate::cli::options;
+use crate::cli::outcome::{CommandError, Outcome};
+use crate::engine::{Case, CaseError, Engine, LoadedTask, Stage, open_backbone};
+use clap::Args;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// Started by other commands: an engine whose plugins may end it
+#[derive(Debug, Args)]
+pub struct Worker {}
+
+impl Worker {
+    pub fn carry_out(self) -> Result<Outcome, CommandError> {
+        let stream = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+        let stream = stream.ok().filter(|s| s.local_addr().is_ok());
+        let mut stream = stream.ok_or_else(|| {
+            CommandError::usage("worker: started by `run --isolate` and `plugin check`, never by hand")
+        })?;
+        let lost = |e: io::Error| CommandError::failed(format!("worker: {e}"));
+        #[cfg(target_os = "linux")]
+        {
+            // Whoever waits for the answers is gone: a plugin in an endless loop must not outlive the run.
+            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+        }
+        // What a crash would leave on the disk holds the scan.
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        let _ = setrlimit(Resource::Core, none);
+        match receive(&mut stream).map_err(lost)? {
+            Some(Ask::Open(opening)) => engine(stream, opening).map_err(lost)?,
+            Some(Ask::Probe(order)) => probe(stream, &order).map_err(lost)?,
+            Some(Ask::Case { .. }) | None => {}
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// The most address space that this process may take: an allocation beyond it fails.
+fn limit_memory(bytes: Option<u64>) {
+    let Some(bytes) = bytes else { return };
+    // A limit that the system does not know leaves the process as it is, which is no reason not to run.
+    if let Err(e) = setrlimit(Resource::As, Rlimit { current: Some(bytes), maximum: Some(bytes) }) {
+        tracing::warn!("--max-memory: the system refuses the limit ({e}); it is not kept");
+    }
+}
+
+fn engine(mut stream: UnixStream, opening: Opening) -> io::Result<()> {
+    if let Err(e) = options::threads(opening.threads) {
+        return send(&mut stream, &Said::Hopeless(e.message));
+    }
+    let precision = if opening.bf16 { Precision::Bf16 } else { Precision::F32 };
+    limit_memory(opening.max_memory);
+    send(&mut stream, &Said::Backbone)?;
+    let backbone = match open_backbone(opening.backbone.as_deref(), precision) {
+        Ok(backbone) => backbone,
+        Err(e) => return send(&mut stream, &Said::Hopeless(e.to_string())),
+    };
+    let (mut tasks, mut indices) = (Vec::new(), Vec::new());
+    for (task, wanted) in opening.plugins {
+        send(&mut stream, &Said::Opening(task))?;
+        let weights = opening.weights.as_deref();
+        match LoadedTask::open_with(&wanted, weights, backbone.info(), opening.segmentation) {
+            Ok(loaded) => {
+                tasks.push(loaded);
+                indices.push(task);
+                send(&mut stream, &Said::Opened(task))?;
+            }
+            Err(e) => send(&mut stream, &Said::Refused { task, error: e.to_string() })?,
+        }
+    }
+    let engine = Engine::new(backbone, precision, tasks);
+    send(&mut stream, &Said::Ready)?;
+    while let Some(ask) = receive(&mut stream)? {
+        if let Ask::Case { case, tasks, heatmap, folder } = ask {
+            case_of(&mut stream, &engine, &indices, &case, &tasks, heatmap, folder.as_deref())?;
+        }
+    }
+    Ok(())
+}
+
+fn case_of(
+    stream: &mut UnixStream,
+    engine: &Engine,
+    indices: &[usize],
+    case: &Case,
+    wanted: &[usize],
+    heatmap: bool,
+    folder: Option<&Path>,
+) -> io::Result<()> {
+    let places: Vec<usize> =
+        wanted.iter().filter_map(|task| indices.iter().position(|i| i == task)).collect();
+    let stream = RefCell::new(stream);
+    let say = |said: Said| send(&mut **stream.borrow_mut(), &said);
+    let broken: RefCell<Option<io::Error>> = RefCell::new(None);
+    let note = |sent: io::Result<()>| {
+        if let Err(e) = sent {
+            broken.borrow_mut().get_or_insert(e);
+        }
+    };
+    engine.predict_each(
+        case,
+        heatmap,
+        &places,
+        |place, stage| note(say(Said::At { task: indices[place], stage })),
+        |place, prediction| {
+            let task = indices[place];
+            note(say(Said::At { task, stage: Stage::Record }));
+            let answered = match prediction {
+                Err(e) => Err((e.to_string(), matches!(e, CaseError::Scan(_)))),
+                Ok(prediction) => folder
+                    .map(|folder| own_folder(folder, task))
+                    .transpose()
+                    .and_then(|folder| answer::record(prediction, folder.as_deref(), heatmap))
+                    .and_then(|result| serde_json::to_string(&result).map_err(|e| e.to_string()))
+                    .map_err(|e| (e, false)),
+            };
+            note(say(match answered {
+                Ok(json) => Said::Answered(Answered { task, json }),
+                Err((error, scan)) => Said::Failed { task, error, scan },
+            }));
+        },
+    );
+    note(say(Said::CaseDone));
+    broken.into_inner().map_or(Ok(()), Err)
+}
+
+fn own_folder(folder: &Path, task: usize) -> Result<PathBuf, String> {
+    let own = folder.join(task.to_string());
+    std::fs::create_dir(&own).map_err(|e| format!("cannot be written ({e})"))?;
+    Ok(own)
+}
+
+fn probe(mut stream: UnixStream, order: &ProbeOrder) -> io::Result<()> {
+    limit_memory(order.max_memory);
+    let mut subject =
+        match check::Subject::new(&order.library, order.weights.as_deref(), order.backbone.as_deref()) {
+            Ok(subject) => subject,
+            Err(e) => return send(&mut stream, &Said::Hopeless(e)),
+        };
+    for name in &order.checks {
+        send(&mut stream, &Said::Trying(name.clone()))?;
+        let mut failed = false;
+        for finding in subject.run(name) {
+            failed |= finding.verdict == check::Verdict::Failed;
+            send(&mut stream, &Said::Found(finding))?;
+        }
+        if failed && check::CHECKS[..check::FIRST].contains(&name.as_str()) {
+            break;
+        }
+    }
+    send(&mut stream, &Said::ProbeDone)
+}

@@ -1,0 +1,210 @@
+//! Who answers: the engine in this process, or one in a process of its own.
+
+use super::answer;
+use super::console::Console;
+#[cfg(unix)]
+use super::isolate::Apart;
+use super::output::Output;
+use crate::engine::result::CaseResult;
+use crate::engine::{Case, CaseError, Engine, LoadedTask};
+use anymc3d_manifest::Manifest;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One of the plugins of a run.
+#[derive(Clone)]
+pub(super) struct Seated {
+    /// As typed.
+    pub wanted: String,
+    /// Its library when it was opened.
+    pub library: PathBuf,
+    pub manifest: Manifest,
+}
+
+/// The plugins of a run, and who answers with them.
+pub(super) struct Seat {
+    pub plugins: Vec<Seated>,
+    pub weights: Option<PathBuf>,
+    pub segmentation: bool,
+    pub who: Who,
+}
+
+pub(super) enum Who {
+    Here(Box<Engine>),
+    /// Index of each plugin there.
+    #[cfg(unix)]
+    Apart(Box<Apart>, Vec<usize>),
+}
+
+/// An answer that is written.
+pub(super) struct Told {
+    pub result: CaseResult,
+    /// The record as one line.
+    pub json: String,
+    /// Where its files are.
+    pub folder: Option<PathBuf>,
+}
+
+/// Why there is none.
+pub(super) struct NoAnswer {
+    pub message: String,
+    /// The scan is why.
+    pub scan: bool,
+}
+
+impl Seat {
+    /// Name of a plugin.
+    pub fn name(&self, index: usize) -> &str {
+        &self.plugins[index].manifest.plugin.name
+    }
+
+    /// What the plugins say of themselves.
+    pub fn manifests(&self) -> Vec<Manifest> {
+        self.plugins.iter().map(|p| p.manifest.clone()).collect()
+    }
+
+    /// Every plugin's answer to a case, in their order; with `out`, its files are in place.
+    pub fn answer(
+        &mut self,
+        case: &Case,
+        out: Option<&Output>,
+        heatmap: bool,
+        console: &Console,
+    ) -> Vec<Result<Told, NoAnswer>> {
+        // Not used where there are no other processes.
+        let _ = console;
+        match &mut self.who {
+            Who::Here(engine) => {
+                let answers = engine.predict(case, heatmap);
+                answers.into_iter().map(|a| here(a, out, heatmap)).collect()
+            }
+            #[cfg(unix)]
+            Who::Apart(apart, indices) => {
+                let scratch = out.map(Output::scratch).transpose();
+                let scratch = match scratch {
+                    Ok(scratch) => scratch,
+                    Err(message) => {
+                        let failed = |_: &usize| Err(NoAnswer { message: message.clone(), scan: false });
+                        return indices.iter().map(failed).collect();
+                    }
+                };
+                let folder = scratch.as_ref().map(|s| s.path().to_owned());
+                let mut answers = apart.answer(case, heatmap, folder.as_deref(), console);
+                let took = |task: &usize| match answers.remove(task) {
+                    Some(Ok(json)) => {
+                        let files = folder.as_ref().map(|f| f.join(task.to_string()));
+                        placed(json, files.as_deref(), out)
+                    }
+                    Some(Err(fault)) => Err(NoAnswer { message: fault.message, scan: fault.scan }),
+                    None => Err(NoAnswer { message: "no answer came".to_owned(), scan: false }),
+                };
+                indices.iter().map(took).collect()
+            }
+        }
+    }
+
+    /// Opens the newest build of a plugin in place of the one that answers; what to tell of it.
+    ///
+    /// # Errors
+    /// One line; in this process the earlier build goes on.
+    pub fn reload(&mut self, index: usize, console: &Console) -> Result<String, String> {
+        let wanted = self.plugins[index].wanted.clone();
+        let path = crate::plugin::find::library(&wanted).map_err(|e| e.to_string())?;
+        let (embedded, sha256, _) = crate::plugin::inspect(&path).map_err(|e| e.to_string())?;
+        let (manifest, found) = (embedded.manifest, &self.plugins[index].manifest.plugin.name);
+        if manifest.plugin.name != *found {
+            let name = &manifest.plugin.name;
+            return Err(format!("{}: is plugin {name} now, expected {found}", path.display()));
+        }
+        match &mut self.who {
+            Who::Here(engine) => {
+                let weights = self.weights.as_deref();
+                let info = engine.backbone().info().clone();
+                let next = LoadedTask::open_with(&wanted, weights, &info, self.segmentation)
+                    .map_err(|e| e.to_string())?;
+                retire(engine.replace(index, next), console);
+            }
+            #[cfg(unix)]
+            Who::Apart(apart, indices) => apart.reload(indices[index], &wanted, console)?,
+        }
+        let told = format!(
+            "{} {} ({}…) answers from here on",
+            manifest.plugin.name,
+            manifest.plugin.version,
+            &sha256[..12]
+        );
+        self.plugins[index].manifest = manifest;
+        self.plugins[index].library = path;
+        Ok(told)
+    }
+
+    /// Lets the plugins go.
+    pub fn close(self, console: &Console) {
+        match self.who {
+            Who::Here(engine) => drop(engine),
+            #[cfg(unix)]
+            Who::Apart(mut apart, _) => apart.close(console),
+        }
+    }
+}
+
+/// The last user lets go of a generation: what its Drop says is told.
+fn retire(old: Arc<LoadedTask>, console: &Console) {
+    if let Some(Err(e)) = Arc::into_inner(old).map(|old| old.task.close()) {
+        console.warning(e);
+    }
+}
+
+fn here(
+    answer: Result<crate::engine::Prediction, CaseError>,
+    out: Option<&Output>,
+    heatmap: bool,
+) -> Result<Told, NoAnswer> {
+    let prediction =
+        answer.map_err(|e| NoAnswer { message: e.to_string(), scan: matches!(e, CaseError::Scan(_)) })?;
+    let (case, plugin) = (prediction.result.case.clone(), prediction.result.plugin.name.clone());
+    let written = match out {
+        None => answer::record(prediction, None, heatmap).map(|result| (result, None)),
+        Some(out) => {
+            let mut result = None;
+            let fill = |folder: &Path| {
+                result = Some(answer::record(prediction, Some(folder), heatmap)?);
+                Ok(())
+            };
+            out.put(&case, &plugin, fill).and_then(|place| {
+                let result = result.ok_or_else(|| format!("{}: nothing was written", place.display()))?;
+                Ok((result, Some(place)))
+            })
+        }
+    };
+    let failed = |message: String| NoAnswer { message, scan: false };
+    let (result, folder) = written.map_err(failed)?;
+    let json = serde_json::to_string(&result)
+        .map_err(|e| failed(format!("a result cannot be written as JSON: {e}")))?;
+    Ok(Told { result, json, folder })
+}
+
+/// Moves what the other process wrote into its place.
+#[cfg(unix)]
+fn placed(json: String, files: Option<&Path>, out: Option<&Output>) -> Result<Told, NoAnswer> {
+    let failed = |message: String| NoAnswer { message, scan: false };
+    let result: CaseResult =
+        serde_json::from_str(&json).map_err(|e| failed(format!("the answer is no result: {e}")))?;
+    let folder = match (files, out) {
+        (Some(files), Some(out)) => {
+            let place = out.put(&result.case, &result.plugin.name, |into| {
+                let move_all = || -> std::io::Result<()> {
+                    for entry in std::fs::read_dir(files)? {
+                        let entry = entry?;
+                        std::fs::rename(entry.path(), into.join(entry.file_name()))?;
+                    }
+                    Ok(())
+                };
+                move_all().map_err(|e| format!("cannot be written ({e})"))
+            });
+            Some(place.map_err(failed)?)
+        }
+        _ => None,
+    };
+    Ok(Told { result, json, folder })
+}

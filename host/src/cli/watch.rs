@@ -1,0 +1,175 @@
+//! `--watch`: builds and scans that arrive after the last case.
+
+use super::cases::{self, Names};
+use super::outcome::Outcome;
+use super::run::{Desk, Work};
+use super::seat::Seat;
+use crate::engine::Case;
+use crate::plugin::find;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How often files are looked at; one that stays as it is between two looks is whole.
+const PACE: Duration = Duration::from_millis(400);
+
+/// What tells a file from the one that lay there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    bytes: u64,
+    modified: Option<SystemTime>,
+    identity: u64,
+}
+
+fn look(path: &Path) -> Option<Look> {
+    let about = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    #[cfg(unix)]
+    let identity = std::os::unix::fs::MetadataExt::ino(&about);
+    #[cfg(not(unix))]
+    let identity = 0;
+    Some(Look { bytes: about.len(), modified: about.modified().ok(), identity })
+}
+
+/// A file, as it was when it was last used, and as it was at the last look.
+struct Watched {
+    used: Option<Look>,
+    last: Option<Look>,
+}
+
+impl Watched {
+    fn new(path: &Path) -> Self {
+        let now = look(path);
+        Self { used: now, last: now }
+    }
+
+    /// Not used yet.
+    fn arriving() -> Self {
+        Self { used: None, last: None }
+    }
+
+    /// Whether it is another file than the one that was used, and whole. It counts as used from here on.
+    fn has_changed(&mut self, path: &Path) -> bool {
+        let now = look(path);
+        let settled = now.is_some() && now == self.last;
+        self.last = now;
+        let changed = settled && now != self.used;
+        if changed {
+            self.used = now;
+        }
+        changed
+    }
+}
+
+/// Files that a plugin is made of: its library, and its weights where they would be found.
+struct PluginFiles(Vec<(PathBuf, Watched)>);
+
+impl PluginFiles {
+    fn of(seat: &Seat, index: usize) -> Self {
+        let plugin = &seat.plugins[index];
+        let mut files = vec![plugin.library.clone()];
+        match &seat.weights {
+            Some(weights) => files.push(weights.clone()),
+            // The first place that holds some is the one that is read; a new file before it counts too.
+            None => files.extend(find::weights_places(&plugin.library, seat.name(index))),
+        }
+        Self(files.into_iter().map(|f| (f.clone(), Watched::new(&f))).collect())
+    }
+
+    fn have_changed(&mut self) -> bool {
+        // Every file is looked at.
+        self.0.iter_mut().filter_map(|(path, watched)| watched.has_changed(path).then_some(())).count() > 0
+    }
+}
+
+/// Looks for newer builds and for scans, until nobody reads the results any more.
+pub(super) fn watch(
+    inputs: &[PathBuf],
+    work: &[Work],
+    names: &mut Names,
+    seat: &mut Seat,
+    desk: &Desk<'_>,
+) -> Outcome {
+    let console = desk.console();
+    let mut outcome = Outcome::Done;
+    let mut plugins: Vec<PluginFiles> = (0..seat.plugins.len()).map(|i| PluginFiles::of(seat, i)).collect();
+    let folders: Vec<&PathBuf> = inputs.iter().filter(|i| i.is_dir()).collect();
+    let in_folder = |case: &Case| folders.iter().any(|f| case.any_file().parent() == Some(f.as_path()));
+    // Scans in folders, with the names they have had so far.
+    let mut scans: BTreeMap<PathBuf, (Case, Watched)> = BTreeMap::new();
+    let mut by_name: Vec<&Work> = Vec::new();
+    for work in work {
+        match work {
+            Work::Case(case) if in_folder(case) => {
+                let file = case.any_file().to_owned();
+                let watched = Watched::new(&file);
+                scans.insert(file, (case.clone(), watched));
+            }
+            Work::Failed { path, .. } if path.is_dir() => {}
+            other => by_name.push(other),
+        }
+    }
+    let mut words = BTreeSet::new();
+    console.note("watching for newer builds and scans; Ctrl-C ends it");
+    while !console.is_unread() {
+        std::thread::sleep(PACE);
+        let mut reloaded = false;
+        for (index, files) in plugins.iter_mut().enumerate() {
+            if !files.have_changed() {
+                continue;
+            }
+            match seat.reload(index, console) {
+                Ok(told) => {
+                    console.note(told);
+                    reloaded = true;
+                }
+                Err(e) => {
+                    console.error(e);
+                    console.note(format!("{}: the earlier build goes on where it can", seat.name(index)));
+                }
+            }
+        }
+        if reloaded {
+            for work in &by_name {
+                outcome = outcome.or(desk.take_on(seat, work, &mut words));
+            }
+        }
+        for folder in &folders {
+            // An empty folder is one that scans have yet to arrive in.
+            let Ok((files, _)) = cases::in_folder(folder) else { continue };
+            for file in files {
+                let (case, watched) = scans
+                    .entry(file.clone())
+                    .or_insert_with(|| (cases::of_file(&file, names), Watched::arriving()));
+                if watched.has_changed(&file) {
+                    let work = Work::Case(case.clone());
+                    outcome = outcome.or(desk.take_on(seat, &work, &mut words));
+                }
+            }
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_counts_as_new_once_and_only_when_it_has_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scan.nii");
+        let mut watched = Watched::arriving();
+        assert!(!watched.has_changed(&path));
+        std::fs::write(&path, "half").unwrap();
+        assert!(!watched.has_changed(&path), "just seen");
+        std::fs::write(&path, "half and the other").unwrap();
+        assert!(!watched.has_changed(&path), "still growing");
+        assert!(watched.has_changed(&path));
+        assert!(!watched.has_changed(&path), "used already");
+        std::fs::write(&path, "another scan of the name").unwrap();
+        assert!(!watched.has_changed(&path));
+        assert!(watched.has_changed(&path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!watched.has_changed(&path) && !watched.has_changed(&path));
+    }
+}

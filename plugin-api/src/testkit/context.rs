@@ -1,0 +1,286 @@
+//! A task's place in the test host: tensors by handle, parameters by name, gradients, lines of the log.
+
+use super::node::{self, Inner, Node, affordable, count, key};
+use super::random::Random;
+use super::table::host_ops;
+use crate::abi::types::{ContextId, ErrorCode, Handle, InitSpec};
+use crate::error::{Error, Result};
+use crate::tensor::{Host, Tensor};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Generations are drawn from one counter, so that a handle of another context never fits by accident.
+static NEXT_GENERATION: AtomicU32 = AtomicU32::new(1);
+static NEXT_CONTEXT: AtomicU64 = AtomicU64::new(0);
+static CONTEXTS: Mutex<BTreeMap<u64, Arc<State>>> = Mutex::new(BTreeMap::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere does not make a map of tensors wrong.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the operation table works on.
+pub(crate) struct State {
+    seed: u64,
+    slots: Mutex<Slots>,
+    parameters: Mutex<BTreeMap<String, Node>>,
+    log: Mutex<Vec<String>>,
+}
+
+#[derive(Default)]
+struct Slots {
+    entries: Vec<(u32, Option<Node>)>,
+    free: Vec<u32>,
+}
+
+impl State {
+    /// The context of an id that a plugin sent.
+    pub fn find(id: ContextId) -> Result<Arc<Self>> {
+        lock(&CONTEXTS).get(&id.0).cloned().ok_or_else(|| {
+            Error::new(ErrorCode::STALE_HANDLE, format!("context {} is not there, or no longer", id.0))
+        })
+    }
+
+    pub fn put(&self, node: Node) -> Handle {
+        let generation = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed);
+        let mut slots = lock(&self.slots);
+        let entry = (generation, Some(node));
+        let slot = match slots.free.pop() {
+            Some(slot) => {
+                slots.entries[slot as usize] = entry;
+                slot
+            }
+            None => {
+                slots.entries.push(entry);
+                (slots.entries.len() - 1) as u32
+            }
+        };
+        Handle { slot, generation }
+    }
+
+    pub fn get(&self, handle: Handle) -> Result<Node> {
+        match lock(&self.slots).entries.get(handle.slot as usize) {
+            Some((generation, Some(node))) if *generation == handle.generation => Ok(node.clone()),
+            _ => Err(stale(handle)),
+        }
+    }
+
+    pub fn take(&self, handle: Handle) -> Result<Node> {
+        let mut slots = lock(&self.slots);
+        match slots.entries.get_mut(handle.slot as usize) {
+            Some((generation, node)) if *generation == handle.generation => {
+                let taken = node.take().ok_or_else(|| stale(handle))?;
+                slots.free.push(handle.slot);
+                Ok(taken)
+            }
+            _ => Err(stale(handle)),
+        }
+    }
+
+    fn live(&self) -> usize {
+        let slots = lock(&self.slots);
+        slots.entries.len() - slots.free.len()
+    }
+
+    /// The parameter of a name, drawn at the first request.
+    pub fn parameter(&self, name: &str, dims: &[usize], init: InitSpec) -> Result<Node> {
+        let refuse = |message: String| Error::new(ErrorCode::PARAMETER, message);
+        affordable(dims).map_err(|e| refuse(format!("parameter `{name}`: {e}")))?;
+        let mut parameters = lock(&self.parameters);
+        if let Some(known) = parameters.get(name) {
+            return match known.dims == dims {
+                true => Ok(known.clone()),
+                false => Err(refuse(format!(
+                    "parameter `{name}` was {:?} before and is asked for as {dims:?}",
+                    known.dims
+                ))),
+            };
+        }
+        let mut random = Random::named(self.seed, name);
+        let InitSpec { kind, a, b } = init;
+        let mut draw = || -> Option<f64> {
+            Some(match kind {
+                0 => a,
+                1 => a + b * random.normal(),
+                2 => a + b * random.truncated(),
+                3 => a + (b - a) * random.uniform(),
+                _ => return None,
+            })
+        };
+        let values: Option<Vec<f32>> = (0..count(dims)).map(|_| draw().map(|v| v as f32)).collect();
+        let values = values.ok_or_else(|| refuse(format!("`{name}`: initialisation {kind} is unknown")))?;
+        let made = Inner::leaf(dims.to_vec(), values);
+        parameters.insert(name.to_owned(), made.clone());
+        Ok(made)
+    }
+
+    pub fn say(&self, line: String) {
+        lock(&self.log).push(line);
+    }
+}
+
+fn stale(handle: Handle) -> Error {
+    let Handle { slot, generation } = handle;
+    Error::new(ErrorCode::STALE_HANDLE, format!("handle {slot}.{generation} is stale or not this task's"))
+}
+
+/// A parameter as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Shape.
+    pub dims: Vec<usize>,
+    /// Row-major elements.
+    pub values: Vec<f32>,
+}
+
+/// A place of its own in the test host: tensors, parameters, gradients, log.
+///
+/// ```
+/// use anymc3d_plugin_api::testkit::Context;
+/// # fn main() -> anymc3d_plugin_api::Result<()> {
+/// let context = Context::new(1);
+/// let x = context.variable(&[1.0, 2.0, 3.0], &[3])?;
+/// let loss = x.square()?.sum_all()?;
+/// assert_eq!(context.gradients(&loss)?.of(&x), Some(vec![2.0, 4.0, 6.0]));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Context {
+    id: ContextId,
+    state: Arc<State>,
+}
+
+impl Context {
+    /// A new one. Parameters are drawn from `seed` and their own name.
+    pub fn new(seed: u64) -> Self {
+        let id = ContextId(NEXT_CONTEXT.fetch_add(1, Ordering::Relaxed));
+        let state = Arc::new(State {
+            seed,
+            slots: Mutex::default(),
+            parameters: Mutex::default(),
+            log: Mutex::default(),
+        });
+        lock(&CONTEXTS).insert(id.0, state.clone());
+        Self { id, state }
+    }
+
+    /// What plugins address this place by.
+    pub fn id(&self) -> ContextId {
+        self.id
+    }
+
+    /// The operation table with this place, as a plugin is given it.
+    pub fn host(&self) -> Host {
+        Host::new(host_ops(), self.id)
+    }
+
+    /// A tensor from row-major elements, without a gradient.
+    ///
+    /// # Errors
+    /// When the number of elements is not the product of `dims`.
+    pub fn tensor(&self, elements: &[f32], dims: &[usize]) -> Result<Tensor> {
+        self.host().tensor(elements, dims)
+    }
+
+    /// The same, as an input whose gradient [`Self::gradients`] tells.
+    ///
+    /// # Errors
+    /// When the number of elements is not the product of `dims`.
+    pub fn variable(&self, elements: &[f32], dims: &[usize]) -> Result<Tensor> {
+        let plain = self.tensor(elements, dims)?;
+        let node = self.state.get(plain.handle())?;
+        let leaf = Inner::leaf(dims.to_vec(), node.values());
+        Ok(self.host().adopt(self.state.put(leaf)))
+    }
+
+    /// Standard normal numbers, the same for the same `name` and seed.
+    ///
+    /// # Errors
+    /// When the shape is absurd.
+    pub fn random(&self, name: &str, dims: &[usize]) -> Result<Tensor> {
+        affordable(dims)?;
+        let mut random = Random::named(self.state.seed ^ 0x7465_7374, name);
+        let values: Vec<f32> = (0..count(dims)).map(|_| random.normal() as f32).collect();
+        self.tensor(&values, dims)
+    }
+
+    /// The gradients of a loss by every parameter and variable before it.
+    ///
+    /// # Errors
+    /// When `loss` is not one number, is stale, or an operation without a gradient stands in the way.
+    pub fn gradients(&self, loss: &Tensor) -> Result<Gradients> {
+        let node = self.state.get(loss.handle())?;
+        if count(&node.dims) != 1 {
+            return Err(node::invalid(format!("a loss of shape {:?}, expected one number", node.dims)));
+        }
+        let by_leaf = node::backward(&node, vec![1.0])?;
+        let named = lock(&self.state.parameters);
+        let named = named.iter().filter_map(|(name, p)| Some((name.clone(), by_leaf.get(&key(p))?.clone())));
+        Ok(Gradients { named: named.collect(), by_leaf, state: self.state.clone() })
+    }
+
+    /// Every parameter that was asked for, by name.
+    pub fn parameters(&self) -> BTreeMap<String, Parameter> {
+        let seen = |p: &Node| Parameter { dims: p.dims.clone(), values: p.values().to_vec() };
+        lock(&self.state.parameters).iter().map(|(name, p)| (name.clone(), seen(p))).collect()
+    }
+
+    /// Other values for a parameter, under every handle to it.
+    ///
+    /// # Errors
+    /// When there is no such parameter, or it has another number of elements.
+    pub fn set(&self, name: &str, values: &[f32]) -> Result<()> {
+        let parameters = lock(&self.state.parameters);
+        let p = parameters.get(name).ok_or_else(|| {
+            Error::new(ErrorCode::PARAMETER, format!("no parameter `{name}` was asked for"))
+        })?;
+        if count(&p.dims) != values.len() {
+            let message = format!("parameter `{name}` is {:?}, given {} numbers", p.dims, values.len());
+            return Err(Error::new(ErrorCode::PARAMETER, message));
+        }
+        p.set(values.to_vec());
+        Ok(())
+    }
+
+    /// Handles that have not been given back.
+    pub fn live_handles(&self) -> usize {
+        self.state.live()
+    }
+
+    /// What was logged so far, each line with its level, for example `warning: no mask`.
+    pub fn log_lines(&self) -> Vec<String> {
+        lock(&self.state.log).clone()
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        lock(&CONTEXTS).remove(&self.id.0);
+    }
+}
+
+/// What [`Context::gradients`] found.
+pub struct Gradients {
+    named: BTreeMap<String, Vec<f32>>,
+    by_leaf: HashMap<usize, Vec<f32>>,
+    state: Arc<State>,
+}
+
+impl Gradients {
+    /// By a parameter, row-major; `None` where the loss does not depend on it.
+    pub fn get(&self, parameter: &str) -> Option<&[f32]> {
+        self.named.get(parameter).map(Vec::as_slice)
+    }
+
+    /// By a variable; `None` where the loss does not depend on it.
+    pub fn of(&self, variable: &Tensor) -> Option<Vec<f32>> {
+        let node = self.state.get(variable.handle()).ok()?;
+        self.by_leaf.get(&key(&node)).cloned()
+    }
+
+    /// All parameters that the loss depends on.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[f32])> {
+        self.named.iter().map(|(name, g)| (name.as_str(), g.as_slice()))
+    }
+}

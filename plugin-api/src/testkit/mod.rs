@@ -1,0 +1,52 @@
+//! A small host in memory for a plugin's own tests: no backbone, no scan, no dependency. Feature `testkit`.
+//!
+//! A plugin's `Cargo.toml` turns the feature on for its tests alone, and one test tries what every host asks:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! anymc3d-plugin-api = { version = "1.0", features = ["testkit"] }
+//! ```
+//!
+//! ```ignore
+//! #[test]
+//! fn the_task_is_what_a_host_expects() {
+//!     testkit::check(MyTask, include_str!("../plugin.toml")).assert();
+//! }
+//! ```
+//!
+//! Every call goes through the tables that a real host calls, and every operation through a table of this host: what is
+//! tested is what crosses the boundary. The arithmetic is plain f32 with gradients in reverse mode, written to be read and
+//! not to be fast; a test in the project compares each operation with the real host's, values and gradients.
+//!
+//! - [`check`] and [`Check`]: everything at once, as a [`Report`].
+//! - [`TestHost::task`]: a [`Task`] to call by hand, for tests of one's own.
+//! - [`Context`]: tensors, [`Context::gradients`] and parameters, to test a head or a loss by itself.
+//!
+//! What it cannot tell: whether the task learns from scans. [`Task::through_backbone`] has the sites of a transformer and
+//! random weights.
+
+mod adapter;
+mod backbone;
+mod check;
+mod context;
+mod elementwise;
+mod host;
+mod learn;
+mod node;
+mod random;
+mod reach;
+mod reduce;
+mod report;
+mod shape;
+mod table;
+mod task;
+mod volumes;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{Check, check};
+pub use context::{Context, Gradients, Parameter};
+pub use host::TestHost;
+pub use report::{Finding, Outcome, Report};
+pub use task::Task;

@@ -1,0 +1,300 @@
+//! A plugin at work in the test host, called through the same tables as in a real one.
+
+use super::adapter::TaskAdapter;
+use super::context::Context;
+use super::host::{TestHost, entry};
+use super::table::host_ops;
+use crate::TaskPlugin;
+use crate::abi::objects::{HeadObject, SegmentationObject, TaskObject};
+use crate::abi::owned::{Call, Owned};
+use crate::abi::shims::task_object;
+use crate::abi::types::{ContextId, Entry, NamedHandle};
+use crate::adapter::Site;
+use crate::build::BackboneInfo;
+use crate::error::{Error, Result};
+use crate::head::{HeadOutput, ViewFeatures};
+use crate::loss::Targets;
+use crate::tensor::Tensor;
+use abi_stable::std_types::RVec;
+use anymc3d_manifest::Manifest;
+use std::collections::BTreeMap;
+
+/// A plugin's parts in a [`Context`] of their own.
+pub struct Task {
+    // Dropped in this order: parts before the task that made them, the context last.
+    head: Owned<HeadObject>,
+    segmentation: Option<Owned<SegmentationObject>>,
+    adapters: Vec<TaskAdapter>,
+    owner: Owned<TaskObject>,
+    settings: Vec<Entry>,
+    manifest: Manifest,
+    backbone: BackboneInfo,
+    context: Context,
+}
+
+impl Task {
+    pub(crate) fn new<P: TaskPlugin>(host: &TestHost, plugin: P, manifest: Manifest) -> Result<Self> {
+        let (backbone, need) = (&host.backbone, &manifest.backbone);
+        if !need.families.contains(&backbone.family) || backbone.embed_dim < need.min_embed_dim {
+            return Err(Error::msg(format!(
+                "the manifest wants a backbone of {} and a width of {} or more, this is {} of {}",
+                need.families.join(" or "),
+                need.min_embed_dim,
+                backbone.family,
+                backbone.embed_dim
+            )));
+        }
+        let context = Context::new(host.seed);
+        let settings = host.settings(&manifest);
+        let owner = Owned::<TaskObject>::new(task_object(plugin));
+        let id = context.id();
+        let mut adapters = Vec::new();
+        for view in &manifest.views {
+            let mut settings = settings.clone();
+            settings.push(entry("view", &view.name));
+            let (declared, custom) = owner.adapter(called(id, &settings)).map_err(within("adapter"))?;
+            let prefix = match manifest.views.len() {
+                1 => "adapter".to_owned(),
+                _ => format!("adapter.{}", view.name),
+            };
+            let adapter = TaskAdapter::new(&context, backbone, &prefix, settings, &declared, custom);
+            adapters.push(adapter.map_err(within("adapter"))?);
+        }
+        let head = owner.head(called(id, &settings)).map_err(within("head"))?;
+        let segmentation = owner.segmentation(called(id, &settings)).map_err(within("segmentation"))?;
+        let backbone = backbone.clone();
+        Ok(Self { head, segmentation, adapters, owner, settings, manifest, backbone, context })
+    }
+
+    /// Where its tensors and parameters are.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Its manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The shape of the backbone it was built for.
+    pub fn backbone(&self) -> &BackboneInfo {
+        &self.backbone
+    }
+
+    /// Whether it has a segmentation branch.
+    pub fn has_segmentation(&self) -> bool {
+        self.segmentation.is_some()
+    }
+
+    /// Numbers of parameters: adapter, head, segmentation branch, by the first word of their names.
+    pub fn parameter_counts(&self) -> (usize, usize, usize) {
+        let mut counts = (0, 0, 0);
+        for (name, parameter) in self.context.parameters() {
+            let n = parameter.values.len();
+            match name.split('.').next() {
+                Some("adapter") => counts.0 += n,
+                Some("segmentation") => counts.2 += n,
+                _ => counts.1 += n,
+            }
+        }
+        counts
+    }
+
+    /// Random features of every view, class tokens `[slices, d]` and patch tokens `[slices, h·w, d]`: a case. The same
+    /// for the same `name`.
+    ///
+    /// # Errors
+    /// When the shape is absurd.
+    pub fn views(&self, slices: usize, grid: [usize; 2], name: &str) -> Result<Vec<ViewFeatures>> {
+        let d = self.backbone.embed_dim;
+        let view = |view: &anymc3d_manifest::View| {
+            Ok(ViewFeatures {
+                name: view.name.clone(),
+                class_tokens: self.context.random(&format!("{name}/{}/class", view.name), &[slices, d])?,
+                patch_tokens: self
+                    .context
+                    .random(&format!("{name}/{}/patch", view.name), &[slices, grid[0] * grid[1], d])?,
+                grid,
+            })
+        };
+        self.manifest.views.iter().map(view).collect()
+    }
+
+    /// Features of every view as they come out of a stand-in for the backbone, with the task's adapters at its sites: what
+    /// a test of an adapter needs. Gradients reach the adapters' parameters. The weights are random and frozen, and there
+    /// are no layers but attention.
+    ///
+    /// # Errors
+    /// The adapter's own error or panic, or an output of another shape.
+    pub fn through_backbone(&self, slices: usize, grid: [usize; 2], name: &str) -> Result<Vec<ViewFeatures>> {
+        (0..self.manifest.views.len())
+            .map(|view| super::backbone::features(self, view, slices, grid, name))
+            .collect()
+    }
+
+    fn call<'a>(&'a self, settings: &'a [Entry]) -> Call<'a> {
+        called(self.context.id(), settings)
+    }
+
+    fn send(&self, views: &[&ViewFeatures]) -> Result<(Vec<Entry>, RVec<NamedHandle>)> {
+        let names: Vec<&str> = views.iter().map(|v| v.name.as_str()).collect();
+        let mut settings = vec![entry("views", names.join(","))];
+        let mut tensors = RVec::new();
+        for view in views {
+            let [h, w] = view.grid;
+            settings.push(entry(format!("grid.{}", view.name), format!("{h},{w}")));
+            for (part, tensor) in [("class_tokens", &view.class_tokens), ("patch_tokens", &view.patch_tokens)]
+            {
+                tensors.push(named(format!("{}/{part}", view.name), tensor)?);
+            }
+        }
+        Ok((settings, tensors))
+    }
+
+    /// The head's answer, checked as a host checks it.
+    ///
+    /// # Errors
+    /// The plugin's own error or panic; an answer of a wrong shape; NaN or infinity.
+    pub fn head(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
+        let (settings, tensors) = self.send(&views.iter().collect::<Vec<_>>())?;
+        let host = self.context.host();
+        let answer = self.head.forward(self.call(&settings), tensors).map_err(within("forward"))?;
+        let (mut slices, mut patches) = (BTreeMap::new(), BTreeMap::new());
+        let (mut logits, mut view_weights) = (None, None);
+        for NamedHandle { name, handle } in answer {
+            let tensor = host.adopt(handle);
+            let index = |part: &str| name.strip_prefix(part).and_then(|i| i.parse::<usize>().ok());
+            match name.as_str() {
+                "logits" => logits = Some(tensor),
+                "view_weights" => view_weights = Some(tensor),
+                _ => {
+                    if let Some(i) = index("slice_weights/") {
+                        slices.insert(i, tensor);
+                    } else if let Some(i) = index("patch_weights/") {
+                        patches.insert(i, tensor);
+                    }
+                }
+            }
+        }
+        let logits = logits.ok_or_else(|| Error::msg("forward: answered without logits"))?;
+        let (slice_weights, patch_weights): (Vec<_>, Vec<_>) =
+            (slices.into_values().collect(), patches.into_values().collect());
+        expect("logits", &logits, &[self.manifest.task.outputs()])?;
+        for (what, weights) in [("slice weights", &slice_weights), ("patch weights", &patch_weights)] {
+            if !weights.is_empty() && weights.len() != views.len() {
+                let (found, expected) = (weights.len(), views.len());
+                return Err(Error::msg(format!(
+                    "forward: {what} for {found} views, expected {expected} or none"
+                )));
+            }
+        }
+        for (i, view) in views.iter().enumerate() {
+            let s = view.class_tokens.dims()?[0];
+            if let Some(weights) = slice_weights.get(i) {
+                expect("slice weights", weights, &[s])?;
+            }
+            if let Some(weights) = patch_weights.get(i) {
+                expect("patch weights", weights, &[s, view.grid[0], view.grid[1]])?;
+            }
+        }
+        if let Some(weights) = &view_weights {
+            expect("view weights", weights, &[views.len()])?;
+        }
+        Ok(HeadOutput { logits, slice_weights, view_weights, patch_weights })
+    }
+
+    /// The classification loss (shape `[]`) of logits `[N, C]`.
+    ///
+    /// # Errors
+    /// The plugin's own error or panic.
+    pub fn loss(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor> {
+        let tensors = [("logits", logits), ("targets", &targets.values), ("known", &targets.known)];
+        let tensors = tensors.map(|(name, t)| named(name, t)).into_iter().collect::<Result<_>>()?;
+        let loss = self.owner.loss(self.call(&self.settings), tensors).map_err(within("loss"))?;
+        Ok(self.context.host().adopt(loss))
+    }
+
+    fn branch(&self) -> Result<&Owned<SegmentationObject>> {
+        self.segmentation.as_ref().ok_or_else(|| Error::msg("the task has no segmentation branch"))
+    }
+
+    /// The segmentation branch's logits of a view, `[S, a, b]`.
+    ///
+    /// # Errors
+    /// The plugin's own error or panic, or a task without the branch.
+    pub fn segmentation_logits(&self, view: &ViewFeatures) -> Result<Tensor> {
+        let (settings, tensors) = self.send(&[view])?;
+        let logits = self.branch()?.logits(self.call(&settings), tensors);
+        Ok(self.context.host().adopt(logits.map_err(within("segmentation logits"))?))
+    }
+
+    /// The segmentation branch's loss (shape `[]`) of a view against its mask `[S, H, W]`.
+    ///
+    /// # Errors
+    /// The plugin's own error or panic, or a task without the branch.
+    pub fn segmentation_loss(&self, view: &ViewFeatures, mask: &Tensor) -> Result<Tensor> {
+        let (settings, mut tensors) = self.send(&[view])?;
+        tensors.push(named("mask", mask)?);
+        let loss = self.branch()?.loss(self.call(&settings), tensors);
+        Ok(self.context.host().adopt(loss.map_err(within("segmentation loss"))?))
+    }
+
+    /// The first block that the adapter of a view changes; `None` where the backbone stays as it is.
+    pub fn first_block(&self, view: usize) -> Option<usize> {
+        self.adapters.get(view)?.first_block()
+    }
+
+    /// What the adapter of a view puts in the place of a site's output; see [`Site`] for the shapes. Sites before its
+    /// first block stay as they are.
+    ///
+    /// # Errors
+    /// The plugin's own error or panic, or an output of another shape.
+    pub fn apply(&self, view: usize, site: Site, input: &Tensor, output: Tensor) -> Result<Tensor> {
+        let adapter = self.adapters.get(view);
+        let adapter = adapter.ok_or_else(|| Error::msg(format!("the task has no view {view}")))?;
+        adapter.apply(&self.context, site, input, output)
+    }
+
+    /// Drops the plugin's parts and tells what went wrong with that.
+    ///
+    /// # Errors
+    /// The first of the parts whose Drop panicked; the others are dropped all the same.
+    pub fn close(self) -> Result<()> {
+        let Self { head, segmentation, adapters, owner, context, .. } = self;
+        let mut outcomes = vec![head.close()];
+        outcomes.extend(segmentation.map(Owned::close));
+        outcomes.extend(adapters.into_iter().map(TaskAdapter::close));
+        outcomes.push(owner.close());
+        let left = context.live_handles();
+        outcomes.into_iter().collect::<Result<()>>()?;
+        match left {
+            0 => Ok(()),
+            n => Err(Error::msg(format!("{n} handles were not given back when the task was dropped"))),
+        }
+    }
+}
+
+fn called(context: ContextId, settings: &[Entry]) -> Call<'_> {
+    Call { ops: host_ops(), context, settings }
+}
+
+/// Which of the plugin's methods an error came from.
+pub(crate) fn within(method: &'static str) -> impl Fn(Error) -> Error {
+    move |e| Error::new(e.code(), format!("{method}: {e}"))
+}
+
+/// A handle of its own for whoever receives it.
+pub(crate) fn named(name: impl Into<String>, tensor: &Tensor) -> Result<NamedHandle> {
+    Ok(NamedHandle { name: name.into().into(), handle: tensor.try_clone()?.into_handle() })
+}
+
+pub(crate) fn expect(what: &str, tensor: &Tensor, dims: &[usize]) -> Result<()> {
+    let found = tensor.dims()?;
+    if found != dims {
+        return Err(Error::msg(format!("{what} of shape {found:?}, expected {dims:?}")));
+    }
+    match tensor.to_vec()?.iter().find(|v| !v.is_finite()) {
+        Some(bad) => Err(Error::msg(format!("{what} with {bad}"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,5 @@
+//! The kit's own tests: operations against difference quotients, handles, and tasks that are right and wrong.
+
+mod gradients;
+mod handles;
+mod tasks;
