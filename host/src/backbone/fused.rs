@@ -4,7 +4,7 @@
 //! scales are folded into the layers before them. Low-rank terms stay f32 and unmerged.
 
 use super::adapter::LowRank;
-use super::kernels::gemm::{Packed, Store, gemm};
+use super::kernels::gemm::{Packed, Store, gemm, gemm_turned};
 use super::kernels::{Isa, attention, math};
 use super::model::Precision;
 use super::ops::{LayerNorm, Linear};
@@ -64,6 +64,11 @@ impl Layer {
     /// x [T, d_in] → out [T, d_out]
     pub fn forward(&self, x: &[f32], d_in: usize, out: &mut [f32]) {
         self.arithmetic.product(x, d_in, &self.forward, out, Store::Set(Some(&self.bias)));
+    }
+
+    /// out = GELU of the layer of x
+    pub fn gelu(&self, x: &[f32], d_in: usize, out: &mut [f32]) {
+        self.arithmetic.product(x, d_in, &self.forward, out, Store::Gelu(Some(&self.bias)));
     }
 
     /// out += the layer of x
@@ -162,25 +167,21 @@ impl Term {
         s: &mut TermScratch,
     ) {
         let (t, r, isa) = (self.tokens(x), self.rank, self.isa);
-        for buffer in [&mut s.low, &mut s.turned] {
-            buffer.resize(t * r, 0.0);
-        }
+        s.low.resize(t * r, 0.0);
         let (to_a, to_b) = into.split_at_mut(r * self.d_in);
-        // B's gradient, as rows of low: lowᵀ · grad
+        // B's gradient: gradᵀ · low
         gemm(isa, x, self.d_in, t, &self.a, &mut s.low, r, Store::Set(None));
-        attention::turn(&s.low, t, r, &mut s.turned);
-        s.packed.repack(isa, Precision::F32, grad, t, self.d_out, (self.d_out, 1));
-        s.wide.resize(r * self.d_out, 0.0);
-        gemm(isa, &s.turned, t, r, &s.packed, &mut s.wide, self.d_out, Store::Set(None));
-        attention::turn(&s.wide, r, self.d_out, to_b);
+        s.packed.repack(isa, Precision::F32, &s.low, t, r, (r, 1));
+        gemm_turned(isa, grad, self.d_out, self.d_out, &s.packed, to_b, r, Store::Set(None));
         for (row, scale) in to_b.chunks_exact_mut(r).zip(&self.rows) {
             row.iter_mut().for_each(|g| *g *= scale);
         }
-        // A's: (grad · B)ᵀ · x
+        // A's: xᵀ · (grad · B), turned
         gemm(isa, grad, self.d_out, t, &self.b_back, &mut s.low, r, Store::Set(None));
-        attention::turn(&s.low, t, r, &mut s.turned);
-        s.packed.repack(isa, Precision::F32, x, t, self.d_in, (self.d_in, 1));
-        gemm(isa, &s.turned, t, r, &s.packed, to_a, self.d_in, Store::Set(None));
+        s.packed.repack(isa, Precision::F32, &s.low, t, r, (r, 1));
+        s.tall.resize(self.d_in * r, 0.0);
+        gemm_turned(isa, x, self.d_in, self.d_in, &s.packed, &mut s.tall, r, Store::Set(None));
+        attention::turn(&s.tall, self.d_in, r, to_a);
         if let Some(to_x) = to_x {
             gemm(isa, &s.low, r, t, &self.a_back, to_x, self.d_in, Store::Add(None));
         }
@@ -190,8 +191,7 @@ impl Term {
 #[derive(Default)]
 pub(crate) struct TermScratch {
     low: Vec<f32>,
-    turned: Vec<f32>,
-    wide: Vec<f32>,
+    tall: Vec<f32>,
     packed: Packed,
 }
 
@@ -299,13 +299,16 @@ impl FusedBlock {
         [&self.qkv, &self.output, &self.up, &self.down].into_iter().try_for_each(Layer::prepare_backward)
     }
 
-    /// x [T, d] becomes the block's output; `class` the class token's attention [T].
+    /// x [T, d] becomes the block's output; `class` the class token's attention [T]. What [`Self::backward`] needs is
+    /// in `keep` afterwards only where `backward` says so.
+    #[allow(clippy::too_many_arguments)]
     pub fn forward(
         &self,
         terms: &Terms,
         x: &mut [f32],
         class: Option<&mut [f32]>,
         keep: &mut Saved,
+        backward: bool,
         s: &mut Scratch,
     ) {
         let d = self.output.d_out();
@@ -313,7 +316,6 @@ impl FusedBlock {
         s.normed.resize(t * d, 0.0);
         keep.qkv.resize(t * 3 * d, 0.0);
         keep.mixed.resize(t * d, 0.0);
-        keep.up.resize(t * self.up.d_out(), 0.0);
         // x += output(attention(qkv(norm1(x))))
         self.norm1.forward(x, &mut s.normed);
         self.qkv.forward(&s.normed, d, &mut keep.qkv);
@@ -333,16 +335,23 @@ impl FusedBlock {
         if let Some(term) = &terms.output {
             term.add(&keep.mixed, x, &mut s.low);
         }
-        keep.middle.clear();
-        keep.middle.extend_from_slice(x);
+        if backward {
+            keep.middle.clear();
+            keep.middle.extend_from_slice(x);
+        }
         // x += down(activation(up(norm2(x))))
         self.norm2.forward(x, &mut s.normed);
-        self.up.forward(&s.normed, d, &mut keep.up);
         let hidden = self.hidden();
         s.hidden.resize(t * hidden, 0.0);
-        match self.gated {
-            true => math::swiglu(isa, &keep.up, hidden, &mut s.hidden),
-            false => math::gelu(isa, &keep.up, &mut s.hidden),
+        if !(backward || self.gated) {
+            self.up.gelu(&s.normed, d, &mut s.hidden);
+        } else {
+            keep.up.resize(t * self.up.d_out(), 0.0);
+            self.up.forward(&s.normed, d, &mut keep.up);
+            match self.gated {
+                true => math::swiglu(isa, &keep.up, hidden, &mut s.hidden),
+                false => math::gelu(isa, &keep.up, &mut s.hidden),
+            }
         }
         self.down.add(&s.hidden, hidden, x);
     }

@@ -166,6 +166,36 @@ impl Backbone {
         Ok(Hidden { tokens: Tensor::cat(&tokens, 0)?, block, grid })
     }
 
+    /// The frozen blocks from where `hidden` stands on to `block`.
+    ///
+    /// # Errors
+    /// When `hidden` stands behind `block`, or is not this backbone's.
+    pub fn further(&self, hidden: &Hidden, block: usize) -> Result<Hidden, BackboneError> {
+        if block < hidden.block || block > self.info.blocks {
+            let (name, from) = (&self.info.name, hidden.block);
+            let message =
+                format!("blocks {from} to {block} were asked of {name}, which has {}", self.info.blocks);
+            return Err(BackboneError::Input(message));
+        }
+        let tokens = match &self.fused {
+            Some(fused) => {
+                let (source, adapted) = (Source::Tokens(&hidden.tokens), Adapted::new(fused, &NoAdapter)?);
+                infer(fused, &adapted, &source, hidden.block..block, false)?.0
+            }
+            None => {
+                let mut tokens = Vec::new();
+                for mut x in chunks_of(&hidden.tokens.detach(), CHUNK)? {
+                    for i in hidden.block..block {
+                        x = self.vit.block(i, &x, &NoAdapter, false)?.0;
+                    }
+                    tokens.push(x);
+                }
+                Tensor::cat(&tokens, 0)?
+            }
+        };
+        Ok(Hidden { tokens, block, grid: hidden.grid })
+    }
+
     /// The rest of the way from [`Self::prefix`]. The adapter must leave the blocks before it alone.
     pub fn forward_from(
         &self,

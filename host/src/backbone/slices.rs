@@ -106,7 +106,7 @@ pub(crate) fn infer(
             let mut keep = std::mem::take(&mut s.saved);
             for i in range.clone() {
                 let class = if i + 1 == range.end { map.as_deref_mut() } else { None };
-                fused.blocks[i].forward(&adapted.blocks[i].0, x, class, &mut keep, s);
+                fused.blocks[i].forward(&adapted.blocks[i].0, x, class, &mut keep, false, s);
             }
             s.saved = keep;
         });
@@ -240,7 +240,7 @@ impl CustomOp2 for BlockOp {
                         true => self.fused.spare.take(),
                         false => std::mem::take(&mut scratch.saved),
                     };
-                    block.forward(&self.terms, x, map, &mut keep, scratch);
+                    block.forward(&self.terms, x, map, &mut keep, self.keep, scratch);
                     if self.keep {
                         return Some(keep);
                     }
@@ -284,7 +284,7 @@ impl CustomOp2 for BlockOp {
                     let mut to_terms = vec![0f32; size];
                     let mut again = std::mem::take(&mut scratch.saved);
                     let saved = kept.get(i).unwrap_or_else(|| {
-                        block.forward(&self.terms, &mut x.to_vec(), None, &mut again, scratch);
+                        block.forward(&self.terms, &mut x.to_vec(), None, &mut again, true, scratch);
                         &again
                     });
                     block.backward(&self.terms, (x, saved), grad, to_x, &mut to_terms, scratch);

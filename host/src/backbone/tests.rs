@@ -291,6 +291,24 @@ fn custom_code_at_the_sites_does_what_the_declared_terms_do() -> Outcome {
 }
 
 #[test]
+fn a_prefix_that_goes_further_is_the_longer_prefix() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    write(dir.path(), Tiny { registers: 2, ..Tiny::default() })?;
+    for kernels in engines().into_iter().chain([Kernels::Plain]) {
+        let backbone = Backbone::open_with(dir.path(), Precision::F32, kernels)?;
+        let x = pixels(3)?;
+        let (embedded, short) = (backbone.prefix(&x, 0)?, backbone.prefix(&x, 1)?);
+        for from in [&embedded, &short] {
+            let further = backbone.further(from, 2)?;
+            assert_eq!((further.block, further.grid), (2, short.grid));
+            assert_eq!(difference(&further.tokens, &backbone.prefix(&x, 2)?.tokens)?, 0.0, "{kernels:?}");
+        }
+        assert!(backbone.further(&short, 0).is_err() && backbone.further(&short, 4).is_err());
+    }
+    Ok(())
+}
+
+#[test]
 fn an_incomplete_checkpoint_is_an_error_that_lists_every_missing_tensor() -> Outcome {
     let dir = tempfile::tempdir()?;
     write(dir.path(), Tiny::default())?;

@@ -153,7 +153,7 @@ impl Embed {
             Some(chosen) => chosen.manifest.views[chosen.view].clone(),
             None => default_view(read.scan.modality.or(read.scan.modality_guess)),
         };
-        let prepared = desk.slices(&self.input, &view, backbone).map_err(|e| e.to_string())?;
+        let prepared = desk.slices(&self.input, &view, backbone, 0).map_err(|e| e.to_string())?;
         warnings(prepared, &view)
             .iter()
             .for_each(|w| console.warning(format!("{}: {w}", self.input.display())));

@@ -4,6 +4,7 @@
 
 mod answer;
 mod backbone;
+mod bench;
 mod cases;
 mod console;
 mod doctor;
@@ -66,6 +67,7 @@ enum Command {
     Plugin(plugin::Plugin),
     Registry(Box<registry::Registry>),
     Backbone(backbone::Backbone),
+    Bench(bench::Command),
     #[cfg(unix)]
     #[command(hide = true)]
     Worker(isolate::Worker),
@@ -83,6 +85,7 @@ impl Command {
             Self::Plugin(command) => command.carry_out(console),
             Self::Registry(command) => command.carry_out(console),
             Self::Backbone(command) => command.carry_out(console),
+            Self::Bench(command) => command.carry_out(console),
             #[cfg(unix)]
             Self::Worker(command) => command.carry_out(),
         }

@@ -8,11 +8,11 @@ use super::options::{self, BackboneOptions, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use super::output::Output;
 use super::report;
-use super::seat::{NoAnswer, Seat, Told};
+use super::seat::{NoAnswer, Seat, Told, Who};
 use super::tasks::{self, Chosen};
 use super::watch;
-use crate::engine::Case;
 use crate::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
+use crate::engine::{Case, MemoryCap};
 use crate::plugin::find::Choice;
 use anymc3d_manifest::Manifest;
 use clap::Args;
@@ -37,7 +37,7 @@ Examples:
 #[command(before_help = EXAMPLES)]
 pub(super) struct Run {
     /// Scans (.nii, .nii.gz, .hdr/.img), folders of scans, or data tables (.csv)
-    #[arg(required_unless_present = "view")]
+    #[arg(required_unless_present_any = ["view", "explain_plan"])]
     input: Vec<PathBuf>,
     /// Plugin by name or path; may be given several times
     #[arg(long, short, value_name = "P", required = true)]
@@ -62,6 +62,9 @@ pub(super) struct Run {
     /// Trained weights of the one plugin given [default: beside the library, then installed ones]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// Print what the tasks share and what each computes by itself, and run nothing
+    #[arg(long, conflicts_with_all = ["isolate", "watch"])]
+    explain_plan: bool,
     /// Numbers of the large products; auto is bf16 where the processor has it, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
@@ -78,9 +81,10 @@ pub(super) struct Run {
     /// Longest time that a plugin may take to be opened, and for its turn at a case [default: 300]
     #[arg(long, value_name = "SECONDS", requires = "isolate", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_limit: Option<u64>,
-    /// Most memory (address space) of the plugins' process, as in 8G: a plugin that asks for more ends that process
-    /// [default: 80 % of the machine's]
-    #[arg(long, value_name = "SIZE", requires = "isolate", value_parser = options::size)]
+    /// Most memory of the process, as in 2G: scans are then read one after the other, and one that would take more is
+    /// refused. With --isolate, address space of the plugins' process: a plugin that asks for more ends that process
+    /// [default there: 80 % of the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = options::size)]
     max_memory: Option<usize>,
     /// Stay after the last case. A plugin whose library or weights change on the disk is opened anew and answers from
     /// then on, the scans that were given by name once more (a build that is refused is told, and the earlier one goes
@@ -132,14 +136,23 @@ impl Run {
             return Ok(outcome);
         }
         self.check_views(&seat.manifests())?;
+        if let (Some(cap), Who::Here(engine)) = (self.max_memory, &mut seat.who) {
+            engine.cap(MemoryCap::new(cap).map_err(CommandError::failed)?);
+        }
+        if self.explain_plan {
+            return self.explain(&seat, console);
+        }
         let desk =
             Desk { console, heatmap: out.is_some() && self.heatmap.unwrap_or(true), out, json: self.json };
         let mut names = Names::default();
         let work = self.work(&seat.manifests(), &mut names, console);
         let bar = console.progress(work.len(), "cases");
         let mut words = BTreeSet::new();
-        for work in &work {
-            outcome = outcome.or(desk.take_on(&mut seat, work, &mut words));
+        for (i, now) in work.iter().enumerate() {
+            if let (Some(Work::Case(next)), Who::Here(engine)) = (work.get(i + 1), &seat.who) {
+                engine.expect(next);
+            }
+            outcome = outcome.or(desk.take_on(&mut seat, now, &mut words));
             bar.inc(1);
         }
         if !self.json {
@@ -207,6 +220,23 @@ impl Run {
             }
             None => Ok(()),
         }
+    }
+
+    /// The plan for the first case, or for any scan.
+    fn explain(&self, seat: &Seat, console: &Console) -> Result<Outcome, CommandError> {
+        let Who::Here(engine) = &seat.who else {
+            return Err(CommandError::usage("--explain-plan: what is shared is known without --isolate"));
+        };
+        let work = self.work(&seat.manifests(), &mut Names::default(), console);
+        let first = work.into_iter().find_map(|work| match work {
+            Work::Case(case) => Some(case),
+            Work::Failed { .. } => None,
+        });
+        let any = || Case { name: "scan".to_owned(), image: Some("SCAN".into()), views: Default::default() };
+        let plan = engine.plan(&first.unwrap_or_else(any));
+        let json = || serde_json::to_string(&plan).map_err(CommandError::failed);
+        console.result(if self.json { json()? } else { plan.to_string() });
+        Ok(Outcome::Done)
     }
 
     fn work(&self, tasks: &[Manifest], names: &mut Names, console: &Console) -> Vec<Work> {

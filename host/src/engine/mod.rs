@@ -1,10 +1,13 @@
 //! One backbone and many plugins: from scans to predictions.
 
 mod adapter;
+mod ahead;
 mod backbones;
 mod branch;
 pub mod golden;
 mod loaded;
+mod memory;
+mod plan;
 mod predict;
 mod prepare;
 pub mod result;
@@ -16,5 +19,7 @@ pub use backbones::{
 };
 pub use branch::ViewLogits;
 pub use loaded::{LoadedTask, as_plugins_see, open_library};
+pub use memory::{MemoryCap, machine_memory, resident};
+pub use plan::{Plan, StackPlan, User};
 pub use predict::{Case, CaseError, Engine, Prediction, Stage, ViewEvidence, calibrated, probabilities};
 pub use prepare::{Desk, PrepareError, Prepared, ReadScan, ms, warnings};

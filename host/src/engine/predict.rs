@@ -2,10 +2,13 @@
 //! the others still answer.
 
 use super::adapter::Adapted;
+use super::ahead::{Ahead, Preparer};
 use super::backbones::precision_name;
 use super::branch::{self, ViewLogits};
 use super::loaded::LoadedTask;
-use super::prepare::{Desk, Prepared, ReadScan, ms, warnings};
+use super::memory::MemoryCap;
+use super::plan::{Plan, depth, most};
+use super::prepare::{Desk, Prepared, ReadScan, ms, slices_of, warnings};
 use super::result::*;
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
 use crate::plugin::{TaskError, ViewTokens};
@@ -150,12 +153,33 @@ pub struct Engine {
     backbone: Backbone,
     precision: Precision,
     tasks: Vec<Arc<LoadedTask>>,
+    ahead: Ahead,
+    cap: Option<MemoryCap>,
 }
 
 impl Engine {
     /// Tasks must have been opened for this backbone.
     pub fn new(backbone: Backbone, precision: Precision, tasks: Vec<LoadedTask>) -> Self {
-        Self { backbone, precision, tasks: tasks.into_iter().map(Arc::new).collect() }
+        let views = tasks.iter().flat_map(|t| t.task.manifest().views.iter().cloned()).collect();
+        let ahead = Ahead::new(Preparer::new(views, backbone.info().clone()));
+        Self { backbone, precision, tasks: tasks.into_iter().map(Arc::new).collect(), ahead, cap: None }
+    }
+
+    /// Keeps the process below a cap: one case is in memory at a time, and one that would take more is its own error.
+    pub fn cap(&mut self, cap: MemoryCap) {
+        self.cap = Some(cap);
+    }
+
+    /// How a case is answered: what is shared, and what each task does by itself.
+    pub fn plan(&self, case: &Case) -> Plan {
+        Plan::of(self.tasks.iter().map(Arc::as_ref), case, self.backbone.info().blocks, false)
+    }
+
+    /// Begins to read and slice a case that will be asked for next, beside what is computed until then.
+    pub fn expect(&self, case: &Case) {
+        if self.cap.is_none() {
+            self.ahead.begin(case);
+        }
     }
 
     /// The tasks, in the order of their answers.
@@ -193,10 +217,13 @@ impl Engine {
         mut told: impl FnMut(usize, Stage),
         mut each: impl FnMut(usize, Result<Prediction, CaseError>),
     ) {
-        let mut desk = Desk::default();
+        let mut desk = self.ahead.take(case);
+        desk.cap = self.cap;
+        let asked = tasks.iter().map(|&i| self.tasks[i].as_ref());
+        let plan = Plan::of(asked, case, self.backbone.info().blocks, attention);
         for &i in tasks {
-            let answer = self.answer(&self.tasks[i], case, attention, &mut desk, &mut |stage| told(i, stage));
-            each(i, answer);
+            let told: Told<'_> = &mut |stage| told(i, stage);
+            each(i, self.answer(&self.tasks[i], case, (attention, &plan), &mut desk, told));
         }
     }
 
@@ -204,12 +231,11 @@ impl Engine {
         &self,
         loaded: &LoadedTask,
         case: &Case,
-        attention: bool,
+        (attention, plan): (bool, &Plan),
         desk: &mut Desk,
         told: Told<'_>,
     ) -> Result<Prediction, CaseError> {
         let start = Instant::now();
-        (desk.read_ms, desk.preprocess_ms) = (0.0, 0.0);
         let manifest = loaded.task.manifest();
         let mut timing = Timing::default();
         let mut seen: Vec<Seen<'_>> = Vec::new();
@@ -224,8 +250,10 @@ impl Engine {
                 continue;
             };
             told(Stage::Scan);
-            let prepared =
-                desk.slices(path, view, self.backbone.info()).map_err(|e| CaseError::Scan(e.to_string()))?;
+            let kept = plan.kept(&slices_of(path, view));
+            let prepared = desk
+                .slices(path, view, self.backbone.info(), kept.len())
+                .map_err(|e| CaseError::Scan(e.to_string()))?;
             for warning in warnings(prepared, view) {
                 if !notes.contains(&warning) {
                     notes.push(warning);
@@ -234,7 +262,7 @@ impl Engine {
             let adapter = Adapted::new(&loaded.task.adapters()[i]);
             told(if adapter.only_low_rank() { Stage::Backbone } else { Stage::Adapter });
             let began = Instant::now();
-            let features = self.features(prepared, &adapter, attention)?;
+            let features = self.features(prepared, kept, &adapter, attention)?;
             timing.backbone += ms(began);
             seen.push(Seen {
                 view,
@@ -308,7 +336,9 @@ impl Engine {
                 });
             }
         }
-        (timing.read, timing.preprocess) = (desk.read_ms, desk.preprocess_ms);
+        // The first task's; for a case that was prepared ahead they passed before `start`.
+        (timing.read, timing.preprocess) =
+            (std::mem::take(&mut desk.read_ms), std::mem::take(&mut desk.preprocess_ms));
         timing.total = ms(start);
         let backbone = self.backbone.info();
         let result = CaseResult {
@@ -340,30 +370,34 @@ impl Engine {
         Ok(Prediction { result, evidence, segmentation })
     }
 
-    /// Through the backbone. The frozen blocks before the first adapted one are computed once per set of slices and
-    /// kept while several tasks are loaded.
+    /// Through the backbone. Tokens after the blocks `kept` are computed once, each from the one before, and kept for
+    /// the tasks that follow.
     fn features(
         &self,
         prepared: &mut Prepared,
+        kept: &[usize],
         adapter: &dyn SiteAdapter,
         attention: bool,
     ) -> Result<Features, BackboneError> {
-        // The last block's attention is there only where that block is run on its own.
-        let most = self.backbone.info().blocks.saturating_sub(usize::from(attention));
-        let shared = if adapter.patch_embed() { 0 } else { adapter.first_block().min(most) };
-        // Code in the blocks keeps a pass off the fused kernels; the frozen blocks before it need not wait for it.
-        if shared == 0 || (self.tasks.len() < 2 && adapter.only_low_rank()) {
+        let most = most(self.backbone.info().blocks, attention);
+        let depth = depth(adapter, most).filter(|depth| kept.contains(depth));
+        let Some(depth) = depth else {
             return self.backbone.forward(&prepared.pixels, adapter, attention);
-        }
-        let hidden = match prepared.prefixes.get(&shared) {
-            Some(hidden) => hidden.clone(),
-            None => {
-                let hidden = Arc::new(self.backbone.prefix(&prepared.pixels, shared)?);
-                prepared.prefixes.insert(shared, hidden.clone());
-                hidden
-            }
         };
-        self.backbone.forward_from(&hidden, adapter, attention)
+        for &next in kept.iter().take_while(|&&next| next <= depth) {
+            if !prepared.prefixes.contains_key(&next) {
+                let before = prepared.prefixes.range(..next).next_back();
+                let hidden = match before {
+                    Some((_, hidden)) => self.backbone.further(hidden, next)?,
+                    None => self.backbone.prefix(&prepared.pixels, next)?,
+                };
+                prepared.prefixes.insert(next, hidden);
+            }
+        }
+        match prepared.prefixes.get(&depth) {
+            Some(hidden) => self.backbone.forward_from(hidden, adapter, attention),
+            None => self.backbone.forward(&prepared.pixels, adapter, attention),
+        }
     }
 }
 

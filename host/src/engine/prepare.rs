@@ -1,10 +1,11 @@
 //! From a case's files to slices: each file read once, each preprocessing done once, however many tasks ask.
 
+use super::memory::{self, MemoryCap};
 use crate::backbone::{BackboneInfo, Hidden};
 use crate::volume::{Scan, SliceStack, Volume, VolumeError, modality_warning, slices};
 use anymc3d_manifest::{Modality, View};
 use candle_core::{Device, Tensor};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,11 +38,14 @@ pub struct Prepared {
     /// `[S, 3, H, W]`
     pub pixels: Tensor,
     /// Frozen prefixes that tasks share, by number of blocks.
-    pub prefixes: HashMap<usize, Arc<Hidden>>,
+    pub prefixes: BTreeMap<usize, Hidden>,
 }
 
-/// What decides the slices: a view without its name, its modality and whether it is required.
-fn key(path: &Path, view: &View) -> (PathBuf, String) {
+/// What decides the slices.
+pub(super) type Slices = (PathBuf, String);
+
+/// A view without its name, its modality and whether it is required.
+pub(super) fn slices_of(path: &Path, view: &View) -> Slices {
     let bare = View { name: String::new(), modality: Modality::Any, required: true, ..view.clone() };
     (path.to_owned(), format!("{bare:?}"))
 }
@@ -50,7 +54,11 @@ fn key(path: &Path, view: &View) -> (PathBuf, String) {
 #[derive(Default)]
 pub struct Desk {
     scans: HashMap<PathBuf, Result<Arc<ReadScan>, PrepareError>>,
-    stacks: HashMap<(PathBuf, String), Prepared>,
+    stacks: HashMap<Slices, Prepared>,
+    /// Bytes taken so far, at their most.
+    taken: usize,
+    /// What may be taken.
+    pub cap: Option<MemoryCap>,
     /// Milliseconds spent reading, since last asked.
     pub read_ms: f64,
     /// Milliseconds spent preprocessing, since last asked.
@@ -72,6 +80,11 @@ impl Desk {
             return known.clone();
         }
         let start = Instant::now();
+        if let Some(cap) = self.cap {
+            let bytes = memory::of_scan(path);
+            cap.allow(path, self.taken, bytes).map_err(PrepareError)?;
+            self.taken += bytes;
+        }
         let read = Scan::open(path).map_err(PrepareError::from).and_then(|scan| {
             if scan.is_constant() {
                 let [value, _] = scan.range();
@@ -89,7 +102,7 @@ impl Desk {
         read
     }
 
-    /// A view's slices, cut at the first request.
+    /// A view's slices, cut at the first request; their tokens will be kept after `kept` of the blocks.
     ///
     /// # Errors
     /// When the scan cannot be read or sliced.
@@ -98,18 +111,24 @@ impl Desk {
         path: &Path,
         view: &View,
         backbone: &BackboneInfo,
+        kept: usize,
     ) -> Result<&mut Prepared, PrepareError> {
         let read = self.scan(path)?;
-        let key = key(path, view);
+        let key = slices_of(path, view);
         if !self.stacks.contains_key(&key) {
             let start = Instant::now();
             let stack = slices(&read.volume, view, backbone.patch_size)?;
+            if let Some(cap) = self.cap {
+                let bytes = memory::of_stack(&stack, backbone, kept);
+                cap.allow(path, self.taken, bytes).map_err(PrepareError)?;
+                self.taken += bytes;
+            }
             let [s, _, h, w] = stack.shape;
             let pixels =
                 Tensor::from_vec(stack.normalised(backbone.mean, backbone.std), (s, 3, h, w), &Device::Cpu)
                     .map_err(|e| PrepareError(e.to_string()))?;
             self.preprocess_ms += ms(start);
-            self.stacks.insert(key.clone(), Prepared { read, stack, pixels, prefixes: HashMap::new() });
+            self.stacks.insert(key.clone(), Prepared { read, stack, pixels, prefixes: BTreeMap::new() });
         }
         self.stacks.get_mut(&key).ok_or_else(|| PrepareError("slices were lost".to_owned()))
     }

@@ -78,6 +78,20 @@ pub(crate) fn read(path: &Path) -> Result<Stored, VolumeError> {
     Ok(Stored { voxels, shape, affine, sha256, warnings })
 }
 
+/// Bytes that a scan takes at most while it is read: its file, its voxels as they are stored, and as f32 both in stored
+/// and in canonical order. `None` where the header cannot be read; reading the scan tells why.
+pub fn memory_of(path: &Path) -> Option<usize> {
+    let path = &header_path(path).ok()?;
+    let mut file = fs::File::open(path).ok()?;
+    let mut start = Vec::new();
+    // Enough of a compressed file for its first bytes.
+    io::Read::by_ref(&mut file).take(1 << 16).read_to_end(&mut start).ok()?;
+    let header = NiftiHeader::from_reader(Bytes::of(&start).up_to(352).ok()?.as_slice()).ok()?;
+    let count = shape(path, &header).ok()?.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+    let each = kind(path, &header, &mut Vec::new()).ok()?.size_of() + 8;
+    count.checked_mul(each)?.checked_add(usize::try_from(file.metadata().ok()?.len()).ok()?)
+}
+
 fn load(path: &Path) -> Result<Vec<u8>, VolumeError> {
     if path.is_dir() {
         return Err(VolumeError::Format {

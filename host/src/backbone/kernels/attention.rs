@@ -2,12 +2,16 @@
 //! values and a block of rows of its probabilities stay in the second-level cache.
 
 use super::Isa;
-use super::gemm::{Packed, Store, gemm};
+use super::gemm::{Packed, Store, gemm, gemm_turned};
 use super::math::{softmax_backward_rows, softmax_rows};
 use crate::backbone::model::Precision;
 
-/// Rows of probabilities formed at a time: whole tiles of six.
-const BLOCK: usize = 48;
+/// Rows of probabilities formed at a time: whole tiles of six, and for a slice of 224 pixels no more than the
+/// first-level cache holds.
+const BLOCK: usize = 24;
+
+/// Numbers of the probabilities that the backward pass forms at a time: the second-level cache holds them twice.
+const BACK: usize = 76_800;
 
 /// The shape of one slice's attention.
 #[derive(Clone, Copy)]
@@ -24,9 +28,9 @@ impl Shape {
     fn scale(&self) -> f32 {
         1.0 / (self.head as f32).sqrt()
     }
-    fn row_blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+    fn row_blocks(&self, block: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
         let t = self.tokens;
-        (0..t).step_by(BLOCK).map(move |first| (first, BLOCK.min(t - first)))
+        (0..t).step_by(block).map(move |first| (first, block.min(t - first)))
     }
 }
 
@@ -39,7 +43,6 @@ pub(crate) struct Scratch {
     rows: Packed,
     p: Vec<f32>,
     dp: Vec<f32>,
-    turned: Vec<f32>,
 }
 
 /// `qkv` [T, 3d] → `out` [T, d]. `class`, where given, becomes the first token's probabilities [T], mean over heads.
@@ -62,7 +65,7 @@ pub(crate) fn forward(
         let [q, k, v] = [0, 1, 2].map(|part| &qkv[part * d + h * head..]);
         scratch.keys.repack(isa, precision, k, head, t, (1, 3 * d));
         scratch.values.repack(isa, precision, v, t, head, (3 * d, 1));
-        for (first, rows) in shape.row_blocks() {
+        for (first, rows) in shape.row_blocks(BLOCK) {
             let p = &mut scratch.p[..rows * t];
             gemm(isa, &q[first * 3 * d..], 3 * d, rows, &scratch.keys, p, t, Store::Set(None));
             softmax_rows(isa, p, t, shape.scale());
@@ -87,34 +90,31 @@ pub(crate) fn backward(
     let (t, d, head) = (shape.tokens, shape.width(), shape.head);
     let lengths = [qkv.len(), into.len(), 3 * grad.len()];
     assert!(lengths.iter().all(|n| *n == t * 3 * d), "attention was given buffers of another shape");
-    scratch.p.resize(BLOCK * t, 0.0);
-    scratch.dp.resize(BLOCK * t, 0.0);
-    scratch.turned.resize(BLOCK * t, 0.0);
-    into.fill(0.0);
+    let block = (BACK / t / 6 * 6).clamp(BLOCK, t.max(BLOCK));
+    scratch.p.resize(block * t, 0.0);
+    scratch.dp.resize(block * t, 0.0);
     for h in 0..shape.heads {
         let [q, k, v] = [0, 1, 2].map(|part| part * d + h * head);
         scratch.keys.repack(isa, precision, &qkv[k..], head, t, (1, 3 * d));
         scratch.keys_by_token.repack(isa, precision, &qkv[k..], t, head, (3 * d, 1));
         scratch.values.repack(isa, precision, &qkv[v..], head, t, (1, 3 * d));
-        for (first, rows) in shape.row_blocks() {
+        for (first, rows) in shape.row_blocks(block) {
             let (p, dp) = (&mut scratch.p[..rows * t], &mut scratch.dp[..rows * t]);
-            let turned = &mut scratch.turned[..rows * t];
             let (queries, grads) = (&qkv[first * 3 * d + q..], &grad[first * d + h * head..]);
+            let sum = if first == 0 { Store::Set(None) } else { Store::Add(None) };
             gemm(isa, queries, 3 * d, rows, &scratch.keys, p, t, Store::Set(None));
             softmax_rows(isa, p, t, shape.scale());
             // dV += Pᵀ dO
-            turn(p, rows, t, turned);
             scratch.rows.repack(isa, precision, grads, rows, head, (d, 1));
-            gemm(isa, turned, rows, t, &scratch.rows, &mut into[v..], 3 * d, Store::Add(None));
+            gemm_turned(isa, p, t, t, &scratch.rows, &mut into[v..], 3 * d, sum);
             // dP = dO Vᵀ, then the gradient of the scores
             gemm(isa, grads, d, rows, &scratch.values, dp, t, Store::Set(None));
             softmax_backward_rows(isa, p, t, shape.scale(), dp);
             // dQ = dS K, dK += dSᵀ Q
             let to = &mut into[first * 3 * d + q..];
             gemm(isa, dp, t, rows, &scratch.keys_by_token, to, 3 * d, Store::Set(None));
-            turn(dp, rows, t, turned);
             scratch.rows.repack(isa, precision, queries, rows, head, (3 * d, 1));
-            gemm(isa, turned, rows, t, &scratch.rows, &mut into[k..], 3 * d, Store::Add(None));
+            gemm_turned(isa, dp, t, t, &scratch.rows, &mut into[k..], 3 * d, sum);
         }
     }
 }

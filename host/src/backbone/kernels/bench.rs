@@ -1,74 +1,103 @@
-//! Milliseconds per slice, plain and fast. One run compares; absolute times drift with the machine, and
-//! on a shared one the processor's own time (in brackets, divided by the threads) is what can be compared.
+//! The kernels against the machine's own limit: how many operations a second each reaches, beside a loop that does
+//! nothing but multiply and add in registers. By this thread's time on the processor, so that others do not count.
 
-use super::{Isa, Kernels};
-use crate::backbone::{Backbone, BackboneError, LoraWeights, NoAdapter, Precision, lora_shapes};
-use candle_core::{DType, Device, Tensor, Var};
-use std::collections::HashMap;
-use std::path::Path;
-use std::time::Instant;
+use super::attention::{self, Scratch, Shape};
+use super::clock::Moment;
+use super::gemm::{Packed, Store, gemm};
+use super::micro::peak;
+use super::{Isa, math};
+use crate::backbone::Precision;
 
-/// Prints a line per engine: forward passes at 224 px, and a training step at 168 px that continues from
-/// a cached prefix of half the blocks, with LoRA (rank 8) in the other half. `plain` adds candle as it comes.
-pub fn run(dir: &Path, plain: bool) -> Result<(), BackboneError> {
-    let fastest = Isa::available().last().copied().map(Kernels::Fast);
-    let engines = [
-        ("plain f32", plain.then_some(Kernels::Plain), Precision::F32),
-        ("fast f32", fastest, Precision::F32),
-        ("fast bf16", fastest, Precision::Bf16),
-    ];
-    let pixels = |s: usize, side: usize| Tensor::randn(0f32, 1.0, (s, 3, side, side), &Device::Cpu);
-    println!(
-        "{:10} {:>16} {:>16} {:>20}",
-        "ms / slice", "forward 8 x 224", "forward 32 x 224", "training 32 x 168"
-    );
-    for (name, kernels, precision) in engines {
-        let Some(kernels) = kernels else { continue };
-        let backbone = Backbone::open_with(dir, precision, kernels)?;
-        let forward = |s: usize| -> Result<String, BackboneError> {
-            let x = pixels(s, 224)?;
-            best(3, s, || backbone.forward(&x, &NoAdapter, false).map(drop))
-        };
-        let (few, many) = (forward(8)?, forward(32)?);
-        let half = backbone.info().blocks / 2;
-        let hidden = backbone.prefix(&pixels(32, 168)?, half)?;
-        let mut tensors = HashMap::new();
-        for (name, shape) in lora_shapes(backbone.info(), 8, half, false) {
-            tensors.insert(name, Var::randn(0f32, 0.02, shape, &Device::Cpu)?.as_tensor().clone());
+/// A kernel on one shape.
+pub struct Kernel {
+    /// What it is in the block.
+    pub name: String,
+    /// Multiplications and additions of a call, together; 0 where bytes say more.
+    pub operations: f64,
+    /// Bytes read and written by a call.
+    pub bytes: f64,
+    call: Box<dyn FnMut()>,
+}
+
+impl Kernel {
+    fn new(name: String, operations: usize, bytes: usize, call: impl FnMut() + 'static) -> Self {
+        Self { name, operations: operations as f64, bytes: bytes as f64, call: Box::new(call) }
+    }
+
+    /// Milliseconds of one call, the mean over as many as take about `least` milliseconds.
+    pub fn time(&mut self, least: f64) -> f64 {
+        let mut calls = 1;
+        loop {
+            let start = Moment::now();
+            (0..calls).for_each(|_| (self.call)());
+            let spent = start.spent().thread;
+            if spent >= least {
+                return spent / f64::from(calls);
+            }
+            calls *= 2;
         }
-        let step = best(3, 32, || {
-            let lora = LoraWeights::from_tensors(&tensors, 2.0, backbone.info())?;
-            let features = backbone.forward_from(&hidden, &lora, false)?;
-            features.class_tokens.sqr()?.mean_all()?.to_dtype(DType::F32)?.backward()?;
-            Ok(())
-        })?;
-        println!("{name:10} {few:>16} {many:>16} {step:>20}");
     }
-    Ok(())
 }
 
-/// The best of a few runs after a first one that packs what is packed lazily.
-fn best(
-    runs: usize,
-    slices: usize,
-    mut f: impl FnMut() -> Result<(), BackboneError>,
-) -> Result<String, BackboneError> {
-    f()?;
-    let (mut wall, mut busy) = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..runs {
-        let (start, before) = (Instant::now(), processor_ms());
-        f()?;
-        wall = wall.min(start.elapsed().as_secs_f64() * 1000.0);
-        busy = busy.min(processor_ms() - before);
-    }
-    let (per_slice, threads) = (slices as f64, rayon::current_num_threads() as f64);
-    Ok(format!("{:.1} [{:.1}]", wall / per_slice, busy / per_slice / threads))
+/// The limit itself, as a kernel.
+pub fn limit(isa: Isa, precision: Precision) -> Kernel {
+    const ROUNDS: usize = 1 << 12;
+    let operations = peak(isa, precision, 1) * ROUNDS;
+    Kernel::new("limit: multiply-add in registers".to_owned(), operations, 0, move || {
+        std::hint::black_box(peak(isa, precision, ROUNDS));
+    })
 }
 
-/// This process's time on the processors, in steps of 10 ms; 0 where the system does not tell.
-fn processor_ms() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // After the name in brackets: user and system time are the 12th and 13th fields.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
+fn numbers(n: usize) -> Vec<f32> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+fn product(isa: Isa, precision: Precision, name: &str, (m, k, n): (usize, usize, usize)) -> Kernel {
+    let (a, b, bias) = (numbers(m * k), numbers(k * n), numbers(n));
+    let packed = Packed::new(isa, precision, &b, k, n, (n, 1));
+    let mut out = vec![0f32; m * n];
+    let name = format!("{name} {m} x {k} x {n}");
+    let element = if precision == Precision::Bf16 { 2 } else { 4 };
+    Kernel::new(name, 2 * m * k * n, 4 * (m * k + m * n) + element * k * n, move || {
+        gemm(isa, &a, k, m, &packed, &mut out, n, Store::Set(Some(&bias)));
+    })
+}
+
+/// What a block of a transformer is made of, for slices of `tokens` tokens and a width of `d` in heads of `head`.
+pub fn kernels(isa: Isa, precision: Precision, tokens: usize, d: usize, head: usize) -> Vec<Kernel> {
+    let (t, hidden) = (tokens, 4 * d);
+    let of = |name, shape| product(isa, precision, name, shape);
+    let shape = Shape { tokens, heads: d / head, head };
+    let (qkv, mut mixed, mut scratch) = (numbers(t * 3 * d), vec![0f32; t * d], Scratch::default());
+    let (qkv2, grad, mut into, mut scratch2) =
+        (qkv.clone(), numbers(t * d), vec![0f32; t * 3 * d], Scratch::default());
+    let (x, mut normed, weight) = (numbers(t * d), vec![0f32; t * d], numbers(d));
+    let (wide, mut act) = (numbers(t * hidden), vec![0f32; t * hidden]);
+    let (wide2, mut act2) = (wide.clone(), vec![0f32; t * hidden]);
+    vec![
+        of("qkv", (t, d, 3 * d)),
+        of("output", (t, d, d)),
+        of("up", (t, d, hidden)),
+        of("down", (t, hidden, d)),
+        product(isa, Precision::F32, "low-rank A, f32", (t, d, 8)),
+        product(isa, Precision::F32, "low-rank B, f32", (t, 8, 3 * d)),
+        Kernel::new("attention".to_owned(), 4 * t * t * d, 4 * 4 * t * d, move || {
+            attention::forward(isa, precision, shape, &qkv, &mut mixed, None, &mut scratch);
+        }),
+        Kernel::new("attention, backward".to_owned(), 10 * t * t * d, 4 * 7 * t * d, move || {
+            attention::backward(isa, precision, shape, &qkv2, &grad, &mut into, &mut scratch2);
+        }),
+        Kernel::new("layer norm".to_owned(), 0, 4 * 2 * t * d, move || {
+            math::layer_norm(isa, &x, &weight, &weight, 1e-6, &mut normed);
+        }),
+        Kernel::new("GELU".to_owned(), 0, 4 * 2 * t * hidden, move || math::gelu(isa, &wide, &mut act)),
+        Kernel::new("GELU, backward".to_owned(), 0, 4 * 3 * t * hidden, move || {
+            math::gelu_backward(isa, &wide2, &mut act2);
+        }),
+    ]
 }

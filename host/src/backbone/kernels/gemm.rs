@@ -4,7 +4,7 @@
 //! row after row, zero where it reaches beyond n; with bf16 two consecutive rows share a row of pairs. So
 //! a tile streams its panel front to back and never reads past an end.
 
-use super::math::{round_bits, round_f32, round_pairs};
+use super::math::{gelu_body, round_bits, round_f32, round_pairs, round_pairs_body, round_rows};
 use super::micro::{Micro, Portable};
 use super::{Isa, Set};
 use crate::backbone::model::Precision;
@@ -118,7 +118,23 @@ fn panel(n: usize, first: usize) -> (usize, usize) {
 fn pack_f32_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), round: bool, data: &mut [f32]) {
     for first in (0..n).step_by(PANEL) {
         let (columns, width) = panel(n, first);
-        for (i, row) in data[first * k..(first + width) * k].chunks_exact_mut(width).enumerate() {
+        let panel = &mut data[first * k..(first + width) * k];
+        if strides.0 == 1 && strides.1 > 1 {
+            // Column by column as they lie, in squares whose lines stay in the cache.
+            panel.fill(0.0);
+            for top in (0..k).step_by(LINE) {
+                let rows = LINE.min(k - top);
+                for j in 0..columns {
+                    let column = &source[(first + j) * strides.1 + top..][..rows];
+                    for (i, x) in column.iter().enumerate() {
+                        let x = if round { f32::from_bits(round_bits(*x)) } else { *x };
+                        panel[(top + i) * width + j] = x;
+                    }
+                }
+            }
+            continue;
+        }
+        for (i, row) in panel.chunks_exact_mut(width).enumerate() {
             let from = i * strides.0 + first * strides.1;
             if strides.1 == 1 {
                 let (lines, rest) = row[..columns].as_chunks_mut::<LINE>();
@@ -143,7 +159,25 @@ fn pack_pairs_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), 
     let pairs = k.div_ceil(2);
     for first in (0..n).step_by(PANEL) {
         let (columns, width) = panel(n, first);
-        for (p, row) in data[first * pairs..(first + width) * pairs].chunks_exact_mut(width).enumerate() {
+        let panel = &mut data[first * pairs..(first + width) * pairs];
+        if strides.0 == 1 && strides.1 > 1 {
+            // Column by column as they lie, in squares whose lines stay in the cache.
+            panel.fill(0);
+            let mut rounded = [0u32; LINE];
+            for top in (0..pairs).step_by(LINE) {
+                let rows = LINE.min(pairs - top);
+                for j in 0..columns {
+                    let end = (2 * (top + rows)).min(k);
+                    let column = &source[(first + j) * strides.1..][2 * top..end];
+                    round_pairs_body(column, &mut rounded[..rows]);
+                    for (p, pair) in rounded[..rows].iter().enumerate() {
+                        panel[(top + p) * width + j] = *pair;
+                    }
+                }
+            }
+            continue;
+        }
+        for (p, row) in panel.chunks_exact_mut(width).enumerate() {
             let from = 2 * p * strides.0 + first * strides.1;
             let odd = 2 * p + 1 < k;
             if strides.1 == 1 && odd {
@@ -177,6 +211,8 @@ pub(crate) enum Store<'a> {
     Set(Option<&'a [f32]>),
     /// out += A · B + bias
     Add(Option<&'a [f32]>),
+    /// out = GELU(A · B + bias)
+    Gelu(Option<&'a [f32]>),
 }
 
 thread_local! {
@@ -196,57 +232,100 @@ pub(crate) fn gemm(
     ldc: usize,
     store: Store<'_>,
 ) {
+    assert!(m == 0 || b.k <= lda && (m - 1) * lda + b.k <= a.len(), "A is out of bounds");
+    product::<false>(isa, a, lda, m, b, out, ldc, store);
+}
+
+/// As [`gemm`] with A turned: row i of it is column i of `a`, whose rows (stride `lda`) are as many as B's.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn gemm_turned(
+    isa: Isa,
+    a: &[f32],
+    lda: usize,
+    m: usize,
+    b: &Packed,
+    out: &mut [f32],
+    ldc: usize,
+    store: Store<'_>,
+) {
+    assert!(m <= lda && (b.k - 1) * lda + m <= a.len(), "A is out of bounds");
+    product::<true>(isa, a, lda, m, b, out, ldc, store);
+}
+
+/// A's extent is the callers' to check.
+#[allow(clippy::too_many_arguments)]
+fn product<const TURNED: bool>(
+    isa: Isa,
+    a: &[f32],
+    lda: usize,
+    m: usize,
+    b: &Packed,
+    out: &mut [f32],
+    ldc: usize,
+    store: Store<'_>,
+) {
     if m == 0 {
         return;
     }
     let (k, n) = (b.k, b.n);
-    assert!(k <= lda && (m - 1) * lda + k <= a.len(), "A is out of bounds");
     assert!(n <= ldc && (m - 1) * ldc + n <= out.len(), "the product is out of bounds");
-    let (Store::Set(bias) | Store::Add(bias)) = store;
+    let (Store::Set(bias) | Store::Add(bias) | Store::Gelu(bias)) = store;
     assert!(bias.is_none_or(|b| b.len() == n), "the bias does not fit");
+    // Rows as they lie there, and elements of each.
+    let (rows, each) = if TURNED { (k, m) } else { (m, k) };
     LEFT.with_borrow_mut(|(floats, halves)| match &b.data {
         #[cfg(target_arch = "x86_64")]
         Data::Pairs(data) => {
             let pairs = k.div_ceil(2);
             halves.resize(m * pairs, 0);
-            for (row, to) in a.chunks(lda).zip(halves.chunks_exact_mut(pairs)) {
-                round_pairs(isa, &row[..k], to);
+            if TURNED {
+                for (p, to) in halves.chunks_exact_mut(m).enumerate() {
+                    let low = &a[2 * p * lda..][..m];
+                    let high = if 2 * p + 1 < k { &a[(2 * p + 1) * lda..][..m] } else { &[] };
+                    round_rows(isa, low, high, to);
+                }
+            } else {
+                for (row, to) in a.chunks(lda).zip(halves.chunks_exact_mut(pairs)) {
+                    round_pairs(isa, &row[..k], to);
+                }
             }
-            let left = Left { a: halves.as_ptr(), lda: pairs, m, k: pairs };
-            // SAFETY: pairs are packed only for an `Isa` with bf16. `halves` holds m rows of `pairs` pairs
-            // and `data` n columns padded to 16; `out` was checked above.
-            unsafe { drive_avx512bf16(left, data.as_ptr().cast(), n, out, ldc, store) }
+            let left = Left { a: halves.as_ptr(), lda: if TURNED { m } else { pairs }, m, k: pairs };
+            // SAFETY: pairs are packed only for an `Isa` with bf16. `halves` holds m rows of `pairs` pairs, or
+            // turned `pairs` rows of m, and `data` n columns padded to 16; `out` was checked above.
+            unsafe { drive_avx512bf16::<TURNED>(left, data.as_ptr().cast(), n, out, ldc, store) }
         }
         #[cfg(not(target_arch = "x86_64"))]
         Data::Pairs(_) => unreachable!("pairs are packed only where AVX512-BF16 was detected"),
         Data::F32(data) => {
             let (a, lda) = if b.rounded {
                 floats.resize(m * k, 0.0);
-                for (row, to) in a.chunks(lda).zip(floats.chunks_exact_mut(k)) {
-                    round_f32(isa, &row[..k], to);
+                for (row, to) in a.chunks(lda).take(rows).zip(floats.chunks_exact_mut(each)) {
+                    round_f32(isa, &row[..each], to);
                 }
-                (floats.as_slice(), k)
+                (floats.as_slice(), each)
             } else {
                 (a, lda)
             };
             let left = Left { a: a.as_ptr(), lda, m, k };
             let data = data.as_ptr().cast::<f32>();
             match isa.0 {
-                // SAFETY: the `Isa` proves the instruction set; A and `out` were checked above, and `data`
-                // holds k rows of n columns padded to 16.
+                // SAFETY: the `Isa` proves the instruction set; A was checked by the callers and `out` above, and
+                // `data` holds k rows of n columns padded to 16.
                 #[cfg(target_arch = "x86_64")]
-                Set::Avx512 | Set::Avx512Bf16 => unsafe { drive_avx512(left, data, n, out, ldc, store) },
+                Set::Avx512 | Set::Avx512Bf16 => unsafe {
+                    drive_avx512::<TURNED>(left, data, n, out, ldc, store);
+                },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Set::Avx2 => unsafe { drive_avx2(left, data, n, out, ldc, store) },
+                Set::Avx2 => unsafe { drive_avx2::<TURNED>(left, data, n, out, ldc, store) },
                 // SAFETY: as above; this one needs no instruction set.
-                _ => unsafe { drive::<Portable>(left, data, n, out, ldc, store) },
+                _ => unsafe { drive::<Portable, TURNED>(left, data, n, out, ldc, store) },
             }
         }
     });
 }
 
-/// A as the tiles see it: `m` rows of `k` elements.
+/// A as the tiles see it: `m` rows of `k` elements, or turned `k` rows of `m`.
 struct Left<E> {
     a: *const E,
     lda: usize,
@@ -257,7 +336,7 @@ struct Left<E> {
 /// # Safety
 /// As [`Micro::tile`] for all rows and panels; `out` holds m rows of n at stride `ldc`.
 #[inline(always)]
-unsafe fn drive<M: Micro>(
+unsafe fn drive<M: Micro, const TURNED: bool>(
     left: Left<M::Element>,
     b: *const M::Element,
     n: usize,
@@ -272,8 +351,9 @@ unsafe fn drive<M: Micro>(
             let rows = ROWS.min(left.m - row);
             // SAFETY: row < m and first < n, within A and B by the caller's promise; the tile is the largest.
             unsafe {
-                let (a, b) = (left.a.wrapping_add(row * left.lda), b.wrapping_add(first * left.k));
-                tile_of_any_size::<M>(rows, width / 16, a, left.lda, left.k, b, tile.as_mut_ptr());
+                let from = if TURNED { row } else { row * left.lda };
+                let (a, b) = (left.a.wrapping_add(from), b.wrapping_add(first * left.k));
+                tile_of_any_size::<M, TURNED>(rows, width / 16, a, left.lda, left.k, b, tile.as_mut_ptr());
             }
             for (i, tile) in tile.chunks_exact(width).take(rows).enumerate() {
                 let out = &mut out[(row + i) * ldc + first..][..columns];
@@ -290,6 +370,18 @@ unsafe fn drive<M: Micro>(
                         let bias = &bias[first..first + columns];
                         for j in 0..columns {
                             out[j] = tile[j] + bias[j];
+                        }
+                    }
+                    Store::Gelu(bias) => {
+                        let mut line = [0f32; PANEL];
+                        let line = &mut line[..columns];
+                        line.copy_from_slice(tile);
+                        if let Some(bias) = bias {
+                            line.iter_mut().zip(&bias[first..]).for_each(|(x, bias)| *x += bias);
+                        }
+                        match M::FMA {
+                            true => gelu_body::<true>(line, out),
+                            false => gelu_body::<false>(line, out),
                         }
                     }
                     Store::Add(None) => {
@@ -313,7 +405,7 @@ unsafe fn drive<M: Micro>(
 /// As [`Micro::tile`] with these numbers of rows (1 to 6) and vectors (1 to 4).
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn tile_of_any_size<M: Micro>(
+unsafe fn tile_of_any_size<M: Micro, const TURNED: bool>(
     rows: usize,
     vectors: usize,
     a: *const M::Element,
@@ -327,13 +419,13 @@ unsafe fn tile_of_any_size<M: Micro>(
             match (rows, vectors) {
                 $(
                     // SAFETY: the caller's promise, for each size.
-                    ($mr, 1) => unsafe { M::tile::<$mr, 1>(a, lda, k, b, tile) },
+                    ($mr, 1) => unsafe { M::tile::<$mr, 1, TURNED>(a, lda, k, b, tile) },
                     // SAFETY: as above.
-                    ($mr, 2) => unsafe { M::tile::<$mr, 2>(a, lda, k, b, tile) },
+                    ($mr, 2) => unsafe { M::tile::<$mr, 2, TURNED>(a, lda, k, b, tile) },
                     // SAFETY: as above.
-                    ($mr, 3) => unsafe { M::tile::<$mr, 3>(a, lda, k, b, tile) },
+                    ($mr, 3) => unsafe { M::tile::<$mr, 3, TURNED>(a, lda, k, b, tile) },
                     // SAFETY: as above.
-                    ($mr, 4) => unsafe { M::tile::<$mr, 4>(a, lda, k, b, tile) },
+                    ($mr, 4) => unsafe { M::tile::<$mr, 4, TURNED>(a, lda, k, b, tile) },
                 )*
                 _ => unreachable!("a tile has 1 to 6 rows and 1 to 4 vectors"),
             }
@@ -348,7 +440,7 @@ macro_rules! drive_for {
         /// # Safety
         /// As [`drive`], and the CPU must have these features.
         #[target_feature(enable = $features)]
-        unsafe fn $name(
+        unsafe fn $name<const TURNED: bool>(
             left: Left<$element>,
             b: *const $element,
             n: usize,
@@ -357,7 +449,7 @@ macro_rules! drive_for {
             store: Store<'_>,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { drive::<super::micro::$micro>(left, b, n, out, ldc, store) }
+            unsafe { drive::<super::micro::$micro, TURNED>(left, b, n, out, ldc, store) }
         }
     };
 }

@@ -1,44 +1,50 @@
 //! Elementwise functions and reductions, written as plain branch-free loops that the compiler
 //! vectorises for each instruction set.
 
-use super::per_isa;
+use super::{per_isa, per_isa_fma};
 
 const LANES: usize = 16;
 
+/// a · b + c, in one instruction where `FMA` says that there is one: without, it would be a call of the library.
+#[inline(always)]
+fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// e^x to about 1e-7 relative, without branches; saturates below -87 and above 88.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+fn exp<const FMA: bool>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it rounds to a whole number in the low bits
     let x = x.clamp(-87.0, 88.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let shifted = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4; // ln 2 in two parts
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_199_9e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 0.5;
-    let p = p * r * r + r + 1.0;
+    let r = fma::<FMA>(n, -0.693_359_4, x);
+    let r = fma::<FMA>(n, 2.121_944_4e-4, r); // ln 2 in two parts
+    let p = fma::<FMA>(1.987_569_1e-4, r, 1.398_199_9e-3);
+    let p = fma::<FMA>(p, r, 8.333_452e-3);
+    let p = fma::<FMA>(p, r, 4.166_579_6e-2);
+    let p = fma::<FMA>(p, r, 1.666_666_5e-1);
+    let p = fma::<FMA>(p, r, 0.5);
+    let p = fma::<FMA>(p, r * r, r) + 1.0;
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
 /// The normal distribution's cumulative function, and e^(-x²/2). Abramowitz and Stegun 7.1.26: within 1.5e-7.
 #[inline(always)]
-fn normal(x: f32) -> (f32, f32) {
-    let e = exp(-0.5 * x * x);
-    let t = 1.0 / (1.0 + 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2 * x.abs());
-    let p = 1.061_405_4 * t - 1.453_152_1;
-    let p = p * t + 1.421_413_8;
-    let p = p * t - 0.284_496_72;
-    let p = (p * t + 0.254_829_6) * t;
+fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
+    let e = exp::<FMA>(-0.5 * x * x);
+    let t = 1.0 / fma::<FMA>(0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2, x.abs(), 1.0);
+    let p = fma::<FMA>(1.061_405_4, t, -1.453_152_1);
+    let p = fma::<FMA>(p, t, 1.421_413_8);
+    let p = fma::<FMA>(p, t, -0.284_496_72);
+    let p = fma::<FMA>(p, t, 0.254_829_6) * t;
     let tail = 0.5 * p * e;
     (if x < 0.0 { tail } else { 1.0 - tail }, e)
 }
 
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+fn sigmoid<const FMA: bool>(x: f32) -> f32 {
+    1.0 / (1.0 + exp::<FMA>(-x))
 }
 
 #[inline(always)]
@@ -111,38 +117,38 @@ fn layer_norm_backward_body(x: &[f32], weight: &[f32], eps: f32, grad: &[f32], i
 }
 
 #[inline(always)]
-fn gelu_body(x: &[f32], out: &mut [f32]) {
+pub(super) fn gelu_body<const FMA: bool>(x: &[f32], out: &mut [f32]) {
     for (x, out) in x.iter().zip(out) {
-        *out = x * normal(*x).0;
+        *out = x * normal::<FMA>(*x).0;
     }
 }
 
 #[inline(always)]
-fn gelu_backward_body(x: &[f32], grad: &mut [f32]) {
+fn gelu_backward_body<const FMA: bool>(x: &[f32], grad: &mut [f32]) {
     for (x, grad) in x.iter().zip(grad) {
-        let (cdf, e) = normal(*x);
-        *grad *= cdf + x * e * 0.398_942_3;
+        let (cdf, e) = normal::<FMA>(*x);
+        *grad *= fma::<FMA>(x * e, 0.398_942_3, cdf);
     }
 }
 
 /// Rows of `[gate, value]`, each half as long as the row.
 #[inline(always)]
-fn swiglu_body(x: &[f32], hidden: usize, out: &mut [f32]) {
+fn swiglu_body<const FMA: bool>(x: &[f32], hidden: usize, out: &mut [f32]) {
     for (row, out) in x.chunks_exact(2 * hidden).zip(out.chunks_exact_mut(hidden)) {
         let (gate, value) = row.split_at(hidden);
         for i in 0..hidden {
-            out[i] = gate[i] * sigmoid(gate[i]) * value[i];
+            out[i] = gate[i] * sigmoid::<FMA>(gate[i]) * value[i];
         }
     }
 }
 
 #[inline(always)]
-fn swiglu_backward_body(x: &[f32], hidden: usize, grad: &[f32], out: &mut [f32]) {
+fn swiglu_backward_body<const FMA: bool>(x: &[f32], hidden: usize, grad: &[f32], out: &mut [f32]) {
     let rows = x.chunks_exact(2 * hidden).zip(grad.chunks_exact(hidden));
     for ((row, grad), out) in rows.zip(out.chunks_exact_mut(2 * hidden)) {
         let ((gate, value), (to_gate, to_value)) = (row.split_at(hidden), out.split_at_mut(hidden));
         for i in 0..hidden {
-            let s = sigmoid(gate[i]);
+            let s = sigmoid::<FMA>(gate[i]);
             to_value[i] = grad[i] * gate[i] * s;
             to_gate[i] = grad[i] * value[i] * s * (1.0 + gate[i] * (1.0 - s));
         }
@@ -150,13 +156,24 @@ fn swiglu_backward_body(x: &[f32], hidden: usize, grad: &[f32], out: &mut [f32])
 }
 
 #[inline(always)]
-fn softmax_rows_body(scores: &mut [f32], columns: usize, scale: f32) {
+fn softmax_rows_body<const FMA: bool>(scores: &mut [f32], columns: usize, scale: f32) {
     for row in scores.chunks_exact_mut(columns) {
         let top = fold(row, f32::NEG_INFINITY, f32_max, f32_max);
-        for x in row.iter_mut() {
-            *x = exp((*x - top) * scale);
+        // The sum in lanes on the way.
+        let (chunks, rest) = row.as_chunks_mut::<LANES>();
+        let mut lanes = [0f32; LANES];
+        for chunk in chunks {
+            for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
+                *x = exp::<FMA>((*x - top) * scale);
+                *lane += *x;
+            }
         }
-        let inverse = 1.0 / sum(row);
+        let mut total = 0.0;
+        for x in rest {
+            *x = exp::<FMA>((*x - top) * scale);
+            total += *x;
+        }
+        let inverse = 1.0 / lanes.into_iter().fold(total, |a, b| a + b);
         for x in row.iter_mut() {
             *x *= inverse;
         }
@@ -181,13 +198,27 @@ fn softmax_backward_rows_body(p: &[f32], columns: usize, scale: f32, grad: &mut 
 
 /// Two numbers to a pair, the first in the low half; the last pair's second is 0 where they are odd.
 #[inline(always)]
-fn round_pairs_body(from: &[f32], to: &mut [u32]) {
+pub(super) fn round_pairs_body(from: &[f32], to: &mut [u32]) {
     let pairs = from.chunks_exact(2);
     if let ([last], Some(to)) = (pairs.remainder(), to.last_mut()) {
         *to = round_bits(*last) >> 16;
     }
     for (pair, to) in pairs.zip(to) {
         *to = round_bits(pair[0]) >> 16 | round_bits(pair[1]);
+    }
+}
+
+/// Pairs of what lies in two rows below each other; without a second row its numbers are 0.
+#[inline(always)]
+fn round_rows_body(low: &[f32], high: &[f32], to: &mut [u32]) {
+    if high.is_empty() {
+        for (low, to) in low.iter().zip(to) {
+            *to = round_bits(*low) >> 16;
+        }
+        return;
+    }
+    for ((low, high), to) in low.iter().zip(high).zip(to) {
+        *to = round_bits(*low) >> 16 | round_bits(*high);
     }
 }
 
@@ -213,14 +244,14 @@ per_isa! {
     /// Adds the gradient of the norm's input.
     fn layer_norm_backward(x: &[f32], weight: &[f32], eps: f32, grad: &[f32], into: &mut [f32]) = layer_norm_backward_body;
 }
-per_isa! { fn gelu(x: &[f32], out: &mut [f32]) = gelu_body; }
-per_isa! {
+per_isa_fma! { fn gelu(x: &[f32], out: &mut [f32]) = gelu_body; }
+per_isa_fma! {
     /// The gradient of the output becomes the gradient of the input.
     fn gelu_backward(x: &[f32], grad: &mut [f32]) = gelu_backward_body;
 }
-per_isa! { fn swiglu(x: &[f32], hidden: usize, out: &mut [f32]) = swiglu_body; }
-per_isa! { fn swiglu_backward(x: &[f32], hidden: usize, grad: &[f32], out: &mut [f32]) = swiglu_backward_body; }
-per_isa! {
+per_isa_fma! { fn swiglu(x: &[f32], hidden: usize, out: &mut [f32]) = swiglu_body; }
+per_isa_fma! { fn swiglu_backward(x: &[f32], hidden: usize, grad: &[f32], out: &mut [f32]) = swiglu_backward_body; }
+per_isa_fma! {
     /// softmax(scale · row), in place.
     fn softmax_rows(scores: &mut [f32], columns: usize, scale: f32) = softmax_rows_body;
 }
@@ -228,6 +259,7 @@ per_isa! {
     /// The gradient of the probabilities becomes the gradient of the unscaled scores.
     fn softmax_backward_rows(p: &[f32], columns: usize, scale: f32, grad: &mut [f32]) = softmax_backward_rows_body;
 }
+per_isa! { fn round_rows(low: &[f32], high: &[f32], to: &mut [u32]) = round_rows_body; }
 per_isa! { fn round_pairs(from: &[f32], to: &mut [u32]) = round_pairs_body; }
 per_isa! {
     /// bf16's rounding kept in f32, for instruction sets without bf16.

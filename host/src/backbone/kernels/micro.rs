@@ -1,17 +1,25 @@
 //! The innermost tiles of the matrix product: up to 6 rows by up to 64 columns held in registers.
 //!
-//! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major. Pointers step
-//! by `wrapping_add`: `add` carries checks into debug builds that cost more than the arithmetic here.
+//! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major, or `TURNED`: then its rows
+//! are columns of what lies there. Pointers step by `wrapping_add`: `add` carries checks into debug builds that cost more than the arithmetic here.
+
+/// Where element p of row i of A lies.
+#[inline(always)]
+fn at<const TURNED: bool>(lda: usize, i: usize, p: usize) -> usize {
+    if TURNED { p * lda + i } else { i * lda + p }
+}
 
 /// One instruction set's tile: `tile[i][..16·NV] = A[i, ..] · B[.., panel]`.
 pub(super) trait Micro {
     /// What one step along k reads of a row of A: an f32, or two bf16 in a u32.
     type Element: Copy;
+    /// Whether there is a fused multiply-add.
+    const FMA: bool;
 
     /// # Safety
-    /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda`, `b`
-    /// `k · 16 · NV` elements from a multiple of 64 bytes, `tile` `MR · 16 · NV` numbers.
-    unsafe fn tile<const MR: usize, const NV: usize>(
+    /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda` (`TURNED`: `k`
+    /// rows of `MR`), `b` `k · 16 · NV` elements from a multiple of 64 bytes, `tile` `MR · 16 · NV` numbers.
+    unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
         a: *const Self::Element,
         lda: usize,
         k: usize,
@@ -20,13 +28,44 @@ pub(super) trait Micro {
     );
 }
 
+/// Multiplies and adds in registers only, `rounds` times; how many operations that were.
+pub(super) fn peak(isa: super::Isa, precision: crate::backbone::Precision, rounds: usize) -> usize {
+    use super::Set;
+    let bf16 = precision == crate::backbone::Precision::Bf16;
+    match isa.0 {
+        // SAFETY: the `Isa` proves the instruction set.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512Bf16 if bf16 => unsafe { x86::peak_avx512bf16(rounds) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512 | Set::Avx512Bf16 => unsafe { x86::peak_avx512(rounds) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => unsafe { x86::peak_avx2(rounds) },
+        _ => {
+            let mut sums = [[0f32; 8]; 8];
+            for _ in 0..rounds {
+                let factor = std::hint::black_box([0.999f32; 8]);
+                for sums in &mut sums {
+                    for (sum, factor) in sums.iter_mut().zip(&factor) {
+                        *sum += *sum * factor;
+                    }
+                }
+            }
+            std::hint::black_box(sums);
+            2 * 8 * 8 * rounds
+        }
+    }
+}
+
 pub(super) struct Portable;
 
 impl Micro for Portable {
     type Element = f32;
+    const FMA: bool = false;
 
     #[inline(always)]
-    unsafe fn tile<const MR: usize, const NV: usize>(
+    unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
         a: *const f32,
         lda: usize,
         k: usize,
@@ -40,7 +79,7 @@ impl Micro for Portable {
                 let b = unsafe { &*b.wrapping_add((p * NV + v) * 16).cast::<[f32; 16]>() };
                 for (i, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: i < MR and p < k lie within A, by the caller's promise.
-                    let a = unsafe { *a.wrapping_add(i * lda + p) };
+                    let a = unsafe { *a.wrapping_add(at::<TURNED>(lda, i, p)) };
                     for j in 0..16 {
                         sums[j] += a * b[j];
                     }
@@ -59,16 +98,42 @@ pub(super) use x86::{Avx2, Avx512, Avx512Bf16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Micro;
+    use super::{Micro, at};
     use std::arch::x86_64::*;
+
+    macro_rules! peak {
+        ($name:ident, $features:literal, $sums:literal, $operations:literal, $zero:expr, $step:expr) => {
+            #[target_feature(enable = $features)]
+            pub(in super::super) fn $name(rounds: usize) -> usize {
+                let mut sums = [$zero; $sums];
+                for _ in 0..rounds {
+                    for sum in &mut sums {
+                        *sum = $step(*sum);
+                    }
+                    // Otherwise the compiler would find out what it comes to.
+                    std::hint::black_box(());
+                }
+                std::hint::black_box(sums);
+                $sums * $operations * rounds
+            }
+        };
+    }
+    peak!(peak_avx2, "avx2,fma", 12, 16, _mm256_set1_ps(0.5), |s| _mm256_fmadd_ps(s, s, s));
+    peak!(peak_avx512, "avx512f", 24, 32, _mm512_set1_ps(0.5), |s| _mm512_fmadd_ps(s, s, s));
+    peak!(peak_avx512bf16, "avx512f,avx512bf16", 24, 64, _mm512_set1_ps(0.5), |s| {
+        // SAFETY: `__m512` and `__m512bh` are the same 64 bytes.
+        let pairs: __m512bh = unsafe { std::mem::transmute(s) };
+        _mm512_dpbf16_ps(s, pairs, pairs)
+    });
 
     pub(in super::super) struct Avx2;
 
     impl Micro for Avx2 {
         type Element = f32;
+        const FMA: bool = true;
 
         #[inline(always)]
-        unsafe fn tile<const MR: usize, const NV: usize>(
+        unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
             a: *const f32,
             lda: usize,
             k: usize,
@@ -85,7 +150,7 @@ mod x86 {
                         let b = b.wrapping_add((p * NV + v) * 16);
                         let (b0, b1) = (_mm256_load_ps(b), _mm256_load_ps(b.wrapping_add(8)));
                         for (i, sums) in sums.iter_mut().enumerate() {
-                            let a = _mm256_set1_ps(*a.wrapping_add(i * lda + p));
+                            let a = _mm256_set1_ps(*a.wrapping_add(at::<TURNED>(lda, i, p)));
                             sums[0] = _mm256_fmadd_ps(a, b0, sums[0]);
                             sums[1] = _mm256_fmadd_ps(a, b1, sums[1]);
                         }
@@ -104,9 +169,10 @@ mod x86 {
 
     impl Micro for Avx512 {
         type Element = f32;
+        const FMA: bool = true;
 
         #[inline(always)]
-        unsafe fn tile<const MR: usize, const NV: usize>(
+        unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
             a: *const f32,
             lda: usize,
             k: usize,
@@ -123,7 +189,7 @@ mod x86 {
                         *row = _mm512_load_ps(b.wrapping_add((p * NV + v) * 16));
                     }
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let a = _mm512_set1_ps(*a.wrapping_add(i * lda + p));
+                        let a = _mm512_set1_ps(*a.wrapping_add(at::<TURNED>(lda, i, p)));
                         for v in 0..NV {
                             sums[v] = _mm512_fmadd_ps(a, row[v], sums[v]);
                         }
@@ -142,9 +208,10 @@ mod x86 {
 
     impl Micro for Avx512Bf16 {
         type Element = u32;
+        const FMA: bool = true;
 
         #[inline(always)]
-        unsafe fn tile<const MR: usize, const NV: usize>(
+        unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
             a: *const u32,
             lda: usize,
             k: usize,
@@ -160,8 +227,9 @@ mod x86 {
                         *row = _mm512_load_si512(b.wrapping_add((p * NV + v) * 16).cast());
                     }
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let a: __m512bh =
-                            std::mem::transmute(_mm512_set1_epi32(*a.wrapping_add(i * lda + p) as i32));
+                        let a: __m512bh = std::mem::transmute(_mm512_set1_epi32(
+                            *a.wrapping_add(at::<TURNED>(lda, i, p)) as i32,
+                        ));
                         for v in 0..NV {
                             let b: __m512bh = std::mem::transmute(row[v]);
                             sums[v] = _mm512_dpbf16_ps(sums[v], a, b);

@@ -8,6 +8,7 @@
 
 pub(crate) mod attention;
 pub mod bench;
+pub mod clock;
 pub(crate) mod gemm;
 pub(crate) mod math;
 mod micro;
@@ -133,4 +134,32 @@ macro_rules! per_isa {
         }
     };
 }
+/// As [`per_isa`] for a body that is told whether there is a fused multiply-add.
+macro_rules! per_isa_fma {
+    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident;) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        pub(crate) fn $name(isa: $crate::backbone::kernels::Isa, $($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn wide($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
+                #[target_feature(enable = "avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn middle($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
+                use $crate::backbone::kernels::Set;
+                match isa.0 {
+                    // SAFETY: an `Isa` of this set exists only where the CPU has it.
+                    Set::Avx512 | Set::Avx512Bf16 => return unsafe { wide($($arg),*) },
+                    // SAFETY: as above.
+                    Set::Avx2 => return unsafe { middle($($arg),*) },
+                    Set::Portable => {}
+                }
+            }
+            $body::<false>($($arg),*)
+        }
+    };
+}
 pub(crate) use per_isa;
+pub(crate) use per_isa_fma;

@@ -1,7 +1,7 @@
 //! Every kernel on every instruction set of this CPU, on shapes that fill no tile, against plain arithmetic.
 
 use super::attention::{self, Scratch, Shape};
-use super::gemm::{Packed, Store, gemm};
+use super::gemm::{Packed, Store, gemm, gemm_turned};
 use super::{Isa, math};
 use crate::backbone::Precision;
 use crate::backbone::ops;
@@ -78,6 +78,135 @@ fn products_of_any_shape_are_right_and_write_nothing_beside_themselves() {
                     assert_close(&what, &out, &expected, 2e-5);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn products_with_a_turned_left_side_are_those_of_the_transpose() {
+    for (m, k, n) in [(1, 1, 1), (5, 3, 15), (13, 33, 70), (145, 29, 8), (8, 145, 64), (257, 24, 48)] {
+        let lda = m + 3;
+        let (a, b) = (noise(1, (k - 1) * lda + m), noise(2, k * n));
+        let before = noise(4, m * n);
+        for precision in BOTH {
+            for isa in Isa::available() {
+                let packed = Packed::new(isa, precision, &b, k, n, (n, 1));
+                let transposed: Vec<f32> = (0..m * k).map(|i| a[i % k * lda + i / k]).collect();
+                for store in [Store::Set(None), Store::Add(None)] {
+                    let (mut turned, mut plain) = (before.clone(), before.clone());
+                    gemm_turned(isa, &a, lda, m, &packed, &mut turned, n, store);
+                    gemm(isa, &transposed, k, m, &packed, &mut plain, n, store);
+                    // The same products in the same order.
+                    assert_eq!(turned, plain, "{} {precision:?} {m}x{k}x{n}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_product_that_ends_in_gelu_is_the_gelu_of_the_product() {
+    for (m, k, n) in [(1, 1, 1), (7, 20, 66), (13, 33, 113)] {
+        let (a, b, bias) = (noise(1, m * k), noise(2, k * n), noise(3, n));
+        for precision in BOTH {
+            for isa in Isa::available() {
+                let packed = Packed::new(isa, precision, &b, k, n, (n, 1));
+                let (mut product, mut two, mut one) = (vec![0.0; m * n], vec![0.0; m * n], vec![0.0; m * n]);
+                gemm(isa, &a, k, m, &packed, &mut product, n, Store::Set(Some(&bias)));
+                math::gelu(isa, &product, &mut two);
+                gemm(isa, &a, k, m, &packed, &mut one, n, Store::Gelu(Some(&bias)));
+                assert_close(isa.name(), &one, &two, 1e-6);
+            }
+        }
+    }
+}
+
+/// Memory whose last byte is followed by a page that must not be touched.
+#[cfg(unix)]
+struct Guarded {
+    start: *mut libc::c_void,
+    bytes: usize,
+    floats: usize,
+}
+
+#[cfg(unix)]
+impl Guarded {
+    fn new(values: &[f32]) -> Self {
+        let (page, length) = (4096, size_of_val(values));
+        let bytes = length.next_multiple_of(page) + page;
+        let (rights, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a mapping of our own; its last page is closed before anyone is given it.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, rights, kind, -1, 0) };
+        assert_ne!(start, libc::MAP_FAILED);
+        // SAFETY: the last page lies within the mapping.
+        assert_eq!(unsafe { libc::mprotect(start.byte_add(bytes - page), page, libc::PROT_NONE) }, 0);
+        let mut guarded = Self { start, bytes, floats: values.len() };
+        guarded.values().copy_from_slice(values);
+        guarded
+    }
+
+    fn values(&mut self) -> &mut [f32] {
+        // SAFETY: the floats end where the closed page begins, inside the mapping, and are ours alone.
+        unsafe {
+            let end = self.start.byte_add(self.bytes - 4096).cast::<f32>();
+            std::slice::from_raw_parts_mut(end.sub(self.floats), self.floats)
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and no slice of it outlives it.
+        unsafe { libc::munmap(self.start, self.bytes) };
+    }
+}
+
+/// A read or write beyond a buffer's end would end the process here.
+#[cfg(unix)]
+#[test]
+fn no_kernel_touches_what_lies_behind_a_buffer() {
+    for isa in Isa::available() {
+        for precision in BOTH {
+            for (m, k, n) in [(1, 1, 1), (5, 3, 15), (7, 65, 66), (13, 33, 17), (6, 64, 64)] {
+                let [mut a, mut b, mut bias, mut out] =
+                    [m * k, k * n, n, m * n].map(|length| Guarded::new(&noise(1, length)));
+                for strides in [(n, 1), (1, k)] {
+                    let packed = Packed::new(isa, precision, b.values(), k, n, strides);
+                    for store in [Store::Set(None), Store::Add(Some(bias.values())), Store::Gelu(None)] {
+                        gemm(isa, a.values(), k, m, &packed, out.values(), n, store);
+                        // The same buffer as k rows of m.
+                        gemm_turned(isa, a.values(), m, m, &packed, out.values(), n, store);
+                    }
+                }
+            }
+            for (tokens, heads, head) in [(1, 1, 4), (5, 3, 12), (29, 2, 7), (49, 1, 16)] {
+                let (d, shape) = (heads * head, Shape { tokens, heads, head });
+                let [mut qkv, mut out, mut map, mut into] =
+                    [tokens * 3 * d, tokens * d, tokens, tokens * 3 * d].map(|n| Guarded::new(&noise(2, n)));
+                let mut s = Scratch::default();
+                attention::forward(
+                    isa,
+                    precision,
+                    shape,
+                    qkv.values(),
+                    out.values(),
+                    Some(map.values()),
+                    &mut s,
+                );
+                attention::backward(isa, precision, shape, qkv.values(), out.values(), into.values(), &mut s);
+            }
+        }
+        for d in [1, 5, 16, 47] {
+            let [mut x, mut weight, mut grad, mut out] =
+                [3 * d, d, 3 * d, 3 * d].map(|length| Guarded::new(&noise(3, length)));
+            let mut bias = Guarded::new(&noise(5, d));
+            math::layer_norm(isa, x.values(), weight.values(), bias.values(), 1e-6, out.values());
+            math::layer_norm_backward(isa, x.values(), weight.values(), 1e-6, grad.values(), out.values());
+            math::gelu(isa, x.values(), out.values());
+            math::gelu_backward(isa, x.values(), grad.values());
+            math::softmax_rows(isa, x.values(), d, 0.3);
+            math::softmax_backward_rows(isa, x.values(), d, 0.3, grad.values());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How much of a case may be in memory at once in training.
 
 use crate::backbone::KEPT_BYTES;
+pub use crate::engine::{machine_memory, resident};
 
 /// How a training step shares out the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,23 +46,6 @@ impl MemoryPlan {
 pub fn slices_at_once(bytes: usize, floats_per_slice: usize, blocks: usize) -> usize {
     let per_slice = floats_per_slice.saturating_mul(4).saturating_mul(blocks + 8).max(1);
     (bytes / per_slice).max(1)
-}
-
-/// Resident bytes of this process, where the system tells.
-pub fn resident() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    kib(&text, "VmRSS:")
-}
-
-/// The machine's memory, where the system tells.
-pub fn machine_memory() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    kib(&text, "MemTotal:")
-}
-
-fn kib(text: &str, key: &str) -> Option<usize> {
-    let line = text.lines().find_map(|l| l.strip_prefix(key))?;
-    line.split_whitespace().next()?.parse::<usize>().ok().map(|n| n << 10)
 }
 
 #[cfg(test)]

@@ -1,0 +1,189 @@
+"""The same weights and pixels through this host, PyTorch (transformers, peft) and ONNX Runtime, in turn, in one run.
+
+    python examples/bench/compare.py --host target/release/host --backbone backbones/dinov2-small [--scans DIR]
+
+Prints slices per second, and the ratio of each repetition of ours to its neighbours in time: median [quarters], by the
+wall and by the processors' own time (which does not count what other programs take). Then how near the class tokens of
+bf16 are to PyTorch's in f32. Needs torch, transformers, peft, onnxruntime, onnxscript, safetensors, numpy.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from transformers import Dinov2Model
+
+
+class Host:
+    """`host bench --stepwise`: a repetition per line."""
+
+    def __init__(self, args, precision, pixels):
+        command = [args.host, "bench", "--stepwise", "--pixels", pixels, "--backbone", args.backbone, "--precision", precision,
+                   "--threads", str(args.threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        return answer["ms"], answer["processor_ms"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def timed(work):
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    return (time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3
+
+
+def onnx_session(model, pixels, folder, threads):
+    import onnxruntime
+
+    class Tokens(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels):
+            return self.model(pixels).last_hidden_state
+
+    path = str(folder / "backbone.onnx")
+    with torch.no_grad():
+        torch.onnx.export(Tokens(), (pixels[:8],), path, input_names=["pixels"], output_names=["tokens"], dynamo=False,
+                          dynamic_axes={"pixels": {0: "slices"}})
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def peft_model(folder):
+    from peft import LoraConfig, get_peft_model
+
+    model = Dinov2Model.from_pretrained(folder, dtype=torch.float32)
+    names = ["query", "key", "value", "attention.output.dense"]
+    if not any(n.endswith(".query") for n, _ in model.named_modules()):
+        names = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    return get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=names))
+
+
+def steps(model, optimiser, pixels, autocast, batch):
+    def one():
+        optimiser.zero_grad()
+        loss = 0.0
+        for part in pixels.split(batch):
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                tokens = model(part).last_hidden_state
+            part_loss = tokens[:, 0].float().square().sum() / (len(pixels) * tokens.shape[2])
+            part_loss.backward()
+        optimiser.step()
+
+    return one
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default="target/release/host")
+    parser.add_argument("--backbone", default="backbones/dinov2-small")
+    parser.add_argument("--slices", type=int, default=32)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=8, help="slices at once for PyTorch and ONNX Runtime")
+    parser.add_argument("-n", "--repetitions", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(),
+                        help="1 on a machine with other work: threads that wait for each other count as busy")
+    parser.add_argument("--no-step", action="store_true", help="leave the training step out")
+    parser.add_argument("--json", help="also write the numbers to this file")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    folder = Path(tempfile.mkdtemp())
+    pixels = torch.randn(args.slices, 3, args.size, args.size, generator=torch.Generator().manual_seed(1))
+    file = str(folder / "pixels.safetensors")
+    save_file({"pixels": pixels.numpy()}, file)
+
+    half = Dinov2Model.from_pretrained(args.backbone, dtype=torch.bfloat16).eval()
+    full = Dinov2Model.from_pretrained(args.backbone, dtype=torch.float32).eval()
+    session = onnx_session(full, pixels, folder, args.threads)
+    parts = pixels.split(args.batch)
+    in_half = [p.to(torch.bfloat16) for p in parts]
+    arrays = [p.numpy() for p in parts]
+
+    def torch_forward(model, parts):
+        with torch.inference_mode():
+            for part in parts:
+                model(part)
+
+    ours_bf16, ours_f32 = Host(args, "bf16", file), Host(args, "f32", file)
+    engines = {
+        "host bf16": lambda: ours_bf16.run("frozen"),
+        "torch bf16": lambda: timed(lambda: torch_forward(half, in_half)),
+        "host f32": lambda: ours_f32.run("frozen"),
+        "torch f32": lambda: timed(lambda: torch_forward(full, parts)),
+        "onnxruntime f32": lambda: timed(lambda: [session.run(None, {"pixels": a}) for a in arrays]),
+    }
+    pairs = [("host bf16", "torch bf16"), ("host bf16", "torch f32"), ("host bf16", "onnxruntime f32"),
+             ("host f32", "torch f32"), ("host f32", "onnxruntime f32")]
+    if not args.no_step:
+        peft = peft_model(args.backbone)
+        optimiser = torch.optim.AdamW([p for p in peft.parameters() if p.requires_grad], lr=1e-4)
+        for name, autocast in [("autocast", True), ("f32", False)]:
+            work = steps(peft, optimiser, pixels, autocast, args.batch)
+            engines[f"step, torch {name}"] = lambda work=work: timed(work)
+        engines["step, host bf16"] = lambda: ours_bf16.run("step")
+        engines["step, host f32"] = lambda: ours_f32.run("step")
+        pairs += [("step, host bf16", "step, torch autocast"), ("step, host f32", "step, torch f32")]
+
+    times = {name: [] for name in engines}
+    for repetition in range(args.repetitions + 1):
+        for name, work in engines.items():
+            spent = work()
+            if repetition:
+                times[name].append(spent)
+    times = {name: np.array(t) for name, t in times.items()}
+    print(f"{args.slices} slices of {args.size} px, {args.repetitions} repetitions in turn, {args.threads} threads, "
+          f"load {os.getloadavg()[0]:.1f}\n")
+    print(f"{'':22}{'ms/slice':>9}{'fastest':>9}{'processor':>11}{'slices/s':>10}")
+    for name, t in times.items():
+        wall, processor = t[:, 0] / args.slices, t[:, 1] / args.slices
+        print(f"{name:22}{np.median(wall):9.2f}{wall.min():9.2f}{np.median(processor):11.2f}{1e3 / np.median(wall):10.1f}")
+    print(f"\n{'times as fast':44}{'wall [quarters]':>22}{'processor [quarters]':>26}")
+    ratios = {}
+    for a, b in pairs:
+        cells = []
+        for column in (0, 1):
+            ratio = times[b][:, column] / times[a][:, column]
+            ratios[f"{a} : {b}", ("wall", "processor")[column]] = float(np.median(ratio))
+            cells.append("{:.2f} [{:.2f} {:.2f}]".format(*np.percentile(ratio, [50, 25, 75])))
+        print(f"{a + ' : ' + b:44}{cells[0]:>22}{cells[1]:>26}")
+
+    for host in (ours_bf16, ours_f32):
+        host.close()
+    with torch.inference_mode():
+        truth = np.concatenate([full(p).last_hidden_state[:, 0].numpy() for p in parts])
+        theirs = np.concatenate([half(p).last_hidden_state[:, 0].float().numpy() for p in in_half])
+    cosine = lambda a, b: (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    print("\nlowest cosine of a class token to PyTorch's f32")
+    for precision in ("bf16", "f32"):
+        out = str(folder / "out.safetensors")
+        subprocess.run([args.host, "-q", "embed", file, "--out", out, "--backbone", args.backbone, "--precision", precision],
+                       check=True, stdout=subprocess.DEVNULL)
+        print(f"  host {precision:16} {cosine(load_file(out)['class'], truth).min():.6f}")
+    print(f"  torch bf16            {cosine(theirs, truth).min():.6f}")
+    if args.json:
+        rows = {name: t.tolist() for name, t in times.items()}
+        medians = {f"{pair}, {kind}": r for (pair, kind), r in ratios.items()}
+        Path(args.json).write_text(json.dumps({"times_ms": rows, "ratios": medians}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+//! The next case's scans are read and sliced while the backbone works on the one before.
+
+use super::predict::Case;
+use super::prepare::Desk;
+use crate::backbone::BackboneInfo;
+use anymc3d_manifest::View;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// What preparing a case takes: nothing of the plugins' code.
+pub(super) struct Preparer {
+    views: Vec<View>,
+    backbone: BackboneInfo,
+}
+
+impl Preparer {
+    pub fn new(views: Vec<View>, backbone: BackboneInfo) -> Self {
+        Self { views, backbone }
+    }
+
+    /// Reads and slices all that a case's tasks will ask for. What fails is kept and told when it is asked for.
+    fn prepare(&self, case: &Case) -> Desk {
+        let mut desk = Desk::default();
+        for view in &self.views {
+            if let Some(path) = case.file(&view.name) {
+                let _ = desk.slices(path, view, &self.backbone, 0);
+            }
+        }
+        desk
+    }
+}
+
+/// Cases that are being prepared.
+pub(super) struct Ahead {
+    preparer: Arc<Preparer>,
+    waiting: Mutex<Vec<(Case, JoinHandle<Desk>)>>,
+}
+
+impl Ahead {
+    pub fn new(preparer: Preparer) -> Self {
+        Self { preparer: Arc::new(preparer), waiting: Mutex::default() }
+    }
+
+    /// Begins with a case on a thread of its own.
+    pub fn begin(&self, case: &Case) {
+        let (preparer, of) = (self.preparer.clone(), case.clone());
+        let begun =
+            std::thread::Builder::new().name("next-scan".to_owned()).spawn(move || preparer.prepare(&of));
+        // Without a thread the case is prepared when its turn comes.
+        if let Ok(begun) = begun {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((case.clone(), begun));
+        }
+    }
+
+    /// What was prepared of a case, or nothing so far. Cases that were passed over are let go of.
+    pub fn take(&self, case: &Case) -> Desk {
+        let begun = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = waiting.iter().position(|(of, _)| of == case);
+            at.and_then(|at| waiting.drain(..=at).next_back())
+        };
+        begun.and_then(|(_, desk)| desk.join().ok()).unwrap_or_default()
+    }
+}

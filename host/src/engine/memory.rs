@@ -1,0 +1,94 @@
+//! A cap on the process's memory: what a case takes is told before it is taken.
+
+use crate::backbone::BackboneInfo;
+use crate::volume::{SliceStack, memory_of};
+use std::path::Path;
+
+/// Most bytes the process may take, and what it took before the first case.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryCap {
+    cap: usize,
+    base: usize,
+}
+
+/// Of each thread, for the activations of the slice that it is at and for products.
+const OF_A_THREAD: usize = 24 << 20;
+
+impl MemoryCap {
+    /// Of a process whose backbone and tasks are open.
+    ///
+    /// # Errors
+    /// One line with the numbers when they alone take more.
+    pub fn new(cap: usize) -> Result<Self, String> {
+        let base = resident().unwrap_or(0) + rayon::current_num_threads() * OF_A_THREAD;
+        if base < cap {
+            return Ok(Self { cap, base });
+        }
+        let (cap, base) = (mib(cap), mib(base));
+        Err(format!(
+            "--max-memory {cap} MiB: backbone and tasks take {base} MiB already; give more, or fewer plugins"
+        ))
+    }
+
+    /// Whether a case that has taken `taken` bytes may take `more`.
+    ///
+    /// # Errors
+    /// One line with the numbers when it may not.
+    pub fn allow(&self, what: &Path, taken: usize, more: usize) -> Result<(), String> {
+        let all = self.base.saturating_add(taken).saturating_add(more);
+        if all <= self.cap {
+            return Ok(());
+        }
+        let (what, cap, all) = (what.display(), mib(self.cap), mib(all) + 1);
+        Err(format!("{what}: takes up to {all} MiB in all, --max-memory is {cap} MiB; give at least {all}M"))
+    }
+}
+
+fn mib(bytes: usize) -> usize {
+    bytes >> 20
+}
+
+/// Bytes of a scan and its canonical copy, the most while it is read. 0 where reading it will tell what is wrong.
+pub(super) fn of_scan(path: &Path) -> usize {
+    memory_of(path).unwrap_or(0)
+}
+
+/// Bytes of slices, their pixels for the backbone and as it is given them, and their tokens: those kept after each of `kept` blocks, those on
+/// their way, and class and patch tokens as the head sees them.
+pub(super) fn of_stack(stack: &SliceStack, backbone: &BackboneInfo, kept: usize) -> usize {
+    let [s, channels, h, w] = stack.shape;
+    let tokens = 1 + backbone.registers + h / backbone.patch_size * (w / backbone.patch_size);
+    4 * s * ((channels + 6) * h * w + (kept + 4) * tokens * backbone.embed_dim)
+}
+
+/// Resident bytes of this process, where the system tells.
+pub fn resident() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    kib(&text, "VmRSS:")
+}
+
+/// The machine's memory, where the system tells.
+pub fn machine_memory() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    kib(&text, "MemTotal:")
+}
+
+fn kib(text: &str, key: &str) -> Option<usize> {
+    let line = text.lines().find_map(|l| l.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse::<usize>().ok().map(|n| n << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_told_with_what_would() {
+        let cap = MemoryCap { cap: 300 << 20, base: 200 << 20 };
+        assert!(cap.allow(Path::new("a.nii"), 50 << 20, 50 << 20).is_ok());
+        let e = cap.allow(Path::new("a.nii"), 50 << 20, 60 << 20).unwrap_err();
+        assert!(e.contains("a.nii") && e.contains("300 MiB") && e.contains("give at least 311M"), "{e}");
+        let e = MemoryCap::new(1 << 20).unwrap_err();
+        assert!(e.contains("--max-memory 1 MiB"), "{e}");
+    }
+}
