@@ -133,7 +133,6 @@ fn loaded(subject: &mut Subject) -> Result<LoadedTask, String> {
         weights: Default::default(),
         weights_sha256: String::new(),
         weights_info,
-        package: None,
         notices: Vec::new(),
     })
 }
