@@ -11,6 +11,12 @@ if [ -e "$kept/host-$version" ]; then
 fi
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=z CARGO_PROFILE_RELEASE_LTO=true CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/kept}"
+# Where it was built is nobody's business: panics name files without the machine's folders.
+RUSTFLAGS="--remap-path-prefix=$PWD=."
+for sources in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+  RUSTFLAGS+=" --remap-path-prefix=$sources=dependencies"
+done
+export RUSTFLAGS
 cargo build --release -p attention_probe
 cargo build --release --manifest-path tests/evolution/host/Cargo.toml
 cp "$CARGO_TARGET_DIR/release/libattention_probe.so" "$kept/attention_probe-$version.so"
