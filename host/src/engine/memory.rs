@@ -11,6 +11,15 @@ pub struct MemoryCap {
     base: usize,
 }
 
+/// What a case takes memory for.
+#[derive(Debug, Clone, Copy)]
+pub enum Step {
+    /// The scan and its canonical copy.
+    Read,
+    /// Slices, pixels and tokens.
+    Answer,
+}
+
 /// Of each thread, for the activations of the slice that it is at and for products.
 const OF_A_THREAD: usize = 24 << 20;
 
@@ -30,17 +39,27 @@ impl MemoryCap {
         ))
     }
 
-    /// Whether a case that has taken `taken` bytes may take `more`.
+    /// Whether a case that has taken `taken` bytes may take `more` for `step`.
     ///
     /// # Errors
     /// One line with the numbers when it may not.
-    pub fn allow(&self, what: &Path, taken: usize, more: usize) -> Result<(), String> {
+    pub fn allow(&self, what: &Path, step: Step, taken: usize, more: usize) -> Result<(), String> {
         let all = self.base.saturating_add(taken).saturating_add(more);
         if all <= self.cap {
             return Ok(());
         }
         let (what, cap, all) = (what.display(), mib(self.cap), mib(all) + 1);
-        Err(format!("{what}: takes up to {all} MiB in all, --max-memory is {cap} MiB; give at least {all}M"))
+        Err(match step {
+            // How many slices there will be is not known before the scan is read.
+            Step::Read => format!(
+                "{what}: takes up to {all} MiB to be read, and more to be answered; --max-memory is {cap} MiB"
+            ),
+            Step::Answer => {
+                format!(
+                    "{what}: takes up to {all} MiB in all, --max-memory is {cap} MiB; give at least {all}M"
+                )
+            }
+        })
     }
 }
 
@@ -53,8 +72,8 @@ pub(super) fn of_scan(path: &Path) -> usize {
     memory_of(path).unwrap_or(0)
 }
 
-/// Bytes of slices, their pixels for the backbone and as it is given them, and their tokens: those kept after each of `kept` blocks, those on
-/// their way, and class and patch tokens as the head sees them.
+/// Bytes of slices, their pixels for the backbone and as it is given them, and their tokens: those kept after each of
+/// `kept` blocks, those on their way, and class and patch tokens as the head sees them.
 pub(super) fn of_stack(stack: &SliceStack, backbone: &BackboneInfo, kept: usize) -> usize {
     let [s, channels, h, w] = stack.shape;
     let tokens = 1 + backbone.registers + h / backbone.patch_size * (w / backbone.patch_size);
@@ -85,9 +104,11 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told_with_what_would() {
         let cap = MemoryCap { cap: 300 << 20, base: 200 << 20 };
-        assert!(cap.allow(Path::new("a.nii"), 50 << 20, 50 << 20).is_ok());
-        let e = cap.allow(Path::new("a.nii"), 50 << 20, 60 << 20).unwrap_err();
+        assert!(cap.allow(Path::new("a.nii"), Step::Answer, 50 << 20, 50 << 20).is_ok());
+        let e = cap.allow(Path::new("a.nii"), Step::Answer, 50 << 20, 60 << 20).unwrap_err();
         assert!(e.contains("a.nii") && e.contains("300 MiB") && e.contains("give at least 311M"), "{e}");
+        let e = cap.allow(Path::new("a.nii"), Step::Read, 0, 110 << 20).unwrap_err();
+        assert!(e.contains("311 MiB to be read, and more") && !e.contains("give at least"), "{e}");
         let e = MemoryCap::new(1 << 20).unwrap_err();
         assert!(e.contains("--max-memory 1 MiB"), "{e}");
     }

@@ -1,6 +1,6 @@
 //! From a case's files to slices: each file read once, each preprocessing done once, however many tasks ask.
 
-use super::memory::{self, MemoryCap};
+use super::memory::{self, MemoryCap, Step};
 use crate::backbone::{BackboneInfo, Hidden};
 use crate::volume::{Scan, SliceStack, Volume, VolumeError, modality_warning, slices};
 use anymc3d_manifest::{Modality, View};
@@ -82,7 +82,7 @@ impl Desk {
         let start = Instant::now();
         if let Some(cap) = self.cap {
             let bytes = memory::of_scan(path);
-            cap.allow(path, self.taken, bytes).map_err(PrepareError)?;
+            cap.allow(path, Step::Read, self.taken, bytes).map_err(PrepareError)?;
             self.taken += bytes;
         }
         let read = Scan::open(path).map_err(PrepareError::from).and_then(|scan| {
@@ -120,7 +120,7 @@ impl Desk {
             let stack = slices(&read.volume, view, backbone.patch_size)?;
             if let Some(cap) = self.cap {
                 let bytes = memory::of_stack(&stack, backbone, kept);
-                cap.allow(path, self.taken, bytes).map_err(PrepareError)?;
+                cap.allow(path, Step::Answer, self.taken, bytes).map_err(PrepareError)?;
                 self.taken += bytes;
             }
             let [s, _, h, w] = stack.shape;
