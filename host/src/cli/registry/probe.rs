@@ -85,10 +85,31 @@ pub(super) fn plugin_check(library: &Path, weights: &Path) -> Result<Option<()>,
     if !child(&help)?.status.success() {
         return Ok(None);
     }
-    let arguments: [&OsStr; 5] =
-        ["plugin".as_ref(), "check".as_ref(), library.as_os_str(), "--weights".as_ref(), weights.as_os_str()];
+    let arguments: [&OsStr; 6] = [
+        "plugin".as_ref(),
+        "check".as_ref(),
+        library.as_os_str(),
+        "--weights".as_ref(),
+        weights.as_os_str(),
+        "--json".as_ref(),
+    ];
     let ran = child(&arguments)?;
-    if ran.status.success() { Ok(Some(())) } else { Err(ran.reason("`host plugin check`")) }
+    if ran.status.success() {
+        return Ok(Some(()));
+    }
+    let answer: serde_json::Value = serde_json::from_str(&ran.out).unwrap_or_default();
+    let findings = answer["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let failed = findings.iter().filter(|f| f["verdict"] == "failed");
+    let told: Vec<String> = failed
+        .map(|f| {
+            let text = |key: &str| f[key].as_str().unwrap_or_default().to_owned();
+            format!("{}: expected {}, found {}", text("check"), text("expected"), text("found"))
+        })
+        .collect();
+    match told.is_empty() {
+        true => Err(ran.reason("`host plugin check`")),
+        false => Err(format!("`host plugin check`: {}", told.join("; "))),
+    }
 }
 
 struct Ran {
