@@ -74,6 +74,7 @@ fn view_of(key: &str) -> (String, View) {
         fit,
         spacing_mm: None,
         region: Region::Full,
+        crop: None,
         intensity,
         required: true,
     };

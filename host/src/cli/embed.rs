@@ -205,6 +205,7 @@ fn default_view(modality: Option<Modality>) -> View {
         fit: Fit::Square,
         spacing_mm: None,
         region: Region::Full,
+        crop: None,
         intensity,
         required: true,
     }

@@ -229,8 +229,15 @@ fn view(view: &View) -> String {
         }
         Intensity::Percentile { low, high, .. } => format!("percentiles {low} to {high}"),
     };
+    let crop = match view.crop {
+        Some(shares) => {
+            let of = |[from, to]: [f64; 2]| format!("{from} to {to}");
+            format!(" cropped to {} × {} × {}", of(shares[0]), of(shares[1]), of(shares[2]))
+        }
+        None => String::new(),
+    };
     format!(
-        "{}: {:?}, {}, {slices} of {} × {}, fit {}, region {}, {intensity}{}",
+        "{}: {:?}, {}, {slices} of {} × {}, fit {}, region {}{crop}, {intensity}{}",
         view.name,
         view.modality,
         lower(format!("{:?}", view.axis)),

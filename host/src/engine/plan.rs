@@ -76,7 +76,8 @@ fn cut(view: &View) -> String {
         (None, Some(mm)) => format!("{:?} slices every {mm} mm", view.axis),
         (None, None) => format!("{:?} slices", view.axis),
     };
-    format!("{} of {rows} x {columns} pixels, {:?} region", count.to_lowercase(), view.region)
+    let crop = if view.crop.is_some() { ", cropped" } else { "" };
+    format!("{} of {rows} x {columns} pixels, {:?} region{crop}", count.to_lowercase(), view.region)
         .replace("Full region", "whole scan")
         .to_lowercase()
 }

@@ -126,6 +126,7 @@ mod tests {
             fit: Fit::Square,
             spacing_mm: None,
             region: Region::Full,
+            crop: None,
             intensity: Intensity::Window { windows: vec![[0.0, 1.0]] },
             required: true,
         };

@@ -36,6 +36,17 @@ pub(crate) fn bounds(
     }
 }
 
+/// The shares `[from, to]` of a box along each axis, to whole voxels and at least one.
+pub(crate) fn crop(bounds: Bounds, shares: [[f64; 2]; 3]) -> Bounds {
+    std::array::from_fn(|axis| {
+        let [low, high] = bounds[axis];
+        let length = high.saturating_sub(low);
+        let at = |share: f64| ((length as f64 * share).round() as usize).min(length);
+        let from = at(shares[axis][0]).min(length.saturating_sub(1));
+        [low + from, low + at(shares[axis][1]).max(from + 1).min(length.max(1))]
+    })
+}
+
 fn full(volume: &Volume) -> Bounds {
     volume.shape.map(|n| [0, n])
 }
@@ -136,6 +147,14 @@ mod tests {
         let found = bounds(&chest(true), Region::Lungs, Modality::CT, &mut warnings);
         // 5 mm of margin are two voxels of 4 mm.
         assert_eq!((found, warnings.len()), ([[6, 34], [8, 24], [4, 19]], 0));
+    }
+
+    #[test]
+    fn a_crop_keeps_its_shares_of_the_box_and_never_nothing() {
+        let shares = [[0.5, 1.0], [0.1, 0.9], [0.0, 1.0]];
+        assert_eq!(crop([[5, 35], [6, 26], [2, 18]], shares), [[20, 35], [8, 24], [2, 18]]);
+        assert_eq!(crop([[3, 4]; 3], [[0.2, 0.3]; 3]), [[3, 4]; 3]);
+        assert_eq!(crop([[0, 10]; 3], [[0.96, 1.0]; 3]), [[9, 10]; 3]);
     }
 
     #[test]

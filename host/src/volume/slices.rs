@@ -66,7 +66,10 @@ pub fn slices(volume: &Volume, view: &View, patch_size: usize) -> Result<SliceSt
             view.name, windows[0][0]
         ));
     }
-    let bounds = region::bounds(volume, view.region, view.modality, &mut warnings);
+    let mut bounds = region::bounds(volume, view.region, view.modality, &mut warnings);
+    if let Some(shares) = view.crop {
+        bounds = region::crop(bounds, shares);
+    }
 
     let [slice, row, column] = axes(volume, view.axis);
     let whole = |(canonical, reversed): (usize, bool)| AxisPlan {

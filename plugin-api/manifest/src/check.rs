@@ -84,6 +84,14 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
             }
             _ => {}
         }
+        if let Some([from, to]) = view.crop.iter().flatten().find(|[from, to]| !(0.0 <= *from && from < to && *to <= 1.0))
+        {
+            return refuse(
+                key("crop"),
+                format!("[{from}, {to}]"),
+                "[from, to] for each of left to right, posterior to anterior, inferior to superior: 0 <= from < to <= 1",
+            );
+        }
         match &view.intensity {
             Intensity::Window { windows } => {
                 if windows.len() != 1 && windows.len() != 3 {

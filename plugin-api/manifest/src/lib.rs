@@ -172,6 +172,10 @@ pub struct View {
     /// What part of the volume is kept.
     #[serde(default)]
     pub region: Region,
+    /// What of the region's box is kept: shares `[from, to]` of its length, left to right, posterior to anterior and
+    /// inferior to superior. All of it where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<[[f64; 2]; 3]>,
     /// From the scan's units to 0..1.
     pub intensity: Intensity,
     /// `false`: the view may be missing.

@@ -86,6 +86,7 @@ pub(super) fn read(repetitions: usize) -> Result<Vec<Row>, String> {
         fit: Fit::Square,
         spacing_mm: None,
         region: Region::Body,
+        crop: None,
         intensity: Intensity::Window { windows: vec![[-1000.0, 400.0]] },
         required: true,
     };

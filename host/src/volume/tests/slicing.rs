@@ -25,6 +25,7 @@ fn all_48_orientations_give_the_same_slices_of_every_axis_fit_and_region() {
         views.push(View {
             spacing_mm: Some(0.8),
             region: Region::Body,
+            crop: Some([[0.3, 0.95], [0.1, 0.9], [0.0, 0.8]]),
             modality: Modality::CT,
             ..view(axis, 7, [8, 6], Fit::Spacing)
         });

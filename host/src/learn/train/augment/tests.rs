@@ -36,6 +36,7 @@ fn stack(scan: &Scan, axis: Axis, count: usize) -> SliceStack {
         fit: Fit::Square,
         spacing_mm: None,
         region: Region::Full,
+        crop: None,
         intensity: Intensity::Window { windows: vec![[0.0, 1000.0]] },
         required: true,
     };
