@@ -339,9 +339,33 @@ fn folds_and_sweeps_leave_a_folder_each_and_a_table() {
     assert_eq!(ran.0, 0, "{ran:?}");
     let table = fs::read_to_string(swept.join("sweep.csv")).unwrap();
     let lines: Vec<&str> = table.lines().collect();
-    assert_eq!(lines[0], "fusion,seed,val_auroc,val_auroc_sd,best_epoch,parameters,seconds");
+    assert_eq!(lines[0], "fusion,seed,val_auroc,val_auroc_sd,test_auroc,best_epoch,parameters,seconds");
     assert!(lines.len() == 5 && lines[1].starts_with("mean,1,"), "{table}");
     assert!(swept.join("fusion=attention,seed=2/training.json").is_file());
+}
+
+#[test]
+fn unseen_cases_are_scored_by_the_best_epoch_and_no_patient_of_the_run_may_be_among_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    // The same scans under other names: those that validated must be scored as they were then.
+    let data = bench().folder.path();
+    let text = fs::read_to_string(data.join("table.csv")).unwrap();
+    fs::write(data.join("unseen.csv"), text.replace("\nc", "\nt")).unwrap();
+    let at = |name: &str| data.join(name).display().to_string();
+    let ran = train(&bench().task, &out, &["--epochs", "3", "--test", &at("unseen.csv")]);
+    assert!(ran.0 == 0 && ran.1.contains("12 unseen cases, AUROC"), "{ran:?}");
+    let of = |name: &str| {
+        let all = Predictions::open(out.join(name)).unwrap();
+        let probabilities = all.labels[0].questions(0.5).remove(0).probabilities;
+        all.cases.into_iter().map(|c| c.case[1..].to_owned()).zip(probabilities).collect::<HashMap<_, _>>()
+    };
+    let (chose, unseen) = (of("predictions.csv"), of("test_predictions.csv"));
+    assert!(unseen.len() == 12 && !chose.is_empty());
+    assert!(chose.iter().all(|(case, p)| unseen[case] == *p), "{chose:?} {unseen:?}");
+
+    let refused = train(&bench().task, &folder.path().join("again"), &["--test", &at("table.csv")]);
+    assert!(refused.0 == 1 && refused.2.contains("a patient learns or is tested, never both"), "{refused:?}");
 }
 
 #[test]

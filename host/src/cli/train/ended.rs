@@ -5,6 +5,7 @@ use crate::learn::train::TrainingRecord;
 /// How a run, or the runs of all folds, ended.
 pub(super) struct Ended {
     aurocs: Vec<f64>,
+    tested: Option<f64>,
     epochs: Vec<usize>,
     parameters: usize,
     seconds: f64,
@@ -12,10 +13,13 @@ pub(super) struct Ended {
 
 impl Ended {
     /// What a sweep's table says of each run.
-    pub const COLUMNS: [&str; 5] = ["val_auroc", "val_auroc_sd", "best_epoch", "parameters", "seconds"];
+    pub const COLUMNS: [&str; 6] =
+        ["val_auroc", "val_auroc_sd", "test_auroc", "best_epoch", "parameters", "seconds"];
 
-    pub fn of(records: &[TrainingRecord]) -> Self {
+    /// `tested`: AUROC on the cases of `--test`.
+    pub fn of(records: &[TrainingRecord], tested: Option<f64>) -> Self {
         Self {
+            tested,
             aurocs: records.iter().filter_map(|r| r.val_auroc).collect(),
             epochs: records.iter().map(|r| r.best_epoch).collect(),
             parameters: records.first().map_or(0, TrainingRecord::all_parameters),
@@ -36,7 +40,7 @@ impl Ended {
         let number = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.6}"));
         let epochs = self.epochs.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
         let parameters = self.parameters.to_string();
-        [number(mean), number(deviation), epochs, parameters, format!("{:.1}", self.seconds)].into_iter()
+        [number(mean), number(deviation), number(self.tested), epochs, parameters, format!("{:.1}", self.seconds)].into_iter()
     }
 
     pub fn sentence(&self) -> String {

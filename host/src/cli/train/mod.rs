@@ -13,7 +13,8 @@ use super::output::Output;
 use crate::engine::open_library;
 use crate::learn::table::{Part, Split, Table, TableError};
 use crate::learn::train::{
-    MemoryPlan, PrefixCache, Progress, Recipe, Setting, Silent, Terminal, TrainError, TrainOptions, train,
+    MemoryPlan, PrefixCache, Progress, Recipe, Setting, Silent, TEST_PREDICTIONS, Terminal, TrainError,
+    TrainOptions, train, unseen,
 };
 use crate::plugin::{find, write_atomically};
 use ablation::Ablation;
@@ -49,6 +50,9 @@ pub(super) struct Train {
     /// Validation cases [default: the table's split column, else a fifth of the patients]
     #[arg(long, value_name = "V.csv")]
     val: Option<PathBuf>,
+    /// Cases that neither train nor choose: the best epoch's weights score them into test_predictions.csv at the end
+    #[arg(long, value_name = "T.csv", conflicts_with = "folds")]
+    test: Option<PathBuf>,
     /// Train K times, each part of the patients judging once; a folder fold-N each, and predictions.csv of all cases
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), conflicts_with = "val")]
     folds: Option<u16>,
@@ -215,14 +219,15 @@ impl Train {
         let manifest = &library.embedded.manifest;
         let options = self.options(manifest.task.outputs())?;
         if !self.unchecked {
-            for data in [Some(&self.data), self.val.as_ref()].into_iter().flatten() {
+            for data in [Some(&self.data), self.val.as_ref(), self.test.as_ref()].into_iter().flatten() {
                 checked(data, manifest, console)?;
             }
         }
         let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
         let splits = match (&self.val, self.folds) {
             (Some(val), _) => {
-                vec![join(&mut table, Table::open(val, manifest).map_err(CommandError::failed)?)?]
+                let train = (0..table.rows.len()).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
+                vec![Split { train, val: append(&mut table, val, manifest, "trains or validates")? }]
             }
             (None, None) => vec![table.split(options.val_fraction, options.seed)],
             (None, Some(k)) => table.folds(usize::from(k), options.seed),
@@ -231,6 +236,10 @@ impl Train {
             let (k, path) = (splits.len(), table.path.display());
             return Err(CommandError::usage(format!("--folds {k}: {path} has no case for fold {}", n + 1)));
         }
+        let test = match &self.test {
+            Some(test) => append(&mut table, test, manifest, "learns or is tested")?,
+            None => Vec::new(),
+        };
         // The folder is made before an hour is spent.
         Output::open(&self.out).map_err(CommandError::failed)?;
         let precision = self.precision.resolve();
@@ -246,7 +255,7 @@ impl Train {
         })?;
         let memory = MemoryPlan::new(self.max_memory).map_err(CommandError::usage)?;
         backbone.keep_at_most(memory.kept_bytes);
-        let mut records = Vec::new();
+        let (mut records, mut tested) = (Vec::new(), None);
         for (n, split) in splits.iter().enumerate() {
             let out = match splits.len() {
                 1 => self.out.clone(),
@@ -269,11 +278,12 @@ impl Train {
                 cache: &cache,
                 memory,
             };
+            let refuse = |e: TrainError| match e {
+                TrainError::Plugin(e) => CommandError::refused(e),
+                other => CommandError::failed(other),
+            };
             let trained =
-                train(setting, &options, &out, self.resume, progress.as_mut()).map_err(|e| match e {
-                    TrainError::Plugin(e) => CommandError::refused(e),
-                    other => CommandError::failed(other),
-                })?;
+                train(setting, &options, &out, self.resume, progress.as_mut()).map_err(refuse)?;
             let r = &trained.record;
             console.result(format!(
                 "{}: epoch {} of {}, validation AUROC {}, {} parameters, {:.1} min",
@@ -284,9 +294,15 @@ impl Train {
                 r.all_parameters(),
                 r.seconds / 60.0
             ));
+            if !test.is_empty() {
+                tested = unseen(setting, &options, &trained, &test, &out).map_err(refuse)?;
+                let auroc = tested.map_or("not defined".to_owned(), |a| format!("{a:.3}"));
+                let place = out.join(TEST_PREDICTIONS);
+                console.result(format!("{}: {} unseen cases, AUROC {auroc}", place.display(), test.len()));
+            }
             records.push(trained.record);
         }
-        let ended = Ended::of(&records);
+        let ended = Ended::of(&records, tested);
         if records.len() > 1 {
             console.result(ended.sentence());
             console.result(folds::out_of_fold(&self.out, records.len())?);
@@ -375,20 +391,25 @@ fn without(args: &mut Vec<String>, options: &[&str]) {
     }
 }
 
-/// Appends a validation table; every row of the first trains, every row of the second validates.
-fn join(table: &mut Table, val: Table) -> Result<Split, CommandError> {
+/// Appends the cases of another table, none of whose patients may be in this one; their rows.
+fn append(
+    table: &mut Table,
+    more: &Path,
+    manifest: &Manifest,
+    either: &str,
+) -> Result<Vec<usize>, CommandError> {
+    let more = Table::open(more, manifest).map_err(CommandError::failed)?;
     let first = table.rows.len();
     let patients: std::collections::BTreeSet<&str> = table.rows.iter().map(|r| r.patient_or_case()).collect();
-    if let Some(row) = val.rows.iter().find(|r| patients.contains(r.patient_or_case())) {
+    if let Some(row) = more.rows.iter().find(|r| patients.contains(r.patient_or_case())) {
         return Err(CommandError::failed(format!(
-            "{}: line {}: {} is in {} too; a patient trains or validates, never both",
-            val.path.display(),
+            "{}: line {}: {} is in {} too; a patient {either}, never both",
+            more.path.display(),
             row.line,
             row.patient_or_case(),
             table.path.display()
         )));
     }
-    table.rows.extend(val.rows);
-    let train = (0..first).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
-    Ok(Split { train, val: (first..table.rows.len()).collect() })
+    table.rows.extend(more.rows);
+    Ok((first..table.rows.len()).collect())
 }

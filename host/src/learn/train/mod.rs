@@ -18,6 +18,7 @@ mod sample;
 mod schedule;
 mod state;
 mod step;
+mod unseen;
 mod validate;
 
 pub use augment::{Augmentation, Recipe};
@@ -30,3 +31,4 @@ pub use progress::{Progress, Silent, Terminal};
 pub use record::{EpochRecord, Machine, PartRecord, TrainingRecord};
 pub use run::{PREDICTIONS, Setting, Trained, train};
 pub use schedule::cosine_with_warmup;
+pub use unseen::{TEST_PREDICTIONS, unseen};

@@ -223,7 +223,9 @@ fn image(view: &View) -> String {
         }
         Intensity::Percentile { low, high, .. } => format!("percentiles {low} to {high}"),
     };
-    format!("{}: {:?}, {slices} of {rows} x {columns}, {intensity} to [0, 1]", view.name, view.modality)
+    let crop = view.crop.map_or(String::new(), |shares| format!(" of {shares:?} of the region"));
+    let (name, modality) = (&view.name, view.modality);
+    format!("{name}: {modality:?}, {slices} of {rows} x {columns}{crop}, {intensity} to [0, 1]")
 }
 
 /// As in MONAI's metadata.json: what goes in and what comes out, before the backbone's mean and deviation.
