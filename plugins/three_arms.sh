@@ -5,7 +5,7 @@
 #
 # Frozen + linear: the mean of the slices' class tokens, a linear layer. Frozen + attention: the paper's pooling instead of
 # the mean. Both see the slices that the plugin sees, learn from the same cases, and choose their epoch on the same ones.
-# WORK/ARM/eval has metrics.json (DeLong's intervals), WORK/compare_ARM the paired tests. Options go to `host train`.
+# WORK/ARM/eval has metrics.json (DeLong's intervals), WORK/compare_ARM.json the paired tests. Options go to `host train`.
 set -euo pipefail
 plugin=$1 train=$2 test=$3 weights=$4 work=$5
 shift 5
@@ -17,5 +17,5 @@ for arm in linear attention; do
     [ $arm = linear ] && fusion=mean || fusion=attention
     $host train --plugin "$plugin" --data "$train" --test "$test" --out "$work/$arm" "${frozen[@]}" --fusion $fusion
     $host eval --predictions "$work/$arm/test_predictions.csv" --out "$work/$arm/eval"
-    $host eval --compare "$work/lora/eval/predictions.csv" "$work/$arm/test_predictions.csv" --out "$work/compare_$arm"
+    $host eval --compare "$work/lora/eval/predictions.csv" "$work/$arm/test_predictions.csv" --json > "$work/compare_$arm.json"
 done

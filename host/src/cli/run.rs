@@ -10,7 +10,7 @@ use super::output::Output;
 use super::report;
 use super::seat::{NoAnswer, Seat, Told, Who};
 use super::tasks::{self, Chosen};
-use super::watch;
+use super::watch::{self, Before};
 use crate::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
 use crate::engine::{Case, MemoryCap};
 use crate::plugin::find::Choice;
@@ -137,15 +137,18 @@ impl Run {
         }
         self.check_views(&seat.manifests())?;
         if let (Some(cap), Who::Here(engine)) = (self.max_memory, &mut seat.who) {
-            engine.cap(MemoryCap::new(cap).map_err(CommandError::failed)?);
+            let heatmap = out.is_some() && self.heatmap.unwrap_or(true);
+            let cap = MemoryCap::new(cap).map_err(CommandError::failed)?;
+            engine.cap(cap.writing(heatmap, out.is_some() && self.segmentation));
         }
         if self.explain_plan {
-            return self.explain(&seat, console);
+            return Ok(outcome.or(self.explain(&seat, console)?));
         }
         let desk =
             Desk { console, heatmap: out.is_some() && self.heatmap.unwrap_or(true), out, json: self.json };
         let mut names = Names::default();
         let work = self.work(&seat.manifests(), &mut names, console);
+        let before = self.watch.then(|| Before::of(&seat, &work));
         let bar = console.progress(work.len(), "cases");
         let mut words = BTreeSet::new();
         for (i, now) in work.iter().enumerate() {
@@ -158,9 +161,9 @@ impl Run {
         if !self.json {
             words.iter().for_each(|words| console.result(words));
         }
-        if self.watch {
+        if let Some(before) = before {
             bar.finish_and_clear();
-            outcome = outcome.or(watch::watch(&self.input, &work, &mut names, &mut seat, &desk));
+            outcome = outcome.or(watch::watch(&self.input, &work, &mut names, &mut seat, &desk, before));
         }
         seat.close(console);
         Ok(outcome)

@@ -6,6 +6,7 @@ use super::run::{Desk, Work};
 use super::seat::Seat;
 use crate::engine::Case;
 use crate::plugin::find;
+use crate::volume::files_of;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -21,7 +22,12 @@ struct Look {
     identity: u64,
 }
 
-fn look(path: &Path) -> Option<Look> {
+/// Of a scan, all files it is made of: voxels may arrive after their header.
+fn look(path: &Path) -> Option<Vec<Look>> {
+    files_of(path).iter().map(|file| look_at(file)).collect()
+}
+
+fn look_at(path: &Path) -> Option<Look> {
     let about = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     #[cfg(unix)]
     let identity = std::os::unix::fs::MetadataExt::ino(&about);
@@ -31,15 +37,17 @@ fn look(path: &Path) -> Option<Look> {
 }
 
 /// A file, as it was when it was last used, and as it was at the last look.
-struct Watched {
-    used: Option<Look>,
-    last: Option<Look>,
+#[derive(Clone)]
+pub(super) struct Watched {
+    used: Option<Vec<Look>>,
+    last: Option<Vec<Look>>,
 }
 
 impl Watched {
+    /// As it is now: to be asked before it is read, so that what changes from then on counts.
     fn new(path: &Path) -> Self {
         let now = look(path);
-        Self { used: now, last: now }
+        Self { used: now.clone(), last: now }
     }
 
     /// Not used yet.
@@ -51,12 +59,29 @@ impl Watched {
     fn has_changed(&mut self, path: &Path) -> bool {
         let now = look(path);
         let settled = now.is_some() && now == self.last;
-        self.last = now;
         let changed = settled && now != self.used;
         if changed {
-            self.used = now;
+            self.used.clone_from(&now);
         }
+        self.last = now;
         changed
+    }
+}
+
+/// How the scans and the plugins' files lay there before the first of them was used.
+pub(super) struct Before {
+    plugins: Vec<PluginFiles>,
+    scans: BTreeMap<PathBuf, Watched>,
+}
+
+impl Before {
+    pub fn of(seat: &Seat, work: &[Work]) -> Self {
+        let file = |work: &Work| match work {
+            Work::Case(case) => Some(case.any_file().to_owned()),
+            Work::Failed { .. } => None,
+        };
+        let scans = work.iter().filter_map(file).map(|f| (f.clone(), Watched::new(&f))).collect();
+        Self { plugins: (0..seat.plugins.len()).map(|i| PluginFiles::of(seat, i)).collect(), scans }
     }
 }
 
@@ -88,10 +113,11 @@ pub(super) fn watch(
     names: &mut Names,
     seat: &mut Seat,
     desk: &Desk<'_>,
+    before: Before,
 ) -> Outcome {
     let console = desk.console();
     let mut outcome = Outcome::Done;
-    let mut plugins: Vec<PluginFiles> = (0..seat.plugins.len()).map(|i| PluginFiles::of(seat, i)).collect();
+    let Before { mut plugins, scans: seen } = before;
     let folders: Vec<&PathBuf> = inputs.iter().filter(|i| i.is_dir()).collect();
     let in_folder = |case: &Case| folders.iter().any(|f| case.any_file().parent() == Some(f.as_path()));
     // Scans in folders, with the names they have had so far.
@@ -101,7 +127,7 @@ pub(super) fn watch(
         match work {
             Work::Case(case) if in_folder(case) => {
                 let file = case.any_file().to_owned();
-                let watched = Watched::new(&file);
+                let watched = seen.get(&file).cloned().unwrap_or_else(|| Watched::new(&file));
                 scans.insert(file, (case.clone(), watched));
             }
             Work::Failed { path, .. } if path.is_dir() => {}
@@ -153,6 +179,32 @@ pub(super) fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pair_is_whole_when_both_of_its_files_are_and_counts_anew_when_either_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (header, image) = (at("scan.hdr"), at("scan.img"));
+        let mut watched = Watched::arriving();
+        std::fs::write(&header, "header").unwrap();
+        std::fs::write(&image, "half").unwrap();
+        assert!(!watched.has_changed(&header));
+        std::fs::write(&image, "half and the other").unwrap();
+        assert!(!watched.has_changed(&header), "its voxels still grow");
+        assert!(watched.has_changed(&header));
+        std::fs::write(&image, "other voxels").unwrap();
+        assert!(!watched.has_changed(&header) && watched.has_changed(&header));
+    }
+
+    #[test]
+    fn a_file_that_was_completed_while_others_were_answered_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scan.nii");
+        std::fs::write(&path, "half").unwrap();
+        let mut watched = Watched::new(&path);
+        std::fs::write(&path, "half and the other").unwrap();
+        assert!(!watched.has_changed(&path) && watched.has_changed(&path));
+    }
 
     #[test]
     fn a_file_counts_as_new_once_and_only_when_it_has_settled() {

@@ -9,7 +9,14 @@ use std::path::Path;
 pub struct MemoryCap {
     cap: usize,
     base: usize,
+    /// What is written takes this for each voxel of the scan, for a while.
+    per_voxel: usize,
 }
+
+/// Of a heatmap on the scan's grid: its values, the same in the file's order, and the file. Measured: 12.5 bytes.
+const HEATMAP_OF_A_VOXEL: usize = 13;
+/// Of a mask: its logits in place of a heatmap's values, and a byte.
+const MASK_OF_A_VOXEL: usize = 14;
 
 /// What a case takes memory for.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +38,25 @@ impl MemoryCap {
     pub fn new(cap: usize) -> Result<Self, String> {
         let base = resident().unwrap_or(0) + rayon::current_num_threads() * OF_A_THREAD;
         if base < cap {
-            return Ok(Self { cap, base });
+            return Ok(Self { cap, base, per_voxel: 0 });
         }
         let (cap, base) = (mib(cap), mib(base));
         Err(format!(
             "--max-memory {cap} MiB: backbone and tasks take {base} MiB already; give more, or fewer plugins"
         ))
+    }
+
+    /// Of runs that write heatmaps or masks: one at a time, beside all else that a case has taken.
+    #[must_use]
+    pub fn writing(self, heatmap: bool, mask: bool) -> Self {
+        let heatmap = if heatmap { HEATMAP_OF_A_VOXEL } else { 0 };
+        let mask = if mask { MASK_OF_A_VOXEL } else { 0 };
+        Self { per_voxel: heatmap.max(mask), ..self }
+    }
+
+    /// What is taken for a while to write of a scan of so many voxels.
+    pub(super) fn of_writing(&self, voxels: usize) -> usize {
+        self.per_voxel.saturating_mul(voxels)
     }
 
     /// Whether a case that has taken `taken` bytes may take `more` for `step`.
@@ -103,12 +123,15 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told_with_what_would() {
-        let cap = MemoryCap { cap: 300 << 20, base: 200 << 20 };
+        let cap = MemoryCap { cap: 300 << 20, base: 200 << 20, per_voxel: 0 };
         assert!(cap.allow(Path::new("a.nii"), Step::Answer, 50 << 20, 50 << 20).is_ok());
         let e = cap.allow(Path::new("a.nii"), Step::Answer, 50 << 20, 60 << 20).unwrap_err();
         assert!(e.contains("a.nii") && e.contains("300 MiB") && e.contains("give at least 311M"), "{e}");
         let e = cap.allow(Path::new("a.nii"), Step::Read, 0, 110 << 20).unwrap_err();
         assert!(e.contains("311 MiB to be read, and more") && !e.contains("give at least"), "{e}");
+        let writing = cap.writing(true, false);
+        assert_eq!((writing.of_writing(1000), cap.of_writing(1000)), (13_000, 0));
+        assert_eq!(cap.writing(true, true).of_writing(1000), 14_000);
         let e = MemoryCap::new(1 << 20).unwrap_err();
         assert!(e.contains("--max-memory 1 MiB"), "{e}");
     }

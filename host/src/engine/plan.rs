@@ -226,6 +226,30 @@ mod tests {
     }
 
     #[test]
+    fn views_of_two_modalities_share_slices_only_where_the_modality_does_not_decide_the_box() {
+        use anymc3d_manifest::{Axis, Fit, Intensity, Modality, Region};
+        let view = |modality, region| View {
+            name: "v".into(),
+            modality,
+            axis: Axis::Axial,
+            slices: Some(4),
+            slice_spacing_mm: None,
+            size: [14, 14],
+            fit: Fit::Square,
+            spacing_mm: None,
+            region,
+            crop: None,
+            intensity: Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false },
+            required: true,
+        };
+        let same = |region| {
+            let of = |modality| slices_of(std::path::Path::new("a.nii"), &view(modality, region));
+            of(Modality::CT) == of(Modality::MR)
+        };
+        assert!(same(Region::Full) && !same(Region::Body) && !same(Region::Lungs));
+    }
+
+    #[test]
     fn a_task_alone_keeps_nothing() {
         let plan = plan(&[Some(6)]);
         assert_eq!((plan.stacks[0].kept.clone(), plan.cost()), (vec![], (12, 12)));

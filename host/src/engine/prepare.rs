@@ -3,7 +3,7 @@
 use super::memory::{self, MemoryCap, Step};
 use crate::backbone::{BackboneInfo, Hidden};
 use crate::volume::{Scan, SliceStack, Volume, VolumeError, modality_warning, slices};
-use anymc3d_manifest::{Modality, View};
+use anymc3d_manifest::{Modality, Region, View};
 use candle_core::{Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -44,9 +44,10 @@ pub struct Prepared {
 /// What decides the slices.
 pub(super) type Slices = (PathBuf, String);
 
-/// A view without its name, its modality and whether it is required.
+/// A view without its name and whether it is required; without its modality too, unless that decides what the body is.
 pub(super) fn slices_of(path: &Path, view: &View) -> Slices {
-    let bare = View { name: String::new(), modality: Modality::Any, required: true, ..view.clone() };
+    let modality = if view.region == Region::Full { Modality::Any } else { view.modality };
+    let bare = View { name: String::new(), modality, required: true, ..view.clone() };
     (path.to_owned(), format!("{bare:?}"))
 }
 
@@ -120,7 +121,8 @@ impl Desk {
             let stack = slices(&read.volume, view, backbone.patch_size)?;
             if let Some(cap) = self.cap {
                 let bytes = memory::of_stack(&stack, backbone, kept);
-                cap.allow(path, Step::Answer, self.taken, bytes).map_err(PrepareError)?;
+                let writing = cap.of_writing(read.volume.voxels.len());
+                cap.allow(path, Step::Answer, self.taken, bytes + writing).map_err(PrepareError)?;
                 self.taken += bytes;
             }
             let [s, _, h, w] = stack.shape;

@@ -112,6 +112,14 @@ fn examine_row(row: &Row, kind: TaskKind) -> OfRow {
                         found.findings.errors.push(problem(e.to_string()));
                     }
                     let empty = !mask.voxels.iter().any(|v| *v > 0.5);
+                    let most = mask.voxels.iter().copied().fold(0.0, f32::max);
+                    if empty && most > 0.0 {
+                        let what = format!(
+                            "{}: the mask's largest value is {most}; expected 1 where the finding is, what is above 0.5 counts",
+                            path.display()
+                        );
+                        found.findings.errors.push(problem(what));
+                    }
                     // A class may well be the one without a finding.
                     if empty && kind != TaskKind::Multiclass && row.labels.contains(&Some(1.0)) {
                         let what = format!("{}: the mask of a positive case is empty", path.display());

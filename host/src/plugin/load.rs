@@ -66,6 +66,11 @@ pub fn inspect(path: &Path) -> Result<(Embedded, String, Vec<u8>), PluginError> 
         let (found, ours) = (&embedded.build.target, section::this_target());
         return refuse(format!("built for {found}, this machine is {ours}"));
     }
+    if let Some(key) = embedded.needs_newer_host() {
+        return refuse(format!(
+            "its manifest's `{key}` is unknown to this host, which would answer another question; upgrade the host"
+        ));
+    }
     let sha256 = hex(&Sha256::digest(&bytes));
     Ok((embedded, sha256, bytes))
 }

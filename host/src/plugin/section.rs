@@ -29,6 +29,14 @@ pub struct Embedded {
     pub build: BuildFacts,
 }
 
+impl Embedded {
+    /// The first unknown key that says how scans become pixels, or what the task is: ignored, it would be another task.
+    pub fn needs_newer_host(&self) -> Option<&str> {
+        let matters = |key: &&String| key.starts_with("view") || key.starts_with("task");
+        self.unknown_keys.iter().find(matters).map(String::as_str)
+    }
+}
+
 /// The platform of this host, as plugins name theirs.
 pub fn this_target() -> String {
     format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)

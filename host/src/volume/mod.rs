@@ -27,7 +27,7 @@ pub use back::SliceGrid;
 pub use canonical::{StoredAxis, Volume};
 pub use error::VolumeError;
 pub use modality::modality_warning;
-pub use nifti::memory_of;
+pub use nifti::{files_of, memory_of};
 pub use scan::Scan;
 pub use slices::{SliceStack, slices};
 pub use write::{write_nifti_f32, write_nifti_i16, write_nifti_u8};

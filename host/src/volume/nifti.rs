@@ -112,6 +112,16 @@ fn truncated(path: &Path, found: &str) -> VolumeError {
     }
 }
 
+/// The files a scan is made of: itself, or header and voxels of a pair, as far as they are there.
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    let header = header_path(path).unwrap_or_else(|_| path.to_path_buf());
+    if !(ends_with(&header, ".hdr") || ends_with(&header, ".hdr.gz")) {
+        return vec![path.to_path_buf()];
+    }
+    let image = image_path(&header).ok();
+    std::iter::once(header).chain(image).collect()
+}
+
 /// Of a pair, the header's file: `x.img[.gz]` stands for the `x.hdr[.gz]` beside it.
 fn header_path(path: &Path) -> Result<PathBuf, VolumeError> {
     if !(ends_with(path, ".img") || ends_with(path, ".img.gz")) || !path.exists() {

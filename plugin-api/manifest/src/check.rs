@@ -84,7 +84,8 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
             }
             _ => {}
         }
-        if let Some([from, to]) = view.crop.iter().flatten().find(|[from, to]| !(0.0 <= *from && from < to && *to <= 1.0))
+        if let Some([from, to]) =
+            view.crop.iter().flatten().find(|[from, to]| !(0.0 <= *from && from < to && *to <= 1.0))
         {
             return refuse(
                 key("crop"),

@@ -55,6 +55,9 @@ fn libraries_for_another_machine_abi_or_schema_are_refused_with_one_line() {
     refused_with("no_magic.so", &patched(&library, "ANYMC3D\u{1}", "ANYMC3D\u{2}"), "without an AnyMC3D");
     let damaged = patched(&library, "kind = \"binary\"", "kind = \"bynary\"");
     refused_with("damaged.so", &damaged, "bynary");
+    // A key that says how pixels are made is not for a host to pass over.
+    let newer = patched(&library, "fit = \"square\"", "fot = \"square\"");
+    refused_with("newer_key.so", &newer, "`view[0].fot` is unknown to this host");
     // A manifest and no header: what says it is a plugin has nothing to show.
     let headless = patched(&library, "ANYMC3D_PLUGIN_HEADER", "ANYMC3D_PLUGIN_HEADEr");
     refused_with("headless.so", &headless, "has no symbol ANYMC3D_PLUGIN_HEADER");

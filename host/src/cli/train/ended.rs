@@ -40,7 +40,15 @@ impl Ended {
         let number = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.6}"));
         let epochs = self.epochs.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
         let parameters = self.parameters.to_string();
-        [number(mean), number(deviation), number(self.tested), epochs, parameters, format!("{:.1}", self.seconds)].into_iter()
+        [
+            number(mean),
+            number(deviation),
+            number(self.tested),
+            epochs,
+            parameters,
+            format!("{:.1}", self.seconds),
+        ]
+        .into_iter()
     }
 
     pub fn sentence(&self) -> String {

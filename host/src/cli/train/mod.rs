@@ -226,7 +226,8 @@ impl Train {
         let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
         let splits = match (&self.val, self.folds) {
             (Some(val), _) => {
-                let train = (0..table.rows.len()).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
+                let train =
+                    (0..table.rows.len()).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
                 vec![Split { train, val: append(&mut table, val, manifest, "trains or validates")? }]
             }
             (None, None) => vec![table.split(options.val_fraction, options.seed)],
@@ -282,8 +283,7 @@ impl Train {
                 TrainError::Plugin(e) => CommandError::refused(e),
                 other => CommandError::failed(other),
             };
-            let trained =
-                train(setting, &options, &out, self.resume, progress.as_mut()).map_err(refuse)?;
+            let trained = train(setting, &options, &out, self.resume, progress.as_mut()).map_err(refuse)?;
             let r = &trained.record;
             console.result(format!(
                 "{}: epoch {} of {}, validation AUROC {}, {} parameters, {:.1} min",

@@ -9,6 +9,7 @@ use super::sample::{SampleError, ViewSample, prepare};
 use crate::backbone::{Backbone, Hidden, Precision};
 use crate::learn::table::Row;
 use crate::plugin::hex;
+use crate::volume::files_of;
 use anymc3d_manifest::View;
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
@@ -22,12 +23,12 @@ pub struct PrefixCache {
     folder: Option<PathBuf>,
     cap: u64,
     used: AtomicU64,
-    /// Digests of files, so that each is hashed once in a run.
+    /// Digests of scans, of a pair both files, so that each is hashed once in a run.
     digests: Mutex<HashMap<PathBuf, String>>,
 }
 
 /// Changes when what the files hold would mean something else.
-const VERSION: &str = "anymc3d prefix 2";
+const VERSION: &str = "anymc3d prefix 3";
 
 impl PrefixCache {
     /// A cache in a folder, up to `cap` bytes; without a folder nothing is kept.
@@ -66,7 +67,11 @@ impl PrefixCache {
         if let Some(digest) = self.digests.lock().ok().and_then(|d| known(&d)) {
             return Ok(digest);
         }
-        let digest = hex(&Sha256::digest(std::fs::read(path)?));
+        let mut hash = Sha256::new();
+        for file in files_of(path) {
+            hash.update(std::fs::read(file)?);
+        }
+        let digest = hex(&hash.finalize());
         if let Ok(mut digests) = self.digests.lock() {
             digests.insert(path.to_owned(), digest.clone());
         }

@@ -1,5 +1,6 @@
 //! What a file holds: formats, types, scaling, damage.
 
+use super::super::files_of;
 use super::*;
 
 #[test]
@@ -154,7 +155,10 @@ fn a_pair_reads_from_either_half() {
     for half in ["a.hdr", "a.img.gz"] {
         let scan = Scan::open(&folder.path().join(half)).unwrap();
         assert_eq!((scan.voxels[23], scan.warnings.len()), (23.0, 0));
+        let both = ["a.hdr", "a.img.gz"].map(|n| folder.path().join(n));
+        assert_eq!(files_of(&folder.path().join(half)), both);
     }
+    assert_eq!(files_of(&folder.path().join("b.nii.gz")), [folder.path().join("b.nii.gz")]);
 }
 
 #[test]
