@@ -45,13 +45,14 @@ pub fn manifest_loss(spec: &LossSpec, logits: &Tensor, targets: &Targets) -> Res
     weighted_mean(&each, &targets.known, weights.as_ref())
 }
 
-/// `Σ w k l / Σ w k`; the mean over known labels where there are no weights.
+/// `Σ w k l / Σ k` over known labels `k`. Not over `Σ w k`: a host calls the loss with one case at a time, whose own weight
+/// would cancel.
 fn weighted_mean(losses: &Tensor, known: &Tensor, weights: Option<&Tensor>) -> Result<Tensor> {
+    let total = known.sum_all()?.clamp(1e-12, f64::MAX)?;
     let counted = match weights {
         Some(w) => known.mul(w)?,
         None => known.try_clone()?,
     };
-    let total = counted.sum_all()?.clamp(1e-12, f64::MAX)?;
     losses.mul(&counted)?.sum_all()?.div(&total)
 }
 

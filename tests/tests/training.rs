@@ -342,6 +342,21 @@ fn folds_and_sweeps_leave_a_folder_each_and_a_table() {
     assert_eq!(lines[0], "fusion,seed,val_auroc,val_auroc_sd,test_auroc,best_epoch,parameters,seconds");
     assert!(lines.len() == 5 && lines[1].starts_with("mean,1,"), "{table}");
     assert!(swept.join("fusion=attention,seed=2/training.json").is_file());
+
+    // A slip in the last combination is told before the first run.
+    fs::write(folder.path().join("grid.toml"), "[grid]\nfusion = [\"mean\", \"mena\"]\n").unwrap();
+    let slip = folder.path().join("slip");
+    let ran = train(&bench().probe, &slip, &["--epochs", "1", "--sweep", &grid]);
+    assert!(ran.0 == 2 && ran.2.contains("mena") && !slip.join("fusion=mean").exists(), "{ran:?}");
+}
+
+#[test]
+fn a_loss_for_another_kind_of_task_is_refused_and_a_head_that_nothing_teaches_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = train(&bench().task, &folder.path().join("a"), &["--loss", "cross_entropy"]);
+    assert!(ran.0 == 3 && ran.2.contains("cross_entropy is for multiclass"), "{ran:?}");
+    let ran = train(&bench().task, &folder.path().join("b"), &["--epochs", "1", "--lambda", "0"]);
+    assert!(ran.0 == 0 && ran.2.contains("add --class-tokens-only"), "{ran:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The table itself is judged where it is read ([`Table::read_all`]); here every scan and mask it names is opened.
 
 use super::table::{Problem, Row, Table};
-use crate::volume::Scan;
+use crate::volume::{Affine, Scan};
 use anymc3d_manifest::TaskKind;
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -69,7 +69,8 @@ fn examine_row(row: &Row, kind: TaskKind) -> OfRow {
     let mut found = OfRow::default();
     let problem =
         |what: String| Problem { line: Some(row.line), what: format!("case `{}`: {what}", row.case) };
-    let mut first: Option<Scan> = None;
+    // Grids of the scans: a mask is drawn on one of them.
+    let mut grids: Vec<(&Path, [usize; 3], Affine)> = Vec::new();
     // A column `image` may serve several views; its scan is opened once.
     let mut opened: Vec<&Path> = Vec::new();
     for (view, path) in &row.images {
@@ -99,34 +100,36 @@ fn examine_row(row: &Row, kind: TaskKind) -> OfRow {
             spacing_mm: scan.spacing_mm,
             sha256: scan.sha256.clone(),
         });
-        first.get_or_insert(scan);
+        if row.mask.is_some() {
+            let grid = scan.canonical();
+            grids.push((path, grid.shape, grid.affine));
+        }
     }
     if let Some(path) = &row.mask {
         match Scan::open(path) {
             Err(e) => found.findings.errors.push(problem(e.to_string())),
-            Ok(mask) => match &first {
-                None => {}
-                Some(scan) => {
-                    let grid = scan.canonical();
-                    if let Err(e) = mask.canonical().expect_grid(&scan.path, grid.shape, &grid.affine) {
-                        found.findings.errors.push(problem(e.to_string()));
-                    }
-                    let empty = !mask.voxels.iter().any(|v| *v > 0.5);
-                    let most = mask.voxels.iter().copied().fold(0.0, f32::max);
-                    if empty && most > 0.0 {
-                        let what = format!(
-                            "{}: the mask's largest value is {most}; expected 1 where the finding is, what is above 0.5 counts",
-                            path.display()
-                        );
-                        found.findings.errors.push(problem(what));
-                    }
-                    // A class may well be the one without a finding.
-                    if empty && kind != TaskKind::Multiclass && row.labels.contains(&Some(1.0)) {
-                        let what = format!("{}: the mask of a positive case is empty", path.display());
-                        found.findings.warnings.push(problem(what));
-                    }
+            Ok(mask) => {
+                let drawn = mask.canonical();
+                let on = |(scan, shape, affine): &(&Path, _, Affine)| drawn.expect_grid(scan, *shape, affine);
+                let on_any = grids.iter().any(|grid| on(grid).is_ok());
+                if let Some(Err(e)) = grids.first().filter(|_| !on_any).map(on) {
+                    found.findings.errors.push(problem(e.to_string()));
                 }
-            },
+                let empty = !mask.voxels.iter().any(|v| *v > 0.5);
+                let most = mask.voxels.iter().copied().fold(0.0, f32::max);
+                if empty && most > 0.0 {
+                    let what = format!(
+                        "{}: the mask's largest value is {most}; expected 1 where the finding is, what is above 0.5 counts",
+                        path.display()
+                    );
+                    found.findings.errors.push(problem(what));
+                }
+                // A class may well be the one without a finding.
+                if empty && kind != TaskKind::Multiclass && row.labels.contains(&Some(1.0)) {
+                    let what = format!("{}: the mask of a positive case is empty", path.display());
+                    found.findings.warnings.push(problem(what));
+                }
+            }
         }
     }
     found

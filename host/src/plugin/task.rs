@@ -161,6 +161,11 @@ impl Task {
         manifest.task.loss = variant.loss.of(&manifest.task.loss);
         let name = manifest.plugin.name.clone();
         fits(&manifest, backbone)?;
+        variant.loss_fits(&manifest.task).map_err(|reason| PluginError::Setup {
+            name: name.clone(),
+            method: "loss",
+            reason,
+        })?;
         let failed = |method: &'static str| {
             let name = name.clone();
             move |e: anymc3d_plugin_api::Error| PluginError::Setup { name, method, reason: e.to_string() }

@@ -26,6 +26,10 @@ impl std::str::FromStr for ThresholdOption {
     }
 }
 
+fn has_classes(label: &ScoredLabel) -> bool {
+    matches!(label.scores, Scores::Classes { .. })
+}
+
 /// The labels' thresholds, `otherwise` where none is given; of several given the last counts.
 ///
 /// # Errors
@@ -38,11 +42,18 @@ pub(super) fn of(
     let mut thresholds = otherwise;
     for option in given {
         let Some(name) = &option.label else {
-            thresholds.fill(option.threshold);
+            let mut binary = labels.iter().zip(&mut thresholds).filter(|(l, _)| !has_classes(l)).peekable();
+            if binary.peek().is_none() {
+                return Err(CommandError::usage(format!(
+                    "--threshold {}: every label has classes, of which the most probable is the answer",
+                    option.threshold
+                )));
+            }
+            binary.for_each(|(_, threshold)| *threshold = option.threshold);
             continue;
         };
         match labels.iter().position(|l| l.name == *name) {
-            Some(i) if matches!(labels[i].scores, Scores::Classes { .. }) => {
+            Some(i) if has_classes(&labels[i]) => {
                 return Err(CommandError::usage(format!(
                     "--threshold {name}={}: `{name}` has classes, of which the most probable is the answer",
                     option.threshold

@@ -11,16 +11,17 @@ use super::options::{BackboneOptions, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use super::output::Output;
 use crate::engine::open_library;
-use crate::learn::table::{Part, Split, Table, TableError};
+use crate::learn::table::{Part, Row, Split, Table, TableError};
 use crate::learn::train::{
     MemoryPlan, PrefixCache, Progress, Recipe, Setting, Silent, TEST_PREDICTIONS, Terminal, TrainError,
-    TrainOptions, train, unseen,
+    TrainOptions, train, unseen, untaught,
 };
 use crate::plugin::{find, write_atomically};
 use ablation::Ablation;
 use anymc3d_manifest::Manifest;
 use clap::{Args, Parser};
 use ended::Ended;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -172,24 +173,12 @@ impl Train {
         without(&mut given, &["--sweep"]);
         let mut outcome = Outcome::Done;
         let mut table = String::new();
-        for (n, combination) in all.iter().enumerate() {
-            let out = self.out.join(sweep::name(combination));
-            let mut args = given.clone();
-            for (option, value) in combination {
-                args.push(format!("--{option}={value}"));
-            }
-            args.extend(["--out".to_owned(), out.display().to_string()]);
-            let one = Alone::try_parse_from(&args).map_err(|e| {
-                let text = e.to_string();
-                CommandError::usage(format!(
-                    "{}: {}",
-                    sweep::name(combination),
-                    text.lines().next().unwrap_or("")
-                ))
-            })?;
+        // A slip in the last combination, or in the table, is told before the first run.
+        let runs = all.iter().map(|one| self.alone(&given, one)).collect::<Result<Vec<_>, _>>()?;
+        let library = open_library(&self.plugin).map_err(CommandError::refused)?;
+        self.check_tables(&library.embedded.manifest, console)?;
+        for (n, (combination, train)) in all.iter().zip(runs).enumerate() {
             console.note(format!("run {} of {}: {}", n + 1, all.len(), sweep::name(combination)));
-            let mut train = one.train;
-            train.unchecked |= n > 0;
             let ended = train.every_fold(console);
             if n == 0 {
                 let options = combination.iter().map(|(o, _)| o.as_str());
@@ -213,22 +202,43 @@ impl Train {
         Ok(outcome)
     }
 
+    /// The command of one combination of a sweep; its tables are checked by the sweep.
+    fn alone(&self, given: &[String], combination: &sweep::Combination) -> Result<Self, CommandError> {
+        let mut args = given.to_vec();
+        args.extend(combination.iter().map(|(option, value)| format!("--{option}={value}")));
+        args.extend(["--out".to_owned(), self.out.join(sweep::name(combination)).display().to_string()]);
+        let mut train = Alone::try_parse_from(&args)
+            .map_err(|e| {
+                let (name, text) = (sweep::name(combination), e.to_string());
+                CommandError::usage(format!("{name}: {}", text.lines().next().unwrap_or("")))
+            })?
+            .train;
+        train.unchecked = true;
+        Ok(train)
+    }
+
+    fn check_tables(&self, manifest: &Manifest, console: &Console) -> Result<(), CommandError> {
+        let tables = [Some(&self.data), self.val.as_ref(), self.test.as_ref()];
+        match self.unchecked {
+            true => Ok(()),
+            false => tables.into_iter().flatten().try_for_each(|data| checked(data, manifest, console)),
+        }
+    }
+
     /// One run, or one per fold.
     fn every_fold(&self, console: &Console) -> Result<Ended, CommandError> {
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
         let manifest = &library.embedded.manifest;
         let options = self.options(manifest.task.outputs())?;
-        if !self.unchecked {
-            for data in [Some(&self.data), self.val.as_ref(), self.test.as_ref()].into_iter().flatten() {
-                checked(data, manifest, console)?;
-            }
-        }
+        self.check_tables(manifest, console)?;
         let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
         let splits = match (&self.val, self.folds) {
             (Some(val), _) => {
                 let train =
                     (0..table.rows.len()).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
-                vec![Split { train, val: append(&mut table, val, manifest, "trains or validates")? }]
+                let mut val = append(&mut table, val, manifest, "trains or validates")?;
+                val.retain(|&i| table.rows[i].split != Some(Part::Test));
+                vec![Split { train, val }]
             }
             (None, None) => vec![table.split(options.val_fraction, options.seed)],
             (None, Some(k)) => table.folds(usize::from(k), options.seed),
@@ -283,6 +293,12 @@ impl Train {
                 TrainError::Plugin(e) => CommandError::refused(e),
                 other => CommandError::failed(other),
             };
+            if let Some(name) = untaught(&setting, &options).map_err(refuse)? {
+                console.warning(format!(
+                    "the head reads `{name}`, which only masks teach, and there are none (or --lambda 0): it stays as it was \
+                     drawn; add --class-tokens-only"
+                ));
+            }
             let trained = train(setting, &options, &out, self.resume, progress.as_mut()).map_err(refuse)?;
             let r = &trained.record;
             console.result(format!(
@@ -344,7 +360,8 @@ impl Train {
             head_weight_decay: self.head_weight_decay,
             lambda: self.lambda,
             warmup: self.warmup,
-            augment: self.augment.into(),
+            // Draw 0 is the case as it is: one draw is no augmentation, and the record says so.
+            augment: if self.draws == 1 { Recipe::None } else { self.augment.into() },
             draws: if matches!(self.augment, AugmentOption::None) { 1 } else { self.draws },
             clip: self.clip,
             patience: self.patience,
@@ -400,15 +417,20 @@ fn append(
 ) -> Result<Vec<usize>, CommandError> {
     let more = Table::open(more, manifest).map_err(CommandError::failed)?;
     let first = table.rows.len();
-    let patients: std::collections::BTreeSet<&str> = table.rows.iter().map(|r| r.patient_or_case()).collect();
-    if let Some(row) = more.rows.iter().find(|r| patients.contains(r.patient_or_case())) {
-        return Err(CommandError::failed(format!(
-            "{}: line {}: {} is in {} too; a patient {either}, never both",
-            more.path.display(),
-            row.line,
-            row.patient_or_case(),
-            table.path.display()
-        )));
+    let known = |of: &dyn Fn(&Row) -> Vec<String>| table.rows.iter().flat_map(of).collect::<BTreeSet<_>>();
+    let whose = |r: &Row| vec![r.patient_or_case().to_owned(), r.case.clone()];
+    let files = |r: &Row| r.images.values().map(|f| f.display().to_string()).collect();
+    let (patients, scans) = (known(&whose), known(&files));
+    for row in &more.rows {
+        let again = whose(row).into_iter().find(|p| patients.contains(p));
+        if let Some(again) = again.or_else(|| files(row).into_iter().find(|f| scans.contains(f))) {
+            return Err(CommandError::failed(format!(
+                "{}: line {}: {again} is in {} too; a patient {either}, never both",
+                more.path.display(),
+                row.line,
+                table.path.display()
+            )));
+        }
     }
     table.rows.extend(more.rows);
     Ok((first..table.rows.len()).collect())

@@ -254,7 +254,9 @@ fn across_rows(rows: &[Row], problems: &mut Problems) {
         } else {
             cases.insert(&row.case, row.line);
         }
-        if let (Some(patient), Some(part)) = (&row.patient, row.split) {
+        // A row without a split trains or is drawn: it is a part of its own beside `val` and `test`.
+        if let Some(patient) = &row.patient {
+            let part = row.split.unwrap_or(Part::Train);
             let (first, other) = *patients.entry(patient).or_insert((part, row));
             if first != part {
                 problems.push(

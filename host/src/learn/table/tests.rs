@@ -87,6 +87,21 @@ fn every_problem_is_named_with_its_line_in_one_message() {
 }
 
 #[test]
+fn a_patient_who_is_tested_may_not_train_through_a_row_without_a_split() {
+    let table = |split: &str| {
+        open(
+            &format!("case,image,nodule,fluid,patient,split\na,a.nii,1,0,p,{split}\nb,b.nii,1,0,p,\n"),
+            &manifest(|_| {}),
+        )
+    };
+    for split in ["val", "test"] {
+        let message = table(split).unwrap_err();
+        assert!(message.contains("a patient belongs to one split"), "{message}");
+    }
+    assert!(table("train").is_ok() && table("").is_ok());
+}
+
+#[test]
 fn missing_columns_are_named_with_what_was_found() {
     let message = open("name,image,nodule\na,a.nii,1\n", &manifest(|_| {})).unwrap_err();
     assert_eq!(

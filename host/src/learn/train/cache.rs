@@ -16,13 +16,17 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
 
 /// Frozen prefixes on disk.
 pub struct PrefixCache {
     folder: Option<PathBuf>,
     cap: u64,
     used: AtomicU64,
+    /// Files that were last used before this make room for new ones.
+    opened: SystemTime,
+    told: AtomicBool,
     /// Digests of scans, of a pair both files, so that each is hashed once in a run.
     digests: Mutex<HashMap<PathBuf, String>>,
 }
@@ -58,6 +62,8 @@ impl PrefixCache {
             folder: folder.map(Path::to_owned),
             cap,
             used: AtomicU64::new(used),
+            opened: SystemTime::now(),
+            told: AtomicBool::new(false),
             digests: Mutex::default(),
         })
     }
@@ -97,6 +103,8 @@ impl PrefixCache {
         if let Some(place) = &place
             && let Some(sample) = read(place, blocks, backbone, view)
         {
+            // When it was last used; a cache that cannot be written to is read all the same.
+            let _ = std::fs::File::open(place).and_then(|file| file.set_modified(SystemTime::now()));
             return Ok(Some(sample));
         }
         let Some(sample) = prepare(row, view, augmentation, blocks, backbone, with_mask)? else {
@@ -105,8 +113,10 @@ impl PrefixCache {
         let tensors = tensors_of(&sample).map_err(|e| failed(row, e))?;
         if let Some(place) = &place {
             // A full disk slows the run down; it does not end it.
-            if let Err(e) = self.write(place, &tensors) {
-                tracing::debug!("{}: not cached: {e}", place.display());
+            if let Err(e) = self.write(place, &tensors)
+                && !self.told.swap(true, Ordering::Relaxed)
+            {
+                tracing::warn!("frozen prefixes are computed again in every epoch: {}: {e}", place.display());
             }
         }
         // As the cache would give it, rounded to f16: a run does not depend on what was in the cache.
@@ -138,6 +148,25 @@ impl PrefixCache {
         Some(folder.join(format!("{}.safetensors", hex(&Sha256::digest(text.as_bytes())))))
     }
 
+    /// Removes what this run has not used, the longest unused first, until no more than the cap is taken.
+    fn make_room(&self, folder: &Path) {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut files: Vec<_> = entries
+            .filter_map(|e| Some((e.metadata().ok()?, e.path())))
+            .filter_map(|(m, path)| Some((m.modified().ok()?, m.len(), path)))
+            .filter(|(used, ..)| *used < self.opened)
+            .collect();
+        files.sort();
+        for (_, size, path) in files {
+            if self.used.load(Ordering::Relaxed) <= self.cap {
+                break;
+            }
+            if std::fs::remove_file(path).is_ok() {
+                self.used.fetch_sub(size, Ordering::Relaxed);
+            }
+        }
+    }
+
     fn write(
         &self,
         place: &Path,
@@ -145,11 +174,14 @@ impl PrefixCache {
     ) -> Result<(), Box<dyn std::error::Error>> {
         let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (*n, t)), None)?;
         let size = bytes.len() as u64;
-        if self.used.fetch_add(size, Ordering::Relaxed) + size > self.cap {
-            self.used.fetch_sub(size, Ordering::Relaxed);
-            return Err("the cache is full".into());
-        }
         let folder = place.parent().ok_or("no folder")?;
+        if self.used.fetch_add(size, Ordering::Relaxed) + size > self.cap {
+            self.make_room(folder);
+        }
+        if self.used.load(Ordering::Relaxed) > self.cap {
+            self.used.fetch_sub(size, Ordering::Relaxed);
+            return Err("the cache is full of what this run uses; give a larger --cache-size".into());
+        }
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         std::io::Write::write_all(&mut file, &bytes)?;
         file.persist(place)?;

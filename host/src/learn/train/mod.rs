@@ -18,6 +18,7 @@ mod sample;
 mod schedule;
 mod state;
 mod step;
+mod taught;
 mod unseen;
 mod validate;
 
@@ -31,4 +32,5 @@ pub use progress::{Progress, Silent, Terminal};
 pub use record::{EpochRecord, Machine, PartRecord, TrainingRecord};
 pub use run::{PREDICTIONS, Setting, Trained, train};
 pub use schedule::cosine_with_warmup;
+pub use taught::untaught;
 pub use unseen::{TEST_PREDICTIONS, unseen};

@@ -7,6 +7,7 @@ use crate::learn::table::Row;
 use crate::volume::{Scan, slices};
 use anymc3d_manifest::{Manifest, View};
 use candle_core::{Device, Tensor};
+use std::path::Path;
 
 /// One view of a case, ready for the adapted blocks.
 pub struct ViewSample {
@@ -67,7 +68,12 @@ pub fn prepare(
     let mut mask = match &row.mask {
         Some(mask) if with_mask => {
             let mask = Scan::open(mask).map_err(|e| failed(e.to_string()))?;
-            Some(stack.grid.mask_to_slices(&mask.canonical()).map_err(|e| failed(e.to_string()))?)
+            match stack.grid.mask_to_slices(&mask.canonical()) {
+                Ok(mask) => Some(mask),
+                // A mask drawn on one sequence supervises the views on its grid.
+                Err(_) if another_fits(row, path, &mask) => None,
+                Err(e) => return Err(failed(e.to_string())),
+            }
         }
         _ => None,
     };
@@ -83,6 +89,15 @@ pub fn prepare(
         .prefix(&pixels, blocks)
         .map_err(|source| SampleError::Backbone { case: row.case.clone(), source })?;
     Ok(Some(ViewSample { hidden, mask }))
+}
+
+/// Whether a mask is on the grid of another of the case's scans than `path`.
+fn another_fits(row: &Row, path: &Path, mask: &Scan) -> bool {
+    let mask = mask.canonical();
+    row.images.values().filter(|other| *other != path).any(|other| {
+        let grid = Scan::open(other).map(|scan| scan.canonical());
+        grid.is_ok_and(|grid| mask.expect_grid(other, grid.shape, &grid.affine).is_ok())
+    })
 }
 
 /// Targets and known labels of a case, `[1, C]` each.

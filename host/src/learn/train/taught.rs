@@ -1,0 +1,27 @@
+//! Is there a part of the head that nothing in a run would teach?
+
+use super::error::TrainError;
+use super::options::TrainOptions;
+use super::run::Setting;
+use crate::engine::as_plugins_see;
+use crate::plugin::{ParameterSource, Task, TaskOptions};
+use candle_core::{DType, Device};
+use std::collections::BTreeMap;
+
+/// A parameter of the segmentation branch that the head reads too, where no mask will train it: heads that point at
+/// findings would point where the draw of the seed says. `None` where masks supervise, or the head does without.
+///
+/// # Errors
+/// When the task cannot be built.
+pub fn untaught(setting: &Setting<'_>, options: &TrainOptions) -> Result<Option<String>, TrainError> {
+    let Setting { library, backbone, table, split, .. } = setting;
+    let supervised = options.lambda > 0.0 && split.train.iter().any(|&i| table.rows[i].mask.is_some());
+    if supervised {
+        return Ok(None);
+    }
+    let source = ParameterSource::Training { seed: 0, start: BTreeMap::new() };
+    let wanted = TaskOptions { segmentation: false, variant: options.variant.clone() };
+    let seen = as_plugins_see(backbone.info());
+    let task = Task::build(library, &seen, source, DType::F32, &Device::Cpu, &wanted)?;
+    Ok(task.parameters().into_keys().find(|name| name.starts_with("segmentation.")))
+}
