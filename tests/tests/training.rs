@@ -363,12 +363,19 @@ fn a_loss_for_another_kind_of_task_is_refused_and_a_head_that_nothing_teaches_is
 fn unseen_cases_are_scored_by_the_best_epoch_and_no_patient_of_the_run_may_be_among_them() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    // The same scans under other names: those that validated must be scored as they were then.
+    // Copies of the scans under other names: those that validated must be scored as they were then.
     let data = bench().folder.path();
+    let copies = folder.path().join("copies");
+    fs::create_dir(&copies).unwrap();
+    for file in fs::read_dir(data).unwrap().map(|e| e.unwrap().path()) {
+        if file.extension().is_some_and(|e| e == "nii") {
+            fs::copy(&file, copies.join(file.file_name().unwrap())).unwrap();
+        }
+    }
     let text = fs::read_to_string(data.join("table.csv")).unwrap();
-    fs::write(data.join("unseen.csv"), text.replace("\nc", "\nt")).unwrap();
-    let at = |name: &str| data.join(name).display().to_string();
-    let ran = train(&bench().task, &out, &["--epochs", "3", "--test", &at("unseen.csv")]);
+    fs::write(copies.join("unseen.csv"), text.replace("\nc", "\nt")).unwrap();
+    let at = |folder: &Path, name: &str| folder.join(name).display().to_string();
+    let ran = train(&bench().task, &out, &["--epochs", "3", "--test", &at(&copies, "unseen.csv")]);
     assert!(ran.0 == 0 && ran.1.contains("12 unseen cases, AUROC"), "{ran:?}");
     let of = |name: &str| {
         let all = Predictions::open(out.join(name)).unwrap();
@@ -379,7 +386,7 @@ fn unseen_cases_are_scored_by_the_best_epoch_and_no_patient_of_the_run_may_be_am
     assert!(unseen.len() == 12 && !chose.is_empty());
     assert!(chose.iter().all(|(case, p)| unseen[case] == *p), "{chose:?} {unseen:?}");
 
-    let refused = train(&bench().task, &folder.path().join("again"), &["--test", &at("table.csv")]);
+    let refused = train(&bench().task, &folder.path().join("again"), &["--test", &at(data, "table.csv")]);
     assert!(refused.0 == 1 && refused.2.contains("a patient learns or is tested, never both"), "{refused:?}");
 }
 
