@@ -354,7 +354,7 @@ fn folds_and_sweeps_leave_a_folder_each_and_a_table() {
 fn a_loss_for_another_kind_of_task_is_refused_and_a_head_that_nothing_teaches_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let ran = train(&bench().task, &folder.path().join("a"), &["--loss", "cross_entropy"]);
-    assert!(ran.0 == 3 && ran.2.contains("cross_entropy is for multiclass"), "{ran:?}");
+    assert!(ran.0 == 3 && ran.2.contains("expected cross_entropy for multiclass"), "{ran:?}");
     let ran = train(&bench().task, &folder.path().join("b"), &["--epochs", "1", "--lambda", "0"]);
     assert!(ran.0 == 0 && ran.2.contains("add --class-tokens-only"), "{ran:?}");
 }

@@ -136,16 +136,15 @@ impl Run {
             return Ok(outcome);
         }
         self.check_views(&seat.manifests())?;
+        let heatmap = out.is_some() && self.heatmap.unwrap_or(true);
         if let (Some(cap), Who::Here(engine)) = (self.max_memory, &mut seat.who) {
-            let heatmap = out.is_some() && self.heatmap.unwrap_or(true);
             let cap = MemoryCap::new(cap).map_err(CommandError::failed)?;
             engine.cap(cap.writing(heatmap, out.is_some() && self.segmentation));
         }
         if self.explain_plan {
             return Ok(outcome.or(self.explain(&seat, console)?));
         }
-        let desk =
-            Desk { console, heatmap: out.is_some() && self.heatmap.unwrap_or(true), out, json: self.json };
+        let desk = Desk { console, heatmap, out, json: self.json };
         let mut names = Names::default();
         let work = self.work(&seat.manifests(), &mut names, console);
         let before = self.watch.then(|| Before::of(&seat, &work));

@@ -38,7 +38,7 @@ fn look_at(path: &Path) -> Option<Look> {
 
 /// A file, as it was when it was last used, and as it was at the last look.
 #[derive(Clone)]
-pub(super) struct Watched {
+struct Watched {
     used: Option<Vec<Look>>,
     last: Option<Vec<Look>>,
 }

@@ -3,7 +3,7 @@
 //! A variant is kept in the weights that were trained with it, so that `host run` builds the same task again.
 
 use super::context::Parameter;
-use anymc3d_manifest::{Loss, LossKind, TaskKind};
+use anymc3d_manifest::{LOSSES_BY_KIND, Loss, LossKind};
 use anymc3d_plugin_api::{BackboneInfo, Lora, Pooling};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -125,16 +125,13 @@ impl Variant {
     /// Whether the loss that was chosen is one for a task of this kind, which the manifest's own always is.
     ///
     /// # Errors
-    /// When it is not: a softmax over one label is 1 and its loss 0, a sigmoid per class is no answer of one class.
+    /// When it is not.
     pub fn loss_fits(&self, task: &anymc3d_manifest::Task) -> Result<(), String> {
-        let softmax = task.loss.kind == LossKind::CrossEntropy;
-        if softmax == (task.kind == TaskKind::Multiclass) {
-            return Ok(());
-        }
         let (loss, kind) = (task.loss.kind, task.kind);
-        Err(format!(
-            "--loss: {loss:?} for a {kind:?} task; cross_entropy is for multiclass, focal and bce for binary and multilabel"
-        ))
+        match kind.takes(loss) {
+            true => Ok(()),
+            false => Err(format!("--loss: {loss:?} for a {kind:?} task; expected {LOSSES_BY_KIND}")),
+        }
     }
 
     /// What the task's parts are told of it, by name.

@@ -1,6 +1,6 @@
 //! Values that parse and still make no sense are refused here, each with its key.
 
-use crate::{Fit, Intensity, LossKind, Manifest, ManifestError, TaskKind};
+use crate::{Fit, Intensity, LOSSES_BY_KIND, Manifest, ManifestError, TaskKind};
 
 fn refuse<T>(
     key: impl Into<String>,
@@ -154,12 +154,11 @@ fn check_task(m: &Manifest) -> Result<(), ManifestError> {
     if !(0.0..=1.0).contains(&task.threshold) {
         return refuse("task.threshold", task.threshold.to_string(), "a probability, 0 to 1");
     }
-    let softmax = task.loss.kind == LossKind::CrossEntropy;
-    if softmax != (task.kind == TaskKind::Multiclass) {
+    if !task.kind.takes(task.loss.kind) {
         return refuse(
             "task.loss.kind",
             format!("{:?} for a {:?} task", task.loss.kind, task.kind),
-            "cross_entropy for multiclass, focal or bce for binary and multilabel",
+            LOSSES_BY_KIND,
         );
     }
     if !(task.loss.gamma.is_finite() && task.loss.gamma >= 0.0) {

@@ -93,6 +93,17 @@ pub enum TaskKind {
     Multilabel,
 }
 
+/// Which losses a kind of task takes, in words.
+pub const LOSSES_BY_KIND: &str = "cross_entropy for multiclass, focal or bce for binary and multilabel";
+
+impl TaskKind {
+    /// Whether a loss is one for this kind: a softmax over a single label is always 1, and a sigmoid per class does not
+    /// answer with one of them.
+    pub fn takes(self, loss: LossKind) -> bool {
+        (self == Self::Multiclass) == (loss == LossKind::CrossEntropy)
+    }
+}
+
 /// Classification loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
