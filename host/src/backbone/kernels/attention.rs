@@ -3,7 +3,7 @@
 
 use super::Isa;
 use super::gemm::{Packed, Store, gemm, gemm_turned};
-use super::math::{softmax_backward_rows, softmax_rows};
+use super::math::{exp_rows, softmax_backward_rows, softmax_rows};
 use crate::backbone::model::Precision;
 
 /// Rows of probabilities formed at a time: whole tiles of six, and for a slice of 224 pixels no more than the
@@ -68,11 +68,19 @@ pub(crate) fn forward(
         for (first, rows) in shape.row_blocks(BLOCK) {
             let p = &mut scratch.p[..rows * t];
             gemm(isa, &q[first * 3 * d..], 3 * d, rows, &scratch.keys, p, t, Store::Set(None));
-            softmax_rows(isa, p, t, shape.scale());
+            let mut sums = [0f32; BLOCK];
+            exp_rows(isa, p, t, shape.scale(), &mut sums);
             if let Some(class) = class.as_deref_mut().filter(|_| first == 0) {
-                class.iter_mut().zip(&p[..t]).for_each(|(c, p)| *c += p / shape.heads as f32);
+                let share = 1.0 / (sums[0] * shape.heads as f32);
+                class.iter_mut().zip(&p[..t]).for_each(|(c, p)| *c += p * share);
             }
-            gemm(isa, p, t, rows, &scratch.values, &mut out[first * d + h * head..], d, Store::Set(None));
+            let out = &mut out[first * d + h * head..];
+            gemm(isa, p, t, rows, &scratch.values, out, d, Store::Set(None));
+            // A row's numbers are fewer here than its probabilities: they are divided by its sum only now.
+            for (row, sum) in out.chunks_mut(d).zip(&sums[..rows]) {
+                let inverse = 1.0 / sum;
+                row[..head].iter_mut().for_each(|x| *x *= inverse);
+            }
         }
     }
 }

@@ -4,8 +4,9 @@
 //! row after row, zero where it reaches beyond n; with bf16 two consecutive rows share a row of pairs. So
 //! a tile streams its panel front to back and never reads past an end.
 
-use super::math::{gelu_body, round_bits, round_f32, round_pairs, round_pairs_body, round_rows};
-use super::micro::{Micro, Portable};
+use super::math::{gelu_body, round_bits, round_f32};
+use super::micro::{End, Micro, Portable};
+use super::pairs::{round_pairs, round_rows};
 use super::{Isa, Set};
 use crate::backbone::model::Precision;
 use std::cell::RefCell;
@@ -154,8 +155,7 @@ fn pack_f32_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), ro
     }
 }
 
-#[inline(always)]
-fn pack_pairs_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), data: &mut [u32]) {
+fn pack_pairs(isa: Isa, source: &[f32], k: usize, n: usize, strides: (usize, usize), data: &mut [u32]) {
     let pairs = k.div_ceil(2);
     for first in (0..n).step_by(PANEL) {
         let (columns, width) = panel(n, first);
@@ -169,7 +169,7 @@ fn pack_pairs_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), 
                 for j in 0..columns {
                     let end = (2 * (top + rows)).min(k);
                     let column = &source[(first + j) * strides.1..][2 * top..end];
-                    round_pairs_body(column, &mut rounded[..rows]);
+                    round_pairs(isa, column, &mut rounded[..rows]);
                     for (p, pair) in rounded[..rows].iter().enumerate() {
                         panel[(top + p) * width + j] = *pair;
                     }
@@ -180,11 +180,9 @@ fn pack_pairs_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), 
         for (p, row) in panel.chunks_exact_mut(width).enumerate() {
             let from = 2 * p * strides.0 + first * strides.1;
             let odd = 2 * p + 1 < k;
-            if strides.1 == 1 && odd {
-                let (low, high) = (&source[from..from + columns], &source[from + strides.0..][..columns]);
-                for ((to, low), high) in row.iter_mut().zip(low).zip(high) {
-                    *to = round_bits(*low) >> 16 | round_bits(*high);
-                }
+            if strides.1 == 1 {
+                let high = if odd { &source[from + strides.0..][..columns] } else { &[] };
+                round_rows(isa, &source[from..from + columns], high, &mut row[..columns]);
             } else {
                 for (j, to) in row[..columns].iter_mut().enumerate() {
                     let at = from + j * strides.1;
@@ -199,9 +197,6 @@ fn pack_pairs_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), 
 
 super::per_isa! {
     fn pack_f32(source: &[f32], k: usize, n: usize, strides: (usize, usize), round: bool, data: &mut [f32]) = pack_f32_body;
-}
-super::per_isa! {
-    fn pack_pairs(source: &[f32], k: usize, n: usize, strides: (usize, usize), data: &mut [u32]) = pack_pairs_body;
 }
 
 /// What becomes of a product.
@@ -345,55 +340,51 @@ unsafe fn drive<M: Micro, const TURNED: bool>(
     store: Store<'_>,
 ) {
     let mut tile = [0f32; ROWS * PANEL];
+    let (bias, add, gelu) = match store {
+        Store::Set(bias) => (bias, false, false),
+        Store::Add(bias) => (bias, true, false),
+        Store::Gelu(bias) => (bias, false, true),
+    };
     for first in (0..n).step_by(PANEL) {
         let (columns, width) = panel(n, first);
+        let bias = bias.map(|bias| &bias[first..first + columns]);
+        // A panel without padding goes where it belongs from the registers.
+        let direct = columns == width && !gelu;
         for row in (0..left.m).step_by(ROWS) {
             let rows = ROWS.min(left.m - row);
-            // SAFETY: row < m and first < n, within A and B by the caller's promise; the tile is the largest.
-            unsafe {
-                let from = if TURNED { row } else { row * left.lda };
-                let (a, b) = (left.a.wrapping_add(from), b.wrapping_add(first * left.k));
-                tile_of_any_size::<M, TURNED>(rows, width / 16, a, left.lda, left.k, b, tile.as_mut_ptr());
+            let from = if TURNED { row } else { row * left.lda };
+            let (a, b) = (left.a.wrapping_add(from), b.wrapping_add(first * left.k));
+            let end = match direct {
+                true => {
+                    let out = &mut out[row * ldc + first..];
+                    assert!(out.len() >= (rows - 1) * ldc + columns, "the tile is out of bounds");
+                    let bias = bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
+                    End { to: out.as_mut_ptr(), stride: ldc, bias, add }
+                }
+                false => End { to: tile.as_mut_ptr(), stride: width, bias: std::ptr::null(), add: false },
+            };
+            // SAFETY: row < m and first < n, within A and B by the caller's promise. `end` is rows of this panel's width
+            // of `out` and its bias, or the tile, which is the largest.
+            unsafe { tile_of_any_size::<M, TURNED>(rows, width / 16, a, left.lda, left.k, b, end) };
+            if direct {
+                continue;
             }
-            for (i, tile) in tile.chunks_exact(width).take(rows).enumerate() {
+            for (i, tile) in tile.chunks_exact_mut(width).take(rows).enumerate() {
                 let out = &mut out[(row + i) * ldc + first..][..columns];
-                let tile = &tile[..columns];
-                match store {
-                    Store::Set(None) => {
+                let tile = &mut tile[..columns];
+                if let Some(bias) = bias {
+                    tile.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+                }
+                match (gelu, M::FMA) {
+                    (true, true) => gelu_body::<true>(tile, out),
+                    (true, false) => gelu_body::<false>(tile, out),
+                    _ if add => out.iter_mut().zip(&*tile).for_each(|(to, from)| *to += from),
+                    _ => {
                         // By lines: a copy of unknown length would be a call of memcpy.
                         let (lines, rest) = out.as_chunks_mut::<LINE>();
                         let (from, from_rest) = tile.as_chunks::<LINE>();
                         lines.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
                         rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
-                    }
-                    Store::Set(Some(bias)) => {
-                        let bias = &bias[first..first + columns];
-                        for j in 0..columns {
-                            out[j] = tile[j] + bias[j];
-                        }
-                    }
-                    Store::Gelu(bias) => {
-                        let mut line = [0f32; PANEL];
-                        let line = &mut line[..columns];
-                        line.copy_from_slice(tile);
-                        if let Some(bias) = bias {
-                            line.iter_mut().zip(&bias[first..]).for_each(|(x, bias)| *x += bias);
-                        }
-                        match M::FMA {
-                            true => gelu_body::<true>(line, out),
-                            false => gelu_body::<false>(line, out),
-                        }
-                    }
-                    Store::Add(None) => {
-                        for j in 0..columns {
-                            out[j] += tile[j];
-                        }
-                    }
-                    Store::Add(Some(bias)) => {
-                        let bias = &bias[first..first + columns];
-                        for j in 0..columns {
-                            out[j] += tile[j] + bias[j];
-                        }
                     }
                 }
             }
@@ -412,20 +403,20 @@ unsafe fn tile_of_any_size<M: Micro, const TURNED: bool>(
     lda: usize,
     k: usize,
     b: *const M::Element,
-    tile: *mut f32,
+    end: End,
 ) {
     macro_rules! pick {
         ($($mr:literal)*) => {
             match (rows, vectors) {
                 $(
                     // SAFETY: the caller's promise, for each size.
-                    ($mr, 1) => unsafe { M::tile::<$mr, 1, TURNED>(a, lda, k, b, tile) },
+                    ($mr, 1) => unsafe { M::tile::<$mr, 1, TURNED>(a, lda, k, b, end) },
                     // SAFETY: as above.
-                    ($mr, 2) => unsafe { M::tile::<$mr, 2, TURNED>(a, lda, k, b, tile) },
+                    ($mr, 2) => unsafe { M::tile::<$mr, 2, TURNED>(a, lda, k, b, end) },
                     // SAFETY: as above.
-                    ($mr, 3) => unsafe { M::tile::<$mr, 3, TURNED>(a, lda, k, b, tile) },
+                    ($mr, 3) => unsafe { M::tile::<$mr, 3, TURNED>(a, lda, k, b, end) },
                     // SAFETY: as above.
-                    ($mr, 4) => unsafe { M::tile::<$mr, 4, TURNED>(a, lda, k, b, tile) },
+                    ($mr, 4) => unsafe { M::tile::<$mr, 4, TURNED>(a, lda, k, b, end) },
                 )*
                 _ => unreachable!("a tile has 1 to 6 rows and 1 to 4 vectors"),
             }

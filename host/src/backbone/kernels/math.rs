@@ -11,28 +11,41 @@ fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// e^x to about 1e-7 relative, without branches; saturates below -87 and above 88.
+/// 1.5 · 2^23: adding it rounds to a whole number, which then stands in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// 2^(n + r) for -0.5 ≤ r ≤ 0.5, where `shifted` is n + [`ROUND`]: within 2e-7 relative. The polynomial is the best of its
+/// degree for the relative error, with 1 at 0.
+#[inline(always)]
+fn exp2<const FMA: bool>(shifted: f32, r: f32) -> f32 {
+    let p = fma::<FMA>(1.326_472_7e-3, r, 9.671_513e-3);
+    let p = fma::<FMA>(p, r, 5.550_733_6e-2);
+    let p = fma::<FMA>(p, r, 2.402_224_2e-1);
+    let p = fma::<FMA>(p, r, 6.931_47e-1);
+    let p = fma::<FMA>(p, r, 1.0);
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
+/// 2^y for y up to 127; saturates below -126. A NaN stays one.
+#[inline(always)]
+fn exp2_below<const FMA: bool>(y: f32) -> f32 {
+    let y = if y < -126.0 { -126.0 } else { y };
+    let shifted = y + ROUND;
+    exp2::<FMA>(shifted, y - (shifted - ROUND))
+}
+
+/// e^x to about 2e-7 relative, without branches; saturates below -87 and above 88.
 #[inline(always)]
 fn exp<const FMA: bool>(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it rounds to a whole number in the low bits
     let x = x.clamp(-87.0, 88.0);
     let shifted = fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = fma::<FMA>(n, -0.693_359_4, x);
-    let r = fma::<FMA>(n, 2.121_944_4e-4, r); // ln 2 in two parts
-    let p = fma::<FMA>(1.987_569_1e-4, r, 1.398_199_9e-3);
-    let p = fma::<FMA>(p, r, 8.333_452e-3);
-    let p = fma::<FMA>(p, r, 4.166_579_6e-2);
-    let p = fma::<FMA>(p, r, 1.666_666_5e-1);
-    let p = fma::<FMA>(p, r, 0.5);
-    let p = fma::<FMA>(p, r * r, r) + 1.0;
-    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+    exp2::<FMA>(shifted, fma::<FMA>(x, std::f32::consts::LOG2_E, ROUND - shifted))
 }
 
 /// The normal distribution's cumulative function, and e^(-x²/2). Abramowitz and Stegun 7.1.26: within 1.5e-7.
 #[inline(always)]
 fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
-    let e = exp::<FMA>(-0.5 * x * x);
+    let e = exp2_below::<FMA>(-0.5 * std::f32::consts::LOG2_E * x * x);
     let t = 1.0 / fma::<FMA>(0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2, x.abs(), 1.0);
     let p = fma::<FMA>(1.061_405_4, t, -1.453_152_1);
     let p = fma::<FMA>(p, t, 1.421_413_8);
@@ -158,26 +171,41 @@ fn swiglu_backward_body<const FMA: bool>(x: &[f32], hidden: usize, grad: &[f32],
 #[inline(always)]
 fn softmax_rows_body<const FMA: bool>(scores: &mut [f32], columns: usize, scale: f32) {
     for row in scores.chunks_exact_mut(columns) {
-        let top = fold(row, f32::NEG_INFINITY, f32_max, f32_max);
-        // The sum in lanes on the way.
-        let (chunks, rest) = row.as_chunks_mut::<LANES>();
-        let mut lanes = [0f32; LANES];
-        for chunk in chunks {
-            for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
-                *x = exp::<FMA>((*x - top) * scale);
-                *lane += *x;
-            }
-        }
-        let mut total = 0.0;
-        for x in rest {
-            *x = exp::<FMA>((*x - top) * scale);
-            total += *x;
-        }
-        let inverse = 1.0 / lanes.into_iter().fold(total, |a, b| a + b);
+        let inverse = 1.0 / exp_row::<FMA>(row, scale);
         for x in row.iter_mut() {
             *x *= inverse;
         }
     }
+}
+
+#[inline(always)]
+fn exp_rows_body<const FMA: bool>(scores: &mut [f32], columns: usize, scale: f32, sums: &mut [f32]) {
+    for (row, sum) in scores.chunks_exact_mut(columns).zip(sums) {
+        *sum = exp_row::<FMA>(row, scale);
+    }
+}
+
+/// The row becomes e^(scale · (x - its largest)); their sum.
+#[inline(always)]
+fn exp_row<const FMA: bool>(row: &mut [f32], scale: f32) -> f32 {
+    let scale = scale * std::f32::consts::LOG2_E;
+    // What rounding does to this shift it does to the whole row: it cancels where the row is divided by its sum.
+    let shift = -scale * fold(row, f32::NEG_INFINITY, f32_max, f32_max);
+    // The sum in lanes on the way.
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    let mut lanes = [0f32; LANES];
+    for chunk in chunks {
+        for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
+            *x = exp2_below::<FMA>(fma::<FMA>(*x, scale, shift));
+            *lane += *x;
+        }
+    }
+    let mut total = 0.0;
+    for x in rest {
+        *x = exp2_below::<FMA>(fma::<FMA>(*x, scale, shift));
+        total += *x;
+    }
+    lanes.into_iter().fold(total, |a, b| a + b)
 }
 
 /// Not `f32::max`: its handling of NaN costs instructions, and a NaN is carried on by the sum anyway.
@@ -193,32 +221,6 @@ fn softmax_backward_rows_body(p: &[f32], columns: usize, scale: f32, grad: &mut 
         for i in 0..columns {
             grad[i] = p[i] * (grad[i] - inner) * scale;
         }
-    }
-}
-
-/// Two numbers to a pair, the first in the low half; the last pair's second is 0 where they are odd.
-#[inline(always)]
-pub(super) fn round_pairs_body(from: &[f32], to: &mut [u32]) {
-    let pairs = from.chunks_exact(2);
-    if let ([last], Some(to)) = (pairs.remainder(), to.last_mut()) {
-        *to = round_bits(*last) >> 16;
-    }
-    for (pair, to) in pairs.zip(to) {
-        *to = round_bits(pair[0]) >> 16 | round_bits(pair[1]);
-    }
-}
-
-/// Pairs of what lies in two rows below each other; without a second row its numbers are 0.
-#[inline(always)]
-fn round_rows_body(low: &[f32], high: &[f32], to: &mut [u32]) {
-    if high.is_empty() {
-        for (low, to) in low.iter().zip(to) {
-            *to = round_bits(*low) >> 16;
-        }
-        return;
-    }
-    for ((low, high), to) in low.iter().zip(high).zip(to) {
-        *to = round_bits(*low) >> 16 | round_bits(*high);
     }
 }
 
@@ -255,12 +257,14 @@ per_isa_fma! {
     /// softmax(scale · row), in place.
     fn softmax_rows(scores: &mut [f32], columns: usize, scale: f32) = softmax_rows_body;
 }
+per_isa_fma! {
+    /// Rows of softmax(scale · row) times their sum, which is not divided by yet.
+    fn exp_rows(scores: &mut [f32], columns: usize, scale: f32, sums: &mut [f32]) = exp_rows_body;
+}
 per_isa! {
     /// The gradient of the probabilities becomes the gradient of the unscaled scores.
     fn softmax_backward_rows(p: &[f32], columns: usize, scale: f32, grad: &mut [f32]) = softmax_backward_rows_body;
 }
-per_isa! { fn round_rows(low: &[f32], high: &[f32], to: &mut [u32]) = round_rows_body; }
-per_isa! { fn round_pairs(from: &[f32], to: &mut [u32]) = round_pairs_body; }
 per_isa! {
     /// bf16's rounding kept in f32, for instruction sets without bf16.
     fn round_f32(from: &[f32], to: &mut [f32]) = round_f32_body;

@@ -9,7 +9,17 @@ fn at<const TURNED: bool>(lda: usize, i: usize, p: usize) -> usize {
     if TURNED { p * lda + i } else { i * lda + p }
 }
 
-/// One instruction set's tile: `tile[i][..16·NV] = A[i, ..] · B[.., panel]`.
+/// Where a tile's sums go: rows at this stride, on top of a bias for all of them and of what is there.
+#[derive(Clone, Copy)]
+pub(super) struct End {
+    pub to: *mut f32,
+    pub stride: usize,
+    /// Null where there is none.
+    pub bias: *const f32,
+    pub add: bool,
+}
+
+/// One instruction set's tile: `to[i][..16·NV] (+)= A[i, ..] · B[.., panel] + bias`.
 pub(super) trait Micro {
     /// What one step along k reads of a row of A: an f32, or two bf16 in a u32.
     type Element: Copy;
@@ -18,13 +28,14 @@ pub(super) trait Micro {
 
     /// # Safety
     /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda` (`TURNED`: `k`
-    /// rows of `MR`), `b` `k · 16 · NV` elements from a multiple of 64 bytes, `tile` `MR · 16 · NV` numbers.
+    /// rows of `MR`), `b` `k · 16 · NV` elements from a multiple of 64 bytes, `end` `MR` rows of `16 · NV` numbers and as
+    /// wide a bias.
     unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
         a: *const Self::Element,
         lda: usize,
         k: usize,
         b: *const Self::Element,
-        tile: *mut f32,
+        end: End,
     );
 }
 
@@ -70,7 +81,7 @@ impl Micro for Portable {
         lda: usize,
         k: usize,
         b: *const f32,
-        tile: *mut f32,
+        end: End,
     ) {
         for v in 0..NV {
             let mut sums = [[0f32; 16]; MR];
@@ -85,9 +96,20 @@ impl Micro for Portable {
                     }
                 }
             }
-            for (i, sums) in sums.iter().enumerate() {
-                // SAFETY: i < MR and v < NV, so 16 numbers of the tile lie there.
-                unsafe { tile.add((i * NV + v) * 16).cast::<[f32; 16]>().write_unaligned(*sums) };
+            for (i, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: i < MR and v < NV, so 16 numbers lie there, and of the bias where there is one.
+                unsafe {
+                    let to = end.to.wrapping_add(i * end.stride + v * 16).cast::<[f32; 16]>();
+                    let more = [
+                        (!end.bias.is_null(), end.bias.wrapping_add(v * 16).cast()),
+                        (end.add, to.cast_const()),
+                    ];
+                    for (_, more) in more.into_iter().filter(|(wanted, _)| *wanted) {
+                        let more = more.read_unaligned();
+                        sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+                    }
+                    to.write_unaligned(*sums);
+                }
             }
         }
     }
@@ -98,7 +120,7 @@ pub(super) use x86::{Avx2, Avx512, Avx512Bf16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Micro, at};
+    use super::{End, Micro, at};
     use std::arch::x86_64::*;
 
     macro_rules! peak {
@@ -138,7 +160,7 @@ mod x86 {
             lda: usize,
             k: usize,
             b: *const f32,
-            tile: *mut f32,
+            end: End,
         ) {
             // Sixteen columns at a time: 6 × 2 sums fill the sixteen registers with B and A.
             for v in 0..NV {
@@ -156,10 +178,43 @@ mod x86 {
                         }
                     }
                     for (i, sums) in sums.iter().enumerate() {
-                        let to = tile.add((i * NV + v) * 16);
-                        _mm256_storeu_ps(to, sums[0]);
-                        _mm256_storeu_ps(to.add(8), sums[1]);
+                        for (half, sum) in sums.iter().enumerate() {
+                            let mut sum = *sum;
+                            let to = end.to.wrapping_add(i * end.stride + v * 16 + half * 8);
+                            if !end.bias.is_null() {
+                                sum = _mm256_add_ps(
+                                    sum,
+                                    _mm256_loadu_ps(end.bias.wrapping_add(v * 16 + half * 8)),
+                                );
+                            }
+                            if end.add {
+                                sum = _mm256_add_ps(sum, _mm256_loadu_ps(to));
+                            }
+                            _mm256_storeu_ps(to, sum);
+                        }
                     }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Micro::tile`] for `end`; the CPU must have AVX-512.
+    #[inline(always)]
+    unsafe fn finish<const MR: usize, const NV: usize>(sums: &mut [[__m512; NV]; MR], end: End) {
+        // SAFETY: rows are below MR and columns below 16 · NV, by the caller's promise.
+        unsafe {
+            for v in 0..NV {
+                if !end.bias.is_null() {
+                    let bias = _mm512_loadu_ps(end.bias.wrapping_add(v * 16));
+                    sums.iter_mut().for_each(|row| row[v] = _mm512_add_ps(row[v], bias));
+                }
+            }
+            for (i, row) in sums.iter().enumerate() {
+                for (v, sum) in row.iter().enumerate() {
+                    let to = end.to.wrapping_add(i * end.stride + v * 16);
+                    let sum = if end.add { _mm512_add_ps(*sum, _mm512_loadu_ps(to)) } else { *sum };
+                    _mm512_storeu_ps(to, sum);
                 }
             }
         }
@@ -177,7 +232,7 @@ mod x86 {
             lda: usize,
             k: usize,
             b: *const f32,
-            tile: *mut f32,
+            end: End,
         ) {
             // SAFETY: the caller promises AVX-512 and the extents of A, B and the tile; all offsets
             // are of rows below MR, steps below k and columns below 16 · NV.
@@ -195,11 +250,7 @@ mod x86 {
                         }
                     }
                 }
-                for (i, sums) in sums.iter().enumerate() {
-                    for (v, sum) in sums.iter().enumerate() {
-                        _mm512_storeu_ps(tile.add((i * NV + v) * 16), *sum);
-                    }
-                }
+                finish(&mut sums, end);
             }
         }
     }
@@ -216,7 +267,7 @@ mod x86 {
             lda: usize,
             k: usize,
             b: *const u32,
-            tile: *mut f32,
+            end: End,
         ) {
             // SAFETY: as for `Avx512`, and AVX512-BF16. `__m512bh` and `__m512i` are the same 64 bytes.
             unsafe {
@@ -236,11 +287,7 @@ mod x86 {
                         }
                     }
                 }
-                for (i, sums) in sums.iter().enumerate() {
-                    for (v, sum) in sums.iter().enumerate() {
-                        _mm512_storeu_ps(tile.add((i * NV + v) * 16), *sum);
-                    }
-                }
+                finish(&mut sums, end);
             }
         }
     }

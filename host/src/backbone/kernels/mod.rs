@@ -12,6 +12,7 @@ pub mod clock;
 pub(crate) mod gemm;
 pub(crate) mod math;
 mod micro;
+mod pairs;
 #[cfg(test)]
 mod tests;
 
