@@ -3,7 +3,7 @@
 use super::adapter::{LowRank, Site, SiteAdapter};
 use super::error::BackboneError;
 use super::model::BackboneInfo;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use std::collections::HashMap;
 
 /// The names and shapes of a task's trainable LoRA tensors: fused qkv, output projections of the
@@ -140,7 +140,7 @@ fn pack(parts: &[Option<(Tensor, Tensor)>], d: usize) -> candle_core::Result<(Te
     for (i, part) in parts.iter().enumerate() {
         let before: usize = ranks[..i].iter().sum();
         let after = total - before - ranks[i];
-        let zeros = |n: usize| Tensor::zeros((d, n), DType::F32, &Device::Cpu);
+        let zeros = |n: usize| Tensor::zeros((d, n), DType::F32, a[0].device());
         let b = part.as_ref().map(|(_, b)| b.clone());
         let pieces: Vec<Tensor> = [
             (before > 0).then(|| zeros(before)).transpose()?,
@@ -181,6 +181,7 @@ impl SiteAdapter for LoraWeights {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
 
     fn info(embed_dim: usize, blocks: usize, patch_size: usize) -> BackboneInfo {
         BackboneInfo { embed_dim, blocks, patch_size, ..BackboneInfo::for_tests() }

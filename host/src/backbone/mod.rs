@@ -5,6 +5,7 @@
 //! [`Backbone::prefix`]. Nothing here knows plugins or volumes.
 
 mod adapter;
+mod chunk;
 mod config;
 mod error;
 mod fused;

@@ -1,6 +1,7 @@
 //! A backbone as the host sees it: opened once, asked for features by every task.
 
 use super::adapter::{NoAdapter, Site, SiteAdapter};
+use super::chunk;
 use super::config::Config;
 use super::error::BackboneError;
 use super::fused::{Arithmetic, Fused};
@@ -8,12 +9,14 @@ use super::kernels::Kernels;
 use super::slices::{Adapted, NormOp, Source, infer, train};
 use super::vit::Vit;
 use super::weights::{Weights, hex};
-use candle_core::{DType, Tensor};
+use crate::device::{free_memory, is_out_of_memory};
+use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How the large products are computed. Tensors outside them are f32 either way.
+/// How the large products are computed. What tasks see is f32 either way; on a GPU the tokens between the blocks are of the
+/// products' type too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     F32,
@@ -80,10 +83,10 @@ pub struct Backbone {
     /// `None` computes with candle's own operations.
     fused: Option<Arc<Fused>>,
     kept_bytes: usize,
+    device: Device,
+    /// Most bytes that a device of its own may hold of this process.
+    device_bytes: Option<usize>,
 }
-
-/// Slices that go through the blocks together: bounds memory, whatever the volume.
-const CHUNK: usize = 8;
 
 /// What [`Backbone::keep_at_most`] is unless told; keeping more for one case was never faster.
 pub const KEPT_BYTES: usize = 3 << 29;
@@ -104,7 +107,72 @@ impl Backbone {
             Kernels::Plain => None,
             Kernels::Fast(isa) => Some(Arc::new(Fused::new(&vit, Arithmetic { isa, precision })?)),
         };
-        Ok(Self { info, vit, fused, kept_bytes: KEPT_BYTES })
+        Ok(Self { info, vit, fused, kept_bytes: KEPT_BYTES, device: Device::Cpu, device_bytes: None })
+    }
+
+    /// As [`Self::open`], on a device: the processor with its kernels, or a GPU with candle's operations.
+    pub fn open_on(dir: &Path, precision: Precision, device: &Device) -> Result<Self, BackboneError> {
+        if device.is_cpu() {
+            return Self::open(dir, precision);
+        }
+        Self::open_seated(dir, precision, device)
+    }
+
+    /// With candle's operations on a device, its tokens in the numbers of `precision`. On the processor, where it is slow, it
+    /// is how a GPU's way is tested without one.
+    pub(crate) fn open_seated(
+        dir: &Path,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self, BackboneError> {
+        let mut backbone = Self::open_with(dir, precision, Kernels::Plain)?;
+        let dtype = match precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+        };
+        let seated = backbone.vit.seat(device, dtype);
+        backbone.vit = seated.map_err(|e| full(e, &format!("{} on the device", backbone.info.name)))?;
+        backbone.device = device.clone();
+        Ok(backbone)
+    }
+
+    /// Where it computes; tasks on it keep their tensors there.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Bounds what a device of its own may hold of this process, beside what others leave free of it.
+    pub fn device_at_most(&mut self, bytes: usize) {
+        self.device_bytes = Some(bytes);
+    }
+
+    /// Bytes that are left of a device of its own; `None` on the processor.
+    pub fn device_left(&self) -> Option<usize> {
+        let free = free_memory(&self.device)?;
+        let spared = free.saturating_sub(RESERVE);
+        let Some(most) = self.device_bytes else { return Some(spared) };
+        Some(most.saturating_sub(self.bytes()).min(spared))
+    }
+
+    /// Bytes of the frozen weights; the processor's kernels hold them once more, packed.
+    pub fn bytes(&self) -> usize {
+        self.vit.bytes()
+    }
+
+    /// Slices of so many tokens at a time.
+    fn chunk(&self, tokens: usize) -> Result<usize, BackboneError> {
+        let Some(left) = self.device_left() else { return Ok(chunk::ON_PROCESSOR) };
+        let width = self.vit.patch.weight.dtype().size_in_bytes();
+        let hidden = self.vit.blocks.first().map_or(Ok(0), |b| b.mlp.up.weight.dim(0))?;
+        chunk::slices_within(left, chunk::bytes_of_a_slice(&self.vit.config, hidden, tokens, width))
+    }
+
+    /// Tokens in the numbers and the place that the blocks compute in.
+    fn seated(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        if self.fused.is_some() {
+            return Ok(x.clone());
+        }
+        x.to_device(&self.device)?.to_dtype(self.vit.patch.weight.dtype())
     }
 
     /// Bounds the activations that a training pass keeps for its backward pass (1.5 GiB unless told);
@@ -154,16 +222,40 @@ impl Backbone {
             let (tokens, _) = infer(fused, &adapted, &source, 0..block, false)?;
             return Ok(Hidden { tokens, block, grid });
         }
-        let chunks = chunks_of(&pixels.detach(), CHUNK)?;
-        let mut tokens = Vec::with_capacity(chunks.len());
-        for chunk in &chunks {
-            let mut x = self.vit.embed(chunk, &NoAdapter)?;
-            for i in 0..block {
-                x = self.vit.block(i, &x, &NoAdapter, false)?.0;
+        let begin = |pixels: &Tensor| self.vit.embed(pixels, &NoAdapter);
+        let tokens = self.frozen(&pixels.detach(), grid, begin, 0..block)?;
+        Ok(Hidden { tokens, block, grid })
+    }
+
+    /// Runs `begin` and frozen blocks on a few slices at a time, with candle's operations.
+    fn frozen(
+        &self,
+        input: &Tensor,
+        grid: (usize, usize),
+        begin: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+        blocks: std::ops::Range<usize>,
+    ) -> Result<Tensor, BackboneError> {
+        let compute = || {
+            let mut tokens = Vec::new();
+            for part in chunks_of(input, self.chunk(self.tokens(grid))?)? {
+                let mut x = begin(&self.uploaded(&part)?)?;
+                for i in blocks.clone() {
+                    x = self.vit.block(i, &x, &NoAdapter, false)?.0;
+                }
+                tokens.push(x);
             }
-            tokens.push(x);
-        }
-        Ok(Hidden { tokens: Tensor::cat(&tokens, 0)?, block, grid })
+            Ok(Tensor::cat(&tokens, 0)?)
+        };
+        compute().map_err(of_device)
+    }
+
+    fn tokens(&self, (h, w): (usize, usize)) -> usize {
+        1 + self.info.registers + h * w
+    }
+
+    /// Pixels or tokens on the device, as they are.
+    fn uploaded(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        x.to_device(&self.device)
     }
 
     /// The frozen blocks from where `hidden` stands on to `block`.
@@ -183,14 +275,8 @@ impl Backbone {
                 infer(fused, &adapted, &source, hidden.block..block, false)?.0
             }
             None => {
-                let mut tokens = Vec::new();
-                for mut x in chunks_of(&hidden.tokens.detach(), CHUNK)? {
-                    for i in hidden.block..block {
-                        x = self.vit.block(i, &x, &NoAdapter, false)?.0;
-                    }
-                    tokens.push(x);
-                }
-                Tensor::cat(&tokens, 0)?
+                let (tokens, blocks) = (hidden.tokens.detach(), hidden.block..block);
+                self.frozen(&tokens, hidden.grid, |x| self.seated(x), blocks)?
             }
         };
         Ok(Hidden { tokens, block, grid: hidden.grid })
@@ -211,7 +297,7 @@ impl Backbone {
             );
             return Err(BackboneError::Input(message));
         }
-        let expected = 1 + self.info.registers + hidden.grid.0 * hidden.grid.1;
+        let expected = self.tokens(hidden.grid);
         if hidden.block > self.info.blocks
             || hidden.tokens.rank() != 3
             || hidden.tokens.dims()[1..] != [expected, self.info.embed_dim]
@@ -230,7 +316,7 @@ impl Backbone {
             let source = Source::Tokens(&hidden.tokens);
             return self.on_kernels(fused, source, start, hidden.grid, adapter, want_attention);
         }
-        self.in_chunks(&hidden.tokens, hidden.grid, adapter, want_attention, |x| Ok(x.clone()), start)
+        self.in_chunks(&hidden.tokens, hidden.grid, adapter, want_attention, |x| self.seated(x), start)
     }
 
     /// The fused way: without gradients as far as nothing is trained, block by block from there on.
@@ -296,22 +382,25 @@ impl Backbone {
         begin: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
         start: usize,
     ) -> Result<Features, BackboneError> {
-        // Custom code may look across slices, so it is given all of them.
-        let chunk = if adapter.only_low_rank() { CHUNK } else { usize::MAX };
-        let (mut tokens, mut maps) = (Vec::new(), Vec::new());
-        for part in chunks_of(input, chunk)? {
-            let mut x = begin(&part)?;
-            for i in start..self.info.blocks {
-                let want = want_attention && i + 1 == self.info.blocks;
-                let (y, class) = self.vit.block(i, &x, adapter, want)?;
-                x = y;
-                maps.extend(class);
+        let compute = || {
+            // Custom code may look across slices, so it is given all of them.
+            let chunk = if adapter.only_low_rank() { self.chunk(self.tokens(grid))? } else { usize::MAX };
+            let (mut tokens, mut maps) = (Vec::new(), Vec::new());
+            for part in chunks_of(input, chunk)? {
+                let mut x = begin(&self.uploaded(&part)?)?;
+                for i in start..self.info.blocks {
+                    let want = want_attention && i + 1 == self.info.blocks;
+                    let (y, class) = self.vit.block(i, &x, adapter, want)?;
+                    x = y;
+                    maps.extend(class);
+                }
+                tokens.push(self.vit.norm.forward(&x)?.to_dtype(DType::F32)?);
             }
-            tokens.push(self.vit.norm.forward(&x)?);
-        }
-        let tokens = Tensor::cat(&tokens, 0)?;
-        let maps = if maps.is_empty() { None } else { Some(Tensor::cat(&maps, 0)?) };
-        self.features(&tokens, maps, grid)
+            let tokens = Tensor::cat(&tokens, 0)?;
+            let maps = if maps.is_empty() { None } else { Some(Tensor::cat(&maps, 0)?) };
+            self.features(&tokens, maps, grid)
+        };
+        compute().map_err(of_device)
     }
 
     /// Normed tokens [S, T, d] and the class token's attention [S, T] → features.
@@ -347,6 +436,26 @@ impl Backbone {
             ))),
         }
     }
+}
+
+/// What stays free of a device for what is not foreseen: fragments, the libraries' own.
+const RESERVE: usize = 256 << 20;
+
+/// A full device in words of its own.
+fn of_device(error: BackboneError) -> BackboneError {
+    match error {
+        BackboneError::Compute(e) => full(e, "this case's slices"),
+        other => other,
+    }
+}
+
+fn full(error: candle_core::Error, what: &str) -> BackboneError {
+    if is_out_of_memory(&error) {
+        return BackboneError::Input(format!(
+            "the device's memory is full: {what} did not fit; see who else uses it, give fewer or smaller slices, or --device cpu"
+        ));
+    }
+    BackboneError::Compute(error)
 }
 
 fn chunks_of(x: &Tensor, size: usize) -> candle_core::Result<Vec<Tensor>> {

@@ -1,6 +1,7 @@
 //! Tiny random models made on the fly: reading, gradients, and the fused blocks against the plain path.
 
 use super::*;
+use crate::device::{DeviceChoice, gpus};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -346,4 +347,80 @@ fn pixels_that_do_not_divide_into_patches_are_refused() -> Outcome {
 fn a_backbone_can_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Backbone>();
+}
+
+/// The processor, and a GPU where this machine and this build have one.
+fn devices() -> Vec<Device> {
+    let gpu = DeviceChoice::Auto.open().ok().filter(|device| !device.is_cpu());
+    if gpu.is_none() {
+        println!("skipped on a GPU: {}", gpus().err().unwrap_or_default());
+    }
+    std::iter::once(Device::Cpu).chain(gpu).collect()
+}
+
+#[test]
+fn the_way_of_a_gpu_agrees_with_the_plain_path_in_values_and_gradients() -> Outcome {
+    for tiny in ALL {
+        let dir = tempfile::tempdir()?;
+        write(dir.path(), tiny)?;
+        let plain = Backbone::open_with(dir.path(), Precision::F32, Kernels::Plain)?;
+        let (x, variables) = (pixels(5)?, variables(plain.info(), 1, false)?);
+        let adapter = lora(&variables, plain.info())?;
+        let expected = plain.forward(&x, &adapter, true)?;
+        let seed = weights_of(&expected)?;
+        let by = loss(&expected, &seed)?.backward()?;
+        for device in devices() {
+            for (precision, near, of_gradients) in
+                [(Precision::F32, 2e-4, 5e-4), (Precision::Bf16, 6e-2, 0.15)]
+            {
+                let seated = Backbone::open_seated(dir.path(), precision, &device)?;
+                let found = seated.forward_from(&seated.prefix(&x, 1)?, &adapter, true)?;
+                assert_eq!(found.class_tokens.dtype(), DType::F32);
+                let home = |t: &Tensor| t.to_device(&Device::Cpu);
+                let pairs = [
+                    (&found.class_tokens, &expected.class_tokens),
+                    (&found.patch_tokens, &expected.patch_tokens),
+                    (
+                        found.class_attention.as_ref().ok_or("no map")?,
+                        expected.class_attention.as_ref().ok_or("no map")?,
+                    ),
+                ];
+                for (a, b) in pairs {
+                    let apart = difference(&home(a)?, b)?;
+                    assert!(apart < near, "{device:?} {precision:?}: {apart}");
+                }
+                // Without gradients candle's fused operations serve: the same again.
+                let constant = variables.iter().map(|(n, v)| (n.clone(), v.as_tensor().detach())).collect();
+                let constant = LoraWeights::from_tensors(&constant, 1.5, plain.info())?;
+                let fused = seated.forward(&x, &constant, false)?;
+                assert!(difference(&home(&fused.patch_tokens)?, &expected.patch_tokens)? < near);
+                let seed = [seed[0].to_device(&device)?, seed[1].to_device(&device)?];
+                let grads = loss(&found, &seed)?.backward()?;
+                for (name, variable) in &variables {
+                    let (Some(a), Some(b)) = (grads.get(variable), by.get(variable)) else {
+                        return Err(format!("no gradient reached {name}").into());
+                    };
+                    let apart = difference(&home(a)?, b)?;
+                    assert!(apart < of_gradients, "{device:?} {precision:?} {name}: {apart}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_over_many_tokens_is_the_same_some_rows_at_a_time() -> Outcome {
+    let (s, t, heads, d) = (1, ops::ROWS + 77, 2, 4);
+    let qkv = drawn("of many tokens", 0.0, 1.0, (s, t, 3 * d))?;
+    let (found, class) = ops::attention(&qkv, heads, true)?;
+    let split = qkv.reshape((s, t, 3, heads, d / heads))?.permute((2, 0, 3, 1, 4))?;
+    let part = |i: usize| split.get(i)?.contiguous();
+    let scores = (part(0)?.matmul(&part(1)?.t()?)? / ((d / heads) as f64).sqrt())?;
+    let p = ops::softmax(&scores)?;
+    let whole = p.matmul(&part(2)?)?.transpose(1, 2)?.reshape((s, t, d))?;
+    assert!(difference(&found, &whole)? < 1e-5);
+    let first = p.narrow(2, 0, 1)?.mean(1)?.reshape((s, t))?;
+    assert!(difference(&class.ok_or("no map")?, &first)? < 1e-5);
+    Ok(())
 }

@@ -68,6 +68,48 @@ impl Vit {
         Ok(Self { config, patch, class_token, register_tokens, positions, blocks, norm })
     }
 
+    /// Bytes of its tensors.
+    pub fn bytes(&self) -> usize {
+        let t = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
+        let linear = |l: &Linear| t(&l.weight) + t(&l.bias);
+        let norm = |n: &LayerNorm| t(&n.weight) + t(&n.bias);
+        let block = |b: &Block| {
+            let layers = [&b.qkv, &b.output, &b.mlp.up, &b.mlp.down].map(linear).iter().sum::<usize>();
+            layers + norm(&b.norm1) + norm(&b.norm2) + t(&b.scale1) + t(&b.scale2)
+        };
+        linear(&self.patch) + norm(&self.norm) + self.blocks.iter().map(block).sum::<usize>()
+    }
+
+    /// The same on a device, in another type of number.
+    pub fn seat(self, device: &Device, dtype: DType) -> Result<Self> {
+        let t = |t: &Tensor| t.to_device(device)?.to_dtype(dtype);
+        let linear =
+            |l: &Linear| Ok::<_, candle_core::Error>(Linear { weight: t(&l.weight)?, bias: t(&l.bias)? });
+        let norm = |n: &LayerNorm| {
+            Ok::<_, candle_core::Error>(LayerNorm { weight: t(&n.weight)?, bias: t(&n.bias)?, eps: n.eps })
+        };
+        let block = |b: &Block| {
+            Ok::<_, candle_core::Error>(Block {
+                norm1: norm(&b.norm1)?,
+                qkv: linear(&b.qkv)?,
+                output: linear(&b.output)?,
+                scale1: t(&b.scale1)?,
+                norm2: norm(&b.norm2)?,
+                mlp: Mlp { up: linear(&b.mlp.up)?, down: linear(&b.mlp.down)?, gated: b.mlp.gated },
+                scale2: t(&b.scale2)?,
+            })
+        };
+        Ok(Self {
+            patch: linear(&self.patch)?,
+            class_token: t(&self.class_token)?,
+            register_tokens: self.register_tokens.as_ref().map(t).transpose()?,
+            positions: Positions { device: device.clone(), dtype, cache: Mutex::default(), ..self.positions },
+            blocks: self.blocks.iter().map(block).collect::<Result<_>>()?,
+            norm: norm(&self.norm)?,
+            config: self.config,
+        })
+    }
+
     /// Pixels [S, 3, H, W] → patches [S, h·w, 3·p·p], each laid out channel, row, column as the weights are.
     pub fn unfold(&self, pixels: &Tensor) -> Result<Tensor> {
         let (s, c, height, width) = pixels.dims4()?;
@@ -80,7 +122,7 @@ impl Vit {
     pub fn embed(&self, pixels: &Tensor, adapter: &dyn SiteAdapter) -> Result<Tensor> {
         let (s, _, height, width) = pixels.dims4()?;
         let (p, d) = (self.config.patch_size, self.config.embed_dim);
-        let patches = self.unfold(pixels)?;
+        let patches = self.unfold(pixels)?.to_dtype(self.patch.weight.dtype())?;
         let patches = adapted(&self.patch, &patches, Site::PatchEmbed, adapter)?; // [S, h·w, d]
         let positions = self.positions.at((height / p, width / p))?; // [1, 1 + h·w, d]
         let n = patches.dim(1)?;
@@ -115,8 +157,10 @@ fn adapted(linear: &Linear, x: &Tensor, site: Site, adapter: &dyn SiteAdapter) -
     let mut y = linear.forward(x)?;
     if let Some(term) = adapter.low_rank(site) {
         let (s, t, d_in) = x.dims3()?;
-        let low = (x.reshape((s * t, d_in))?.matmul(&term.a.t()?)? * term.scale)?; // [S·T, r]
-        y = (&y + low.matmul(&term.b.t()?)?.reshape(y.shape())?)?;
+        // The task's own tensors are f32, wherever they were read.
+        let seat = |factor: &Tensor| factor.to_device(x.device())?.to_dtype(x.dtype())?.t();
+        let low = (x.reshape((s * t, d_in))?.matmul(&seat(&term.a)?)? * term.scale)?; // [S·T, r]
+        y = (&y + low.matmul(&seat(&term.b)?)?.reshape(y.shape())?)?;
     }
     adapter.apply(site, x, y)
 }
@@ -213,6 +257,8 @@ pub(crate) struct Positions {
     table: Vec<f32>, // [side · side, d]
     side: usize,
     antialias: bool,
+    device: Device,
+    dtype: DType,
     cache: Mutex<HashMap<(usize, usize), Tensor>>,
 }
 
@@ -232,7 +278,8 @@ impl Positions {
         }
         let (class, table) = table.split_at(d);
         let (class, table) = (class.to_vec(), table.to_vec());
-        Ok(Self { class, table, side, antialias: config.antialias, cache: Mutex::default() })
+        let (device, dtype) = (Device::Cpu, DType::F32);
+        Ok(Self { class, table, side, antialias: config.antialias, device, dtype, cache: Mutex::default() })
     }
 
     /// [1, 1 + h·w, d]: the class token's, then the patches'.
@@ -245,7 +292,8 @@ impl Positions {
         let d = self.class.len();
         let mut rows = self.class.clone();
         rows.extend(interpolate(&self.table, self.side, d, grid, self.antialias));
-        let tensor = Tensor::from_vec(rows, (1, 1 + grid.0 * grid.1, d), &Device::Cpu)?;
+        let tensor =
+            Tensor::from_vec(rows, (1, 1 + grid.0 * grid.1, d), &self.device)?.to_dtype(self.dtype)?;
         if cache.len() >= CACHED_GRIDS {
             cache.clear();
         }

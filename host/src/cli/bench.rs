@@ -181,7 +181,9 @@ impl Command {
         };
         let n = usize::from(self.repetitions);
         if self.wants(What::Kernels) {
-            measures::kernels(self.precision.resolve(), self.size, n).into_iter().for_each(&mut tell);
+            measures::kernels(self.precision.resolve(self.backbone.device), self.size, n)
+                .into_iter()
+                .for_each(&mut tell);
         }
         if [What::One, What::Many, What::Step].into_iter().any(|what| self.wants(what)) {
             let bench = self.open()?;
@@ -201,7 +203,7 @@ impl Command {
             start::read(n).map_err(CommandError::failed)?.into_iter().for_each(&mut tell);
         }
         if self.wants(What::Start) {
-            let open = || self.backbone.open(self.precision.resolve()).map(drop);
+            let open = || self.backbone.open(self.precision.resolve(self.backbone.device)).map(drop);
             start::start(n, open)?.into_iter().for_each(&mut tell);
         }
         if let Some(plugin) = self.plugin.as_deref().filter(|_| self.wants(What::Load)) {
@@ -218,7 +220,7 @@ impl Command {
     }
 
     fn open(&self) -> Result<Bench, CommandError> {
-        let backbone = self.backbone.open(self.precision.resolve())?;
+        let backbone = self.backbone.open(self.precision.resolve(self.backbone.device))?;
         Bench::new(backbone, usize::from(self.slices), self.size, self.pixels.as_deref())
             .map_err(CommandError::failed)
     }
@@ -231,6 +233,7 @@ impl Command {
             let spent = bench.once(&measure).map_err(CommandError::failed)?;
             let record = serde_json::json!({
                 "measure": measure.name(), "ms": spent.wall, "processor_ms": spent.process,
+                "device_left": bench.device_left(),
             });
             console.result(record);
         }

@@ -3,6 +3,7 @@
 use super::console::Console;
 use super::outcome::{CommandError, Outcome};
 use crate::backbone::kernels::{Isa, Kernels};
+use crate::device::{DeviceChoice, gpus};
 use crate::engine::{all_backbones, open_library, precision_name};
 use crate::learn::doctor::{Findings, examine};
 use crate::learn::table::{Problem, Table};
@@ -162,16 +163,21 @@ fn machine(as_json: bool, console: &Console) {
     let available: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = crate::learn::train::machine_memory();
-    let precision = precision_name(crate::engine::PrecisionChoice::Auto.resolve());
+    let precision = precision_name(crate::engine::PrecisionChoice::Auto.resolve(DeviceChoice::Auto));
+    let gpus = gpus();
     let home = find::home();
     let backbones = all_backbones();
     let plugins = find::all_libraries();
     if as_json {
+        let named = gpus.iter().flatten().map(|gpu| format!("cuda:{} ({})", gpu.number, gpu.name));
+        let devices: Vec<String> = std::iter::once("cpu".to_owned()).chain(named).collect();
+        let no_gpu = gpus.as_ref().err();
         console.result(json!({
             "schema": "anymc3d/machine/1", "host": env!("CARGO_PKG_VERSION"),
             "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": threads,
             "memory_bytes": memory, "kernels": kernels, "kernels_available": available,
-            "precision": precision, "devices": ["cpu"], "home": home, "backbones": backbones, "plugins": plugins,
+            "precision": precision, "devices": devices, "no_gpu": no_gpu, "home": home, "backbones": backbones,
+            "plugins": plugins,
         }));
         return;
     }
@@ -186,7 +192,21 @@ fn machine(as_json: bool, console: &Console) {
     console.result(format!("processor   {threads} threads; kernels {kernels} (of {})", available.join(", ")));
     console.result(format!("precision   {precision} where auto is asked for"));
     console.result(format!("memory      {memory}"));
-    console.result("device      cpu; this build has no other");
+    console.result("device      cpu");
+    for gpu in gpus.iter().flatten() {
+        let (major, minor) = gpu.compute_capability;
+        console.result(format!(
+            "device      cuda:{}: {}, {:.1} GiB, compute capability {major}.{minor}; its driver takes CUDA {}.{}",
+            gpu.number,
+            gpu.name,
+            gpu.memory as f64 / (1u64 << 30) as f64,
+            gpu.driver / 1000,
+            gpu.driver % 1000 / 10,
+        ));
+    }
+    if let Err(reason) = &gpus {
+        console.result(format!("no GPU      {reason}"));
+    }
     console.result(format!("home        {}", home.map_or("unknown".to_owned(), |h| h.display().to_string())));
     console.result(format!("backbones   {}", paths(&backbones)));
     console.result(format!("plugins     {}", paths(&plugins)));

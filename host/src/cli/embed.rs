@@ -4,7 +4,7 @@ use super::console::Console;
 use super::options::{BackboneOptions, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use super::output;
-use crate::backbone::{BackboneInfo, Features, NoAdapter, Precision, SiteAdapter, load_peft};
+use crate::backbone::{Backbone, BackboneInfo, Features, NoAdapter, Precision, SiteAdapter, load_peft};
 use crate::engine::{Adapted, Desk, LoadedTask, precision_name, warnings};
 use crate::plugin::write_atomically;
 use crate::plugin::{PluginError, find, hex, inspect};
@@ -72,12 +72,12 @@ impl Embed {
         self.backbone.threads.apply()?;
         let precision = match self.precision {
             PrecisionOption::Auto => Precision::F32,
-            other => other.resolve(),
+            other => other.resolve(self.backbone.device),
         };
         let manifest = self.manifest()?;
         output::try_file(&self.out).map_err(CommandError::failed)?;
         let backbone = self.backbone.open(precision)?;
-        let chosen = manifest.map(|m| self.choose(m, backbone.info(), console)).transpose()?;
+        let chosen = manifest.map(|m| self.choose(m, &backbone, console)).transpose()?;
         let peft = self.peft.as_deref().map(|dir| load_peft(dir, backbone.info()));
         let peft = peft.transpose().map_err(CommandError::refused)?;
         let adapter =
@@ -110,7 +110,7 @@ impl Embed {
     fn choose(
         &self,
         manifest: Manifest,
-        backbone: &BackboneInfo,
+        backbone: &Backbone,
         console: &Console,
     ) -> Result<Chosen, CommandError> {
         let named = |v: &View| self.view.as_ref().is_none_or(|wanted| *wanted == v.name);

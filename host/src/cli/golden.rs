@@ -73,7 +73,7 @@ impl Golden {
         self.backbone.threads.apply()?;
         let library = find::library(&self.plugin).map_err(CommandError::refused)?;
         let backbone = self.backbone.open(Precision::F32)?;
-        let task = LoadedTask::open_found(&library, self.weights.as_deref(), backbone.info(), false);
+        let task = LoadedTask::open_found(&library, self.weights.as_deref(), &backbone, false);
         let engine = Engine::new(backbone, Precision::F32, vec![task.map_err(CommandError::refused)?]);
         match &self.check {
             Some(folder) => self.compare(&engine, folder, console),

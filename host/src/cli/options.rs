@@ -2,7 +2,8 @@
 
 use super::outcome::CommandError;
 use crate::backbone::{Backbone, Precision};
-use crate::engine::{PrecisionChoice, open_backbone};
+use crate::device::DeviceChoice;
+use crate::engine::{PrecisionChoice, open_backbone_on};
 #[cfg(unix)]
 use crate::learn::train::machine_memory;
 use clap::{Args, ValueEnum};
@@ -13,9 +14,9 @@ pub(super) struct BackboneOptions {
     /// Backbone by name or folder [default: dinov2-small]
     #[arg(long, value_name = "NAME|DIR")]
     pub backbone: Option<String>,
-    /// Where to compute; this build has the CPU
-    #[arg(long, value_enum, default_value_t = DeviceOption::Auto)]
-    device: DeviceOption,
+    /// Where to compute: cpu, cuda:N, or auto: the first GPU that this build can use, else the processor
+    #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
     #[command(flatten)]
     pub threads: ThreadOption,
 }
@@ -29,14 +30,14 @@ pub(super) enum PrecisionOption {
 }
 
 impl PrecisionOption {
-    /// `auto` is left to the processor.
-    pub fn resolve(self) -> Precision {
+    /// `auto` is left to the device.
+    pub fn resolve(self, device: DeviceChoice) -> Precision {
         let choice = match self {
             Self::Auto => PrecisionChoice::Auto,
             Self::F32 => PrecisionChoice::F32,
             Self::Bf16 => PrecisionChoice::Bf16,
         };
-        choice.resolve()
+        choice.resolve(device)
     }
 }
 
@@ -62,13 +63,6 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
 #[cfg(unix)]
 pub(super) fn memory_limit(given: Option<usize>) -> Option<u64> {
     given.or_else(|| machine_memory().map(|all| all / 10 * 8)).map(|bytes| bytes as u64)
-}
-
-/// `--device`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DeviceOption {
-    Auto,
-    Cpu,
 }
 
 /// `--threads`
@@ -102,7 +96,7 @@ pub(super) fn threads(threads: Option<u16>) -> Result<(), CommandError> {
 impl BackboneOptions {
     /// The backbone, or why it is refused.
     pub fn open(&self, precision: Precision) -> Result<Backbone, CommandError> {
-        open_backbone(self.backbone.as_deref(), precision).map_err(CommandError::refused)
+        open_backbone_on(self.backbone.as_deref(), precision, self.device).map_err(CommandError::refused)
     }
 }
 

@@ -137,9 +137,10 @@ impl Run {
         }
         self.check_views(&seat.manifests())?;
         let heatmap = out.is_some() && self.heatmap.unwrap_or(true);
-        if let (Some(cap), Who::Here(engine)) = (self.max_memory, &mut seat.who) {
-            let cap = MemoryCap::new(cap).map_err(CommandError::failed)?;
+        if let (Some(most), Who::Here(engine)) = (self.max_memory, &mut seat.who) {
+            let cap = MemoryCap::new(most).map_err(CommandError::failed)?;
             engine.cap(cap.writing(heatmap, out.is_some() && self.segmentation));
+            engine.device_at_most(most);
         }
         if self.explain_plan {
             return Ok(outcome.or(self.explain(&seat, console)?));
@@ -170,7 +171,7 @@ impl Run {
 
     #[cfg(unix)]
     fn open(&self, chosen: Chosen, console: &Console) -> Result<(Seat, Outcome), CommandError> {
-        let (weights, precision) = (self.weights.as_deref(), self.precision.resolve());
+        let (weights, precision) = (self.weights.as_deref(), self.precision.resolve(self.backbone.device));
         if !self.isolate {
             return chosen.open_here(weights, &self.backbone, precision, console);
         }
@@ -186,7 +187,12 @@ impl Run {
                 "--isolate: this build has no processes to isolate in; it is there on Linux and macOS";
             return Err(CommandError::usage(message));
         }
-        chosen.open_here(self.weights.as_deref(), &self.backbone, self.precision.resolve(), console)
+        chosen.open_here(
+            self.weights.as_deref(),
+            &self.backbone,
+            self.precision.resolve(self.backbone.device),
+            console,
+        )
     }
 
     /// What clap cannot see.
@@ -236,8 +242,17 @@ impl Run {
         });
         let any = || Case { name: "scan".to_owned(), image: Some("SCAN".into()), views: Default::default() };
         let plan = engine.plan(&first.unwrap_or_else(any));
-        let json = || serde_json::to_string(&plan).map_err(CommandError::failed);
-        console.result(if self.json { json()? } else { plan.to_string() });
+        let holds = engine.holds();
+        let json = || {
+            serde_json::to_string(
+                &serde_json::json!({ "blocks": plan.blocks, "stacks": plan.stacks, "memory": holds }),
+            )
+        };
+        console.result(if self.json {
+            json().map_err(CommandError::failed)?
+        } else {
+            format!("{plan}\n{holds}")
+        });
         Ok(Outcome::Done)
     }
 

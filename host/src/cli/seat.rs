@@ -122,8 +122,7 @@ impl Seat {
         match &mut self.who {
             Who::Here(engine) => {
                 let weights = self.weights.as_deref();
-                let info = engine.backbone().info().clone();
-                let next = LoadedTask::open_found(&path, weights, &info, self.segmentation)
+                let next = LoadedTask::open_found(&path, weights, engine.backbone(), self.segmentation)
                     .map_err(|e| e.to_string())?;
                 retire(engine.replace(index, next), console);
             }

@@ -79,7 +79,7 @@ impl Chosen {
         let backbone = options.open(precision)?;
         let mut tasks = Vec::new();
         for Seated { library, .. } in std::mem::take(&mut self.plugins) {
-            match LoadedTask::open_found(&library, weights, backbone.info(), self.segmentation) {
+            match LoadedTask::open_found(&library, weights, &backbone, self.segmentation) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {}",
@@ -133,6 +133,7 @@ impl Chosen {
             plugins: all.iter().map(|p| p.library.clone()).enumerate().collect(),
             weights: weights.map(Path::to_owned),
             backbone: options.backbone.clone(),
+            device: options.device.to_string(),
             bf16: precision == Precision::Bf16,
             threads: options.threads.number(),
             segmentation: self.segmentation,

@@ -4,6 +4,7 @@ use super::predict::Case;
 use super::prepare::Desk;
 use crate::backbone::BackboneInfo;
 use anymc3d_manifest::View;
+use candle_core::Device;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -11,16 +12,22 @@ use std::thread::JoinHandle;
 pub(super) struct Preparer {
     views: Vec<View>,
     backbone: BackboneInfo,
+    device: Device,
 }
 
 impl Preparer {
-    pub fn new(views: Vec<View>, backbone: BackboneInfo) -> Self {
-        Self { views, backbone }
+    /// Pixels are put on `device`, so that what a GPU computes next is there when it is done with what is before.
+    pub fn new(views: Vec<View>, backbone: BackboneInfo, device: Device) -> Self {
+        Self { views, backbone, device }
+    }
+
+    fn desk(&self) -> Desk {
+        Desk::on(self.device.clone())
     }
 
     /// Reads and slices all that a case's tasks will ask for. What fails is kept and told when it is asked for.
     fn prepare(&self, case: &Case) -> Desk {
-        let mut desk = Desk::default();
+        let mut desk = self.desk();
         for view in &self.views {
             if let Some(path) = case.file(&view.name) {
                 let _ = desk.slices(path, view, &self.backbone, 0);
@@ -59,6 +66,6 @@ impl Ahead {
             let at = waiting.iter().position(|(of, _)| of == case);
             at.and_then(|at| waiting.drain(..=at).next_back())
         };
-        begun.and_then(|(_, desk)| desk.join().ok()).unwrap_or_default()
+        begun.and_then(|(_, desk)| desk.join().ok()).unwrap_or_else(|| self.preparer.desk())
     }
 }

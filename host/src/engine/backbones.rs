@@ -1,6 +1,7 @@
 //! Which backbone: by name or folder; the default one is found without any option.
 
 use crate::backbone::{Backbone, BackboneError, Precision};
+use crate::device::{DeviceChoice, gpus};
 use crate::plugin::find;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,9 @@ pub enum FindBackboneError {
         /// Where.
         looked: Vec<String>,
     },
+    /// The device that it is to compute on cannot be used.
+    #[error("{0}")]
+    Device(String),
     /// There, and refused.
     #[error(transparent)]
     Refused(#[from] BackboneError),
@@ -81,7 +85,7 @@ pub fn all_backbones() -> Vec<PathBuf> {
 /// What `--precision` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrecisionChoice {
-    /// bf16 where the processor multiplies it natively, else f32.
+    /// bf16 where the device multiplies it natively, else f32.
     #[default]
     Auto,
     /// 32-bit floats throughout.
@@ -91,12 +95,25 @@ pub enum PrecisionChoice {
 }
 
 impl PrecisionChoice {
-    /// What it comes to on this machine.
-    pub fn resolve(self) -> Precision {
+    /// What it comes to on this machine. A GPU that cannot be used is told where it is opened.
+    pub fn resolve(self, device: DeviceChoice) -> Precision {
+        let native = || {
+            let number = match device {
+                DeviceChoice::Cpu => return native_bf16(),
+                DeviceChoice::Auto => 0,
+                DeviceChoice::Cuda(number) => number,
+            };
+            let gpu = gpus().ok().and_then(|all| all.into_iter().find(|gpu| gpu.number == number));
+            match gpu {
+                // Ampere and later.
+                Some(gpu) => gpu.compute_capability.0 >= 8,
+                None => native_bf16(),
+            }
+        };
         match self {
             Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
-            Self::Auto if native_bf16() => Precision::Bf16,
+            Self::Auto if native() => Precision::Bf16,
             Self::Auto => Precision::F32,
         }
     }
@@ -125,6 +142,19 @@ pub fn precision_name(precision: Precision) -> &'static str {
 /// # Errors
 /// When it is not found or refused.
 pub fn open_backbone(wanted: Option<&str>, precision: Precision) -> Result<Backbone, FindBackboneError> {
+    open_backbone_on(wanted, precision, DeviceChoice::Cpu)
+}
+
+/// The same on a device.
+///
+/// # Errors
+/// As there, and when the device cannot be used.
+pub fn open_backbone_on(
+    wanted: Option<&str>,
+    precision: Precision,
+    device: DeviceChoice,
+) -> Result<Backbone, FindBackboneError> {
     let folder = find_backbone(wanted.unwrap_or(DEFAULT_BACKBONE))?;
-    Ok(Backbone::open(&folder, precision)?)
+    let device = device.open().map_err(FindBackboneError::Device)?;
+    Ok(Backbone::open_on(&folder, precision, &device)?)
 }

@@ -1,7 +1,7 @@
 //! A plugin with its trained weights on the engine's backbone: ready to predict, or refused.
 
 use super::result::PackageRecord;
-use crate::backbone::BackboneInfo;
+use crate::backbone::{Backbone, BackboneInfo};
 use crate::plugin::{
     Library, ParameterSource, PluginError, Task, TaskOptions, Weights, WeightsInfo, find, load,
 };
@@ -30,6 +30,28 @@ pub struct LoadedTask {
     pub notices: Vec<String>,
 }
 
+/// A backbone as a task is loaded onto it: what it is, and where it computes.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    info: &'a BackboneInfo,
+    device: &'a Device,
+}
+
+static PROCESSOR: Device = Device::Cpu;
+
+impl<'a> From<&'a BackboneInfo> for Ground<'a> {
+    /// On the processor.
+    fn from(info: &'a BackboneInfo) -> Self {
+        Self { info, device: &PROCESSOR }
+    }
+}
+
+impl<'a> From<&'a Backbone> for Ground<'a> {
+    fn from(backbone: &'a Backbone) -> Self {
+        Self { info: backbone.info(), device: backbone.device() }
+    }
+}
+
 /// The backbone as plugins are told of it.
 pub fn as_plugins_see(backbone: &BackboneInfo) -> anymc3d_plugin_api::BackboneInfo {
     anymc3d_plugin_api::BackboneInfo {
@@ -55,7 +77,11 @@ impl LoadedTask {
     /// # Errors
     /// When the library, the weights or the backbone do not fit each other; every missing or unused tensor is
     /// named. A task that is not whole never predicts. Weights may lack the branch's tensors.
-    pub fn open(wanted: &str, weights: Option<&Path>, backbone: &BackboneInfo) -> Result<Self, PluginError> {
+    pub fn open<'a>(
+        wanted: &str,
+        weights: Option<&Path>,
+        backbone: impl Into<Ground<'a>>,
+    ) -> Result<Self, PluginError> {
         Self::open_with(wanted, weights, backbone, false)
     }
 
@@ -63,10 +89,10 @@ impl LoadedTask {
     ///
     /// # Errors
     /// As [`Self::open`]; with the branch, weights must hold its tensors too.
-    pub fn open_with(
+    pub fn open_with<'a>(
         wanted: &str,
         weights: Option<&Path>,
-        backbone: &BackboneInfo,
+        backbone: impl Into<Ground<'a>>,
         segmentation: bool,
     ) -> Result<Self, PluginError> {
         Self::open_found(&find::library(wanted)?, weights, backbone, segmentation)
@@ -76,12 +102,13 @@ impl LoadedTask {
     ///
     /// # Errors
     /// As [`Self::open_with`].
-    pub fn open_found(
+    pub fn open_found<'a>(
         library: &Path,
         weights: Option<&Path>,
-        backbone: &BackboneInfo,
+        backbone: impl Into<Ground<'a>>,
         segmentation: bool,
     ) -> Result<Self, PluginError> {
+        let Ground { info: backbone, device } = backbone.into();
         let library = load(library)?;
         let manifest = &library.embedded.manifest;
         let name = &manifest.plugin.name;
@@ -94,7 +121,7 @@ impl LoadedTask {
         let build = |branch: bool| {
             let source = ParameterSource::Weights(weights.tensors.clone());
             let options = TaskOptions { segmentation: branch, variant: weights.info.variant.clone() };
-            Task::build(&library, &seen, source, DType::F32, &Device::Cpu, &options)
+            Task::build(&library, &seen, source, DType::F32, device, &options)
         };
         // A branch that is dropped at inference may still have weights in the file: it is built so that they are
         // known to be used.
@@ -141,6 +168,12 @@ impl LoadedTask {
     /// The plugin's name.
     pub fn name(&self) -> &str {
         &self.task.manifest().plugin.name
+    }
+
+    /// Bytes of its parameters.
+    pub fn parameter_bytes(&self) -> usize {
+        let parameters = self.task.parameters();
+        parameters.values().map(|p| p.tensor().elem_count() * p.tensor().dtype().size_in_bytes()).sum()
     }
 
     /// Label `index` is positive where `p >= threshold`, p calibrated: as fitted, else as the manifest says.

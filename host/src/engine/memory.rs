@@ -2,6 +2,8 @@
 
 use crate::backbone::BackboneInfo;
 use crate::volume::{SliceStack, memory_of};
+use serde::Serialize;
+use std::fmt;
 use std::path::Path;
 
 /// Most bytes the process may take, and what it took before the first case.
@@ -17,6 +19,33 @@ pub struct MemoryCap {
 const HEATMAP_OF_A_VOXEL: usize = 13;
 /// Of a mask: its logits in place of a heatmap's values, and a byte.
 const MASK_OF_A_VOXEL: usize = 14;
+
+/// What an engine holds between cases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holdings {
+    /// Where: `cpu`, or `cuda:N` and its name.
+    pub device: String,
+    /// Bytes of the frozen weights as they are computed with.
+    pub backbone_bytes: usize,
+    /// Bytes of the parameters of each task, by plugin.
+    pub task_bytes: Vec<(String, usize)>,
+    /// Bytes that are left for a case's slices on a device of its own; absent on the processor.
+    pub free_bytes: Option<usize>,
+}
+
+impl fmt::Display for Holdings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        write!(f, "{}: backbone {}", self.device, mib(self.backbone_bytes))?;
+        for (name, bytes) in &self.task_bytes {
+            write!(f, ", {name} {}", mib(*bytes))?;
+        }
+        match self.free_bytes {
+            Some(free) => write!(f, "; {} left for a case", mib(free)),
+            None => Ok(()),
+        }
+    }
+}
 
 /// What a case takes memory for.
 #[derive(Debug, Clone, Copy)]

@@ -15,11 +15,11 @@ pub mod result;
 pub use adapter::Adapted;
 pub use backbones::{
     DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone,
-    precision_name,
+    open_backbone_on, precision_name,
 };
 pub use branch::ViewLogits;
-pub use loaded::{LoadedTask, as_plugins_see, open_library};
-pub use memory::{MemoryCap, machine_memory, resident};
+pub use loaded::{Ground, LoadedTask, as_plugins_see, open_library};
+pub use memory::{Holdings, MemoryCap, machine_memory, resident};
 pub use plan::{Plan, StackPlan, User};
 pub use predict::{Case, CaseError, Engine, Prediction, Stage, ViewEvidence, calibrated, probabilities};
 pub use prepare::{Desk, PrepareError, Prepared, ReadScan, ms, warnings};

@@ -6,11 +6,12 @@ use super::ahead::{Ahead, Preparer};
 use super::backbones::precision_name;
 use super::branch::{self, ViewLogits};
 use super::loaded::LoadedTask;
-use super::memory::MemoryCap;
+use super::memory::{Holdings, MemoryCap};
 use super::plan::{Plan, depth, most};
 use super::prepare::{Desk, Prepared, ReadScan, ms, slices_of, warnings};
 use super::result::*;
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
+use crate::device::device_name;
 use crate::plugin::{TaskError, ViewTokens};
 use crate::volume::SliceStack;
 use anymc3d_manifest::{TaskKind, View};
@@ -155,14 +156,24 @@ pub struct Engine {
     tasks: Vec<Arc<LoadedTask>>,
     ahead: Ahead,
     cap: Option<MemoryCap>,
+    /// Name of where it computes, as results tell it.
+    device: String,
 }
 
 impl Engine {
     /// Tasks must have been opened for this backbone.
     pub fn new(backbone: Backbone, precision: Precision, tasks: Vec<LoadedTask>) -> Self {
         let views = tasks.iter().flat_map(|t| t.task.manifest().views.iter().cloned()).collect();
-        let ahead = Ahead::new(Preparer::new(views, backbone.info().clone()));
-        Self { backbone, precision, tasks: tasks.into_iter().map(Arc::new).collect(), ahead, cap: None }
+        let ahead = Ahead::new(Preparer::new(views, backbone.info().clone(), backbone.device().clone()));
+        let device = device_name(backbone.device());
+        Self {
+            backbone,
+            precision,
+            tasks: tasks.into_iter().map(Arc::new).collect(),
+            ahead,
+            cap: None,
+            device,
+        }
     }
 
     /// Keeps the process below a cap: one case is in memory at a time, and one that would take more is its own error.
@@ -170,9 +181,25 @@ impl Engine {
         self.cap = Some(cap);
     }
 
+    /// Bounds what a device of its own may hold of this process.
+    pub fn device_at_most(&mut self, bytes: usize) {
+        self.backbone.device_at_most(bytes);
+    }
+
     /// How a case is answered: what is shared, and what each task does by itself.
     pub fn plan(&self, case: &Case) -> Plan {
         Plan::of(self.tasks.iter().map(Arc::as_ref), case, self.backbone.info().blocks, false)
+    }
+
+    /// Where its memory goes that stays: the backbone, and each task.
+    pub fn holds(&self) -> Holdings {
+        let of_task = |t: &Arc<LoadedTask>| (t.name().to_owned(), t.parameter_bytes());
+        Holdings {
+            device: self.device.clone(),
+            backbone_bytes: self.backbone.bytes(),
+            task_bytes: self.tasks.iter().map(of_task).collect(),
+            free_bytes: self.backbone.device_left(),
+        }
     }
 
     /// Begins to read and slice a case that will be asked for next, beside what is computed until then.
@@ -357,7 +384,7 @@ impl Engine {
                 sha256: backbone.sha256.clone(),
                 precision: precision_name(self.precision).to_owned(),
             },
-            device: "cpu".to_owned(),
+            device: self.device.clone(),
             host: env!("CARGO_PKG_VERSION").to_owned(),
             predictions: label_predictions(loaded, &logits),
             views,

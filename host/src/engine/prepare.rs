@@ -60,6 +60,8 @@ pub struct Desk {
     taken: usize,
     /// What may be taken.
     pub cap: Option<MemoryCap>,
+    /// Where pixels are put; the processor where none was named.
+    device: Option<Device>,
     /// Milliseconds spent reading, since last asked.
     pub read_ms: f64,
     /// Milliseconds spent preprocessing, since last asked.
@@ -72,6 +74,11 @@ pub fn ms(start: Instant) -> f64 {
 }
 
 impl Desk {
+    /// Whose pixels are put on a device.
+    pub fn on(device: Device) -> Self {
+        Self { device: Some(device), ..Self::default() }
+    }
+
     /// A scan, read at the first request.
     ///
     /// # Errors
@@ -126,9 +133,10 @@ impl Desk {
                 self.taken += bytes;
             }
             let [s, _, h, w] = stack.shape;
-            let pixels =
-                Tensor::from_vec(stack.normalised(backbone.mean, backbone.std), (s, 3, h, w), &Device::Cpu)
-                    .map_err(|e| PrepareError(e.to_string()))?;
+            let normalised = stack.normalised(backbone.mean, backbone.std);
+            let device = self.device.as_ref().unwrap_or(&Device::Cpu);
+            let pixels = Tensor::from_vec(normalised, (s, 3, h, w), device)
+                .map_err(|e| PrepareError(crate::plugin::ops::one_line(&e)))?;
             self.preprocess_ms += ms(start);
             self.stacks.insert(key.clone(), Prepared { read, stack, pixels, prefixes: BTreeMap::new() });
         }

@@ -6,7 +6,8 @@
 
 use super::smooth::Smooth;
 use anymc3d_plugin_api::abi::types::{BinaryOp, ReduceOp, UnaryOp};
-use candle_core::{CpuStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor, bail};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor, bail};
 
 /// The operations that refuse a backward pass.
 pub const WITHOUT_GRADIENT: &[&str] =
@@ -46,6 +47,19 @@ impl CustomOp2 for NoGradient {
             bail!("{}: expected a contiguous value", self.0)
         }
         Ok((value.clone(), layout.shape().clone()))
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        value: &CudaStorage,
+        layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        if layout.start_offset() != 0 || !layout.is_contiguous() {
+            bail!("{}: expected a contiguous value", self.0)
+        }
+        Ok((value.try_clone(layout)?, layout.shape().clone()))
     }
 
     fn bwd(

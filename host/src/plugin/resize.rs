@@ -25,10 +25,35 @@ pub fn resize_linear(x: &Tensor, size: [usize; 3]) -> Result<Tensor> {
     for (_, axis, to) in order {
         let from = out.dims()[axis];
         if from != to {
-            out = out.apply_op1(Axis { axis, from, to, transposed: false })?;
+            out = match x.device().is_cpu() {
+                true => out.apply_op1(Axis { axis, from, to, transposed: false })?,
+                false => by_product(&out, axis, to)?,
+            };
         }
     }
     Ok(out)
+}
+
+/// [`resize_linear`] of one axis without the kernels of this room.
+#[cfg(test)]
+pub fn resized_by_product(x: &Tensor, axis: usize, to: usize) -> Result<Tensor> {
+    by_product(x, axis, to)
+}
+
+/// One axis from operations with gradients of their own, for devices without kernels here: a product with the matrix.
+fn by_product(x: &Tensor, axis: usize, to: usize) -> Result<Tensor> {
+    let (from, last) = (x.dim(axis)?, x.rank() - 1);
+    let mut matrix = vec![0f64; from * to];
+    for (i, (a, b, v)) in taps(from, to).into_iter().enumerate() {
+        matrix[a * to + i] += 1.0 - v;
+        matrix[b * to + i] += v;
+    }
+    let matrix = Tensor::from_vec(matrix, (from, to), x.device())?.to_dtype(x.dtype())?;
+    let moved = x.transpose(axis, last)?.contiguous()?;
+    let mut dims = moved.dims().to_vec();
+    dims[last] = to;
+    let rows = moved.elem_count() / from;
+    moved.reshape((rows, from))?.matmul(&matrix)?.reshape(dims)?.transpose(axis, last)?.contiguous()
 }
 
 /// One axis.

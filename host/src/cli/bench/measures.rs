@@ -123,6 +123,7 @@ impl Bench {
                 Tensor::randn(0f32, 1.0, (slices, 3, size, size), &Device::Cpu).map_err(|e| e.to_string())?
             }
         };
+        let pixels = pixels.to_device(backbone.device()).map_err(|e| e.to_string())?;
         let none = RefCell::default;
         Ok(Self {
             backbone,
@@ -131,6 +132,11 @@ impl Bench {
             trained: RefCell::default(),
             prefixes: RefCell::default(),
         })
+    }
+
+    /// Bytes that are left of a device of its own.
+    pub fn device_left(&self) -> Option<usize> {
+        self.backbone.device_left()
     }
 
     pub fn blocks(&self) -> usize {
@@ -191,6 +197,8 @@ impl Bench {
         let timed = |work: &mut dyn FnMut() -> std::result::Result<(), crate::backbone::BackboneError>| {
             let start = Moment::now();
             work()?;
+            // A GPU answers before it is done.
+            backbone.device().synchronize()?;
             Ok(start.spent())
         };
         match *measure {
@@ -232,7 +240,7 @@ impl Bench {
         let shapes = lora_shapes(self.backbone.info(), RANK, first, false);
         shapes
             .into_iter()
-            .map(|(name, shape)| Ok((name, Tensor::randn(0f32, 0.02, shape, &Device::Cpu)?)))
+            .map(|(name, shape)| Ok((name, Tensor::randn(0f32, 0.02, shape, self.backbone.device())?)))
             .collect()
     }
 
@@ -265,6 +273,7 @@ impl Bench {
         };
         let gradients = features.class_tokens.sqr()?.mean_all()?.backward()?;
         optimiser.step(&gradients, 1.0)?;
+        self.backbone.device().synchronize()?;
         Ok(start.spent())
     }
 }

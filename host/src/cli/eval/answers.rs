@@ -37,10 +37,9 @@ pub(super) fn of(eval: &Eval, folder: &Path, console: &Console) -> Result<(Score
         crate::cli::output::try_file(file)
             .map_err(|e| CommandError::failed(e.replacen("--out", "--calibrate", 1)))?;
     }
-    let precision = eval.precision.resolve();
+    let precision = eval.precision.resolve(eval.backbone.device);
     let backbone = eval.backbone.open(precision)?;
-    let task =
-        LoadedTask::open(plugin, eval.weights.as_deref(), backbone.info()).map_err(CommandError::refused)?;
+    let task = LoadedTask::open(plugin, eval.weights.as_deref(), &backbone).map_err(CommandError::refused)?;
     let own = match table.kind {
         TaskKind::Multiclass => vec![0.5],
         TaskKind::Binary | TaskKind::Multilabel => {

@@ -36,6 +36,8 @@ pub struct Opening {
     pub plugins: Vec<(usize, PathBuf)>,
     pub weights: Option<PathBuf>,
     pub backbone: Option<String>,
+    /// As `--device` says it.
+    pub device: String,
     pub bf16: bool,
     pub threads: Option<u16>,
     pub segmentation: bool,

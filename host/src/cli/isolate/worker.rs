@@ -6,7 +6,8 @@ use crate::check;
 use crate::cli::answer;
 use crate::cli::options;
 use crate::cli::outcome::{CommandError, Outcome};
-use crate::engine::{Case, CaseError, Engine, LoadedTask, Stage, open_backbone};
+use crate::device::{DeviceChoice, gpus};
+use crate::engine::{Case, CaseError, Engine, LoadedTask, Stage, open_backbone_on};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::cell::RefCell;
@@ -58,9 +59,13 @@ fn engine(mut stream: UnixStream, opening: Opening) -> io::Result<()> {
         return send(&mut stream, &Said::Hopeless(e.message));
     }
     let precision = if opening.bf16 { Precision::Bf16 } else { Precision::F32 };
-    limit_memory(opening.max_memory);
+    let device = opening.device.parse().unwrap_or(DeviceChoice::Cpu);
+    if device == DeviceChoice::Cpu || gpus().is_err() {
+        // A GPU's driver maps more address space than there is memory.
+        limit_memory(opening.max_memory);
+    }
     send(&mut stream, &Said::Backbone)?;
-    let backbone = match open_backbone(opening.backbone.as_deref(), precision) {
+    let backbone = match open_backbone_on(opening.backbone.as_deref(), precision, device) {
         Ok(backbone) => backbone,
         Err(e) => return send(&mut stream, &Said::Hopeless(e.to_string())),
     };
@@ -68,7 +73,7 @@ fn engine(mut stream: UnixStream, opening: Opening) -> io::Result<()> {
     for (task, library) in opening.plugins {
         send(&mut stream, &Said::Opening(task))?;
         let weights = opening.weights.as_deref();
-        match LoadedTask::open_found(&library, weights, backbone.info(), opening.segmentation) {
+        match LoadedTask::open_found(&library, weights, &backbone, opening.segmentation) {
             Ok(loaded) => {
                 tasks.push(loaded);
                 indices.push(task);

@@ -253,7 +253,7 @@ impl Train {
         };
         // The folder is made before an hour is spent.
         Output::open(&self.out).map_err(CommandError::failed)?;
-        let precision = self.precision.resolve();
+        let precision = self.precision.resolve(self.backbone.device);
         let mut backbone = self.backbone.open(precision)?;
         let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
         let folder = folder.filter(|_| self.cache_size > 0.0);
@@ -266,6 +266,9 @@ impl Train {
         })?;
         let memory = MemoryPlan::new(self.max_memory).map_err(CommandError::usage)?;
         backbone.keep_at_most(memory.kept_bytes);
+        if let Some(bytes) = self.max_memory {
+            backbone.device_at_most(bytes);
+        }
         let (mut records, mut tested) = (Vec::new(), None);
         for (n, split) in splits.iter().enumerate() {
             let out = match splits.len() {

@@ -142,8 +142,10 @@ impl PrefixCache {
         };
         let fingerprint = &backbone.info().fingerprint;
         let host = env!("CARGO_PKG_VERSION");
+        // Another device rounds otherwise.
+        let device = if backbone.device().is_cpu() { "" } else { "|cuda" };
         let text = format!(
-            "{VERSION}|{host}|{scan}|{mask}|{view:?}|{augmentation:?}|{blocks}|{fingerprint}|{precision:?}"
+            "{VERSION}|{host}|{scan}|{mask}|{view:?}|{augmentation:?}|{blocks}|{fingerprint}|{precision:?}{device}"
         );
         Some(folder.join(format!("{}.safetensors", hex(&Sha256::digest(text.as_bytes())))))
     }
@@ -197,7 +199,7 @@ fn failed(row: &Row, e: candle_core::Error) -> SampleError {
 fn tensors_of(sample: &ViewSample) -> candle_core::Result<HashMap<&'static str, Tensor>> {
     let (h, w) = sample.hidden.grid;
     let mut tensors = HashMap::from([
-        ("tokens", sample.hidden.tokens.to_dtype(DType::F16)?),
+        ("tokens", sample.hidden.tokens.to_device(&Device::Cpu)?.to_dtype(DType::F16)?),
         ("grid", Tensor::new(&[h as u32, w as u32], &Device::Cpu)?),
     ]);
     if let Some(mask) = &sample.mask {

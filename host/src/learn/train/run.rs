@@ -19,8 +19,8 @@ use crate::learn::table::{Split, Table};
 use crate::plugin::{
     Calibration, Library, ParameterSource, Task, TaskOptions, WeightsInfo, hex, weights, write_atomically,
 };
+use candle_core::DType;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
@@ -92,7 +92,7 @@ pub fn train(
     let source = ParameterSource::Training { seed: options.seed, start: BTreeMap::new() };
     let seen = as_plugins_see(backbone.info());
     let wanted = TaskOptions { segmentation: true, variant: options.variant.clone() };
-    let task = Task::build(library, &seen, source, DType::F32, &Device::Cpu, &wanted)?;
+    let task = Task::build(library, &seen, source, DType::F32, backbone.device(), &wanted)?;
     let parameters = task.parameters();
     let counts = task.parameter_counts();
     let mut optimiser = AdamW::of(&parameters, options);

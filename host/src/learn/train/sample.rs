@@ -100,10 +100,10 @@ fn another_fits(row: &Row, path: &Path, mask: &Scan) -> bool {
     })
 }
 
-/// Targets and known labels of a case, `[1, C]` each.
-pub fn targets(row: &Row, manifest: &Manifest) -> candle_core::Result<(Tensor, Tensor)> {
+/// Targets and known labels of a case, `[1, C]` each, on a device.
+pub fn targets(row: &Row, manifest: &Manifest, device: &Device) -> candle_core::Result<(Tensor, Tensor)> {
     let c = manifest.task.outputs();
     let values: Vec<f32> = row.labels.iter().map(|l| l.unwrap_or(0.0)).collect();
     let known: Vec<f32> = row.labels.iter().map(|l| f32::from(u8::from(l.is_some()))).collect();
-    Ok((Tensor::from_vec(values, (1, c), &Device::Cpu)?, Tensor::from_vec(known, (1, c), &Device::Cpu)?))
+    Ok((Tensor::from_vec(values, (1, c), device)?, Tensor::from_vec(known, (1, c), device)?))
 }

@@ -86,7 +86,8 @@ impl Trainer<'_> {
             let sample =
                 self.cache.sample(row, view, &drawn, blocks, self.backbone, self.precision, wants_mask)?;
             if let Some(sample) = sample {
-                views.push(Prefixed { view: &view.name, adapter, hidden: sample.hidden, mask: sample.mask });
+                let mask = sample.mask.map(|mask| mask.to_device(self.backbone.device())).transpose()?;
+                views.push(Prefixed { view: &view.name, adapter, hidden: sample.hidden, mask });
             }
         }
         if views.is_empty() {
@@ -115,7 +116,7 @@ impl Trainer<'_> {
             })
             .collect();
         let logits = self.task.head(&tokens).map_err(failed)?.logits.unsqueeze(0)?;
-        let (values, known) = targets(row, self.task.manifest())?;
+        let (values, known) = targets(row, self.task.manifest(), self.backbone.device())?;
         let loss = self.task.loss(&logits, &values, &known).map_err(failed)?;
         let mut segmentation: Option<Tensor> = None;
         if supervise && self.task.has_segmentation() && self.options.lambda > 0.0 {

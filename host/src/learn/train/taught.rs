@@ -5,7 +5,7 @@ use super::options::TrainOptions;
 use super::run::Setting;
 use crate::engine::as_plugins_see;
 use crate::plugin::{ParameterSource, Task, TaskOptions};
-use candle_core::{DType, Device};
+use candle_core::DType;
 use std::collections::BTreeMap;
 
 /// A parameter of the segmentation branch that the head reads too, where no mask will train it: heads that point at
@@ -22,6 +22,6 @@ pub fn untaught(setting: &Setting<'_>, options: &TrainOptions) -> Result<Option<
     let source = ParameterSource::Training { seed: 0, start: BTreeMap::new() };
     let wanted = TaskOptions { segmentation: false, variant: options.variant.clone() };
     let seen = as_plugins_see(backbone.info());
-    let task = Task::build(library, &seen, source, DType::F32, &Device::Cpu, &wanted)?;
+    let task = Task::build(library, &seen, source, DType::F32, backbone.device(), &wanted)?;
     Ok(task.parameters().into_keys().find(|name| name.starts_with("segmentation.")))
 }

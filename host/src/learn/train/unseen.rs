@@ -7,7 +7,7 @@ use super::step::Trainer;
 use super::validate::validate;
 use crate::engine::as_plugins_see;
 use crate::plugin::{ParameterSource, Task, TaskOptions, Weights, write_atomically};
-use candle_core::{DType, Device};
+use candle_core::DType;
 use std::path::Path;
 
 /// Name of the file with the scores of these cases, in a run's folder.
@@ -32,7 +32,7 @@ pub fn unseen(
     // The branch is built as in training, so that every tensor of the file has its place.
     let wanted = TaskOptions { segmentation: true, variant: options.variant.clone() };
     let seen = as_plugins_see(backbone.info());
-    let task = Task::build(library, &seen, source, DType::F32, &Device::Cpu, &wanted)?;
+    let task = Task::build(library, &seen, source, DType::F32, backbone.device(), &wanted)?;
     let trainer = Trainer { task, backbone, precision, cache, options, token_bytes: memory.token_bytes };
     let judged = validate(&trainer, table, rows)?;
     let place = out.join(TEST_PREDICTIONS);

@@ -1,10 +1,11 @@
 //! Every differentiable operation of the table against central differences in f64, called as a plugin calls it.
 
+use super::device;
 use crate::plugin::{Context, ParameterSource, host_ops, ops};
 use anymc3d_plugin_api::abi::named;
 use anymc3d_plugin_api::abi::types::{BinaryOp, ReduceOp, UnaryOp};
 use anymc3d_plugin_api::{Host, Result, Tensor as Seen};
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use std::collections::BTreeMap;
 
 type Operation = Box<dyn Fn(&[Seen]) -> Result<Seen>>;
@@ -107,7 +108,7 @@ fn differentiable() -> Vec<Case> {
 
 fn context() -> (&'static Context, Host) {
     let source = ParameterSource::Training { seed: 0, start: BTreeMap::new() };
-    let context = Context::create("gradients", DType::F64, Device::Cpu, source);
+    let context = Context::create("gradients", DType::F64, device(), source);
     (context, Host::new(host_ops(), context.id()))
 }
 
@@ -117,7 +118,7 @@ fn weighted(case: &Case, inputs: &[Tensor], context: &Context, host: Host) -> Te
     let out = (case.run)(&seen).unwrap_or_else(|e| panic!("{}: {e}", case.name));
     let out = context.get(out.handle()).unwrap();
     let w = values(out.elem_count(), 31, (-1.0, 1.0));
-    let w = Tensor::from_vec(w, out.shape(), &Device::Cpu).unwrap();
+    let w = Tensor::from_vec(w, out.shape(), &device()).unwrap();
     (out * w).unwrap().sum_all().unwrap()
 }
 
@@ -131,7 +132,7 @@ fn every_differentiable_operation_agrees_with_central_differences() {
             .enumerate()
             .map(|(i, shape)| {
                 let v = values(shape.iter().product(), 17 * i, case.range);
-                Var::from_tensor(&Tensor::from_vec(v, shape.as_slice(), &Device::Cpu).unwrap()).unwrap()
+                Var::from_tensor(&Tensor::from_vec(v, shape.as_slice(), &device()).unwrap()).unwrap()
             })
             .collect();
         let inputs: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
@@ -146,7 +147,7 @@ fn every_differentiable_operation_agrees_with_central_differences() {
                     let mut moved = at.clone();
                     moved[j] += step;
                     let mut inputs = inputs.iter().map(Tensor::detach).collect::<Vec<_>>();
-                    inputs[i] = Tensor::from_vec(moved, var.shape(), &Device::Cpu).unwrap();
+                    inputs[i] = Tensor::from_vec(moved, var.shape(), &device()).unwrap();
                     weighted(&case, &inputs, context, host).to_scalar::<f64>().unwrap()
                 };
                 let h = 1e-5;
@@ -186,9 +187,8 @@ fn operations_without_a_gradient_refuse_a_backward_pass_and_pass_when_detached()
     assert_eq!(run.iter().map(|(n, _)| *n).collect::<Vec<_>>(), ops::WITHOUT_GRADIENT);
     let (context, host) = context();
     for (name, run) in run {
-        let var =
-            Var::from_tensor(&Tensor::from_vec(values(6, 3, (-2.0, 2.0)), (2, 3), &Device::Cpu).unwrap())
-                .unwrap();
+        let var = Var::from_tensor(&Tensor::from_vec(values(6, 3, (-2.0, 2.0)), (2, 3), &device()).unwrap())
+            .unwrap();
         let seen = || [0; 2].map(|_| host.adopt(context.put(var.as_tensor().clone())));
         let blocked = run(&seen()).unwrap();
         let refusal = context.get(blocked.handle()).unwrap().sum_all().unwrap().backward().unwrap_err();
@@ -201,7 +201,7 @@ fn operations_without_a_gradient_refuse_a_backward_pass_and_pass_when_detached()
 
 #[test]
 fn softplus_has_the_gradient_of_the_sigmoid_at_zero_where_its_pieces_have_kinks() {
-    let x = Var::from_tensor(&Tensor::zeros(1, DType::F64, &Device::Cpu).unwrap()).unwrap();
+    let x = Var::from_tensor(&Tensor::zeros(1, DType::F64, &device()).unwrap()).unwrap();
     let y = ops::unary(UnaryOp::SOFTPLUS, x.as_tensor()).unwrap();
     let gradient = y.sum_all().unwrap().backward().unwrap().get(&x).unwrap().to_vec1::<f64>().unwrap();
     assert!((gradient[0] - 0.5).abs() < 1e-15);
@@ -209,7 +209,7 @@ fn softplus_has_the_gradient_of_the_sigmoid_at_zero_where_its_pieces_have_kinks(
 
 #[test]
 fn ties_share_the_gradient_of_a_maximum() {
-    let x = Var::from_tensor(&Tensor::new(&[1.0f64, 3.0, 3.0], &Device::Cpu).unwrap()).unwrap();
+    let x = Var::from_tensor(&Tensor::new(&[1.0f64, 3.0, 3.0], &device()).unwrap()).unwrap();
     let y = ops::reduce(ReduceOp::MAX, x.as_tensor(), 0).unwrap();
     let gradient = y.sum_all().unwrap().backward().unwrap().get(&x).unwrap().to_vec1::<f64>().unwrap();
     assert_eq!(gradient, [0.0, 0.5, 0.5]);

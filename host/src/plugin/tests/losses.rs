@@ -1,14 +1,15 @@
 //! Losses of plugin-api over the host's table: gradients where it is hard, and labels that are unknown.
 
+use super::device;
 use crate::plugin::{Context, ParameterSource, host_ops};
 use anymc3d_plugin_api::loss::{Targets, binary_cross_entropy, focal, manifest_loss};
 use anymc3d_plugin_api::{Host, LossSpec};
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use std::collections::BTreeMap;
 
 fn host() -> (&'static Context, Host) {
     let source = ParameterSource::Training { seed: 0, start: BTreeMap::new() };
-    let context = Context::create("losses", DType::F64, Device::Cpu, source);
+    let context = Context::create("losses", DType::F64, device(), source);
     (context, Host::new(host_ops(), context.id()))
 }
 
@@ -30,7 +31,7 @@ fn losses_stay_finite_and_right_for_extreme_logits() {
 fn an_unknown_label_has_no_part_in_the_loss_nor_in_its_gradient() {
     let (context, host) = host();
     let spec = LossSpec { kind: "bce".into(), gamma: 2.0, alpha: 0.25, class_weights: vec![] };
-    let z = Var::from_tensor(&Tensor::new(&[[0.3f64, -0.2], [1.0, 5.0]], &Device::Cpu).unwrap()).unwrap();
+    let z = Var::from_tensor(&Tensor::new(&[[0.3f64, -0.2], [1.0, 5.0]], &device()).unwrap()).unwrap();
     let logits = host.adopt(context.put(z.as_tensor().clone()));
     let values = host.tensor(&[1.0, 0.0, 1.0, 0.0], &[2, 2]).unwrap();
     let known = host.tensor(&[1.0, 1.0, 1.0, 0.0], &[2, 2]).unwrap();

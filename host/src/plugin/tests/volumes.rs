@@ -1,6 +1,7 @@
 //! Operations on volumes: convolution against itself computed otherwise, the decoder's shapes.
 
 use crate::plugin::conv3d::{conv3d, shifted_conv3d};
+use crate::plugin::resize::{resize_linear, resized_by_product};
 use crate::plugin::{Context, ParameterSource, host_ops};
 use anymc3d_plugin_api::abi::types::Entry;
 use anymc3d_plugin_api::{Build, Host, Segmentation, ViewFeatures, VolumeDecoder, patch_mean};
@@ -90,4 +91,19 @@ fn a_decoder_answers_on_the_pixels_and_every_parameter_has_a_gradient() {
         assert!(size > 0.0 && size.is_finite(), "{name}: {size}");
     }
     assert!(decoder.loss_fraction(5).loss(&view, &mask).is_err());
+}
+
+#[test]
+fn a_volume_is_resized_by_a_product_as_by_its_two_neighbours() {
+    for (dims, axis, to) in [([1, 3, 4, 5], 1, 7), ([2, 6, 3, 2], 2, 1), ([1, 2, 5, 9], 3, 4)] {
+        let x = Var::from_tensor(&noise(&dims)).unwrap();
+        let mut size = [dims[1], dims[2], dims[3]];
+        size[axis - 1] = to;
+        let (one, other) = (resize_linear(&x, size).unwrap(), resized_by_product(&x, axis, to).unwrap());
+        assert_eq!(one.dims(), other.dims());
+        assert!(apart(&one, &other) < 1e-6);
+        let g = noise(one.dims());
+        let [mine, theirs] = [one, other].map(|y| (y * &g).unwrap().sum_all().unwrap().backward().unwrap());
+        assert!(apart(mine.get(&x).unwrap(), theirs.get(&x).unwrap()) < 1e-5);
+    }
 }

@@ -1,0 +1,50 @@
+//! How many slices go through the blocks together where candle computes: bounds memory, whatever the volume.
+
+use super::config::Config;
+use super::error::BackboneError;
+use super::ops::ROWS;
+
+/// On the processor, whose caches more slices would leave.
+pub(crate) const ON_PROCESSOR: usize = 8;
+/// On a device that has room: more does not fill it better.
+const MOST: usize = 64;
+
+/// Bytes that one slice of `tokens` takes on its way through a block without gradients, in numbers of `width` bytes: its
+/// tokens, what a block forms of them (norm, projections, their three parts, the mix, the MLP before and after its
+/// activation), and scores and probabilities.
+pub(crate) fn bytes_of_a_slice(config: &Config, hidden: usize, tokens: usize, width: usize) -> usize {
+    let d = config.embed_dim;
+    let of_tokens = tokens * (2 * d + 3 * d + 3 * d + 2 * d + 2 * hidden);
+    let of_attention = 2 * config.heads * ROWS.min(tokens) * tokens;
+    width * (of_tokens + of_attention)
+}
+
+/// Slices at a time within `budget` bytes.
+///
+/// # Errors
+/// With the numbers when not even one fits.
+pub(crate) fn slices_within(budget: usize, per_slice: usize) -> Result<usize, BackboneError> {
+    match budget / per_slice.max(1) {
+        0 => {
+            let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+            let (needed, free) = (mib(per_slice), budget >> 20);
+            Err(BackboneError::Input(format!(
+                "a slice takes {needed} MiB of the device's memory, and {free} MiB are left for it; give more with --max-memory, smaller slices, or --device cpu"
+            )))
+        }
+        n => Ok(n.min(MOST)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_both_numbers() {
+        let error = slices_within(10 << 20, 11 << 20).unwrap_err().to_string();
+        assert!(error.contains("11 MiB") && error.contains("10 MiB are left"), "{error}");
+        assert_eq!(slices_within(10 << 20, 3 << 20).unwrap(), 3);
+        assert_eq!(slices_within(usize::MAX, 1).unwrap(), MOST);
+    }
+}
