@@ -168,24 +168,25 @@ mod cuda {
     /// The libraries that candle loads when it is first asked for, and panics without.
     #[allow(unsafe_code)]
     mod libraries {
-        use candle_core::cuda_backend::cudarc::{cublas, curand, driver};
+        use candle_core::cuda_backend::cudarc::driver;
 
         pub fn present() -> Result<(), String> {
-            // SAFETY: they open a library of that name, as the dynamic linker would, and close it again. No function of it
-            // is called.
-            let found = unsafe {
-                [
-                    ("NVIDIA's driver (libcuda)", driver::sys::is_culib_present()),
-                    ("cuBLAS (libcublas)", cublas::sys::is_culib_present()),
-                    ("cuRAND (libcurand)", curand::sys::is_culib_present()),
-                ]
-            };
-            match found.iter().find(|(_, there)| !there) {
+            let all = [("NVIDIA's driver", "libcuda"), ("cuBLAS", "libcublas"), ("cuRAND", "libcurand")];
+            match all.iter().find(|(_, library)| !is_there(library)) {
                 None => Ok(()),
-                Some((library, _)) => Err(format!(
-                    "{library} is not found; install it, or name its folder in LD_LIBRARY_PATH (cuda/README.md)"
+                Some((what, library)) => Err(format!(
+                    "{what} ({library}.so) is not found; install it, or name its folder in LD_LIBRARY_PATH (cuda/README.md)"
                 )),
             }
+        }
+
+        /// Under one of the names that candle's loader tries.
+        fn is_there(library: &str) -> bool {
+            ["", ".13", ".12", ".11", ".10", ".1"].iter().any(|version| {
+                // SAFETY: it opens NVIDIA's library of that name, as the dynamic linker would, and closes it again. No
+                // function of it is called.
+                unsafe { libloading::Library::new(format!("{library}.so{version}")) }.is_ok()
+            })
         }
 
         pub fn driver_version() -> i32 {

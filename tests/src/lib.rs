@@ -81,8 +81,11 @@ fn build(package: &str) {
     done.insert(package.to_owned());
 }
 
-/// The binary `host`.
+/// The binary `host`: `$ANYMC3D_HOST`, for example one with CUDA, or as this workspace builds it.
 pub fn host_binary() -> PathBuf {
+    if let Some(given) = std::env::var_os("ANYMC3D_HOST") {
+        return workspace().join(given);
+    }
     build("anymc3d-host");
     built().join(format!("host{}", std::env::consts::EXE_SUFFIX))
 }

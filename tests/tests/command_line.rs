@@ -548,3 +548,19 @@ fn a_scan_is_embedded_by_the_default_view_or_by_a_plugins() {
     host(["embed", &text(backbone_folder().join("model.safetensors")), "--out", &out])
         .refused(1, &["`pixels`"]);
 }
+
+#[test]
+fn a_device_that_cannot_be_used_is_refused_and_what_there_is_computes() {
+    let folder = tempfile::tempdir().unwrap();
+    let scan = chest(&folder.path().join("chest.nii"));
+    let typing_error = predict(&["--device", "gpu", &scan]);
+    assert!(typing_error.code == 2 && typing_error.err.contains("`gpu` is no device"), "{typing_error:#?}");
+    // No machine has so many.
+    predict(&["--device", "cuda:63", &scan]).refused(3, &["--device cuda:63: "]);
+    let plan = predict(&["--device", "cpu", "--explain-plan", &scan]);
+    assert!(plan.out.contains("cpu: backbone "), "{plan:#?}");
+    let machine = host(["doctor", "--json"]);
+    let machine: serde_json::Value = serde_json::from_str(&machine.out).unwrap();
+    assert_eq!(machine["devices"][0], "cpu");
+    assert!(machine["devices"].as_array().unwrap().len() > 1 || machine["no_gpu"].is_string(), "{machine}");
+}

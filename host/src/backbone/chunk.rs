@@ -19,17 +19,17 @@ pub(crate) fn bytes_of_a_slice(config: &Config, hidden: usize, tokens: usize, wi
     width * (of_tokens + of_attention)
 }
 
-/// Slices at a time within `budget` bytes.
+/// Slices at a time within `left` bytes, of which `kept` stay for the case: its tokens, and what tasks see of them.
 ///
 /// # Errors
 /// With the numbers when not even one fits.
-pub(crate) fn slices_within(budget: usize, per_slice: usize) -> Result<usize, BackboneError> {
-    match budget / per_slice.max(1) {
+pub(crate) fn slices_within(left: usize, kept: usize, per_slice: usize) -> Result<usize, BackboneError> {
+    match left.saturating_sub(kept) / per_slice.max(1) {
         0 => {
             let mib = |bytes: usize| bytes.div_ceil(1 << 20);
-            let (needed, free) = (mib(per_slice), budget >> 20);
+            let (needed, free) = (mib(kept.saturating_add(per_slice)), left >> 20);
             Err(BackboneError::Input(format!(
-                "a slice takes {needed} MiB of the device's memory, and {free} MiB are left for it; give more with --max-memory, smaller slices, or --device cpu"
+                "this case takes {needed} MiB of the device's memory, and {free} MiB are left for it; give more with --max-memory, fewer or smaller slices, or --device cpu"
             )))
         }
         n => Ok(n.min(MOST)),
@@ -42,9 +42,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_with_both_numbers() {
-        let error = slices_within(10 << 20, 11 << 20).unwrap_err().to_string();
+        let error = slices_within(10 << 20, 2 << 20, 9 << 20).unwrap_err().to_string();
         assert!(error.contains("11 MiB") && error.contains("10 MiB are left"), "{error}");
-        assert_eq!(slices_within(10 << 20, 3 << 20).unwrap(), 3);
-        assert_eq!(slices_within(usize::MAX, 1).unwrap(), MOST);
+        assert_eq!(slices_within(11 << 20, 1 << 20, 3 << 20).unwrap(), 3);
+        assert_eq!(slices_within(usize::MAX, 0, 1).unwrap(), MOST);
     }
 }

@@ -86,6 +86,8 @@ pub struct Backbone {
     device: Device,
     /// Most bytes that a device of its own may hold of this process.
     device_bytes: Option<usize>,
+    /// Bytes that were free there before the weights came.
+    device_before: Option<usize>,
 }
 
 /// What [`Backbone::keep_at_most`] is unless told; keeping more for one case was never faster.
@@ -107,7 +109,15 @@ impl Backbone {
             Kernels::Plain => None,
             Kernels::Fast(isa) => Some(Arc::new(Fused::new(&vit, Arithmetic { isa, precision })?)),
         };
-        Ok(Self { info, vit, fused, kept_bytes: KEPT_BYTES, device: Device::Cpu, device_bytes: None })
+        Ok(Self {
+            info,
+            vit,
+            fused,
+            kept_bytes: KEPT_BYTES,
+            device: Device::Cpu,
+            device_bytes: None,
+            device_before: None,
+        })
     }
 
     /// As [`Self::open`], on a device: the processor with its kernels, or a GPU with candle's operations.
@@ -130,6 +140,7 @@ impl Backbone {
             Precision::F32 => DType::F32,
             Precision::Bf16 => DType::BF16,
         };
+        backbone.device_before = free_memory(device);
         let seated = backbone.vit.seat(device, dtype);
         backbone.vit = seated.map_err(|e| full(e, &format!("{} on the device", backbone.info.name)))?;
         backbone.device = device.clone();
@@ -150,8 +161,8 @@ impl Backbone {
     pub fn device_left(&self) -> Option<usize> {
         let free = free_memory(&self.device)?;
         let spared = free.saturating_sub(RESERVE);
-        let Some(most) = self.device_bytes else { return Some(spared) };
-        Some(most.saturating_sub(self.bytes()).min(spared))
+        let held = self.device_before.unwrap_or(free).saturating_sub(free);
+        Some(self.device_bytes.map_or(spared, |most| most.saturating_sub(held).min(spared)))
     }
 
     /// Bytes of the frozen weights; the processor's kernels hold them once more, packed.
@@ -159,12 +170,13 @@ impl Backbone {
         self.vit.bytes()
     }
 
-    /// Slices of so many tokens at a time.
-    fn chunk(&self, tokens: usize) -> Result<usize, BackboneError> {
+    /// How many of `slices` go through the blocks together, beside their tokens and what tasks see of them.
+    fn chunk(&self, slices: usize, tokens: usize) -> Result<usize, BackboneError> {
         let Some(left) = self.device_left() else { return Ok(chunk::ON_PROCESSOR) };
         let width = self.vit.patch.weight.dtype().size_in_bytes();
         let hidden = self.vit.blocks.first().map_or(Ok(0), |b| b.mlp.up.weight.dim(0))?;
-        chunk::slices_within(left, chunk::bytes_of_a_slice(&self.vit.config, hidden, tokens, width))
+        let kept = slices * tokens * self.info.embed_dim * (2 * width + 8);
+        chunk::slices_within(left, kept, chunk::bytes_of_a_slice(&self.vit.config, hidden, tokens, width))
     }
 
     /// Tokens in the numbers and the place that the blocks compute in.
@@ -237,7 +249,7 @@ impl Backbone {
     ) -> Result<Tensor, BackboneError> {
         let compute = || {
             let mut tokens = Vec::new();
-            for part in chunks_of(input, self.chunk(self.tokens(grid))?)? {
+            for part in chunks_of(input, self.chunk(input.dim(0)?, self.tokens(grid))?)? {
                 let mut x = begin(&self.uploaded(&part)?)?;
                 for i in blocks.clone() {
                     x = self.vit.block(i, &x, &NoAdapter, false)?.0;
@@ -384,7 +396,10 @@ impl Backbone {
     ) -> Result<Features, BackboneError> {
         let compute = || {
             // Custom code may look across slices, so it is given all of them.
-            let chunk = if adapter.only_low_rank() { self.chunk(self.tokens(grid))? } else { usize::MAX };
+            let chunk = match adapter.only_low_rank() {
+                true => self.chunk(input.dim(0)?, self.tokens(grid))?,
+                false => usize::MAX,
+            };
             let (mut tokens, mut maps) = (Vec::new(), Vec::new());
             for part in chunks_of(input, chunk)? {
                 let mut x = begin(&self.uploaded(&part)?)?;
