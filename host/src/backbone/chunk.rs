@@ -19,6 +19,14 @@ pub(crate) fn bytes_of_a_slice(config: &Config, hidden: usize, tokens: usize, wi
     width * (of_tokens + of_attention)
 }
 
+/// Bytes that one slice's activations take in a block whose backward pass is to come, where candle keeps every operation's:
+/// norms and softmax in f32, what is linear in numbers of `width` bytes.
+pub(crate) fn trained_bytes_of_a_slice(config: &Config, hidden: usize, tokens: usize, width: usize) -> usize {
+    let of_tokens = tokens * config.embed_dim * (2 * 5 * 4 + 19 * width) + tokens * hidden * 3 * width;
+    let of_attention = config.heads * tokens * tokens * (3 * width + 4 * 4);
+    of_tokens + of_attention
+}
+
 /// Slices at a time within `left` bytes, of which `kept` stay for the case: its tokens, and what tasks see of them.
 ///
 /// # Errors
@@ -39,6 +47,26 @@ pub(crate) fn slices_within(left: usize, kept: usize, per_slice: usize) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slice_takes_more_where_its_backward_pass_is_to_come() {
+        let config = Config {
+            embed_dim: 384,
+            blocks: 12,
+            heads: 6,
+            patch_size: 14,
+            registers: 0,
+            norm_eps: 1e-6,
+            qkv_bias: true,
+            swiglu: false,
+            antialias: false,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        };
+        let once = bytes_of_a_slice(&config, 1536, 257, 2);
+        assert!(trained_bytes_of_a_slice(&config, 1536, 257, 2) > once);
+        assert!(bytes_of_a_slice(&config, 1536, 257, 4) == 2 * once);
+    }
 
     #[test]
     fn what_does_not_fit_is_refused_with_both_numbers() {

@@ -179,6 +179,17 @@ impl Backbone {
         chunk::slices_within(left, kept, chunk::bytes_of_a_slice(&self.vit.config, hidden, tokens, width))
     }
 
+    /// How many slices of such a grid a device of its own has room for through `blocks` trained blocks, at least one; `None` on
+    /// the processor, whose kernels keep little.
+    pub fn trained_slices(&self, grid: (usize, usize), blocks: usize) -> Option<usize> {
+        let left = self.device_left()?;
+        let width = self.vit.patch.weight.dtype().size_in_bytes();
+        let hidden = self.vit.blocks.first().map_or(0, |b| b.mlp.up.weight.dims()[0]);
+        let per_block = chunk::trained_bytes_of_a_slice(&self.vit.config, hidden, self.tokens(grid), width);
+        // A third for gradients on their way, the head's and the branch's activations.
+        Some((left / 3 * 2 / (per_block * blocks.max(1)).max(1)).max(1))
+    }
+
     /// Tokens in the numbers and the place that the blocks compute in.
     fn seated(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         if self.fused.is_some() {

@@ -166,7 +166,8 @@ impl Trainer<'_> {
         let whole = |v: &Prefixed<'_>| {
             let dims = v.hidden.tokens.dims();
             let blocks = self.backbone.info().blocks - v.hidden.block.min(self.backbone.info().blocks);
-            (dims[0], slices_at_once(self.token_bytes, dims[1] * dims[2], blocks).min(dims[0]))
+            let on_device = self.backbone.trained_slices(v.hidden.grid, blocks).unwrap_or(usize::MAX);
+            (dims[0], slices_at_once(self.token_bytes, dims[1] * dims[2], blocks).min(on_device).min(dims[0]))
         };
         let sizes: Vec<(usize, usize)> = views.iter().map(whole).collect();
         // Code of the plugin's own may look across slices.
