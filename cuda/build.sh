@@ -25,9 +25,12 @@ echo "INPUT ( $toolkit/lib/libcudart_static.a -lrt -lpthread -ldl )" > "$place/l
 cargo fetch --quiet
 source=$(cargo metadata --format-version 1 --features anymc3d-host/cuda |
     python3 -c 'import json, sys; print(next(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == "candle-core"))')
-rm -rf "$place/candle-core"
-cp -r "$(dirname "$source")" "$place/candle-core"
-sed -i 's/"dynamic-linking"/"dynamic-loading"/' "$place/candle-core/Cargo.toml"
+if [ "$(cat "$place/candle-core.from" 2>/dev/null)" != "$source" ]; then
+    rm -rf "$place/candle-core"
+    cp -r "$(dirname "$source")" "$place/candle-core"
+    sed -i 's/"dynamic-linking"/"dynamic-loading"/' "$place/candle-core/Cargo.toml"
+    echo "$source" > "$place/candle-core.from"
+fi
 grep -q '"dynamic-loading"' "$place/candle-core/Cargo.toml"
 
 # The lock file names candle-core's source; this build's is another.

@@ -70,7 +70,7 @@ pub(super) struct Eval {
     /// metrics.json (of --compare: its tests) as one line
     #[arg(long)]
     json: bool,
-    /// Numbers of the large products; auto is bf16 where the processor has it, else f32
+    /// Numbers of the large products; auto is bf16 where the device has it, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     #[command(flatten)]

@@ -65,7 +65,7 @@ pub(super) struct Run {
     /// Print what the tasks share and what each computes by itself, and run nothing
     #[arg(long, conflicts_with_all = ["isolate", "watch"])]
     explain_plan: bool,
-    /// Numbers of the large products; auto is bf16 where the processor has it, else f32
+    /// Numbers of the large products; auto is bf16 where the device has it, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     /// Lock file that says which installed version answers [default: anymc3d.lock, where there is one]
