@@ -2,7 +2,7 @@
 
 use super::adapter::{LowRank, Site, SiteAdapter};
 use super::error::BackboneError;
-use super::model::BackboneInfo;
+use super::info::BackboneInfo;
 use candle_core::{DType, Tensor};
 use std::collections::HashMap;
 

@@ -1,17 +1,16 @@
 //! A backbone as the host sees it: opened once, asked for features by every task.
 
 use super::adapter::{NoAdapter, Site, SiteAdapter};
-use super::chunk;
 use super::config::Config;
 use super::error::BackboneError;
 use super::fused::{Arithmetic, Fused};
+use super::info::BackboneInfo;
 use super::kernels::Kernels;
+use super::room::{Room, full, of_device};
 use super::slices::{Adapted, NormOp, Source, infer, train};
 use super::vit::Vit;
-use super::weights::{Weights, hex};
-use crate::device::{free_memory, is_out_of_memory};
+use super::weights::Weights;
 use candle_core::{DType, Device, Tensor};
-use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,26 +21,6 @@ pub enum Precision {
     F32,
     /// bf16 inputs of the products, f32 accumulation.
     Bf16,
-}
-
-/// What identifies a backbone.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BackboneInfo {
-    /// The folder's name.
-    pub name: String,
-    pub family: String,
-    pub embed_dim: usize,
-    pub blocks: usize,
-    pub heads: usize,
-    pub patch_size: usize,
-    pub registers: usize,
-    pub mean: [f32; 3],
-    pub std: [f32; 3],
-    /// Of `model.safetensors`, or of all shards one after the other in the order of their names.
-    pub sha256: String,
-    /// sha256 over the weights' digest, the dimensions, the patch size, mean and std: what a task's
-    /// weights were trained on.
-    pub fingerprint: String,
 }
 
 /// What a forward pass yields for S slices.
@@ -83,11 +62,7 @@ pub struct Backbone {
     /// `None` computes with candle's own operations.
     fused: Option<Arc<Fused>>,
     kept_bytes: usize,
-    device: Device,
-    /// Most bytes that a device of its own may hold of this process.
-    device_bytes: Option<usize>,
-    /// Bytes that were free there before the weights came.
-    device_before: Option<usize>,
+    room: Room,
 }
 
 /// What [`Backbone::keep_at_most`] is unless told; keeping more for one case was never faster.
@@ -109,15 +84,7 @@ impl Backbone {
             Kernels::Plain => None,
             Kernels::Fast(isa) => Some(Arc::new(Fused::new(&vit, Arithmetic { isa, precision })?)),
         };
-        Ok(Self {
-            info,
-            vit,
-            fused,
-            kept_bytes: KEPT_BYTES,
-            device: Device::Cpu,
-            device_bytes: None,
-            device_before: None,
-        })
+        Ok(Self { info, vit, fused, kept_bytes: KEPT_BYTES, room: Room::default() })
     }
 
     /// As [`Self::open`], on a device: the processor with its kernels, or a GPU with candle's operations.
@@ -140,29 +107,25 @@ impl Backbone {
             Precision::F32 => DType::F32,
             Precision::Bf16 => DType::BF16,
         };
-        backbone.device_before = free_memory(device);
+        backbone.room = Room::of(device);
         let seated = backbone.vit.seat(device, dtype);
         backbone.vit = seated.map_err(|e| full(e, &format!("{} on the device", backbone.info.name)))?;
-        backbone.device = device.clone();
         Ok(backbone)
     }
 
     /// Where it computes; tasks on it keep their tensors there.
     pub fn device(&self) -> &Device {
-        &self.device
+        &self.room.device
     }
 
     /// Bounds what a device of its own may hold of this process, beside what others leave free of it.
     pub fn device_at_most(&mut self, bytes: usize) {
-        self.device_bytes = Some(bytes);
+        self.room.most = Some(bytes);
     }
 
     /// Bytes that are left of a device of its own; `None` on the processor.
     pub fn device_left(&self) -> Option<usize> {
-        let free = free_memory(&self.device)?;
-        let spared = free.saturating_sub(RESERVE);
-        let held = self.device_before.unwrap_or(free).saturating_sub(free);
-        Some(self.device_bytes.map_or(spared, |most| most.saturating_sub(held).min(spared)))
+        self.room.left()
     }
 
     /// Bytes of the frozen weights; the processor's kernels hold them once more, packed.
@@ -170,24 +133,10 @@ impl Backbone {
         self.vit.bytes()
     }
 
-    /// How many of `slices` go through the blocks together, beside their tokens and what tasks see of them.
-    fn chunk(&self, slices: usize, tokens: usize) -> Result<usize, BackboneError> {
-        let Some(left) = self.device_left() else { return Ok(chunk::ON_PROCESSOR) };
-        let width = self.vit.patch.weight.dtype().size_in_bytes();
-        let hidden = self.vit.blocks.first().map_or(Ok(0), |b| b.mlp.up.weight.dim(0))?;
-        let kept = slices * tokens * self.info.embed_dim * (2 * width + 8);
-        chunk::slices_within(left, kept, chunk::bytes_of_a_slice(&self.vit.config, hidden, tokens, width))
-    }
-
     /// How many slices of such a grid a device of its own has room for through `blocks` trained blocks, at least one; `None` on
     /// the processor, whose kernels keep little.
     pub fn trained_slices(&self, grid: (usize, usize), blocks: usize) -> Option<usize> {
-        let left = self.device_left()?;
-        let width = self.vit.patch.weight.dtype().size_in_bytes();
-        let hidden = self.vit.blocks.first().map_or(0, |b| b.mlp.up.weight.dims()[0]);
-        let per_block = chunk::trained_bytes_of_a_slice(&self.vit.config, hidden, self.tokens(grid), width);
-        // A third for gradients on their way, the head's and the branch's activations.
-        Some((left / 3 * 2 / (per_block * blocks.max(1)).max(1)).max(1))
+        self.room.trained_slices(&self.vit, self.tokens(grid), blocks)
     }
 
     /// Tokens in the numbers and the place that the blocks compute in.
@@ -195,7 +144,7 @@ impl Backbone {
         if self.fused.is_some() {
             return Ok(x.clone());
         }
-        x.to_device(&self.device)?.to_dtype(self.vit.patch.weight.dtype())
+        x.to_device(&self.room.device)?.to_dtype(self.vit.patch.weight.dtype())
     }
 
     /// Bounds the activations that a training pass keeps for its backward pass (1.5 GiB unless told);
@@ -260,7 +209,7 @@ impl Backbone {
     ) -> Result<Tensor, BackboneError> {
         let compute = || {
             let mut tokens = Vec::new();
-            for part in chunks_of(input, self.chunk(input.dim(0)?, self.tokens(grid))?)? {
+            for part in chunks_of(input, self.room.slices(&self.vit, input.dim(0)?, self.tokens(grid))?)? {
                 let mut x = begin(&self.uploaded(&part)?)?;
                 for i in blocks.clone() {
                     x = self.vit.block(i, &x, &NoAdapter, false)?.0;
@@ -278,7 +227,7 @@ impl Backbone {
 
     /// Pixels or tokens on the device, as they are.
     fn uploaded(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        x.to_device(&self.device)
+        x.to_device(&self.room.device)
     }
 
     /// The frozen blocks from where `hidden` stands on to `block`.
@@ -408,7 +357,7 @@ impl Backbone {
         let compute = || {
             // Custom code may look across slices, so it is given all of them.
             let chunk = match adapter.only_low_rank() {
-                true => self.chunk(input.dim(0)?, self.tokens(grid))?,
+                true => self.room.slices(&self.vit, input.dim(0)?, self.tokens(grid))?,
                 false => usize::MAX,
             };
             let (mut tokens, mut maps) = (Vec::new(), Vec::new());
@@ -464,81 +413,10 @@ impl Backbone {
     }
 }
 
-/// What stays free of a device for what is not foreseen: fragments, the libraries' own.
-const RESERVE: usize = 256 << 20;
-
-/// A full device in words of its own.
-fn of_device(error: BackboneError) -> BackboneError {
-    match error {
-        BackboneError::Compute(e) => full(e, "this case's slices"),
-        other => other,
-    }
-}
-
-fn full(error: candle_core::Error, what: &str) -> BackboneError {
-    if is_out_of_memory(&error) {
-        return BackboneError::Input(format!(
-            "the device's memory is full: {what} did not fit; see who else uses it, give fewer or smaller slices, or --device cpu"
-        ));
-    }
-    BackboneError::Compute(error)
-}
-
 fn chunks_of(x: &Tensor, size: usize) -> candle_core::Result<Vec<Tensor>> {
     let n = x.dim(0)?;
     if n <= size {
         return Ok(vec![x.clone()]);
     }
     (0..n).step_by(size).map(|from| x.narrow(0, from, size.min(n - from))).collect()
-}
-
-impl BackboneInfo {
-    fn of(dir: &Path, config: &Config, sha256: String) -> Self {
-        let name = dir.file_name().or(dir.as_os_str().into()).map(|n| n.to_string_lossy().into_owned());
-        let mut info = Self {
-            name: name.unwrap_or_default(),
-            family: "dinov2".to_string(),
-            embed_dim: config.embed_dim,
-            blocks: config.blocks,
-            heads: config.heads,
-            patch_size: config.patch_size,
-            registers: config.registers,
-            mean: config.mean,
-            std: config.std,
-            sha256,
-            fingerprint: String::new(),
-        };
-        let identity = format!(
-            "anymc3d-backbone-1 {} {} {} {} {} {} {} {:?} {:?}",
-            info.sha256,
-            info.family,
-            info.embed_dim,
-            info.blocks,
-            info.heads,
-            info.patch_size,
-            info.registers,
-            info.mean,
-            info.std
-        );
-        info.fingerprint = hex(&Sha256::digest(identity.as_bytes()));
-        info
-    }
-
-    #[cfg(test)]
-    pub(crate) fn for_tests() -> Self {
-        let text = || "test".to_string();
-        Self {
-            name: text(),
-            family: text(),
-            embed_dim: 8,
-            blocks: 2,
-            heads: 2,
-            patch_size: 2,
-            registers: 0,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            sha256: text(),
-            fingerprint: text(),
-        }
-    }
 }

@@ -2,8 +2,8 @@
 
 use super::config::read_json;
 use super::error::BackboneError;
+use super::info::BackboneInfo;
 use super::lora::LoraWeights;
-use super::model::BackboneInfo;
 use super::weights::Weights;
 use serde_json::Value;
 use std::collections::HashMap;

@@ -80,6 +80,12 @@ impl Vit {
         linear(&self.patch) + norm(&self.norm) + self.blocks.iter().map(block).sum::<usize>()
     }
 
+    /// The MLP's hidden width, and bytes of a number of the weights.
+    pub fn widths(&self) -> (usize, usize) {
+        let hidden = self.blocks.first().map_or(0, |b| b.mlp.up.weight.dims()[0]);
+        (hidden, self.patch.weight.dtype().size_in_bytes())
+    }
+
     /// The same on a device, in another type of number.
     pub fn seat(self, device: &Device, dtype: DType) -> Result<Self> {
         let t = |t: &Tensor| t.to_device(device)?.to_dtype(dtype);
