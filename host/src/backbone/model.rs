@@ -14,8 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How the large products are computed. What tasks see is f32 either way; on a GPU the tokens between the blocks are of the
-/// products' type too.
+/// How the large products are computed. The tokens between the blocks and what tasks see are f32 either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     F32,
@@ -95,7 +94,7 @@ impl Backbone {
         Self::open_seated(dir, precision, device)
     }
 
-    /// With candle's operations on a device, its tokens in the numbers of `precision`. On the processor, where it is slow, it
+    /// With candle's operations on a device, its products in the numbers of `precision`. On the processor, where it is slow, it
     /// is how a GPU's way is tested without one.
     pub(crate) fn open_seated(
         dir: &Path,
@@ -107,7 +106,7 @@ impl Backbone {
             Precision::F32 => DType::F32,
             Precision::Bf16 => DType::BF16,
         };
-        backbone.room = Room::of(device);
+        backbone.room = Room { device: device.clone(), most: None };
         let seated = backbone.vit.seat(device, dtype);
         backbone.vit = seated.map_err(|e| full(e, &format!("{} on the device", backbone.info.name)))?;
         Ok(backbone)
@@ -118,7 +117,7 @@ impl Backbone {
         &self.room.device
     }
 
-    /// Bounds what a device of its own may hold of this process, beside what others leave free of it.
+    /// Bounds what a device of its own may hold of this process's tensors, beside what others leave free of it.
     pub fn device_at_most(&mut self, bytes: usize) {
         self.room.most = Some(bytes);
     }
@@ -137,14 +136,6 @@ impl Backbone {
     /// the processor, whose kernels keep little.
     pub fn trained_slices(&self, grid: (usize, usize), blocks: usize) -> Option<usize> {
         self.room.trained_slices(&self.vit, self.tokens(grid), blocks)
-    }
-
-    /// Tokens in the numbers and the place that the blocks compute in.
-    fn seated(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        if self.fused.is_some() {
-            return Ok(x.clone());
-        }
-        x.to_device(&self.room.device)?.to_dtype(self.vit.patch.weight.dtype())
     }
 
     /// Bounds the activations that a training pass keeps for its backward pass (1.5 GiB unless told);
@@ -248,7 +239,7 @@ impl Backbone {
             }
             None => {
                 let (tokens, blocks) = (hidden.tokens.detach(), hidden.block..block);
-                self.frozen(&tokens, hidden.grid, |x| self.seated(x), blocks)?
+                self.frozen(&tokens, hidden.grid, |x| Ok(x.clone()), blocks)?
             }
         };
         Ok(Hidden { tokens, block, grid: hidden.grid })
@@ -288,7 +279,7 @@ impl Backbone {
             let source = Source::Tokens(&hidden.tokens);
             return self.on_kernels(fused, source, start, hidden.grid, adapter, want_attention);
         }
-        self.in_chunks(&hidden.tokens, hidden.grid, adapter, want_attention, |x| self.seated(x), start)
+        self.in_chunks(&hidden.tokens, hidden.grid, adapter, want_attention, |x| Ok(x.clone()), start)
     }
 
     /// The fused way: without gradients as far as nothing is trained, block by block from there on.
@@ -369,7 +360,7 @@ impl Backbone {
                     x = y;
                     maps.extend(class);
                 }
-                tokens.push(self.vit.norm.forward(&x)?.to_dtype(DType::F32)?);
+                tokens.push(self.vit.norm.forward(&x)?);
             }
             let tokens = Tensor::cat(&tokens, 0)?;
             let maps = if maps.is_empty() { None } else { Some(Tensor::cat(&maps, 0)?) };

@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
 
+mod seated;
+
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
 #[derive(Clone, Copy, Default)]
@@ -347,66 +349,6 @@ fn pixels_that_do_not_divide_into_patches_are_refused() -> Outcome {
 fn a_backbone_can_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Backbone>();
-}
-
-/// The processor, and a GPU where this machine and this build have one.
-fn devices() -> Vec<Device> {
-    let gpu = DeviceChoice::Auto.open().ok().filter(|device| !device.is_cpu());
-    if gpu.is_none() {
-        println!("skipped on a GPU: {}", gpus().err().unwrap_or_default());
-    }
-    std::iter::once(Device::Cpu).chain(gpu).collect()
-}
-
-#[test]
-fn the_way_of_a_gpu_agrees_with_the_plain_path_in_values_and_gradients() -> Outcome {
-    for tiny in ALL {
-        let dir = tempfile::tempdir()?;
-        write(dir.path(), tiny)?;
-        let plain = Backbone::open_with(dir.path(), Precision::F32, Kernels::Plain)?;
-        let (x, variables) = (pixels(5)?, variables(plain.info(), 1, false)?);
-        let adapter = lora(&variables, plain.info())?;
-        let expected = plain.forward(&x, &adapter, true)?;
-        let seed = weights_of(&expected)?;
-        let by = loss(&expected, &seed)?.backward()?;
-        for device in devices() {
-            for (precision, near, of_gradients) in
-                [(Precision::F32, 2e-4, 5e-4), (Precision::Bf16, 6e-2, 0.15)]
-            {
-                let seated = Backbone::open_seated(dir.path(), precision, &device)?;
-                let found = seated.forward_from(&seated.prefix(&x, 1)?, &adapter, true)?;
-                assert_eq!(found.class_tokens.dtype(), DType::F32);
-                let home = |t: &Tensor| t.to_device(&Device::Cpu);
-                let pairs = [
-                    (&found.class_tokens, &expected.class_tokens),
-                    (&found.patch_tokens, &expected.patch_tokens),
-                    (
-                        found.class_attention.as_ref().ok_or("no map")?,
-                        expected.class_attention.as_ref().ok_or("no map")?,
-                    ),
-                ];
-                for (a, b) in pairs {
-                    let apart = difference(&home(a)?, b)?;
-                    assert!(apart < near, "{device:?} {precision:?}: {apart}");
-                }
-                // Without gradients candle's fused operations serve: the same again.
-                let constant = variables.iter().map(|(n, v)| (n.clone(), v.as_tensor().detach())).collect();
-                let constant = LoraWeights::from_tensors(&constant, 1.5, plain.info())?;
-                let fused = seated.forward(&x, &constant, false)?;
-                assert!(difference(&home(&fused.patch_tokens)?, &expected.patch_tokens)? < near);
-                let seed = [seed[0].to_device(&device)?, seed[1].to_device(&device)?];
-                let grads = loss(&found, &seed)?.backward()?;
-                for (name, variable) in &variables {
-                    let (Some(a), Some(b)) = (grads.get(variable), by.get(variable)) else {
-                        return Err(format!("no gradient reached {name}").into());
-                    };
-                    let apart = difference(&home(a)?, b)?;
-                    assert!(apart < of_gradients, "{device:?} {precision:?} {name}: {apart}");
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 #[test]

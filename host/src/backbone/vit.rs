@@ -86,11 +86,15 @@ impl Vit {
         (hidden, self.patch.weight.dtype().size_in_bytes())
     }
 
-    /// The same on a device, in another type of number.
+    /// The same on a device, its products in another type of number. Tokens between the blocks, norms and scales stay f32: what
+    /// the blocks add to them is small beside them, and would be rounded to what they are.
     pub fn seat(self, device: &Device, dtype: DType) -> Result<Self> {
-        let t = |t: &Tensor| t.to_device(device)?.to_dtype(dtype);
-        let linear =
-            |l: &Linear| Ok::<_, candle_core::Error>(Linear { weight: t(&l.weight)?, bias: t(&l.bias)? });
+        let t = |t: &Tensor| t.to_device(device);
+        let narrow = |l: &Linear, bias: DType| {
+            let (weight, bias) = (t(&l.weight)?.to_dtype(dtype)?, t(&l.bias)?.to_dtype(bias)?);
+            Ok::<_, candle_core::Error>(Linear { weight, bias })
+        };
+        let (linear, wide) = (|l: &Linear| narrow(l, dtype), |l: &Linear| narrow(l, DType::F32));
         let norm = |n: &LayerNorm| {
             Ok::<_, candle_core::Error>(LayerNorm { weight: t(&n.weight)?, bias: t(&n.bias)?, eps: n.eps })
         };
@@ -98,18 +102,18 @@ impl Vit {
             Ok::<_, candle_core::Error>(Block {
                 norm1: norm(&b.norm1)?,
                 qkv: linear(&b.qkv)?,
-                output: linear(&b.output)?,
+                output: wide(&b.output)?,
                 scale1: t(&b.scale1)?,
                 norm2: norm(&b.norm2)?,
-                mlp: Mlp { up: linear(&b.mlp.up)?, down: linear(&b.mlp.down)?, gated: b.mlp.gated },
+                mlp: Mlp { up: linear(&b.mlp.up)?, down: wide(&b.mlp.down)?, gated: b.mlp.gated },
                 scale2: t(&b.scale2)?,
             })
         };
         Ok(Self {
-            patch: linear(&self.patch)?,
+            patch: wide(&self.patch)?,
             class_token: t(&self.class_token)?,
             register_tokens: self.register_tokens.as_ref().map(t).transpose()?,
-            positions: Positions { device: device.clone(), dtype, cache: Mutex::default(), ..self.positions },
+            positions: Positions { device: device.clone(), cache: Mutex::default(), ..self.positions },
             blocks: self.blocks.iter().map(block).collect::<Result<_>>()?,
             norm: norm(&self.norm)?,
             config: self.config,
@@ -128,8 +132,7 @@ impl Vit {
     pub fn embed(&self, pixels: &Tensor, adapter: &dyn SiteAdapter) -> Result<Tensor> {
         let (s, _, height, width) = pixels.dims4()?;
         let (p, d) = (self.config.patch_size, self.config.embed_dim);
-        let patches = self.unfold(pixels)?.to_dtype(self.patch.weight.dtype())?;
-        let patches = adapted(&self.patch, &patches, Site::PatchEmbed, adapter)?; // [S, h·w, d]
+        let patches = adapted(&self.patch, &self.unfold(pixels)?, Site::PatchEmbed, adapter)?; // [S, h·w, d]
         let positions = self.positions.at((height / p, width / p))?; // [1, 1 + h·w, d]
         let n = patches.dim(1)?;
         let class = (&self.class_token + positions.narrow(1, 0, 1)?)?.broadcast_as((s, 1, d))?;
@@ -158,17 +161,26 @@ impl Vit {
     }
 }
 
-/// A frozen layer and what the adapter adds to it.
-fn adapted(linear: &Linear, x: &Tensor, site: Site, adapter: &dyn SiteAdapter) -> Result<Tensor> {
-    let mut y = linear.forward(x)?;
+/// A frozen layer and what the adapter adds to it: in f32 where it goes into the tokens, else in the numbers of the layer.
+fn adapted(linear: &Linear, input: &Tensor, site: Site, adapter: &dyn SiteAdapter) -> Result<Tensor> {
+    let x = &input.to_dtype(linear.weight.dtype())?;
+    let mut y = match site {
+        Site::PatchEmbed | Site::AttentionOutput(_) => linear.forward_wide(x)?,
+        Site::Qkv(_) => linear.forward(x)?,
+    };
     if let Some(term) = adapter.low_rank(site) {
         let (s, t, d_in) = x.dims3()?;
         // The task's own tensors are f32, wherever they were read.
         let seat = |factor: &Tensor| factor.to_device(x.device())?.to_dtype(x.dtype())?.t();
         let low = (x.reshape((s * t, d_in))?.matmul(&seat(&term.a)?)? * term.scale)?; // [S·T, r]
-        y = (&y + low.matmul(&seat(&term.b)?)?.reshape(y.shape())?)?;
+        y = (&y + low.matmul(&seat(&term.b)?)?.reshape(y.shape())?.to_dtype(y.dtype())?)?;
     }
-    adapter.apply(site, x, y)
+    if adapter.only_low_rank() {
+        return Ok(y);
+    }
+    // A task's code sees f32, whatever the blocks compute in.
+    let changed = adapter.apply(site, &input.to_dtype(DType::F32)?, y.to_dtype(DType::F32)?)?;
+    changed.to_dtype(y.dtype())
 }
 
 impl Block {
@@ -219,14 +231,14 @@ impl Mlp {
 
     /// [S, T, d] → [S, T, d]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.up.forward(x)?;
+        let x = self.up.forward(&x.to_dtype(self.up.weight.dtype())?)?;
         let x = if self.gated {
             let hidden = x.dim(2)? / 2;
             (x.narrow(2, 0, hidden)?.silu()? * x.narrow(2, hidden, hidden)?)?
         } else {
             x.gelu_erf()?
         };
-        self.down.forward(&x)
+        self.down.forward_wide(&x)
     }
 }
 
@@ -264,7 +276,6 @@ pub(crate) struct Positions {
     side: usize,
     antialias: bool,
     device: Device,
-    dtype: DType,
     cache: Mutex<HashMap<(usize, usize), Tensor>>,
 }
 
@@ -284,8 +295,8 @@ impl Positions {
         }
         let (class, table) = table.split_at(d);
         let (class, table) = (class.to_vec(), table.to_vec());
-        let (device, dtype) = (Device::Cpu, DType::F32);
-        Ok(Self { class, table, side, antialias: config.antialias, device, dtype, cache: Mutex::default() })
+        let (antialias, device) = (config.antialias, Device::Cpu);
+        Ok(Self { class, table, side, antialias, device, cache: Mutex::default() })
     }
 
     /// [1, 1 + h·w, d]: the class token's, then the patches'.
@@ -298,8 +309,7 @@ impl Positions {
         let d = self.class.len();
         let mut rows = self.class.clone();
         rows.extend(interpolate(&self.table, self.side, d, grid, self.antialias));
-        let tensor =
-            Tensor::from_vec(rows, (1, 1 + grid.0 * grid.1, d), &self.device)?.to_dtype(self.dtype)?;
+        let tensor = Tensor::from_vec(rows, (1, 1 + grid.0 * grid.1, d), &self.device)?;
         if cache.len() >= CACHED_GRIDS {
             cache.clear();
         }

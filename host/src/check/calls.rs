@@ -41,7 +41,7 @@ fn branch(task: &Task, views: &[Tokens], patch: usize) -> Result<String, String>
                 ));
             }
         }
-        let values = crate::plugin::ops::read(&logits).map_err(|e| crate::plugin::ops::one_line(&e))?;
+        let values = crate::plugin::ops::read(&logits).map_err(|e| crate::device::one_line(&e))?;
         if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
             return Err(format!("mask logits with {bad}"));
         }

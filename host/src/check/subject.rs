@@ -253,7 +253,7 @@ impl Subject {
     pub(super) fn values(&mut self) -> Result<BTreeMap<String, Tensor>, String> {
         let seen = as_plugins_see(self.backbone.info());
         let task = self.build_on(&seen, drawn(BTreeMap::new()), true)?;
-        values_of(&task.parameters()).map_err(|e| crate::plugin::ops::one_line(&e))
+        values_of(&task.parameters()).map_err(|e| crate::device::one_line(&e))
     }
 
     /// A task with such values, and tokens of five slices of each of its views.
@@ -350,7 +350,7 @@ impl Tokens {
 
     /// The same after `f` on both tensors.
     pub fn map(&self, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Self, String> {
-        let made = |t: &Tensor| f(t).map_err(|e| crate::plugin::ops::one_line(&e));
+        let made = |t: &Tensor| f(t).map_err(|e| crate::device::one_line(&e));
         Ok(Self {
             name: self.name.clone(),
             class: made(&self.class)?,
@@ -364,7 +364,7 @@ impl Tokens {
 pub(super) fn call(task: &Task, views: &[Tokens]) -> Result<Numbers, TaskError> {
     let views: Vec<ViewTokens<'_>> = views.iter().map(Tokens::view).collect();
     let answer = task.head(&views)?;
-    numbers(&answer).map_err(|e| task.error("forward", crate::plugin::ops::one_line(&e)))
+    numbers(&answer).map_err(|e| task.error("forward", crate::device::one_line(&e)))
 }
 
 fn numbers(answer: &HeadAnswer) -> candle_core::Result<Numbers> {

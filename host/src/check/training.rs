@@ -3,6 +3,7 @@
 use super::subject::{Subject, drawn, noise};
 use super::{Findings, some};
 use crate::backbone::{Features, SiteAdapter};
+use crate::device;
 use crate::engine::{Adapted, as_plugins_see};
 use crate::plugin::{Parameter, Task, TaskAdapter, ViewTokens, ops};
 use anymc3d_manifest::TaskKind;
@@ -55,7 +56,7 @@ pub(super) fn gradients(subject: &mut Subject, findings: &mut Findings) -> Resul
 
 /// Loss of a case, and the largest gradient of every parameter (NaN where one is not finite).
 fn step(subject: &Subject, task: &Task, draw: u64) -> Result<(f64, Vec<(String, f64)>), String> {
-    let of_tensor = |e: candle_core::Error| ops::one_line(&e);
+    let of_tensor = |e: candle_core::Error| device::one_line(&e);
     let (slices, rows, columns) = STEP;
     let patch = subject.backbone.info().patch_size;
     let (h, w) = (rows * patch, columns * patch);
@@ -122,7 +123,7 @@ fn through(subject: &Subject, adapter: &TaskAdapter, pixels: &Tensor) -> Result<
 
 /// The loss where everything is positive and where nothing is, or of each class.
 fn classification(task: &Task, logits: &Tensor) -> Result<Tensor, String> {
-    let of_tensor = |e: candle_core::Error| ops::one_line(&e);
+    let of_tensor = |e: candle_core::Error| device::one_line(&e);
     let about = &task.manifest().task;
     let n = about.outputs();
     let targets: Vec<Vec<f32>> = match about.kind {
@@ -150,5 +151,5 @@ fn one_number(loss: Tensor, what: &str) -> Result<Tensor, String> {
     if loss.elem_count() != 1 {
         return Err(format!("{what} has shape {:?}, expected one number", loss.dims()));
     }
-    loss.reshape(()).map_err(|e| ops::one_line(&e))
+    loss.reshape(()).map_err(|e| device::one_line(&e))
 }

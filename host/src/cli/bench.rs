@@ -226,17 +226,23 @@ impl Command {
     }
 
     fn stepwise(&self, console: &Console) -> Result<Outcome, CommandError> {
-        let bench = self.open()?;
+        let (bench, mut outcome) = (self.open()?, Outcome::Done);
         for line in std::io::stdin().lock().lines() {
             let line = line.map_err(|e| CommandError::failed(format!("standard input: {e}")))?;
             let measure = Measure::parse(line.trim(), bench.blocks()).map_err(CommandError::usage)?;
-            let spent = bench.once(&measure).map_err(CommandError::failed)?;
-            let record = serde_json::json!({
-                "measure": measure.name(), "ms": spent.wall, "processor_ms": spent.process,
-                "device_left": bench.device_left(),
-            });
+            // One that fails, on a device that is full for the moment, leaves the next to be asked for.
+            let record = match bench.once(&measure) {
+                Ok(spent) => serde_json::json!({
+                    "measure": measure.name(), "ms": spent.wall, "processor_ms": spent.process,
+                    "device_left": bench.device_left(),
+                }),
+                Err(error) => {
+                    outcome = Outcome::Failed;
+                    serde_json::json!({ "measure": measure.name(), "error": error })
+                }
+            };
             console.result(record);
         }
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 }

@@ -217,7 +217,7 @@ fn pixels(path: &Path) -> Result<Input, String> {
         format!("{}: {what}; expected a .safetensors file with `pixels` [S,3,H,W]", path.display())
     };
     let bytes = std::fs::read(path).map_err(|e| say(&format!("cannot be read ({e})")))?;
-    let damaged = |e: candle_core::Error| say(&crate::plugin::ops::one_line(&e));
+    let damaged = |e: candle_core::Error| say(&crate::device::one_line(&e));
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(damaged)?;
     let pixels = tensors.get("pixels").ok_or_else(|| say("no tensor `pixels`"))?;
     if !matches!(pixels.dtype(), DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
@@ -243,7 +243,7 @@ fn serialised(features: &Features, about: HashMap<String, String>) -> Result<Vec
             ("class_attention", plain(attention)?),
         ])
     };
-    let tensors = tensors().map_err(|e| crate::plugin::ops::one_line(&e))?;
+    let tensors = tensors().map_err(|e| crate::device::one_line(&e))?;
     let views = tensors.iter().map(|(name, t)| (*name, t));
     safetensors::serialize(views, Some(about)).map_err(|e| e.to_string())
 }

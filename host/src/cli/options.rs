@@ -17,6 +17,9 @@ pub(super) struct BackboneOptions {
     /// Where to compute: cpu, cuda:N, or auto: the first GPU that this build can use, else the processor
     #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
+    /// What a command's `--max-memory` leaves of a device's own memory, in bytes.
+    #[arg(skip)]
+    pub most: Option<usize>,
     #[command(flatten)]
     pub threads: ThreadOption,
 }
@@ -96,7 +99,8 @@ pub(super) fn threads(threads: Option<u16>) -> Result<(), CommandError> {
 impl BackboneOptions {
     /// The backbone, or why it is refused.
     pub fn open(&self, precision: Precision) -> Result<Backbone, CommandError> {
-        open_backbone_on(self.backbone.as_deref(), precision, self.device).map_err(CommandError::refused)
+        let place = (self.device, self.most);
+        open_backbone_on(self.backbone.as_deref(), precision, place).map_err(CommandError::refused)
     }
 }
 

@@ -115,8 +115,9 @@ pub(super) struct Desk<'a> {
 }
 
 impl Run {
-    pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
+    pub fn carry_out(mut self, console: &Console) -> Result<Outcome, CommandError> {
         self.check()?;
+        self.backbone.most = self.max_memory;
         self.backbone.threads.apply()?;
         let choice = Choice { lock: self.lock.clone(), allow_withdrawn: self.allow_yanked };
         let chosen = tasks::choose(&self.plugin, choice, console)?.segmentation(self.segmentation);
@@ -140,7 +141,6 @@ impl Run {
         if let (Some(most), Who::Here(engine)) = (self.max_memory, &mut seat.who) {
             let cap = MemoryCap::new(most).map_err(CommandError::failed)?;
             engine.cap(cap.writing(heatmap, out.is_some() && self.segmentation));
-            engine.device_at_most(most);
         }
         if self.explain_plan {
             return Ok(outcome.or(self.explain(&seat, console)?));
@@ -151,9 +151,16 @@ impl Run {
         let before = self.watch.then(|| Before::of(&seat, &work));
         let bar = console.progress(work.len(), "cases");
         let mut words = BTreeSet::new();
+        let mut begun = 1;
         for (i, now) in work.iter().enumerate() {
-            if let (Some(Work::Case(next)), Who::Here(engine)) = (work.get(i + 1), &seat.who) {
-                engine.expect(next);
+            if let Who::Here(engine) = &seat.who {
+                let next = begun.max(i + 1)..(i + 1 + engine.reads_ahead()).min(work.len());
+                begun = begun.max(next.end);
+                for case in &work[next.start.min(next.end)..next.end] {
+                    if let Work::Case(case) = case {
+                        engine.expect(case);
+                    }
+                }
             }
             outcome = outcome.or(desk.take_on(&mut seat, now, &mut words));
             bar.inc(1);

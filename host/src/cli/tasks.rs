@@ -134,6 +134,7 @@ impl Chosen {
             weights: weights.map(Path::to_owned),
             backbone: options.backbone.clone(),
             device: options.device.to_string(),
+            device_memory: options.most,
             bf16: precision == Precision::Bf16,
             threads: options.threads.number(),
             segmentation: self.segmentation,

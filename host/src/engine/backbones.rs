@@ -142,19 +142,23 @@ pub fn precision_name(precision: Precision) -> &'static str {
 /// # Errors
 /// When it is not found or refused.
 pub fn open_backbone(wanted: Option<&str>, precision: Precision) -> Result<Backbone, FindBackboneError> {
-    open_backbone_on(wanted, precision, DeviceChoice::Cpu)
+    open_backbone_on(wanted, precision, (DeviceChoice::Cpu, None))
 }
 
-/// The same on a device.
+/// The same on a device, of whose own memory it may take so many bytes.
 ///
 /// # Errors
 /// As there, and when the device cannot be used.
 pub fn open_backbone_on(
     wanted: Option<&str>,
     precision: Precision,
-    device: DeviceChoice,
+    (device, most): (DeviceChoice, Option<usize>),
 ) -> Result<Backbone, FindBackboneError> {
     let folder = find_backbone(wanted.unwrap_or(DEFAULT_BACKBONE))?;
-    let device = device.open().map_err(FindBackboneError::Device)?;
-    Ok(Backbone::open_on(&folder, precision, &device)?)
+    let device = device.open(most).map_err(FindBackboneError::Device)?;
+    let mut backbone = Backbone::open_on(&folder, precision, &device)?;
+    if let Some(most) = most {
+        backbone.device_at_most(most);
+    }
+    Ok(backbone)
 }

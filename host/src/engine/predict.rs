@@ -102,7 +102,7 @@ pub enum CaseError {
 
 impl From<candle_core::Error> for CaseError {
     fn from(e: candle_core::Error) -> Self {
-        Self::Tensor(crate::plugin::ops::one_line(&e))
+        Self::Tensor(crate::device::one_line(&e))
     }
 }
 
@@ -181,11 +181,6 @@ impl Engine {
         self.cap = Some(cap);
     }
 
-    /// Bounds what a device of its own may hold of this process.
-    pub fn device_at_most(&mut self, bytes: usize) {
-        self.backbone.device_at_most(bytes);
-    }
-
     /// How a case is answered: what is shared, and what each task does by itself.
     pub fn plan(&self, case: &Case) -> Plan {
         Plan::of(self.tasks.iter().map(Arc::as_ref), case, self.backbone.info().blocks, false)
@@ -199,6 +194,14 @@ impl Engine {
             backbone_bytes: self.backbone.bytes(),
             task_bytes: self.tasks.iter().map(of_task).collect(),
             free_bytes: self.backbone.device_left(),
+        }
+    }
+
+    /// How many cases are worth reading ahead: one where the processor computes as well, several where a GPU would wait.
+    pub fn reads_ahead(&self) -> usize {
+        match self.backbone.device().is_cpu() {
+            true => 1,
+            false => (rayon::current_num_threads() / 2).clamp(1, 4),
         }
     }
 

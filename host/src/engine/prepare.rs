@@ -2,6 +2,7 @@
 
 use super::memory::{self, MemoryCap, Step};
 use crate::backbone::{BackboneInfo, Hidden};
+use crate::device::uploaded;
 use crate::volume::{Scan, SliceStack, Volume, VolumeError, modality_warning, slices};
 use anymc3d_manifest::{Modality, Region, View};
 use candle_core::{Device, Tensor};
@@ -135,8 +136,8 @@ impl Desk {
             let [s, _, h, w] = stack.shape;
             let normalised = stack.normalised(backbone.mean, backbone.std);
             let device = self.device.as_ref().unwrap_or(&Device::Cpu);
-            let pixels = Tensor::from_vec(normalised, (s, 3, h, w), device)
-                .map_err(|e| PrepareError(crate::plugin::ops::one_line(&e)))?;
+            let pixels = uploaded(normalised, (s, 3, h, w), device)
+                .map_err(|e| PrepareError(crate::device::one_line(&e)))?;
             self.preprocess_ms += ms(start);
             self.stacks.insert(key.clone(), Prepared { read, stack, pixels, prefixes: BTreeMap::new() });
         }

@@ -1,6 +1,7 @@
 //! A task's place in the host: its tensors by handle, its parameters by name, its lines for the log.
 
 use super::ops;
+use crate::device;
 use anymc3d_plugin_api::abi::types::{ContextId, ErrorCode, Handle, InitSpec};
 use anymc3d_plugin_api::{Error, Result};
 use candle_core::{DType, Device, Tensor, Var};
@@ -213,7 +214,7 @@ impl Context {
     /// When the name was asked for with another shape before.
     pub fn parameter(&self, name: &str, dims: &[usize], init: InitSpec) -> Result<Tensor> {
         ops::affordable(dims).map_err(|e| {
-            Error::new(ErrorCode::PARAMETER, format!("parameter `{name}`: {}", ops::one_line(&e)))
+            Error::new(ErrorCode::PARAMETER, format!("parameter `{name}`: {}", device::one_line(&e)))
         })?;
         let mut guarded = lock(&self.parameters);
         let parameters = &mut *guarded;
@@ -263,7 +264,7 @@ impl Context {
     }
 
     fn tensor<T>(&self, made: candle_core::Result<T>) -> Result<T> {
-        made.map_err(|e| Error::new(ErrorCode::INVALID, ops::one_line(&e)))
+        made.map_err(|e| Error::new(ErrorCode::INVALID, device::one_line(&e)))
     }
 
     fn converted(&self, t: &Tensor) -> Result<Tensor> {

@@ -3,8 +3,8 @@
 //! An attribute that this host does not know is refused: a later plugin that sets one means something else.
 
 use super::conv3d::conv3d;
-use super::ops::one_line;
 use super::resize::resize_linear;
+use crate::device::one_line;
 use anymc3d_plugin_api::abi::named;
 use anymc3d_plugin_api::abi::types::{Entry, ErrorCode};
 use anymc3d_plugin_api::{Error, Result};

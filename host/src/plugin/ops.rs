@@ -7,7 +7,7 @@
 use super::smooth::Smooth;
 use anymc3d_plugin_api::abi::types::{BinaryOp, ReduceOp, UnaryOp};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Error, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
 /// The operations that refuse a backward pass.
 pub const WITHOUT_GRADIENT: &[&str] =
@@ -308,10 +308,4 @@ pub fn reshape(x: &Tensor, dims: &[usize]) -> Result<Tensor> {
 /// All elements in row-major order, as f32.
 pub fn read(x: &Tensor) -> Result<Vec<f32>> {
     x.detach().flatten_all()?.to_dtype(DType::F32)?.to_vec1()
-}
-
-/// The error as one line without a backtrace.
-pub fn one_line(error: &Error) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().trim().to_owned()
 }

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::{named, ops};
+use crate::device;
 use abi_stable::prefix_type::PrefixTypeTrait;
 use abi_stable::std_types::{RSlice, RStr, RVec};
 use anymc3d_plugin_api::abi::guard::guard_ffi;
@@ -51,7 +52,7 @@ pub fn host_ops() -> HostOps_Ref {
 }
 
 fn invalid(e: candle_core::Error) -> Error {
-    Error::new(ErrorCode::INVALID, ops::one_line(&e))
+    Error::new(ErrorCode::INVALID, device::one_line(&e))
 }
 
 fn size(n: u64) -> Result<usize> {

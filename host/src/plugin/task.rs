@@ -385,7 +385,7 @@ impl Task {
         if t.dims() != dims {
             return Err(self.error(method, format!("{what} of shape {:?}, expected {dims:?}", t.dims())));
         }
-        let values = super::ops::read(t).map_err(|e| self.error(method, super::ops::one_line(&e)))?;
+        let values = super::ops::read(t).map_err(|e| self.error(method, crate::device::one_line(&e)))?;
         match values.iter().find(|v| !v.is_finite()) {
             Some(bad) => Err(self.error(method, format!("{what} with {bad}"))),
             None => Ok(()),

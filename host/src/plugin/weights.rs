@@ -71,7 +71,7 @@ impl Weights {
         })?;
         let info = serde_json::from_str(text).map_err(|e| refuse(format!("metadata `{KEY}`: {e}")))?;
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
-            .map_err(|e| refuse(super::ops::one_line(&e)))?;
+            .map_err(|e| refuse(crate::device::one_line(&e)))?;
         let sha256 = hex(&Sha256::digest(&bytes));
         Ok(Self { path: path.to_owned(), sha256, info, tensors: tensors.into_iter().collect() })
     }

@@ -38,6 +38,8 @@ pub struct Opening {
     pub backbone: Option<String>,
     /// As `--device` says it.
     pub device: String,
+    /// Bytes of a device's own memory, where `--max-memory` was given.
+    pub device_memory: Option<usize>,
     pub bf16: bool,
     pub threads: Option<u16>,
     pub segmentation: bool,

@@ -45,11 +45,13 @@ impl Worker {
     }
 }
 
-/// The most address space that this process may take: an allocation beyond it fails.
-fn limit_memory(bytes: Option<u64>) {
+/// The most address space that this process may take: an allocation beyond it fails. Where a GPU's driver reserves more of it
+/// than there is memory, only what can be written to counts.
+fn limit_memory(bytes: Option<u64>, on_gpu: bool) {
     let Some(bytes) = bytes else { return };
+    let what = if on_gpu { Resource::Data } else { Resource::As };
     // A limit that the system does not know leaves the process as it is, which is no reason not to run.
-    if let Err(e) = setrlimit(Resource::As, Rlimit { current: Some(bytes), maximum: Some(bytes) }) {
+    if let Err(e) = setrlimit(what, Rlimit { current: Some(bytes), maximum: Some(bytes) }) {
         tracing::warn!("--max-memory: the system refuses the limit ({e}); it is not kept");
     }
 }
@@ -60,12 +62,10 @@ fn engine(mut stream: UnixStream, opening: Opening) -> io::Result<()> {
     }
     let precision = if opening.bf16 { Precision::Bf16 } else { Precision::F32 };
     let device = opening.device.parse().unwrap_or(DeviceChoice::Cpu);
-    if device == DeviceChoice::Cpu || gpus().is_err() {
-        // A GPU's driver maps more address space than there is memory.
-        limit_memory(opening.max_memory);
-    }
+    limit_memory(opening.max_memory, device != DeviceChoice::Cpu && gpus().is_ok());
+    let place = (device, opening.device_memory);
     send(&mut stream, &Said::Backbone)?;
-    let backbone = match open_backbone_on(opening.backbone.as_deref(), precision, device) {
+    let backbone = match open_backbone_on(opening.backbone.as_deref(), precision, place) {
         Ok(backbone) => backbone,
         Err(e) => return send(&mut stream, &Said::Hopeless(e.to_string())),
     };
@@ -145,7 +145,7 @@ fn own_folder(folder: &Path, task: usize) -> Result<PathBuf, String> {
 }
 
 fn probe(mut stream: UnixStream, order: &ProbeOrder) -> io::Result<()> {
-    limit_memory(order.max_memory);
+    limit_memory(order.max_memory, false);
     let mut subject =
         match check::Subject::new(&order.library, order.weights.as_deref(), order.backbone.as_deref()) {
             Ok(subject) => subject,

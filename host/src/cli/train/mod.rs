@@ -157,7 +157,8 @@ impl From<AugmentOption> for Recipe {
 }
 
 impl Train {
-    pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
+    pub fn carry_out(mut self, console: &Console) -> Result<Outcome, CommandError> {
+        self.backbone.most = self.max_memory;
         self.backbone.threads.apply()?;
         match &self.sweep {
             Some(grid) => self.sweep(&sweep::combinations(grid)?, console),
@@ -266,9 +267,6 @@ impl Train {
         })?;
         let memory = MemoryPlan::new(self.max_memory).map_err(CommandError::usage)?;
         backbone.keep_at_most(memory.kept_bytes);
-        if let Some(bytes) = self.max_memory {
-            backbone.device_at_most(bytes);
-        }
         let (mut records, mut tested) = (Vec::new(), None);
         for (n, split) in splits.iter().enumerate() {
             let out = match splits.len() {

@@ -3,7 +3,8 @@
 use super::sample::SampleError;
 use super::state::StateError;
 use crate::backbone::BackboneError;
-use crate::plugin::{PluginError, TaskError, ops};
+use crate::device;
+use crate::plugin::{PluginError, TaskError};
 use std::path::PathBuf;
 
 /// Why a run ended without weights.
@@ -57,6 +58,6 @@ pub enum TrainError {
 
 impl From<candle_core::Error> for TrainError {
     fn from(e: candle_core::Error) -> Self {
-        Self::Tensor(ops::one_line(&e))
+        Self::Tensor(device::one_line(&e))
     }
 }

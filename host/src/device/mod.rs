@@ -3,7 +3,13 @@
 //! A build with the feature `cuda` runs on machines without: the driver's library is looked for before anything of it is
 //! called, because candle panics where it is absent.
 
-use candle_core::Device;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(not(feature = "cuda"))]
+#[path = "none.rs"]
+mod cuda;
+
+use candle_core::{CudaStorage, Device, Layout, Tensor};
 use std::fmt;
 use std::str::FromStr;
 
@@ -66,11 +72,11 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
 }
 
 impl DeviceChoice {
-    /// The device that was asked for.
+    /// The device that was asked for; of a GPU's memory, tensors of this process take no more than `most` bytes.
     ///
     /// # Errors
     /// When it is not there, or cannot be used; `Auto` takes the processor then.
-    pub fn open(self) -> Result<Device, String> {
+    pub fn open(self, most: Option<usize>) -> Result<Device, String> {
         let number = match self {
             Self::Cpu => return Ok(Device::Cpu),
             Self::Auto if gpus().is_ok_and(|gpus| !gpus.is_empty()) => 0,
@@ -83,9 +89,7 @@ impl DeviceChoice {
             let all: Vec<String> = gpus.iter().map(|g| format!("cuda:{} ({})", g.number, g.name)).collect();
             return Err(refused(format!("no such GPU; this machine has {}", all.join(", "))));
         }
-        // A stream of its own: candle's default is one per thread, and slices are uploaded by another thread than the one
-        // that computes with them.
-        Device::new_cuda_with_stream(number).map_err(|e| refused(one_line(&e)))
+        cuda::open(number, most).map_err(|e| refused(one_line(&e)))
     }
 }
 
@@ -100,9 +104,41 @@ pub fn device_name(device: &Device) -> String {
     }
 }
 
-/// Free bytes of a device's memory, where it has its own and tells.
+/// Free bytes of a device's memory, where it has its own and tells; what this process was given and holds nothing in is free.
 pub fn free_memory(device: &Device) -> Option<usize> {
     cuda::free_memory(device)
+}
+
+/// Bytes that this process's tensors hold of a device's memory, where it has its own and tells.
+pub fn used_memory(device: &Device) -> Option<usize> {
+    cuda::used_memory(device)
+}
+
+/// Values as a tensor on a device, put there beside what it computes. What does not fit stays with the processor, for whoever
+/// takes it there piece by piece.
+pub fn uploaded(
+    values: Vec<f32>,
+    shape: (usize, usize, usize, usize),
+    device: &Device,
+) -> candle_core::Result<Tensor> {
+    if !device.is_cpu() {
+        match cuda::uploaded(&values, shape, device) {
+            Err(e) if is_out_of_memory(&e) => {}
+            done => return done,
+        }
+    }
+    Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+/// On a GPU, `scale · x yᵀ` of bf16 [b, m, k] and [b, n, k], which lie without gaps, as f32 [b, m, n]: what candle's own products
+/// round to bf16 again. `sizes` are b, m, n and k.
+pub fn wide_product(
+    x: (&CudaStorage, &Layout),
+    y: (&CudaStorage, &Layout),
+    sizes: [usize; 4],
+    scale: f32,
+) -> candle_core::Result<CudaStorage> {
+    cuda::wide_product(x, y, sizes, scale)
 }
 
 /// Whether an error says that a device's memory is full: then the next case may do.
@@ -111,91 +147,15 @@ pub fn is_out_of_memory(error: &candle_core::Error) -> bool {
     text.contains("OUT_OF_MEMORY") || text.contains("out of memory")
 }
 
-fn one_line(error: &candle_core::Error) -> String {
+/// What a user does about a full device.
+pub const WHERE_FULL: &str = "see who else uses it, give fewer or smaller slices, or --device cpu";
+
+/// The error as one line without a backtrace; a full device in words.
+pub fn one_line(error: &candle_core::Error) -> String {
+    if is_out_of_memory(error) {
+        return format!("the device's memory is full; {WHERE_FULL}");
+    }
     error.to_string().lines().next().unwrap_or_default().trim().to_owned()
-}
-
-#[cfg(not(feature = "cuda"))]
-mod cuda {
-    use super::Gpu;
-    use candle_core::Device;
-
-    pub fn gpus() -> Result<Vec<Gpu>, String> {
-        Err("this build knows no GPU; build it with the feature `cuda` (cuda/README.md)".to_owned())
-    }
-
-    pub fn free_memory(_: &Device) -> Option<usize> {
-        None
-    }
-}
-
-#[cfg(feature = "cuda")]
-mod cuda {
-    use super::Gpu;
-    use candle_core::Device;
-    use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result};
-
-    pub fn gpus() -> Result<Vec<Gpu>, String> {
-        libraries::present()?;
-        let told = |what: &str, e: DriverError| {
-            format!("the NVIDIA driver {what} ({e:?}); see whether `nvidia-smi` works as this user")
-        };
-        result::init().map_err(|e| told("does not start", e))?;
-        let count = result::device::get_count().map_err(|e| told("tells no GPU", e))?;
-        let driver = libraries::driver_version();
-        let describe = |number: usize| {
-            let context = CudaContext::new(number).map_err(|e| told("does not open a GPU", e))?;
-            Ok(Gpu {
-                number,
-                name: context.name().map_err(|e| told("tells no name", e))?,
-                memory: context.total_mem().map_err(|e| told("tells no memory", e))?,
-                compute_capability: context.compute_capability().map_err(|e| told("tells no version", e))?,
-                driver,
-            })
-        };
-        let all: Result<Vec<Gpu>, String> = (0..usize::try_from(count).unwrap_or(0)).map(describe).collect();
-        match all {
-            Ok(all) if all.is_empty() => Err("the NVIDIA driver tells no GPU; see `nvidia-smi`".to_owned()),
-            all => all,
-        }
-    }
-
-    pub fn free_memory(device: &Device) -> Option<usize> {
-        let device = device.as_cuda_device().ok()?;
-        device.cuda_stream().context().mem_get_info().ok().map(|(free, _)| free)
-    }
-
-    /// The libraries that candle loads when it is first asked for, and panics without.
-    #[allow(unsafe_code)]
-    mod libraries {
-        use candle_core::cuda_backend::cudarc::driver;
-
-        pub fn present() -> Result<(), String> {
-            let all = [("NVIDIA's driver", "libcuda"), ("cuBLAS", "libcublas"), ("cuRAND", "libcurand")];
-            match all.iter().find(|(_, library)| !is_there(library)) {
-                None => Ok(()),
-                Some((what, library)) => Err(format!(
-                    "{what} ({library}.so) is not found; install it, or name its folder in LD_LIBRARY_PATH (cuda/README.md)"
-                )),
-            }
-        }
-
-        /// Under one of the names that candle's loader tries.
-        fn is_there(library: &str) -> bool {
-            ["", ".13", ".12", ".11", ".10", ".1"].iter().any(|version| {
-                // SAFETY: it opens NVIDIA's library of that name, as the dynamic linker would, and closes it again. No
-                // function of it is called.
-                unsafe { libloading::Library::new(format!("{library}.so{version}")) }.is_ok()
-            })
-        }
-
-        pub fn driver_version() -> i32 {
-            let mut version = 0;
-            // SAFETY: the driver was initialised, and writes one number where it is told to.
-            let _ = unsafe { driver::sys::cuDriverGetVersion(&mut version) };
-            version
-        }
-    }
 }
 
 #[cfg(test)]
@@ -219,10 +179,10 @@ mod tests {
             println!("skipped: this machine has a GPU");
             return;
         };
-        let error = DeviceChoice::Cuda(0).open().unwrap_err();
+        let error = DeviceChoice::Cuda(0).open(None).unwrap_err();
         assert!(error.starts_with("--device cuda:0: ") && error.contains(&reason), "{error}");
         assert!(!error.contains('\n'));
-        assert!(DeviceChoice::Auto.open().unwrap().is_cpu());
+        assert!(DeviceChoice::Auto.open(None).unwrap().is_cpu());
     }
 
     #[test]
