@@ -2,12 +2,14 @@
 # One binary that runs with and without an NVIDIA GPU, built on a machine that needs neither GPU nor toolkit.
 #
 #   cuda/build.sh                 leaves target/cuda/host
+#   cuda/build.sh test --release -p anymc3d-host --features cuda --lib
+#                                 any other command of cargo, with the same compiler and the same copies
 #
 # Needs Rust, a C++ compiler and python3 with pip; fetches 100 MB of NVIDIA's compiler from PyPI into target/cuda. With a
 # toolkit of your own see cuda/README.md. CUDA_COMPUTE_CAP says the oldest GPU that is to run it [80: Ampere and later].
 set -euo pipefail
 cd "$(dirname "$0")/.."
-this=$PWD/cuda/build.sh
+this=$PWD/cuda/build.sh # what it does to the copies is part of what they are
 place=$PWD/target/cuda
 toolkit=$place/toolkit/nvidia/cu13
 mkdir -p "$place"
@@ -17,6 +19,7 @@ if [ ! -x "$toolkit/bin/nvcc" ]; then
     python3 -m pip install --quiet --no-deps --upgrade --target "$place/toolkit" nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 \
         nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85
 fi
+
 # A copy of one of candle's crates as the lock file names it, changed by the command that follows.
 copy() {
     local crate=$1 source
@@ -56,8 +59,13 @@ cp Cargo.lock "$place/Cargo.lock"
 trap 'cp "$place/Cargo.lock" Cargo.lock' EXIT
 export CUDA_HOME=$toolkit PATH=$toolkit/bin:$PATH
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-80} CUDARC_CUDA_VERSION=${CUDARC_CUDA_VERSION:-13000}
-cargo build --release -p anymc3d-host --features cuda --config "patch.crates-io.candle-core.path='$place/candle-core'" \
-    --config "patch.crates-io.candle-kernels.path='$place/candle-kernels'"
+with_copies=(--config "patch.crates-io.candle-core.path='$place/candle-core'"
+    --config "patch.crates-io.candle-kernels.path='$place/candle-kernels'")
+if [ $# -gt 0 ]; then
+    cargo "${with_copies[@]}" "$@"
+    exit
+fi
+cargo "${with_copies[@]}" build --release -p anymc3d-host --features cuda
 cp target/release/host "$place/host"
 ls -l "$place/host"
 "$place/host" doctor

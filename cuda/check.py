@@ -2,12 +2,14 @@
 
     python3 cuda/check.py --host target/cuda/host [--backbone backbones/dinov2-small]
 
-Everything in one run, under ten minutes on one GPU; PyTorch and ours take turns. Without a GPU the numbers are compared on the
-processor and the rest is skipped. Needs torch, numpy and safetensors; transformers is not needed.
+Everything in one run, under ten minutes on one GPU; PyTorch and ours take turns. With the stand-in for a GPU (cuda/README.md) all
+but the speed is checked; without either the numbers are compared on the processor, and the rest is skipped. Needs torch, numpy and
+safetensors; transformers is not needed.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -111,10 +113,10 @@ def random_backbone(folder, size, d, blocks, heads):
 class Host:
     """`host bench --stepwise`: a repetition per line."""
 
-    def __init__(self, args, backbone, pixels, precision, more=()):
+    def __init__(self, args, backbone, pixels, precision, environment={}):
         command = [args.host, "bench", "--stepwise", "--pixels", pixels, "--backbone", str(backbone), "--precision", precision,
-                   "--device", args.device, *more]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                   "--device", args.device]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
 
     def ask(self, line):
         self.process.stdin.write(line + "\n")
@@ -129,7 +131,7 @@ class Host:
 def numbers(args, folder):
     """Class tokens beside PyTorch's f32: ours in f32 and bf16, PyTorch's bf16."""
     print("== numbers: lowest cosine of a class token to PyTorch's f32, largest difference")
-    size, slices = 224, 16 if args.gpu else 4
+    size, slices = 224, 16 if args.torch else 4
     pixels = np.random.default_rng(1).standard_normal((slices, 3, size, size)).astype(np.float32)
     file = str(Path(folder) / "numbers.safetensors")
     save_file({"pixels": pixels}, file)
@@ -196,30 +198,64 @@ def speed(args, folder):
             against = np.array(times["step, host" if name.startswith("step") else "host"])
             print(f"  ViT-{size} {name:22} {np.median(t):9.2f} [{min(t):.2f}]  {32e3 / np.median(t):8.0f} slices/s   "
                   f"{np.median(np.array(t) / against):.2f}")
-        left = [ours.ask(f"many {n} 0")["device_left"] for n in (1, 2, 4, 8)]
-        print(f"  ViT-{size} memory of an added task: {(left[1] - left[-1]) / 6 / 2**20:.1f} MiB")
         ours.close()
         del model, trained, compiled, compiled_training, x
         torch.cuda.empty_cache()
 
 
-def full(args, folder):
-    """PyTorch takes the device's memory; ours is refused or fails with one line, and the next pass runs."""
-    print("== a full device")
-    file = str(Path(folder) / "speed-S.safetensors")
+def memory(args, folder):
+    """What a task adds to a device that has answered with it."""
+    print("== memory: free of the device with n tasks of rank 8 on one backbone")
+    file = str(Path(folder) / "memory.safetensors")
+    save_file({"pixels": np.random.default_rng(3).standard_normal((2, 3, 224, 224)).astype(np.float32)}, file)
     ours = Host(args, args.backbone, file, "bf16")
-    ours.ask("frozen")
-    free, _ = torch.cuda.mem_get_info()
-    taken = torch.empty(max(free - (64 << 20), 1), dtype=torch.uint8, device="cuda")
-    ours.process.stdin.write("frozen\n")
-    ours.process.stdin.flush()
-    answer = ours.process.stdout.readline()
-    print("  beside a full device:", answer.strip() or "refused (its line is above)")
-    del taken
-    torch.cuda.empty_cache()
-    again = Host(args, args.backbone, file, "bf16")
-    print("  afterwards:", again.ask("frozen"))
-    again.close()
+    left = {n: ours.ask(f"many {n} 8")["device_left"] for n in (1, 2, 4, 8)}
+    ours.close()
+    print("  " + ", ".join(f"{n}: {bytes / 2**20:.1f} MiB" for n, bytes in left.items()))
+    each, parameters = (left[1] - left[8]) / 7 / 2**20, 4 * 8 * 2304 * 4 / 2**20
+    print(f"  {each:.2f} MiB per added task; its parameters in the last four blocks are {parameters:.2f} MiB")
+    return parameters / 2 < each < parameters * 4
+
+
+class Taken:
+    """Others hold all of the device but a little: PyTorch does, or the stand-in is told so."""
+
+    def __init__(self, args, file, left):
+        self.args, self.file, self.left = args, file, left
+
+    def __enter__(self):
+        if self.args.torch:
+            self.held = torch.empty(max(torch.cuda.mem_get_info()[0] - self.left, 1), dtype=torch.uint8, device="cuda")
+        else:
+            self.file.write_text(str((8 << 30) - self.left))
+
+    def __exit__(self, *_):
+        if self.args.torch:
+            del self.held
+            torch.cuda.empty_cache()
+        else:
+            self.file.write_text("0")
+
+
+def full(args, folder):
+    """Beside a full device a pass is refused with its numbers, and the same process goes on when there is room again."""
+    print("== a full device")
+    file, taken = str(Path(folder) / "full.safetensors"), Path(folder) / "taken"
+    taken.write_text("0")
+    save_file({"pixels": np.random.default_rng(4).standard_normal((2, 3, 224, 224)).astype(np.float32)}, file)
+    ours = Host(args, args.backbone, file, "bf16", environment={"STANDIN_TAKEN": str(taken), "STANDIN_MEMORY": str(8 << 30)})
+    before = ours.ask("frozen")
+    with Taken(args, taken, 64 << 20):
+        within = ours.ask("frozen")
+        other = subprocess.run([args.host, "embed", file, "--out", str(Path(folder) / "never.safetensors"), "--backbone", args.backbone,
+                                "--device", args.device], capture_output=True, text=True,
+                               env={**os.environ, "STANDIN_TAKEN": str(taken), "STANDIN_MEMORY": str(8 << 30)})
+    after = ours.ask("frozen")
+    ours.close()
+    print("  beside it:", within.get("error", within))
+    print("  another process:", other.stderr.strip() or other.stdout.strip())
+    print("  afterwards:", after)
+    return "ms" in before and "error" in within and "ms" in after and other.returncode != 0 and len(other.stderr.splitlines()) == 1
 
 
 def main():
@@ -229,19 +265,23 @@ def main():
     parser.add_argument("-n", "--repetitions", type=int, default=15)
     args = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = False
-    args.gpu = torch.cuda.is_available()
+    doctor = subprocess.run([args.host, "doctor"], capture_output=True, text=True).stdout
+    print(doctor)
+    args.gpu, args.torch = "cuda:0" in doctor, torch.cuda.is_available()
     args.device = "cuda:0" if args.gpu else "cpu"
-    print(subprocess.run([args.host, "doctor"], capture_output=True, text=True).stdout)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        ok = numbers(args, folder)
-        if args.gpu:
+        held = {"numbers": numbers(args, folder)}
+        if args.gpu and args.torch:
             speed(args, folder)
-            full(args, folder)
         else:
-            print("== speed, memory and a full device: skipped, PyTorch finds no GPU")
-    print(f"{time.perf_counter() - start:.0f} s; numbers {'hold' if ok else 'DO NOT HOLD'}")
-    raise SystemExit(0 if ok else 1)
+            print("== speed: skipped, PyTorch finds no GPU")
+        if args.gpu:
+            held |= {"memory": memory(args, folder), "a full device": full(args, folder)}
+        else:
+            print("== memory and a full device: skipped, the host finds no GPU")
+    print(f"{time.perf_counter() - start:.0f} s; " + ", ".join(f"{name}: {'holds' if ok else 'DOES NOT HOLD'}" for name, ok in held.items()))
+    raise SystemExit(0 if all(held.values()) else 1)
 
 
 if __name__ == "__main__":

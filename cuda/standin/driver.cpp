@@ -3,6 +3,8 @@
 //
 //   STANDIN_MEMORY   bytes that the device has [8 GiB]
 //   STANDIN_REPORT   a file that gets the report when the process ends: a line of JSON
+//   STANDIN_FULL_AT  the number of an allocation that finds the device full; the ones after it do not
+//   STANDIN_TAKEN    a file with the number of bytes that others hold of the device, read anew each time
 #include <kernel.h>
 
 #include <map>
@@ -25,10 +27,24 @@ struct Device {
     /// The pool of stream-ordered allocations keeps what was given back until the next synchronisation, beyond its threshold.
     size_t used = 0, reserved = 0, peak = 0;
     uint64_t threshold = 0;
+    /// The end of the pool that was made last and set.
+    size_t most = SIZE_MAX, of_new_pool = SIZE_MAX;
     std::unordered_map<uintptr_t, size_t> blocks;
     size_t up = 0, down = 0, uploads = 0, downloads = 0, allocations = 0, events = 0, synchronisations = 0;
     std::map<std::string, Count> kernels;
 } device;
+
+const char* given(const char* name) { return getenv(name) ? getenv(name) : ""; }
+
+/// What others hold.
+size_t taken() {
+    size_t bytes = 0;
+    if (FILE* file = fopen(given("STANDIN_TAKEN"), "r")) {
+        if (fscanf(file, "%zu", &bytes) != 1) bytes = 0;
+        fclose(file);
+    }
+    return bytes;
+}
 
 size_t pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
 
@@ -40,7 +56,7 @@ std::unordered_map<std::string, Launch>& kernels() {
 void synchronised() {
     device.synchronisations++;
     size_t least = device.threshold > device.used ? device.threshold : device.used;
-    if (device.reserved > pages(least)) device.reserved = pages(least);
+    if (least < device.reserved) device.reserved = pages(least);
 }
 
 struct Function { std::string name; Launch launch; };
@@ -117,15 +133,18 @@ API cuEventQuery(void*) { return OK; }
 // ---- memory
 API cuMemGetInfo_v2(size_t* free, size_t* total) {
     std::lock_guard hold(lock);
-    *free = device.total - device.reserved;
+    size_t held = device.reserved + taken();
+    *free = device.total > held ? device.total - held : 0;
     *total = device.total;
     return OK;
 }
 API cuMemAllocAsync(void** at, size_t bytes, void*) {
     std::lock_guard hold(lock);
     size_t reserved = pages(device.used + bytes);
-    if (bytes == 0) return INVALID_VALUE;
-    if (reserved > device.total) return OUT_OF_MEMORY;
+    // The driver gives nothing in order, and refuses it out of order.
+    if (bytes == 0) { *at = nullptr; return OK; }
+    static const size_t full_at = strtoull(given("STANDIN_FULL_AT"), nullptr, 10);
+    if (++device.allocations == full_at || reserved + taken() > device.total || device.used + bytes > device.most) return OUT_OF_MEMORY;
     auto* block = static_cast<unsigned char*>(::operator new(bytes + 2 * MARGIN, std::align_val_t(256), std::nothrow));
     if (!block) return OUT_OF_MEMORY;
     // Aligned as the device's memory is, guarded on both sides.
@@ -136,13 +155,13 @@ API cuMemAllocAsync(void** at, size_t bytes, void*) {
     *at = block + MARGIN;
     device.blocks[reinterpret_cast<uintptr_t>(*at)] = bytes;
     device.used += bytes;
-    device.allocations++;
     if (reserved > device.reserved) device.reserved = reserved;
     if (device.used > device.peak) device.peak = device.used;
     return OK;
 }
 API cuMemFreeAsync(void* at, void*) {
     std::lock_guard hold(lock);
+    if (!at) return OK;
     auto found = device.blocks.find(reinterpret_cast<uintptr_t>(at));
     if (found == device.blocks.end()) { fputs("stand-in: what is given back was never given\n", stderr); abort(); }
     auto* block = static_cast<unsigned char*>(at) - MARGIN;
@@ -155,9 +174,22 @@ API cuMemFreeAsync(void* at, void*) {
     ::operator delete(block, std::align_val_t(256));
     return OK;
 }
-API cuMemAlloc_v2(void** at, size_t bytes) { return cuMemAllocAsync(at, bytes, nullptr); }
+API cuMemAlloc_v2(void** at, size_t bytes) { return bytes ? cuMemAllocAsync(at, bytes, nullptr) : INVALID_VALUE; }
 API cuMemFree_v2(void* at) { return cuMemFreeAsync(at, nullptr); }
 API cuDeviceGetDefaultMemPool(void** pool, int) { *pool = &device; return OK; }
+API cuDeviceGetMemPool(void** pool, int) { *pool = &device; return OK; }
+API cuMemPoolCreate(void** pool, const void* properties) {
+    std::lock_guard hold(lock);
+    struct Properties { int type, handles, location, id; void* security; size_t most; unsigned char reserved[56]; } p;
+    static_assert(sizeof p == 88);
+    memcpy(&p, properties, sizeof p);
+    if (p.type != 1 || p.handles != 0 || p.location != 1 || p.id != 0) return INVALID_VALUE;
+    for (auto byte : p.reserved) if (byte != 0) return INVALID_VALUE;
+    device.of_new_pool = p.most ? p.most : SIZE_MAX;
+    *pool = &device;
+    return OK;
+}
+API cuDeviceSetMemPool(int, void*) { std::lock_guard hold(lock); device.most = device.of_new_pool; return OK; }
 API cuMemPoolSetAttribute(void*, int attribute, void* value) {
     std::lock_guard hold(lock);
     if (attribute != 4) return NOT_SUPPORTED;
@@ -222,7 +254,10 @@ API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
     auto* function = static_cast<Function*>(f);
     size_t threads = size_t(bx) * by * bz;
     // A GPU refuses what follows; so does this.
-    if (threads == 0 || threads > 1024 || gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || shared > 48 << 10) return INVALID_VALUE;
+    if (threads == 0 || threads > 1024 || gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || shared > 48 << 10) {
+        fprintf(stderr, "stand-in: %s in %u x %u x %u blocks of %zu threads, %u bytes shared\n", function->name.c_str(), gx, gy, gz, threads, shared);
+        return INVALID_VALUE;
+    }
     count_launch(function->name.c_str(), threads * gx * gy * gz);
     function->launch(arguments, {gx, gy, gz}, {bx, by, bz});
     return OK;

@@ -1,4 +1,5 @@
-// CUDA C++ as much as candle's kernels speak of it, on the processor: one block at a time, one thread of it after the other.
+// CUDA C++ as much as candle's kernels speak of it, on the processor: each of its threads runs one block after the other, and of
+// a block one thread after the other.
 //
 // Kernels whose threads wait for each other (__syncthreads, __shfl_xor_sync) are compiled with STANDIN_THREADS: each thread has
 // a stack of its own (threads.cpp). The others are a loop.
@@ -24,8 +25,8 @@
 #define __host__
 #define __forceinline__ inline
 #define __global__ __attribute__((visibility("hidden")))
-// One block runs at a time, so what its threads share is what the library holds.
-#define __shared__ static
+// What a block's threads share belongs to the processor's thread that runs the block.
+#define __shared__ static __thread
 #define __restrict__ __restrict
 
 struct uint3 { unsigned x, y, z; };
@@ -33,7 +34,10 @@ struct float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
 inline float2 make_float2(float x, float y) { return {x, y}; }
 
-extern uint3 threadIdx, blockIdx, blockDim, gridDim;
+extern __thread uint3 threadIdx, blockIdx, blockDim, gridDim;
+
+/// Calls `work` with every number below `count`, on as many threads as the processor has.
+void parallel(size_t count, void (*work)(size_t, void*), void* context);
 
 // ---- threads that wait for each other (threads.cpp)
 void wait_for_block();
@@ -131,11 +135,12 @@ struct __nv_fp8_e4m3 {
 };
 inline __half __nv_cvt_fp8_to_halfraw(uint8_t, Fp8Kind) { no_fp8(); }
 
-// ---- atomics: one thread runs at a time
-template <typename T, typename N> T atomicAdd(T* at, N value) { T old = *at; *at = old + T(value); return old; }
-template <typename T, typename N> T atomicMin(T* at, N value) { T old = *at; if (T(value) < old) *at = T(value); return old; }
-template <typename T, typename N> T atomicMax(T* at, N value) { T old = *at; if (T(value) > old) *at = T(value); return old; }
-template <typename T> T atomicCAS(T* at, T expected, T value) { T old = *at; if (old == expected) *at = value; return old; }
+// ---- atomics: one thread at a time
+struct Alone { Alone(); ~Alone(); };
+template <typename T, typename N> T atomicAdd(T* at, N value) { Alone a; T old = *at; *at = old + T(value); return old; }
+template <typename T, typename N> T atomicMin(T* at, N value) { Alone a; T old = *at; if (T(value) < old) *at = T(value); return old; }
+template <typename T, typename N> T atomicMax(T* at, N value) { Alone a; T old = *at; if (T(value) > old) *at = T(value); return old; }
+template <typename T> T atomicCAS(T* at, T expected, T value) { Alone a; T old = *at; if (old == expected) *at = value; return old; }
 template <typename To, typename From> To same_bits(From from) { To to; memcpy(&to, &from, sizeof to); return to; }
 inline unsigned __float_as_uint(float x) { return same_bits<unsigned>(x); }
 inline int __float_as_int(float x) { return same_bits<int>(x); }
@@ -158,18 +163,20 @@ template <auto KERNEL, typename... A> void call_with(void (*)(A...), void** a) {
 template <auto KERNEL> void thread_of(void* arguments) { call_with<KERNEL>(KERNEL, static_cast<void**>(arguments)); }
 
 template <auto KERNEL> void launch(void** arguments, uint3 grid, uint3 block) {
-    blockDim = block;
-    gridDim = grid;
-    for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
-        for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
-            for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) {
+    struct All { void** arguments; uint3 grid, block; } all{arguments, grid, block};
+    auto one = [](size_t i, void* context) {
+        const All& all = *static_cast<All*>(context);
+        blockDim = all.block;
+        gridDim = all.grid;
+        blockIdx = {unsigned(i % all.grid.x), unsigned(i / all.grid.x % all.grid.y), unsigned(i / all.grid.x / all.grid.y)};
 #ifdef STANDIN_THREADS
-                run_threads(thread_of<KERNEL>, arguments, block);
+        run_threads(thread_of<KERNEL>, all.arguments, all.block);
 #else
-                for (threadIdx.z = 0; threadIdx.z < block.z; threadIdx.z++)
-                    for (threadIdx.y = 0; threadIdx.y < block.y; threadIdx.y++)
-                        for (threadIdx.x = 0; threadIdx.x < block.x; threadIdx.x++) thread_of<KERNEL>(arguments);
+        for (threadIdx.z = 0; threadIdx.z < all.block.z; threadIdx.z++)
+            for (threadIdx.y = 0; threadIdx.y < all.block.y; threadIdx.y++)
+                for (threadIdx.x = 0; threadIdx.x < all.block.x; threadIdx.x++) thread_of<KERNEL>(all.arguments);
 #endif
-            }
+    };
+    parallel(size_t(grid.x) * grid.y * grid.z, one, &all);
 }
 struct Announced { Announced(const char* name, Launch launch) { announce(name, launch); } };

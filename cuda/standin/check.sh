@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The way of a GPU, on a machine that has none: candle's own kernels on the processor, behind the names of CUDA's libraries.
+#
+#   cuda/standin/check.sh         the tests that take seconds; after cuda/build.sh
+#   cuda/standin/check.sh all     every test that calls the program as well, and training against PyTorch: half an hour
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cuda/standin/build.sh
+export LD_LIBRARY_PATH=$PWD/target/cuda/standin:${LD_LIBRARY_PATH:-} ANYMC3D_HOST=$PWD/target/cuda/host
+target/cuda/host doctor | grep stand-in
+
+# In one process with a GPU: golden numbers from PyTorch, every operation of the table, gradients.
+long=(--skip six_training_steps)
+[ "${1:-}" = all ] && long=()
+cuda/build.sh test --release -p anymc3d-tests --features anymc3d-host/cuda --test parity_backbone --test parity_plugin --test test_kit -- "${long[@]}"
+cuda/build.sh test --release -p anymc3d-host --features cuda --lib -- device:: backbone::tests::seated plugin::tests
+
+# The program itself, which takes the GPU where it finds one.
+programs=(--test full_device)
+[ "${1:-}" = all ] && programs+=(--test command_line --test evaluation --test isolation --test segmentation --test sequences --test third_party --test training)
+cargo test --release -p anymc3d-tests "${programs[@]}"
