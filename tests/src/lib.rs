@@ -2,6 +2,7 @@
 //! scans made up on the spot.
 
 use anymc3d_host::backbone::{Backbone, BackboneInfo, Precision};
+use anymc3d_host::device::{DeviceChoice, gpus};
 use anymc3d_host::engine::{as_plugins_see, open_library};
 use anymc3d_host::plugin::{ParameterSource, Task, TaskOptions, WeightsInfo, weights};
 use candle_core::{DType, Device, Tensor};
@@ -14,6 +15,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 pub fn workspace() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     root.canonicalize().unwrap_or(root)
+}
+
+/// The processor, and a GPU where this machine and this build have one.
+pub fn devices() -> Vec<Device> {
+    let gpu = DeviceChoice::Auto.open(None).ok().filter(|device| !device.is_cpu());
+    if gpu.is_none() {
+        println!("skipped on a GPU: {}", gpus().err().unwrap_or_default());
+    }
+    std::iter::once(Device::Cpu).chain(gpu).collect()
 }
 
 /// The golden numbers: `$ANYMC3D_FIXTURES`, by default `tests/fixtures`, and whether the variable is set.

@@ -4,6 +4,7 @@
 //! a failure; otherwise the test says that it is skipped. Nothing here knows the fixtures' seed.
 
 use anymc3d_host::backbone::{Backbone, Features, LoraWeights, NoAdapter, Precision, SiteAdapter, load_peft};
+use anymc3d_tests::devices;
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use std::collections::HashMap;
@@ -32,12 +33,17 @@ fn fixture(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn load(path: &Path) -> Result<Tensors> {
-    candle_core::safetensors::load(path, &Device::Cpu)
+fn load(path: &Path, device: &Device) -> Result<Tensors> {
+    candle_core::safetensors::load(path, device)
 }
 
-fn dinov2_small() -> std::result::Result<Backbone, Box<dyn Error>> {
-    Ok(Backbone::open(&workspace().join("backbones/dinov2-small"), Precision::F32)?)
+fn dinov2_small(device: &Device) -> std::result::Result<Backbone, Box<dyn Error>> {
+    Ok(Backbone::open_on(&workspace().join("backbones/dinov2-small"), Precision::F32, device)?)
+}
+
+/// A test's tensors and backbone on every device there is.
+fn on_each_device(path: &Path, test: impl Fn(&Tensors, &Backbone) -> Outcome) -> Outcome {
+    devices().iter().try_for_each(|device| test(&load(path, device)?, &dinov2_small(device)?))
 }
 
 fn largest(x: &Tensor) -> Result<f64> {
@@ -56,7 +62,7 @@ fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) -
 fn tokens_at(features: &Features, positions: &[u32]) -> Result<Tensor> {
     let class = features.class_tokens.unsqueeze(1)?;
     let all = Tensor::cat(&[&class, &features.patch_tokens], 1)?;
-    all.index_select(&Tensor::new(positions, &Device::Cpu)?, 1)
+    all.index_select(&Tensor::new(positions, all.device())?, 1)
 }
 
 const SQUARE: [u32; 5] = [0, 1, 17, 128, 256];
@@ -65,62 +71,68 @@ const RECTANGLE: [u32; 4] = [0, 1, 16, 165];
 #[test]
 fn parity_of_the_forward_pass_on_squares_and_rectangles() -> Outcome {
     let Some(path) = fixture("forward.safetensors") else { return Ok(()) };
-    let (t, backbone) = (load(&path)?, dinov2_small()?);
-    let f = backbone.forward(&t["pixels"], &NoAdapter, true)?;
-    assert_close("tokens", &tokens_at(&f, &SQUARE)?, &t["tokens"], TOKENS)?;
-    let attention = f.class_attention.ok_or("no attention")?;
-    assert_close("attention", &attention, &t["cls_attention"], ATTENTION)?;
-    let f = backbone.forward(&t["rect_pixels"], &NoAdapter, true)?;
-    assert_close("rectangle tokens", &tokens_at(&f, &RECTANGLE)?, &t["rect_tokens"], TOKENS)?;
-    let attention = f.class_attention.ok_or("no attention")?;
-    assert_close("rectangle attention", &attention, &t["rect_cls_attention"], ATTENTION)?;
-    Ok(())
+    on_each_device(&path, |t, backbone| {
+        let f = backbone.forward(&t["pixels"], &NoAdapter, true)?;
+        assert_close("tokens", &tokens_at(&f, &SQUARE)?, &t["tokens"], TOKENS)?;
+        let attention = f.class_attention.ok_or("no attention")?;
+        assert_close("attention", &attention, &t["cls_attention"], ATTENTION)?;
+        let f = backbone.forward(&t["rect_pixels"], &NoAdapter, true)?;
+        assert_close("rectangle tokens", &tokens_at(&f, &RECTANGLE)?, &t["rect_tokens"], TOKENS)?;
+        let attention = f.class_attention.ok_or("no attention")?;
+        assert_close("rectangle attention", &attention, &t["rect_cls_attention"], ATTENTION)?;
+        Ok(())
+    })
 }
 
 #[test]
 fn parity_of_every_prefix_with_the_whole_pass() -> Outcome {
     let Some(path) = fixture("forward.safetensors") else { return Ok(()) };
-    let (t, backbone) = (load(&path)?, dinov2_small()?);
-    for block in [0, 6, backbone.info().blocks] {
-        let hidden = backbone.prefix(&t["pixels"], block)?;
-        let f = backbone.forward_from(&hidden, &NoAdapter, false)?;
-        assert_close("tokens", &tokens_at(&f, &SQUARE)?, &t["tokens"], TOKENS)?;
-    }
-    Ok(())
+    on_each_device(&path, |t, backbone| {
+        for block in [0, 6, backbone.info().blocks] {
+            let hidden = backbone.prefix(&t["pixels"], block)?;
+            let f = backbone.forward_from(&hidden, &NoAdapter, false)?;
+            assert_close("tokens", &tokens_at(&f, &SQUARE)?, &t["tokens"], TOKENS)?;
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn parity_with_a_peft_adapter_of_separate_projections() -> Outcome {
     let Some(path) = fixture("lora_forward.safetensors") else { return Ok(()) };
     let Some(adapter) = fixture("peft_adapter") else { return Ok(()) };
-    let (t, backbone) = (load(&path)?, dinov2_small()?);
-    let lora = load_peft(&adapter, backbone.info())?;
-    let f = backbone.forward(&t["pixels"], &lora, false)?;
-    assert_close("tokens", &tokens_at(&f, &SQUARE)?, &t["tokens"], TOKENS)?;
-    Ok(())
+    on_each_device(&path, |t, backbone| {
+        let lora = load_peft(&adapter, backbone.info())?;
+        let f = backbone.forward(&t["pixels"], &lora, false)?;
+        assert_close("tokens", &tokens_at(&f, &SQUARE)?, &t["tokens"], TOKENS)?;
+        Ok(())
+    })
 }
 
 #[test]
 fn parity_with_fused_low_rank_weights() -> Outcome {
     let Some(path) = fixture("lora_fused_forward.safetensors") else { return Ok(()) };
-    let (t, backbone) = (load(&path)?, dinov2_small()?);
-    let mut terms = t.clone();
-    terms.retain(|name, _| name.contains("lora_"));
-    let lora = LoraWeights::from_tensors(&terms, 2.0, backbone.info())?;
-    let f = backbone.forward(&t["pixels"], &lora, false)?;
-    assert_close("tokens", &tokens_at(&f, &SQUARE)?, &t["tokens"], TOKENS)?;
-    Ok(())
+    on_each_device(&path, |t, backbone| {
+        let mut terms = t.clone();
+        terms.retain(|name, _| name.contains("lora_"));
+        let lora = LoraWeights::from_tensors(&terms, 2.0, backbone.info())?;
+        let f = backbone.forward(&t["pixels"], &lora, false)?;
+        assert_close("tokens", &tokens_at(&f, &SQUARE)?, &t["tokens"], TOKENS)?;
+        Ok(())
+    })
 }
 
 fn tiny_model_agrees(name: &str) -> Outcome {
     let Some(dir) = fixture(name) else { return Ok(()) };
     let Some(path) = fixture(&format!("{name}/expected.safetensors")) else { return Ok(()) };
-    let (t, backbone) = (load(&path)?, Backbone::open(&dir, Precision::F32)?);
-    let f = backbone.forward(&t["pixels"], &NoAdapter, false)?;
-    let (expected, registers) = (&t["last_hidden_state"], backbone.info().registers);
-    let patches = f.patch_tokens.dim(1)?;
-    assert_close("class tokens", &f.class_tokens, &expected.narrow(1, 0, 1)?.squeeze(1)?, TOKENS)?;
-    assert_close("patch tokens", &f.patch_tokens, &expected.narrow(1, 1 + registers, patches)?, TOKENS)?;
+    for device in devices() {
+        let (t, backbone) = (load(&path, &device)?, Backbone::open_on(&dir, Precision::F32, &device)?);
+        let f = backbone.forward(&t["pixels"], &NoAdapter, false)?;
+        let (expected, registers) = (&t["last_hidden_state"], backbone.info().registers);
+        let patches = f.patch_tokens.dim(1)?;
+        assert_close("class tokens", &f.class_tokens, &expected.narrow(1, 0, 1)?.squeeze(1)?, TOKENS)?;
+        assert_close("patch tokens", &f.patch_tokens, &expected.narrow(1, 1 + registers, patches)?, TOKENS)?;
+    }
     Ok(())
 }
 
@@ -147,7 +159,7 @@ fn pool(h: &Tensor, q: &Tensor) -> Result<(Tensor, Tensor)> {
 #[test]
 fn parity_of_attention_pooling_and_late_fusion() -> Outcome {
     let Some(path) = fixture("attention_pooling.safetensors") else { return Ok(()) };
-    let t = load(&path)?;
+    let t = load(&path, &Device::Cpu)?;
     let logits = |v: &Tensor| t["W"].matmul(&v.unsqueeze(1)?)?.squeeze(1)? + &t["b"];
     let (a1, v1) = pool(&t["H1"], &t["q1"])?;
     let (a2, v2) = pool(&t["H2"], &t["q2"])?;
@@ -191,20 +203,23 @@ impl AdamW {
 /// The six steps of the fixture. `names` maps a stored name to ours; every B starts at zero.
 fn six_steps_agree(file: &str, names: impl Fn(&str) -> String) -> Outcome {
     let Some(path) = fixture(file) else { return Ok(()) };
-    let (t, backbone) = (load(&path)?, dinov2_small()?);
-    let d = backbone.info().embed_dim;
+    on_each_device(&path, |t, backbone| six_steps(t, backbone, &names))
+}
+
+fn six_steps(t: &Tensors, backbone: &Backbone, names: &impl Fn(&str) -> String) -> Outcome {
+    let (d, device) = (backbone.info().embed_dim, backbone.device());
     let mut variables = HashMap::new();
-    for (name, tensor) in &t {
+    for (name, tensor) in t {
         let Some(name) = name.strip_prefix("init.") else { continue };
         let name = names(name);
         if let Some(site) = name.strip_suffix("lora_A") {
             let rows = if site.contains("qkv") { 3 * d } else { d };
-            let b = Tensor::zeros((rows, tensor.dim(0)?), DType::F32, &Device::Cpu)?;
+            let b = Tensor::zeros((rows, tensor.dim(0)?), DType::F32, device)?;
             variables.insert(format!("{site}lora_B"), Var::from_tensor(&b)?);
         }
         variables.insert(name, Var::from_tensor(tensor)?);
     }
-    variables.insert("head.bias".into(), Var::zeros(1, DType::F32, &Device::Cpu)?);
+    variables.insert("head.bias".into(), Var::zeros(1, DType::F32, device)?);
     let (volumes, labels) = (&t["volumes"], t["labels"].to_vec1::<f32>()?);
     let mut optimiser = AdamW { moments: HashMap::new(), step: 0 };
     // Adam's first step is as long as the learning rate however small a gradient is, so rounding moves the later losses:
@@ -217,7 +232,7 @@ fn six_steps_agree(file: &str, names: impl Fn(&str) -> String) -> Outcome {
         let terms = variables.iter().filter(|(n, _)| n.contains("lora_"));
         let terms: Tensors = terms.map(|(n, v)| (n.clone(), v.as_tensor().clone())).collect();
         let lora = LoraWeights::from_tensors(&terms, 2.0, backbone.info())?;
-        let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        let mut loss = Tensor::zeros((), DType::F32, device)?;
         for (i, label) in labels.iter().enumerate() {
             let h = backbone.forward(&volumes.get(i)?, &lora, false)?.class_tokens;
             let (_, v) = pool(&h, &variables["query"])?;
@@ -268,20 +283,21 @@ fn least_cosine(a: &Tensor, b: &Tensor) -> Result<f32> {
 #[test]
 fn parity_of_class_tokens_in_bf16_with_those_in_f32_on_real_slices() -> Outcome {
     let Some(path) = fixture("pixels.safetensors") else { return Ok(()) };
-    let (t, exact) = (load(&path)?, dinov2_small()?);
-    let fast = Backbone::open(&workspace().join("backbones/dinov2-small"), Precision::Bf16)?;
-    let info = exact.info();
-    let channels = |x: [f32; 3]| Tensor::new(&x, &Device::Cpu)?.reshape((1, 3, 1, 1));
-    for (name, x) in &t {
-        let (s, _, h, w) = x.dims4()?;
-        let x = x.broadcast_as((s, 3, h, w))?.broadcast_sub(&channels(info.mean)?)?;
-        let x = x.broadcast_div(&channels(info.std)?)?;
-        let expected = exact.forward(&x, &NoAdapter, false)?.class_tokens;
-        let cosine = least_cosine(&fast.forward(&x, &NoAdapter, false)?.class_tokens, &expected)?;
-        println!("{name}: least cosine {cosine:.6}");
-        assert!(cosine >= 0.9995, "{name}: {cosine}");
-    }
-    Ok(())
+    on_each_device(&path, |t, exact| {
+        let (info, device) = (exact.info(), exact.device());
+        let fast = Backbone::open_on(&workspace().join("backbones/dinov2-small"), Precision::Bf16, device)?;
+        let channels = |x: [f32; 3]| Tensor::new(&x, device)?.reshape((1, 3, 1, 1));
+        for (name, x) in t {
+            let (s, _, h, w) = x.dims4()?;
+            let x = x.broadcast_as((s, 3, h, w))?.broadcast_sub(&channels(info.mean)?)?;
+            let x = x.broadcast_div(&channels(info.std)?)?;
+            let expected = exact.forward(&x, &NoAdapter, false)?.class_tokens;
+            let cosine = least_cosine(&fast.forward(&x, &NoAdapter, false)?.class_tokens, &expected)?;
+            println!("{name}: least cosine {cosine:.6}");
+            assert!(cosine >= 0.9995, "{name}: {cosine}");
+        }
+        Ok(())
+    })
 }
 
 #[test]
@@ -295,7 +311,7 @@ fn an_adapter_that_touches_the_prefix_is_refused() -> Outcome {
             false
         }
     }
-    let backbone = dinov2_small()?;
+    let backbone = dinov2_small(&Device::Cpu)?;
     let hidden = backbone.prefix(&Tensor::zeros((1, 3, 28, 28), DType::F32, &Device::Cpu)?, 3)?;
     let error = backbone.forward_from(&hidden, &Early, false).err().ok_or("was accepted")?;
     assert!(error.to_string().contains("starts at block 2"), "{error}");

@@ -3,6 +3,7 @@
 use anymc3d_host::plugin::{Context, ParameterSource, host_ops};
 use anymc3d_plugin_api::loss::{Targets, cross_entropy, manifest_loss};
 use anymc3d_plugin_api::{Host, LossSpec, MaskLoss, Pooling, Tensor as Seen, pool};
+use anymc3d_tests::devices;
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -26,9 +27,9 @@ fn own(name: &str) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn host() -> (&'static Context, Host) {
+fn host(device: &Device) -> (&'static Context, Host) {
     let source = ParameterSource::Training { seed: 0, start: BTreeMap::new() };
-    let context = Context::create("parity", DType::F32, Device::Cpu, source);
+    let context = Context::create("parity", DType::F32, device.clone(), source);
     (context, Host::new(host_ops(), context.id()))
 }
 
@@ -46,8 +47,14 @@ fn close(what: &str, ours: &[f32], theirs: &Tensor, tolerance: f32) {
 #[test]
 fn parity_losses() {
     let Some(f) = fixture("losses.safetensors") else { return };
-    let (context, host) = host();
-    let seen = |name: &str| host.adopt(context.put(f[name].to_dtype(DType::F32).unwrap()));
+    devices().iter().for_each(|device| losses_agree(&f, device));
+}
+
+fn losses_agree(f: &HashMap<String, Tensor>, device: &Device) {
+    let (context, host) = host(device);
+    let seen = |name: &str| {
+        host.adopt(context.put(f[name].to_dtype(DType::F32).unwrap().to_device(device).unwrap()))
+    };
     for (kind, name) in [("bce", "bce"), ("focal", "focal_g2_a025")] {
         let spec = LossSpec { kind: kind.into(), gamma: 2.0, alpha: 0.25, class_weights: vec![] };
         let logits = seen("logits");
@@ -72,8 +79,12 @@ fn parity_losses() {
 #[test]
 fn parity_attention_pooling_and_two_view_fusion() {
     let Some(f) = fixture("attention_pooling.safetensors") else { return };
-    let (context, host) = host();
-    let seen = |name: &str| host.adopt(context.put(f[name].clone()));
+    devices().iter().for_each(|device| pooling_agrees(&f, device));
+}
+
+fn pooling_agrees(f: &HashMap<String, Tensor>, device: &Device) {
+    let (context, host) = host(device);
+    let seen = |name: &str| host.adopt(context.put(f[name].to_device(device).unwrap()));
     let attend = |rows: &Seen, query: &str| pool(Pooling::Attention, rows, Some(&seen(query))).unwrap();
     let (v1, a1) = attend(&seen("H1"), "q1");
     let (v2, a2) = attend(&seen("H2"), "q2");
@@ -90,9 +101,20 @@ fn parity_attention_pooling_and_two_view_fusion() {
 
 /// Output and gradients of an operation on volumes, as `make_volumes.py` names them.
 fn volumes(f: &HashMap<String, Tensor>, name: &str, inputs: &[&str], run: impl Fn(&[Seen]) -> Seen) {
-    let (context, host) = host();
+    devices().iter().for_each(|device| volumes_on(device, f, name, inputs, &run));
+}
+
+fn volumes_on(
+    device: &Device,
+    f: &HashMap<String, Tensor>,
+    name: &str,
+    inputs: &[&str],
+    run: &impl Fn(&[Seen]) -> Seen,
+) {
+    let (context, host) = host(device);
     let of = |part: &str| &f[&format!("{name}.{part}")];
-    let inputs: Vec<(&str, Var)> = inputs.iter().map(|i| (*i, Var::from_tensor(of(i)).unwrap())).collect();
+    let inputs: Vec<(&str, Var)> =
+        inputs.iter().map(|i| (*i, Var::from_tensor(&of(i).to_device(device).unwrap()).unwrap())).collect();
     let seen: Vec<Seen> =
         inputs.iter().map(|(_, v)| host.adopt(context.put(v.as_tensor().clone()))).collect();
     let out = run(&seen);
@@ -100,7 +122,7 @@ fn volumes(f: &HashMap<String, Tensor>, name: &str, inputs: &[&str], run: impl F
     close(name, &out.to_vec().unwrap(), of("out"), 2e-5);
     let mut sum = context.get(out.handle()).unwrap();
     if let Some(w) = f.get(&format!("{name}.w")) {
-        sum = (sum * w).unwrap();
+        sum = (sum * w.to_device(device).unwrap()).unwrap();
     }
     let gradients = sum.sum_all().unwrap().backward().unwrap();
     for (input, var) in &inputs {
@@ -138,7 +160,7 @@ fn volumes_are_convolved_resized_and_judged_as_pytorch_does() {
 
 #[test]
 fn pooling_is_permutation_invariant_and_its_weights_sum_to_one() {
-    let (_, host) = host();
+    let (_, host) = host(&Device::Cpu);
     let rows: Vec<f32> = (0..28).map(|i| ((i * 37 % 19) as f32 - 9.0) / 5.0).collect();
     let rows = host.tensor(&rows, &[7, 4]).unwrap();
     let order = [3, 6, 0, 2, 5, 1, 4];

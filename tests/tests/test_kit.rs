@@ -8,12 +8,13 @@ use anymc3d_plugin_api::{
     AttentionPooling, Build, Head, Host, PatchEvidence, PatchPooling, Pooling, Result, Segmentation,
     Tensor as Seen, TokenDecoder, ViewFeatures, VolumeDecoder,
 };
+use anymc3d_tests::devices;
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
 
-fn real() -> &'static Context {
+fn real(device: &Device) -> &'static Context {
     let source = ParameterSource::Training { seed: 5, start: BTreeMap::new() };
-    Context::create("test kit", DType::F32, Device::Cpu, source)
+    Context::create("test kit", DType::F32, device.clone(), source)
 }
 
 /// Distinct numbers without ties, the same every time.
@@ -102,15 +103,19 @@ const POSITIVE: (f32, f32) = (0.3, 3.0);
 
 #[test]
 fn every_operation_has_the_real_hosts_values_and_gradients() {
+    devices().iter().for_each(every_operation_agrees);
+}
+
+fn every_operation_agrees(device: &Device) {
     for (name, shapes, range, gradient, run) in OPERATIONS {
         let drawn: Vec<Vec<f32>> =
             shapes.iter().enumerate().map(|(i, s)| numbers(s.iter().product(), i, *range)).collect();
-        let (real, kit) = (real(), testkit::Context::new(0));
+        let (real, kit) = (real(device), testkit::Context::new(0));
         let host = Host::new(host_ops(), real.id());
         let vars: Vec<Var> = drawn
             .iter()
             .zip(*shapes)
-            .map(|(v, s)| Var::from_tensor(&Tensor::from_slice(v, *s, &Device::Cpu).unwrap()).unwrap())
+            .map(|(v, s)| Var::from_tensor(&Tensor::from_slice(v, *s, device).unwrap()).unwrap())
             .collect();
         let seen: Vec<Seen> = vars.iter().map(|v| host.adopt(real.put(v.as_tensor().clone()))).collect();
         let inputs: Vec<Seen> = drawn.iter().zip(*shapes).map(|(v, s)| kit.variable(v, s).unwrap()).collect();
@@ -203,21 +208,23 @@ fn heads_losses_and_decoders_compute_the_same_in_the_kit_and_in_the_real_host() 
     let volume: Parts =
         |b| Ok((Box::new(AttentionPooling::new(b)?), Some(Box::new(VolumeDecoder::with(b, 8, 2)?))));
     cases.push(("volume".to_owned(), volume, one, None));
-    for (name, parts, views, pooling) in cases {
-        let entries = settings(views, pooling);
-        let (real, kit) = (real(), testkit::Context::new(1));
-        let (logits, loss) = step(Host::new(host_ops(), real.id()), &entries, parts, views);
+    let everywhere =
+        devices().into_iter().flat_map(|device| cases.iter().map(move |case| (device.clone(), case)));
+    for (device, (name, parts, views, pooling)) in everywhere {
+        let entries = settings(views, *pooling);
+        let (real, kit) = (real(&device), testkit::Context::new(1));
+        let (logits, loss) = step(Host::new(host_ops(), real.id()), &entries, *parts, views);
         // Once to ask for the parameters, then with the real host's draw of them.
-        drop(step(kit.host(), &entries, parts, views));
+        drop(step(kit.host(), &entries, *parts, views));
         let parameters = real.parameters();
         let names: Vec<&String> = parameters.keys().collect();
         assert_eq!(names, kit.parameters().keys().collect::<Vec<_>>(), "{name}");
         for (name, parameter) in &parameters {
             kit.set(name, &flat(parameter.tensor())).unwrap();
         }
-        let (kit_logits, kit_loss) = step(kit.host(), &entries, parts, views);
-        close(&name, &logits.to_vec().unwrap(), &kit_logits.to_vec().unwrap(), 5e-6);
-        close(&name, &loss.to_vec().unwrap(), &kit_loss.to_vec().unwrap(), 5e-6);
+        let (kit_logits, kit_loss) = step(kit.host(), &entries, *parts, views);
+        close(name, &logits.to_vec().unwrap(), &kit_logits.to_vec().unwrap(), 5e-6);
+        close(name, &loss.to_vec().unwrap(), &kit_loss.to_vec().unwrap(), 5e-6);
         let by_real = real.get(loss.handle()).unwrap().backward().unwrap();
         let by_kit = kit.gradients(&kit_loss).unwrap();
         for (parameter, value) in &parameters {
