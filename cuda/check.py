@@ -161,10 +161,10 @@ def timed(work):
 
 
 def speed(args, folder):
-    print("== speed: bf16, 224 px, 32 slices; ms of a pass, median [fastest]; times as fast as PyTorch")
+    print(f"== speed: bf16, 224 px, {args.slices} slices; ms of a pass, median [fastest]; times as fast as PyTorch")
     for size, (d, blocks, heads) in SIZES.items():
         backbone = Path(args.backbone) if size == "S" else random_backbone(folder, size, d, blocks, heads)
-        pixels = np.random.default_rng(2).standard_normal((32, 3, 224, 224)).astype(np.float32)
+        pixels = np.random.default_rng(2).standard_normal((args.slices, 3, 224, 224)).astype(np.float32)
         file = str(Path(folder) / f"speed-{size}.safetensors")
         save_file({"pixels": pixels}, file)
         model = Dinov2(load_file(str(backbone / "model.safetensors")), heads, blocks).cuda().bfloat16().at(224).eval()
@@ -196,7 +196,7 @@ def speed(args, folder):
                     times[name].append(spent)
         for name, t in times.items():
             against = np.array(times["step, host" if name.startswith("step") else "host"])
-            print(f"  ViT-{size} {name:22} {np.median(t):9.2f} [{min(t):.2f}]  {32e3 / np.median(t):8.0f} slices/s   "
+            print(f"  ViT-{size} {name:22} {np.median(t):9.2f} [{min(t):.2f}]  {args.slices * 1e3 / np.median(t):8.0f} slices/s   "
                   f"{np.median(np.array(t) / against):.2f}")
         ours.close()
         del model, trained, compiled, compiled_training, x
@@ -263,6 +263,7 @@ def main():
     parser.add_argument("--host", default="target/cuda/host")
     parser.add_argument("--backbone", default="backbones/dinov2-small")
     parser.add_argument("-n", "--repetitions", type=int, default=15)
+    parser.add_argument("--slices", type=int, default=32)
     args = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = False
     doctor = subprocess.run([args.host, "doctor"], capture_output=True, text=True).stdout
