@@ -67,7 +67,7 @@ pub(crate) fn of_device(error: BackboneError) -> BackboneError {
 pub(crate) fn full(error: candle_core::Error, what: &str) -> BackboneError {
     if is_out_of_memory(&error) {
         return BackboneError::Input(format!(
-            "the device's memory is full: {what} did not fit; {WHERE_FULL}"
+            "the device's memory is full, {what} did not fit: {WHERE_FULL}"
         ));
     }
     BackboneError::Compute(error)

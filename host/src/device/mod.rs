@@ -148,12 +148,13 @@ pub fn is_out_of_memory(error: &candle_core::Error) -> bool {
 }
 
 /// What a user does about a full device.
-pub const WHERE_FULL: &str = "see who else uses it, give fewer or smaller slices, or --device cpu";
+pub const WHERE_FULL: &str =
+    "see who else uses it; give more with --max-memory, fewer or smaller slices, or --device cpu";
 
 /// The error as one line without a backtrace; a full device in words.
 pub fn one_line(error: &candle_core::Error) -> String {
     if is_out_of_memory(error) {
-        return format!("the device's memory is full; {WHERE_FULL}");
+        return format!("the device's memory is full: {WHERE_FULL}");
     }
     error.to_string().lines().next().unwrap_or_default().trim().to_owned()
 }

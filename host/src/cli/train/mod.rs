@@ -255,6 +255,7 @@ impl Train {
         // The folder is made before an hour is spent.
         Output::open(&self.out).map_err(CommandError::failed)?;
         let precision = self.precision.resolve(self.backbone.device);
+        let memory = MemoryPlan::new(self.max_memory).map_err(CommandError::usage)?;
         let mut backbone = self.backbone.open(precision)?;
         let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
         let folder = folder.filter(|_| self.cache_size > 0.0);
@@ -265,7 +266,6 @@ impl Train {
                 "{folder}: the prefix cache cannot be opened: {e}; give --cache DIR"
             ))
         })?;
-        let memory = MemoryPlan::new(self.max_memory).map_err(CommandError::usage)?;
         backbone.keep_at_most(memory.kept_bytes);
         let (mut records, mut tested) = (Vec::new(), None);
         for (n, split) in splits.iter().enumerate() {
