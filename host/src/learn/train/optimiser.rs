@@ -117,13 +117,15 @@ impl AdamW {
     /// # Errors
     /// When a gradient is not a float.
     pub fn norm(&self, gradients: &GradStore) -> Result<f64> {
-        let mut sum = 0.0;
+        let mut sum: Option<Tensor> = None;
         for Slot { variable, .. } in &self.slots {
             if let Some(g) = gradients.get(variable) {
-                sum += g.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
+                let squares = g.to_dtype(DType::F64)?.sqr()?.sum_all()?;
+                sum = Some(sum.map_or(Ok(squares.clone()), |sum| sum + squares)?);
             }
         }
-        Ok(sum.sqrt())
+        // Read once: a GPU is waited for at every reading.
+        sum.map_or(Ok(0.0), |sum| Ok(sum.to_scalar::<f64>()?.sqrt()))
     }
 
     /// Scales all gradients so that their length together is at most `most` (Pascanu 2013); `norm` is that length.
@@ -149,7 +151,7 @@ impl AdamW {
         self.slots.iter().map(|s| (s.name.as_str(), s.variable.as_tensor(), s.moments.as_ref()))
     }
 
-    /// Puts back what [`Self::state`] gave for a variable.
+    /// Puts back what [`Self::state`] gave for a variable, from wherever it was read to.
     ///
     /// # Errors
     /// When there is no such variable, or shapes differ.
@@ -161,8 +163,13 @@ impl AdamW {
         if !(fits(value) && moments.as_ref().is_none_or(|m| fits(&m.first) && fits(&m.second))) {
             return Err(Error::Msg(format!("`{name}` has shape {:?}, expected {dims:?}", value.dims())));
         }
-        slot.variable.set(value)?;
-        slot.moments = moments;
+        let device = slot.variable.device().clone();
+        slot.variable.set(&value.to_device(&device)?)?;
+        let seated = |m: Moments| {
+            let (first, second) = (m.first.to_device(&device)?, m.second.to_device(&device)?);
+            Ok::<_, Error>(Moments { first, second, steps: m.steps })
+        };
+        slot.moments = moments.map(seated).transpose()?;
         Ok(())
     }
 }
