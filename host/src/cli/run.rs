@@ -154,12 +154,12 @@ impl Run {
         let mut begun = 1;
         for (i, now) in work.iter().enumerate() {
             if let Who::Here(engine) = &seat.who {
-                let next = begun.max(i + 1)..(i + 1 + engine.reads_ahead()).min(work.len());
-                begun = begun.max(next.end);
-                for case in &work[next.start.min(next.end)..next.end] {
-                    if let Work::Case(case) = case {
-                        engine.expect(case);
+                let until = (i + 1 + engine.reads_ahead()).min(work.len());
+                while begun < until {
+                    if let Work::Case(next) = &work[begun] {
+                        engine.expect(next);
                     }
+                    begun += 1;
                 }
             }
             outcome = outcome.or(desk.take_on(&mut seat, now, &mut words));
