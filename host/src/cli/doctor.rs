@@ -1,12 +1,14 @@
 //! `host doctor`: what this machine can do, and what is wrong with a data table.
 
 use super::console::Console;
+use super::options::GeometryOption;
 use super::outcome::{CommandError, Outcome};
 use crate::backbone::kernels::{Isa, Kernels};
 use crate::device::{DeviceChoice, gpus};
 use crate::engine::{all_backbones, open_library, precision_name};
 use crate::learn::doctor::{Findings, examine};
 use crate::learn::table::{Problem, Table};
+use crate::memory::{Limit, Source, system_limits};
 use crate::plugin::find;
 use anymc3d_manifest::Manifest;
 use clap::Args;
@@ -29,6 +31,8 @@ pub(super) struct Doctor {
     /// Plugin whose labels and views the table is for [default: read off the table's header]
     #[arg(long, short, value_name = "P", requires = "data")]
     plugin: Option<String>,
+    #[command(flatten)]
+    geometry: GeometryOption,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -36,6 +40,7 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
+        self.geometry.apply();
         match &self.data {
             Some(data) => self.table(data, console),
             None => {
@@ -154,6 +159,29 @@ fn guess(data: &Path) -> Result<Manifest, String> {
     Manifest::parse(&manifest).map(|p| p.manifest).map_err(|e| fail(&e))
 }
 
+/// What the system leaves a process, the limit that binds first.
+fn limit_lines(limits: &[(Limit, Option<PathBuf>)]) -> Vec<String> {
+    let line = |(n, (limit, file)): (usize, &(Limit, Option<PathBuf>))| {
+        let of = file.as_ref().map_or(String::new(), |file| format!(", {}", file.display()));
+        let binds = if n == 0 { "; binds where --max-memory is not given" } else { "" };
+        format!("{} MiB: {}{of}{binds}", limit.bytes >> 20, limit.source)
+    };
+    limits.iter().enumerate().map(line).collect()
+}
+
+fn limits_json(limits: &[(Limit, Option<PathBuf>)]) -> serde_json::Value {
+    let one = |(n, (limit, file)): (usize, &(Limit, Option<PathBuf>))| {
+        let source = match limit.source {
+            Source::Machine => "machine",
+            Source::Cgroup => "cgroup",
+            Source::AddressSpace => "address_space",
+            Source::Given | Source::Unknown => "other",
+        };
+        json!({"source": source, "bytes": limit.bytes, "file": file, "binds": n == 0})
+    };
+    limits.iter().enumerate().map(one).collect()
+}
+
 fn machine(as_json: bool, console: &Console) {
     let kernels = match Kernels::detect() {
         Ok(Kernels::Plain) => "plain".to_owned(),
@@ -162,7 +190,8 @@ fn machine(as_json: bool, console: &Console) {
     };
     let available: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory = crate::learn::train::machine_memory();
+    let memory = crate::memory::machine_memory();
+    let limits = system_limits();
     let precision = precision_name(crate::engine::PrecisionChoice::Auto.resolve(DeviceChoice::Auto));
     let gpus = gpus();
     let home = find::home();
@@ -175,7 +204,7 @@ fn machine(as_json: bool, console: &Console) {
         console.result(json!({
             "schema": "anymc3d/machine/1", "host": env!("CARGO_PKG_VERSION"),
             "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": threads,
-            "memory_bytes": memory, "kernels": kernels, "kernels_available": available,
+            "memory_bytes": memory, "memory_limits": limits_json(&limits), "kernels": kernels, "kernels_available": available,
             "precision": precision, "devices": devices, "no_gpu": no_gpu, "home": home, "backbones": backbones,
             "plugins": plugins,
         }));
@@ -192,6 +221,9 @@ fn machine(as_json: bool, console: &Console) {
     console.result(format!("processor   {threads} threads; kernels {kernels} (of {})", available.join(", ")));
     console.result(format!("precision   {precision} where auto is asked for"));
     console.result(format!("memory      {memory}"));
+    for line in limit_lines(&limits) {
+        console.result(format!("limit       {line}"));
+    }
     console.result("device      cpu");
     for gpu in gpus.iter().flatten() {
         let (major, minor) = gpu.compute_capability;

@@ -1,7 +1,7 @@
 //! `host embed`: what the backbone sees in a scan, as tensors in a file.
 
 use super::console::Console;
-use super::options::{BackboneOptions, PrecisionOption};
+use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use super::output;
 use crate::backbone::{Backbone, BackboneInfo, Features, NoAdapter, Precision, SiteAdapter, load_peft};
@@ -50,6 +50,8 @@ pub(super) struct Embed {
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     #[command(flatten)]
+    geometry: GeometryOption,
+    #[command(flatten)]
     backbone: BackboneOptions,
 }
 
@@ -69,6 +71,7 @@ struct Input {
 
 impl Embed {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
+        self.geometry.apply();
         self.backbone.threads.apply()?;
         let precision = match self.precision {
             PrecisionOption::Auto => Precision::F32,

@@ -7,7 +7,7 @@ mod summary;
 mod thresholds;
 
 use super::console::Console;
-use super::options::{BackboneOptions, PrecisionOption};
+use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use super::output::Output;
 use crate::learn::evaluation::{Bootstrap, Evaluation, RESEARCH_ONLY, Source, evaluate, questions};
@@ -74,6 +74,8 @@ pub(super) struct Eval {
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     #[command(flatten)]
+    geometry: GeometryOption,
+    #[command(flatten)]
     backbone: BackboneOptions,
 }
 
@@ -124,6 +126,7 @@ impl Eval {
                 self.measure(scored, &out, folder, console)
             }
             None => {
+                self.geometry.apply();
                 self.backbone.threads.apply()?;
                 let (scored, out) = answers::of(&self, folder, console)?;
                 let outcome = if scored.failed > 0 { Outcome::Failed } else { Outcome::Done };

@@ -2,7 +2,7 @@
 
 use super::cases::{self, ViewFile};
 use super::console::Console;
-use super::options::BackboneOptions;
+use super::options::{BackboneOptions, GeometryOption};
 use super::outcome::{CommandError, Outcome};
 use crate::backbone::Precision;
 use crate::engine::golden::{self, Checked, TOLERANCE};
@@ -49,6 +49,8 @@ pub(super) struct Golden {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    geometry: GeometryOption,
+    #[command(flatten)]
     backbone: BackboneOptions,
 }
 
@@ -70,6 +72,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 
 impl Golden {
     pub fn carry_out(self, console: &Console) -> Result<Outcome, CommandError> {
+        self.geometry.apply();
         self.backbone.threads.apply()?;
         let library = find::library(&self.plugin).map_err(CommandError::refused)?;
         let backbone = self.backbone.open(Precision::F32)?;

@@ -5,7 +5,8 @@ use crate::backbone::{Backbone, Precision};
 use crate::device::DeviceChoice;
 use crate::engine::{PrecisionChoice, open_backbone_on};
 #[cfg(unix)]
-use crate::learn::train::machine_memory;
+use crate::memory;
+use crate::volume::allow_micro_ct;
 use clap::{Args, ValueEnum};
 
 /// Which backbone, and where it computes.
@@ -62,10 +63,32 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     if bytes >= 1.0 && bytes < usize::MAX as f64 { Ok(bytes as usize) } else { Err(wrong()) }
 }
 
-/// What `--max-memory` gives a process of its own: as given, else 80 % of the machine's.
+/// What `--max-memory` gives a process of its own in address space: as given, else 80 % of the machine's, and never more
+/// than this one has. A control group's limit counts what is resident: the process finds it by itself.
 #[cfg(unix)]
 pub(super) fn memory_limit(given: Option<usize>) -> Option<u64> {
-    given.or_else(|| machine_memory().map(|all| all / 10 * 8)).map(|bytes| bytes as u64)
+    let limits = memory::system_limits().into_iter().map(|(limit, _)| limit);
+    let wanted = |limit: &memory::Limit| match limit.source {
+        memory::Source::Machine => given.is_none(),
+        source => source == memory::Source::AddressSpace,
+    };
+    limits.filter(wanted).map(|limit| limit.bytes).chain(given).min().map(|bytes| bytes as u64)
+}
+
+/// `--micro-ct`
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct GeometryOption {
+    /// Take voxels down to 0.0001 mm, as micro-CT has; without it scans with voxels below 0.01 mm are refused (others
+    /// always: above 100 mm, one axis more than 1000 times as coarse as another, a field of view above 5 m)
+    #[arg(long)]
+    pub micro_ct: bool,
+}
+
+impl GeometryOption {
+    /// For all scans of the process; before any is read.
+    pub fn apply(self) {
+        allow_micro_ct(self.micro_ct);
+    }
 }
 
 /// `--threads`

@@ -4,7 +4,7 @@ use super::cases::{self, Names, ViewFile};
 use super::console::Console;
 #[cfg(unix)]
 use super::isolate::Limits;
-use super::options::{self, BackboneOptions, PrecisionOption};
+use super::options::{self, BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use super::output::Output;
 use super::report;
@@ -13,6 +13,7 @@ use super::tasks::{self, Chosen};
 use super::watch::{self, Before};
 use crate::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
 use crate::engine::{Case, MemoryCap};
+use crate::memory;
 use crate::plugin::find::Choice;
 use anymc3d_manifest::Manifest;
 use clap::Args;
@@ -81,9 +82,9 @@ pub(super) struct Run {
     /// Longest time that a plugin may take to be opened, and for its turn at a case [default: 300]
     #[arg(long, value_name = "SECONDS", requires = "isolate", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_limit: Option<u64>,
-    /// Most memory of the process, as in 2G: scans are then read one after the other, and one that would take more is
-    /// refused. With --isolate, address space of the plugins' process: a plugin that asks for more ends that process
-    /// [default there: 80 % of the machine's]
+    /// Most memory of the process, as in 2G: a scan that would take more is refused, and scans are read one after the
+    /// other. With --isolate, address space of the plugins' process: a plugin that asks for more ends that process
+    /// [default: the least of 80 % of the machine's, its control group's limit and RLIMIT_AS; `host doctor` tells which]
     #[arg(long, value_name = "SIZE", value_parser = options::size)]
     max_memory: Option<usize>,
     /// Stay after the last case. A plugin whose library or weights change on the disk is opened anew and answers from
@@ -92,6 +93,8 @@ pub(super) struct Run {
     /// with Ctrl-C, or when nobody reads the results any more
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    geometry: GeometryOption,
     #[command(flatten)]
     backbone: BackboneOptions,
 }
@@ -117,6 +120,8 @@ pub(super) struct Desk<'a> {
 impl Run {
     pub fn carry_out(mut self, console: &Console) -> Result<Outcome, CommandError> {
         self.check()?;
+        memory::give(self.max_memory);
+        self.geometry.apply();
         self.backbone.most = self.max_memory;
         self.backbone.threads.apply()?;
         let choice = Choice { lock: self.lock.clone(), allow_withdrawn: self.allow_yanked };
@@ -138,8 +143,8 @@ impl Run {
         }
         self.check_views(&seat.manifests())?;
         let heatmap = out.is_some() && self.heatmap.unwrap_or(true);
-        if let (Some(most), Who::Here(engine)) = (self.max_memory, &mut seat.who) {
-            let cap = MemoryCap::new(most).map_err(CommandError::failed)?;
+        if let Who::Here(engine) = &mut seat.who {
+            let cap = MemoryCap::of_process().map_err(CommandError::failed)?;
             engine.cap(cap.writing(heatmap, out.is_some() && self.segmentation));
         }
         if self.explain_plan {
@@ -184,7 +189,8 @@ impl Run {
         }
         let limits = Limits { time: std::time::Duration::from_secs(self.time_limit.unwrap_or(300)) };
         let memory = options::memory_limit(self.max_memory);
-        chosen.open_apart(weights, &self.backbone, precision, limits, memory, console)
+        let micro_ct = self.geometry.micro_ct;
+        chosen.open_apart(weights, &self.backbone, precision, (limits, memory, micro_ct), console)
     }
 
     #[cfg(not(unix))]

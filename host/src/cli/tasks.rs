@@ -124,8 +124,7 @@ impl Chosen {
         weights: Option<&Path>,
         options: &BackboneOptions,
         precision: Precision,
-        limits: Limits,
-        max_memory: Option<u64>,
+        (limits, max_memory, micro_ct): (Limits, Option<u64>, bool),
         console: &Console,
     ) -> Result<(Seat, Outcome), CommandError> {
         let all = std::mem::take(&mut self.plugins);
@@ -139,6 +138,7 @@ impl Chosen {
             threads: options.threads.number(),
             segmentation: self.segmentation,
             max_memory,
+            micro_ct,
         };
         let names = all.iter().map(|p| p.manifest.plugin.name.clone()).enumerate().collect();
         let (apart, refused) = Apart::open(opening, names, limits, console).map_err(CommandError::refused)?;

@@ -1,5 +1,6 @@
 //! The next case's scans are read and sliced while the backbone works on the one before.
 
+use super::memory::MemoryCap;
 use super::predict::Case;
 use super::prepare::Desk;
 use crate::backbone::BackboneInfo;
@@ -25,12 +26,15 @@ impl Preparer {
         Desk::on(self.device.clone())
     }
 
-    /// Reads and slices all that a case's tasks will ask for. What fails is kept and told when it is asked for.
-    fn prepare(&self, case: &Case) -> Desk {
+    /// Reads and slices all that a case's tasks will ask for. What fails is tried again when it is asked for: beside
+    /// another case there may be too little memory for what fits alone.
+    fn prepare(&self, case: &Case, cap: Option<MemoryCap>) -> Desk {
         let mut desk = self.desk();
+        desk.cap = cap.map(MemoryCap::quarter);
         for view in &self.views {
-            if let Some(path) = case.file(&view.name) {
-                let _ = desk.slices(path, view, &self.backbone, 0);
+            let Some(path) = case.file(&view.name) else { continue };
+            if desk.slices(path, view, &self.backbone, 0).is_err() {
+                return self.desk();
             }
         }
         desk
@@ -49,14 +53,20 @@ impl Ahead {
     }
 
     /// Begins with a case on a thread of its own.
-    pub fn begin(&self, case: &Case) {
+    pub fn begin(&self, case: &Case, cap: Option<MemoryCap>) {
         let (preparer, of) = (self.preparer.clone(), case.clone());
         let begun =
-            std::thread::Builder::new().name("next-scan".to_owned()).spawn(move || preparer.prepare(&of));
+            std::thread::Builder::new().name("next-scan".to_owned()).spawn(move || preparer.prepare(&of, cap));
         // Without a thread the case is prepared when its turn comes.
         if let Ok(begun) = begun {
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((case.clone(), begun));
         }
+    }
+
+    /// Lets go of what is prepared, for a case that needs the memory; each is prepared when its turn comes.
+    pub fn let_go(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(|(_, desk)| drop(desk.join()));
     }
 
     /// What was prepared of a case, or nothing so far. Cases that were passed over are let go of.

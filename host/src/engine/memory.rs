@@ -1,6 +1,7 @@
 //! A cap on the process's memory: what a case takes is told before it is taken.
 
 use crate::backbone::BackboneInfo;
+use crate::memory::{self, Limit, Room, Source};
 use crate::volume::{SliceStack, memory_of};
 use serde::Serialize;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::path::Path;
 /// Most bytes the process may take, and what it took before the first case.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryCap {
-    cap: usize,
+    limit: Limit,
     base: usize,
     /// What is written takes this for each voxel of the scan, for a while.
     per_voxel: usize,
@@ -47,32 +48,48 @@ impl fmt::Display for Holdings {
     }
 }
 
-/// What a case takes memory for.
-#[derive(Debug, Clone, Copy)]
-pub enum Step {
-    /// The scan and its canonical copy.
-    Read,
-    /// Slices, pixels and tokens.
-    Answer,
-}
-
 /// Of each thread, for the activations of the slice that it is at and for products.
 const OF_A_THREAD: usize = 24 << 20;
 
 impl MemoryCap {
-    /// Of a process whose backbone and tasks are open.
+    /// Of a process whose backbone and tasks are open: what was given as `--max-memory`, else what the system leaves it.
     ///
     /// # Errors
     /// One line with the numbers when they alone take more.
-    pub fn new(cap: usize) -> Result<Self, String> {
-        let base = resident().unwrap_or(0) + rayon::current_num_threads() * OF_A_THREAD;
-        if base < cap {
-            return Ok(Self { cap, base, per_voxel: 0 });
+    pub fn of_process() -> Result<Self, String> {
+        Self::new(memory::limit(), memory::base())
+    }
+
+    fn new(limit: Limit, held: usize) -> Result<Self, String> {
+        let base = held.saturating_add(rayon::current_num_threads() * OF_A_THREAD);
+        if base < limit.bytes {
+            return Ok(Self { limit, base, per_voxel: 0 });
         }
-        let (cap, base) = (mib(cap), mib(base));
-        Err(format!(
-            "--max-memory {cap} MiB: backbone and tasks take {base} MiB already; give more, or fewer plugins"
-        ))
+        let (cap, base) = (allowed(limit), mib(base));
+        Err(format!("{cap}; backbone and tasks take {base} MiB already; give more, or fewer plugins"))
+    }
+
+    /// What a case may take.
+    pub fn room(&self) -> Room {
+        Room { bytes: self.limit.bytes - self.base, limit: self.limit }
+    }
+
+    /// A quarter of the room: for a case that is read while another is answered.
+    pub(super) fn quarter(self) -> Self {
+        let bytes = self.base + self.room().bytes / 4;
+        Self { limit: Limit { bytes, ..self.limit }, ..self }
+    }
+
+    /// Whether a case of these files is large enough to be alone in memory.
+    pub(super) fn wants_all<'a>(&self, files: impl Iterator<Item = &'a Path>) -> bool {
+        let scans = files.map(of_scan).fold(0, usize::saturating_add);
+        // Answering and writing take about as much as reading.
+        scans.saturating_mul(2) > self.room().bytes / 2
+    }
+
+    /// Whether the user gave the limit, and with it that scans are read one after the other.
+    pub(super) fn is_given(&self) -> bool {
+        self.limit.source == Source::Given
     }
 
     /// Of runs that write heatmaps or masks: one at a time, beside all else that a case has taken.
@@ -88,27 +105,26 @@ impl MemoryCap {
         self.per_voxel.saturating_mul(voxels)
     }
 
-    /// Whether a case that has taken `taken` bytes may take `more` for `step`.
+    /// Whether a case that has taken `taken` bytes may take `more`.
     ///
     /// # Errors
     /// One line with the numbers when it may not.
-    pub fn allow(&self, what: &Path, step: Step, taken: usize, more: usize) -> Result<(), String> {
+    pub fn allow(&self, what: &Path, taken: usize, more: usize) -> Result<(), String> {
         let all = self.base.saturating_add(taken).saturating_add(more);
-        if all <= self.cap {
+        if all <= self.limit.bytes {
             return Ok(());
         }
-        let (what, cap, all) = (what.display(), mib(self.cap), mib(all) + 1);
-        Err(match step {
-            // How many slices there will be is not known before the scan is read.
-            Step::Read => format!(
-                "{what}: takes up to {all} MiB to be read, and more to be answered; --max-memory is {cap} MiB"
-            ),
-            Step::Answer => {
-                format!(
-                    "{what}: takes up to {all} MiB in all, --max-memory is {cap} MiB; give at least {all}M"
-                )
-            }
-        })
+        let (what, cap, all) = (what.display(), allowed(self.limit), mib(all).saturating_add(1));
+        Err(format!("{what}: takes up to {all} MiB in all, {cap}; give at least {all}M"))
+    }
+}
+
+/// The limit, in words.
+fn allowed(limit: Limit) -> String {
+    let (bytes, source) = (mib(limit.bytes), limit.source);
+    match source {
+        Source::Given => format!("{source} is {bytes} MiB"),
+        _ => format!("this process may use {bytes} MiB ({source})"),
     }
 }
 
@@ -126,42 +142,32 @@ pub(super) fn of_scan(path: &Path) -> usize {
 pub(super) fn of_stack(stack: &SliceStack, backbone: &BackboneInfo, kept: usize) -> usize {
     let [s, channels, h, w] = stack.shape;
     let tokens = 1 + backbone.registers + h / backbone.patch_size * (w / backbone.patch_size);
-    4 * s * ((channels + 6) * h * w + (kept + 4) * tokens * backbone.embed_dim)
-}
-
-/// Resident bytes of this process, where the system tells.
-pub fn resident() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    kib(&text, "VmRSS:")
-}
-
-/// The machine's memory, where the system tells.
-pub fn machine_memory() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    kib(&text, "MemTotal:")
-}
-
-fn kib(text: &str, key: &str) -> Option<usize> {
-    let line = text.lines().find_map(|l| l.strip_prefix(key))?;
-    line.split_whitespace().next()?.parse::<usize>().ok().map(|n| n << 10)
+    let pixels = (channels + 6).saturating_mul(h).saturating_mul(w);
+    let tokens = (kept + 4).saturating_mul(tokens).saturating_mul(backbone.embed_dim);
+    s.saturating_mul(4).saturating_mul(pixels.saturating_add(tokens))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn given(bytes: usize) -> Limit {
+        Limit { bytes, source: Source::Given }
+    }
+
     #[test]
     fn what_does_not_fit_is_told_with_what_would() {
-        let cap = MemoryCap { cap: 300 << 20, base: 200 << 20, per_voxel: 0 };
-        assert!(cap.allow(Path::new("a.nii"), Step::Answer, 50 << 20, 50 << 20).is_ok());
-        let e = cap.allow(Path::new("a.nii"), Step::Answer, 50 << 20, 60 << 20).unwrap_err();
+        let cap = MemoryCap { limit: given(300 << 20), base: 200 << 20, per_voxel: 0 };
+        assert!(cap.allow(Path::new("a.nii"), 50 << 20, 50 << 20).is_ok());
+        let e = cap.allow(Path::new("a.nii"), 50 << 20, 60 << 20).unwrap_err();
         assert!(e.contains("a.nii") && e.contains("300 MiB") && e.contains("give at least 311M"), "{e}");
-        let e = cap.allow(Path::new("a.nii"), Step::Read, 0, 110 << 20).unwrap_err();
-        assert!(e.contains("311 MiB to be read, and more") && !e.contains("give at least"), "{e}");
         let writing = cap.writing(true, false);
         assert_eq!((writing.of_writing(1000), cap.of_writing(1000)), (13_000, 0));
         assert_eq!(cap.writing(true, true).of_writing(1000), 14_000);
-        let e = MemoryCap::new(1 << 20).unwrap_err();
-        assert!(e.contains("--max-memory 1 MiB"), "{e}");
+        let e = MemoryCap::new(given(1 << 20), 2 << 20).unwrap_err();
+        assert!(e.contains("--max-memory is 1 MiB"), "{e}");
+        let e = MemoryCap::new(Limit { bytes: 1 << 20, source: Source::Cgroup }, 2 << 20).unwrap_err();
+        assert!(e.contains("may use 1 MiB (the limit of its control group)"), "{e}");
+        assert_eq!((cap.room().bytes, cap.quarter().room().bytes), (100 << 20, 25 << 20));
     }
 }

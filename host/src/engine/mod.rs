@@ -19,7 +19,7 @@ pub use backbones::{
 };
 pub use branch::ViewLogits;
 pub use loaded::{Ground, LoadedTask, as_plugins_see, open_library};
-pub use memory::{Holdings, MemoryCap, machine_memory, resident};
+pub use memory::{Holdings, MemoryCap};
 pub use plan::{Plan, StackPlan, User};
 pub use predict::{Case, CaseError, Engine, Prediction, Stage, ViewEvidence, calibrated, probabilities};
 pub use prepare::{Desk, PrepareError, Prepared, ReadScan, ms, warnings};

@@ -40,6 +40,14 @@ impl Case {
         self.views.get(view).or(self.image.as_ref()).map(PathBuf::as_path)
     }
 
+    /// Its files, each once.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let mut all: Vec<&Path> = self.views.values().chain(&self.image).map(PathBuf::as_path).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter()
+    }
+
     /// A file that names the case in messages.
     pub fn any_file(&self) -> &Path {
         let any = self.image.as_deref().or_else(|| self.views.values().next().map(PathBuf::as_path));
@@ -171,12 +179,12 @@ impl Engine {
             precision,
             tasks: tasks.into_iter().map(Arc::new).collect(),
             ahead,
-            cap: None,
+            cap: MemoryCap::of_process().ok(),
             device,
         }
     }
 
-    /// Keeps the process below a cap: one case is in memory at a time, and one that would take more is its own error.
+    /// Keeps the process below another cap than its own: a case that would take more is its own error.
     pub fn cap(&mut self, cap: MemoryCap) {
         self.cap = Some(cap);
     }
@@ -207,8 +215,8 @@ impl Engine {
 
     /// Begins to read and slice a case that will be asked for next, beside what is computed until then.
     pub fn expect(&self, case: &Case) {
-        if self.cap.is_none() {
-            self.ahead.begin(case);
+        if !self.cap.is_some_and(|cap| cap.is_given()) {
+            self.ahead.begin(case, self.cap);
         }
     }
 
@@ -249,6 +257,9 @@ impl Engine {
     ) {
         let mut desk = self.ahead.take(case);
         desk.cap = self.cap;
+        if self.cap.is_some_and(|cap| cap.wants_all(case.files())) {
+            self.ahead.let_go();
+        }
         let asked = tasks.iter().map(|&i| self.tasks[i].as_ref());
         let plan = Plan::of(asked, case, self.backbone.info().blocks, attention);
         for &i in tasks {

@@ -1,9 +1,10 @@
 //! From a case's files to slices: each file read once, each preprocessing done once, however many tasks ask.
 
-use super::memory::{self, MemoryCap, Step};
+use super::memory::{self, MemoryCap};
 use crate::backbone::{BackboneInfo, Hidden};
 use crate::device::uploaded;
-use crate::volume::{Scan, SliceStack, Volume, VolumeError, modality_warning, slices};
+use crate::memory::Room;
+use crate::volume::{ReadLimits, Scan, SliceStack, Volume, VolumeError, modality_warning, slices_within};
 use anymc3d_manifest::{Modality, Region, View};
 use candle_core::{Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
@@ -80,6 +81,11 @@ impl Desk {
         Self { device: Some(device), ..Self::default() }
     }
 
+    /// What may still be taken.
+    fn room(&self) -> Room {
+        self.cap.map_or_else(Room::of_process, |cap| cap.room()).less(self.taken)
+    }
+
     /// A scan, read at the first request.
     ///
     /// # Errors
@@ -89,12 +95,9 @@ impl Desk {
             return known.clone();
         }
         let start = Instant::now();
-        if let Some(cap) = self.cap {
-            let bytes = memory::of_scan(path);
-            cap.allow(path, Step::Read, self.taken, bytes).map_err(PrepareError)?;
-            self.taken += bytes;
-        }
-        let read = Scan::open(path).map_err(PrepareError::from).and_then(|scan| {
+        let bytes = memory::of_scan(path);
+        let limits = ReadLimits::with_room(self.room());
+        let read = Scan::open_within(path, &limits).map_err(PrepareError::from).and_then(|scan| {
             if scan.is_constant() {
                 let [value, _] = scan.range();
                 let message = format!(
@@ -103,9 +106,12 @@ impl Desk {
                 );
                 return Err(PrepareError(message));
             }
-            let volume = scan.canonical();
+            let volume = scan.try_canonical()?;
             Ok(Arc::new(ReadScan { scan, volume }))
         });
+        if read.is_ok() {
+            self.taken = self.taken.saturating_add(bytes);
+        }
         self.read_ms += ms(start);
         self.scans.insert(path.to_owned(), read.clone());
         read
@@ -126,15 +132,17 @@ impl Desk {
         let key = slices_of(path, view);
         if !self.stacks.contains_key(&key) {
             let start = Instant::now();
-            let stack = slices(&read.volume, view, backbone.patch_size)?;
+            let stack = slices_within(&read.volume, view, backbone.patch_size, self.room())?;
+            let bytes = memory::of_stack(&stack, backbone, kept);
             if let Some(cap) = self.cap {
-                let bytes = memory::of_stack(&stack, backbone, kept);
                 let writing = cap.of_writing(read.volume.voxels.len());
-                cap.allow(path, Step::Answer, self.taken, bytes + writing).map_err(PrepareError)?;
-                self.taken += bytes;
+                cap.allow(path, self.taken, bytes.saturating_add(writing)).map_err(PrepareError)?;
             }
+            self.taken = self.taken.saturating_add(bytes);
             let [s, _, h, w] = stack.shape;
-            let normalised = stack.normalised(backbone.mean, backbone.std);
+            let normalised = stack
+                .normalised(backbone.mean, backbone.std)
+                .map_err(|e| PrepareError(format!("{}: {e} for its pixels", path.display())))?;
             let device = self.device.as_ref().unwrap_or(&Device::Cpu);
             let pixels = uploaded(normalised, (s, 3, h, w), device)
                 .map_err(|e| PrepareError(crate::device::one_line(&e)))?;

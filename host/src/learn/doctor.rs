@@ -3,7 +3,8 @@
 //! The table itself is judged where it is read ([`Table::read_all`]); here every scan and mask it names is opened.
 
 use super::table::{Problem, Row, Table};
-use crate::volume::{Affine, Scan};
+use crate::memory::Room;
+use crate::volume::{Affine, Scan, memory_of};
 use anymc3d_manifest::TaskKind;
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -41,15 +42,14 @@ struct OfRow {
 
 /// Opens every scan and mask of a table. `progress` is told of each row that is done.
 pub fn examine(table: &Table, progress: &(dyn Fn() + Sync)) -> Findings {
-    let rows: Vec<OfRow> = table
-        .rows
-        .par_iter()
-        .map(|row| {
+    let mut rows: Vec<OfRow> = Vec::with_capacity(table.rows.len());
+    for together in groups(&table.rows, Room::of_process().bytes) {
+        rows.par_extend(together.par_iter().map(|row| {
             let found = examine_row(row, table.kind);
             progress();
             found
-        })
-        .collect();
+        }));
+    }
     let mut all = Findings::default();
     let mut seen = Vec::new();
     for row in rows {
@@ -62,6 +62,23 @@ pub fn examine(table: &Table, progress: &(dyn Fn() + Sync)) -> Findings {
     labels(table, &mut all);
     all.errors.sort_by_key(|p| p.line);
     all.warnings.sort_by_key(|p| p.line);
+    all
+}
+
+/// Rows whose scans may be in memory together, in their order: each may be alone, however large.
+fn groups(rows: &[Row], room: usize) -> Vec<&[Row]> {
+    let (mut all, mut begin, mut taken) = (Vec::new(), 0, 0usize);
+    for (i, row) in rows.iter().enumerate() {
+        // One after the other, and of each a canonical copy, which is counted.
+        let largest = row.images.values().chain(&row.mask).filter_map(|path| memory_of(path)).max();
+        let largest = largest.unwrap_or(0);
+        if i > begin && taken.saturating_add(largest) > room {
+            all.push(&rows[begin..i]);
+            (begin, taken) = (i, 0);
+        }
+        taken = taken.saturating_add(largest);
+    }
+    all.push(&rows[begin..]);
     all
 }
 
@@ -101,15 +118,16 @@ fn examine_row(row: &Row, kind: TaskKind) -> OfRow {
             sha256: scan.sha256.clone(),
         });
         if row.mask.is_some() {
-            let grid = scan.canonical();
-            grids.push((path, grid.shape, grid.affine));
+            match scan.try_canonical() {
+                Ok(grid) => grids.push((path, grid.shape, grid.affine)),
+                Err(e) => found.findings.errors.push(problem(e.to_string())),
+            }
         }
     }
     if let Some(path) = &row.mask {
-        match Scan::open(path) {
+        match Scan::open(path).and_then(|mask| Ok((mask.try_canonical()?, mask))) {
             Err(e) => found.findings.errors.push(problem(e.to_string())),
-            Ok(mask) => {
-                let drawn = mask.canonical();
+            Ok((drawn, mask)) => {
                 let on = |(scan, shape, affine): &(&Path, _, Affine)| drawn.expect_grid(scan, *shape, affine);
                 let on_any = grids.iter().any(|grid| on(grid).is_ok());
                 if let Some(Err(e)) = grids.first().filter(|_| !on_any).map(on) {

@@ -9,6 +9,7 @@ use super::canonical::{StoredAxis, Volume};
 use super::plan::AxisPlan;
 use super::resample::separable;
 use super::{Affine, VolumeError};
+use crate::memory::{reserved, zeroed};
 
 /// Where the pixels of a slice stack came from.
 #[derive(Debug, Clone)]
@@ -96,7 +97,8 @@ impl SliceGrid {
 
     /// `values` `[S, h, w]` that span the images edge to edge (any `h`, `w`) on the scan's stored grid, first axis fastest.
     ///
-    /// Trilinear in mm; zero outside the stack. Empty where `values` is not `S · h · w` long or any of them is 0.
+    /// Trilinear in mm; zero outside the stack. Empty where `values` is not `S · h · w` long, any of them is 0, or there
+    /// is no memory for the grid.
     pub fn to_scan(&self, values: &[f32], h: usize, w: usize) -> Vec<f32> {
         let sizes = [self.slices(), h, w];
         if sizes.contains(&0) || values.len() != sizes.iter().product::<usize>() {
@@ -122,20 +124,23 @@ impl SliceGrid {
                 block.extend((0..shape[0]).map(|x| values[row + x * step[source[0]]]));
             }
         }
-        separable(&block, shape, [&taps[0], &taps[1], &taps[2]], 0.0).values
+        separable(&block, shape, [&taps[0], &taps[1], &taps[2]], 0.0).map_or_else(|_| Vec::new(), |r| r.values)
     }
 
     /// How much of each pixel a mask covers, `[S, H, W]` in 0..1, by the same region, fit and resampling (padding 0).
     ///
     /// # Errors
-    /// [`VolumeError::MaskGrid`] where the mask is not on the scan's grid (its stored order may differ).
+    /// [`VolumeError::MaskGrid`] where the mask is not on the scan's grid (its stored order may differ),
+    /// [`VolumeError::NoMemory`] where there is none for its slices.
     pub fn mask_to_slices(&self, mask: &Volume) -> Result<Vec<f32>, VolumeError> {
         mask.expect_grid(&self.path, self.canonical_shape, &self.affine)?;
-        let inside: Vec<f32> = mask.voxels.par_iter().map(|&v| if v > 0.5 { 1.0 } else { 0.0 }).collect();
-        let image = self.sample(&inside, 0.0);
+        let no_memory = VolumeError::no_memory(&mask.path, "its slices");
+        let mut inside = zeroed::<f32>(mask.voxels.len()).map_err(&no_memory)?;
+        inside.par_iter_mut().zip(&mask.voxels).for_each(|(i, &v)| *i = f32::from(u8::from(v > 0.5)));
+        let image = self.sample(&inside, 0.0).map_err(&no_memory)?;
         let layout = self.layout();
         let [s, h, w] = layout.shape;
-        let mut out = Vec::with_capacity(s * h * w);
+        let mut out = reserved(s.saturating_mul(h).saturating_mul(w)).map_err(&no_memory)?;
         for s in 0..s {
             for r in 0..h {
                 let row = s * layout.step[0] + r * layout.step[1];

@@ -6,6 +6,7 @@ use anymc3d_manifest::Modality;
 use rayon::prelude::*;
 
 use super::{Affine, Scan, VolumeError};
+use crate::memory::{OutOfMemory, copied, zeroed};
 
 /// Where a canonical axis lies in the stored array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,23 +39,23 @@ pub struct Volume {
 }
 
 impl Volume {
-    pub(crate) fn of(scan: &Scan) -> Self {
+    pub(crate) fn of(scan: &Scan) -> Result<Self, OutOfMemory> {
         let mut stored = [StoredAxis { axis: 0, flipped: false }; 3];
         for (axis, (ras, flipped)) in scan.affine.closest_axes().into_iter().enumerate() {
             stored[ras] = StoredAxis { axis, flipped };
         }
         let shape = stored.map(|s| scan.shape[s.axis]);
         let affine = scan.affine.reindexed(scan.shape, stored.map(|s| (s.axis, s.flipped)));
-        Self {
+        Ok(Self {
             path: scan.path.clone(),
-            voxels: reorder(scan, shape, stored),
+            voxels: reorder(scan, shape, stored)?,
             shape,
             spacing_mm: affine.spacing(),
             affine,
             stored,
             minimum: scan.range()[0],
             modality: scan.modality.or(scan.modality_guess),
-        }
+        })
     }
 
     /// Refuses a mask that is not on the grid of its scan at `scan` (their stored orders may differ): another shape, or a
@@ -89,7 +90,7 @@ impl Volume {
     }
 }
 
-fn reorder(scan: &Scan, shape: [usize; 3], stored: [StoredAxis; 3]) -> Vec<f32> {
+fn reorder(scan: &Scan, shape: [usize; 3], stored: [StoredAxis; 3]) -> Result<Vec<f32>, OutOfMemory> {
     let strides = [1, scan.shape[0], scan.shape[0] * scan.shape[1]].map(|s| s as isize);
     // Canonical index (x, y, z) lies at start + x·step[0] + y·step[1] + z·step[2] of the stored array.
     let step = stored.map(|s| if s.flipped { -strides[s.axis] } else { strides[s.axis] });
@@ -99,9 +100,9 @@ fn reorder(scan: &Scan, shape: [usize; 3], stored: [StoredAxis; 3]) -> Vec<f32> 
         .map(|s| strides[s.axis] * (scan.shape[s.axis] as isize - 1))
         .sum();
     if start == 0 && step == strides {
-        return scan.voxels.clone();
+        return copied(&scan.voxels);
     }
-    let mut out = vec![0f32; scan.voxels.len()];
+    let mut out = zeroed::<f32>(scan.voxels.len())?;
     let plane = shape[0] * shape[1];
     out.par_chunks_mut(plane).enumerate().for_each(|(z, plane)| {
         for (y, row) in plane.chunks_exact_mut(shape[0]).enumerate() {
@@ -112,5 +113,5 @@ fn reorder(scan: &Scan, shape: [usize; 3], stored: [StoredAxis; 3]) -> Vec<f32> 
             }
         }
     });
-    out
+    Ok(out)
 }

@@ -1,5 +1,10 @@
 //! Which voxels hang together: connected components of a mask, from runs along x.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of a run while components are found: its ends, twice while their vector grows, the run, and its parent.
+const BYTES_OF_A_RUN: usize = 3 * size_of::<(usize, usize)>() + size_of::<Run>() + 2 * size_of::<usize>();
+
 /// Voxels `start..end` of one row (`row = y + ny * z`).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
@@ -27,15 +32,27 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// Components of `inside(x, y, z index)` over `shape`; `inside` gets the linear index, x fastest.
-    pub fn of(shape: [usize; 3], reach: Reach, inside: impl Fn(usize) -> bool + Sync) -> Self {
+    /// Components of `inside(x, y, z index)` over `shape`; `inside` gets the linear index, x fastest. `None` where they
+    /// would take more than `most` bytes: noise may have a run for every second voxel.
+    pub fn of(
+        shape: [usize; 3],
+        reach: Reach,
+        most: usize,
+        inside: impl Fn(usize) -> bool + Sync,
+    ) -> Option<Self> {
         use rayon::prelude::*;
         let [nx, ny, nz] = shape;
+        let of_rows = ny.saturating_mul(nz).saturating_mul(size_of::<Vec<(usize, usize)>>() + size_of::<usize>());
+        let most_runs = most.checked_sub(of_rows)? / BYTES_OF_A_RUN;
+        let count = AtomicUsize::new(0);
         let rows: Vec<Vec<(usize, usize)>> = (0..ny * nz)
             .into_par_iter()
             .with_min_len(64)
             .map(|row| {
                 let mut runs = Vec::new();
+                if count.load(Ordering::Relaxed) > most_runs {
+                    return runs;
+                }
                 let mut start = None;
                 for x in 0..nx {
                     match (inside(row * nx + x), start) {
@@ -48,9 +65,13 @@ impl Components {
                     }
                 }
                 runs.extend(start.map(|s| (s, nx)));
+                count.fetch_add(runs.len(), Ordering::Relaxed);
                 runs
             })
             .collect();
+        if count.into_inner() > most_runs {
+            return None;
+        }
         let mut first_of_row = Vec::with_capacity(rows.len() + 1);
         let mut runs = Vec::new();
         for (row, found) in rows.iter().enumerate() {
@@ -90,7 +111,12 @@ impl Components {
                 runs[r].component
             };
         }
-        Self { runs, count, shape }
+        Some(Self { runs, count, shape })
+    }
+
+    /// What the runs take.
+    pub fn bytes(&self) -> usize {
+        self.runs.len() * size_of::<Run>()
     }
 
     /// Voxels in each component.
@@ -134,7 +160,7 @@ mod tests {
     fn a_u_shape_is_one_component_and_a_diagonal_is_two() {
         // Slice 0: a U. Slice 1: a voxel that touches nothing but diagonally.
         let mask = [1, 0, 1, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0];
-        let c = Components::of([3, 3, 2], Reach::Volume, |i| mask[i] == 1);
+        let c = Components::of([3, 3, 2], Reach::Volume, 1 << 20, |i| mask[i] == 1).unwrap();
         let mut sizes = c.sizes();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 7]);
@@ -143,8 +169,17 @@ mod tests {
 
     #[test]
     fn slices_are_apart_when_asked() {
-        let c = Components::of([2, 2, 3], Reach::Slice, |_| true);
+        let c = Components::of([2, 2, 3], Reach::Slice, 1 << 20, |_| true).unwrap();
         assert_eq!((c.count, c.sizes()), (3, vec![4, 4, 4]));
-        assert_eq!(Components::of([2, 2, 3], Reach::Volume, |_| true).count, 1);
+        assert_eq!(Components::of([2, 2, 3], Reach::Volume, 1 << 20, |_| true).unwrap().count, 1);
+    }
+
+    #[test]
+    fn more_runs_than_there_is_memory_for_are_none() {
+        let noise = |most| Components::of([64, 64, 8], Reach::Volume, most, |i| i % 2 == 0);
+        // 32 runs in each of 512 rows.
+        let enough = 512 * 32 + 512 * 32 * BYTES_OF_A_RUN;
+        assert_eq!(noise(enough).unwrap().runs.len(), 512 * 32);
+        assert!(noise(enough / 2).is_none() && noise(0).is_none());
     }
 }

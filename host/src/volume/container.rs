@@ -19,7 +19,7 @@ impl<'a> Bytes<'a> {
         if is_gzip(file) { Self::Gzip(Some(Box::new(GzDecoder::new(file)))) } else { Self::Plain(file) }
     }
 
-    /// As many bytes as there are, up to `n`.
+    /// As many bytes as there are, up to `n`, which is small.
     pub fn up_to(&mut self, n: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(n);
         self.by_ref().take(n as u64).read_to_end(&mut bytes)?;

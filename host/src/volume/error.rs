@@ -3,6 +3,15 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::memory::{OutOfMemory, Room};
+
+impl VolumeError {
+    /// Names the scan and the part of it for which the system has no memory.
+    pub(crate) fn no_memory(path: &std::path::Path, what: &'static str) -> impl Fn(OutOfMemory) -> Self {
+        move |source| Self::NoMemory { path: path.to_path_buf(), what, source }
+    }
+}
+
 /// Every error names the file, what was found, what was expected and what to do.
 ///
 /// Messages never quote a header's free text (it may hold a patient's name).
@@ -37,6 +46,28 @@ pub enum VolumeError {
         expected: String,
         /// What to do about it.
         todo: String,
+    },
+    /// A scan that takes more memory than there is.
+    #[error("{}: found {found}, which takes {} MiB to be read, expected at most {room}; resample or crop the scan, or give more memory (--max-memory, or the system's own limit)", path.display(), (bytes >> 20) + 1)]
+    Memory {
+        /// The scan.
+        path: PathBuf,
+        /// What of it.
+        found: String,
+        /// What it takes.
+        bytes: usize,
+        /// What is left.
+        room: Room,
+    },
+    /// Memory that was counted as free, and that the system has not.
+    #[error("{}: {source} for {what}; end other programs, resample or crop the scan, or raise the limit of this process", path.display())]
+    NoMemory {
+        /// The scan.
+        path: PathBuf,
+        /// What of it.
+        what: &'static str,
+        /// How much.
+        source: OutOfMemory,
     },
     /// A view that this scan cannot fill.
     #[error("{}: view `{view}`: found {found}, expected {expected}; {todo}", path.display())]

@@ -4,16 +4,21 @@ use std::path::Path;
 
 use ::nifti::NiftiHeader;
 
+use super::limits::GeometryLimits;
 use super::{Affine, VolumeError};
 
 /// Shear (degrees) from which a grid is reported as not orthogonal: above f32 noise, below any gantry tilt.
 const SHEAR_DEGREES: f64 = 0.1;
+
+/// A voxel size (mm) that is reported: scanners make it, but a header in other units is likelier.
+const IMPLAUSIBLE_MM: f64 = 50.0;
 
 /// The map voxel index → RAS mm and what is to be told about it.
 pub(crate) fn affine_of(
     path: &Path,
     header: &NiftiHeader,
     shape: [usize; 3],
+    limits: &GeometryLimits,
     warnings: &mut Vec<String>,
 ) -> Result<Affine, VolumeError> {
     let sform = (header.sform_code > 0).then(|| sform(header));
@@ -49,6 +54,7 @@ pub(crate) fn affine_of(
             todo: "the header is damaged: export the scan again".into(),
         });
     }
+    limits.check(path, &format!("by its {name}"), &affine, shape)?;
     if let (Some(_), Some(q)) = (&sform, &qform) {
         let q = in_mm(*q, scale);
         let apart = affine.corner_distance(&q, shape);
@@ -66,7 +72,7 @@ pub(crate) fn affine_of(
         warnings.push(format!("the {name} is sheared: voxel axes are {shear:.1} degrees off a right angle; slices follow the stored grid"));
     }
     let spacing = affine.spacing();
-    if spacing.iter().any(|s| !(0.01..=50.0).contains(s)) {
+    if spacing.iter().any(|s| *s > IMPLAUSIBLE_MM) {
         warnings.push(format!(
             "implausible voxel size {:.4} × {:.4} × {:.4} mm: check the header's units",
             spacing[0], spacing[1], spacing[2]
@@ -85,11 +91,11 @@ fn sform(h: &NiftiHeader) -> Affine {
     Affine([row(h.srow_x), row(h.srow_y), row(h.srow_z), [0.0, 0.0, 0.0, 1.0]])
 }
 
-/// Voxel sizes from `pixdim`, positive; a zero or an absurd one becomes 1 and is told.
+/// Voxel sizes from `pixdim`, positive; a zero becomes 1 and is told. What is no number stays none: the grid is refused.
 fn pixdim(h: &NiftiHeader, warnings: &mut Vec<String>) -> [f64; 3] {
     [1, 2, 3].map(|i| {
         let size = f64::from(h.pixdim[i]).abs();
-        if size > 0.0 && size.is_finite() {
+        if size != 0.0 {
             size
         } else {
             warnings.push(format!("pixdim[{i}] is {size}: taken as 1"));

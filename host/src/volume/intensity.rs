@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::canonical::Volume;
 use super::resample::{Layout, Resampled};
+use crate::memory::{OutOfMemory, copied, reserved, zeroed};
 
 /// `[low, high]` per channel, in the scan's units; a complaint where the volume has none.
 pub(crate) fn windows(volume: &Volume, intensity: &Intensity) -> Result<Vec<[f64; 2]>, String> {
@@ -14,10 +15,13 @@ pub(crate) fn windows(volume: &Volume, intensity: &Intensity) -> Result<Vec<[f64
         }
         Intensity::Window { windows } => Err(format!("windows {windows:?}")),
         Intensity::Percentile { low, high, nonzero } => {
-            let mut values: Vec<f32> = if *nonzero {
-                volume.voxels.par_iter().copied().filter(|v| *v != 0.0).collect()
+            let mut values = if *nonzero {
+                let count = volume.voxels.par_iter().filter(|v| **v != 0.0).count();
+                let mut values = reserved(count).map_err(|e| e.to_string())?;
+                values.extend(volume.voxels.iter().copied().filter(|v| *v != 0.0));
+                values
             } else {
-                volume.voxels.clone()
+                copied(&volume.voxels).map_err(|e| e.to_string())?
             };
             if values.is_empty() {
                 return Err("no voxel other than 0".into());
@@ -44,9 +48,10 @@ pub(crate) fn percentile(values: &mut [f32], q: f64) -> f64 {
 /// `clip((v - low) / (high - low), 0, 1)` per channel: `[S, H, W]` in any storage order to `[S, C, H, W]`.
 ///
 /// A window of no width (a constant volume) gives zeros.
-pub(crate) fn apply(image: &Resampled, layout: &Layout, windows: &[[f64; 2]]) -> Vec<f32> {
+pub(crate) fn apply(image: &Resampled, layout: &Layout, windows: &[[f64; 2]]) -> Result<Vec<f32>, OutOfMemory> {
     let [_, h, w] = layout.shape;
-    let mut pixels = vec![0f32; layout.shape.iter().product::<usize>() * windows.len()];
+    let count = layout.shape.iter().fold(windows.len(), |n, &d| n.saturating_mul(d));
+    let mut pixels = zeroed::<f32>(count)?;
     pixels.par_chunks_mut(h * w).enumerate().for_each(|(plane, out)| {
         let (s, [low, high]) = (plane / windows.len(), windows[plane % windows.len()]);
         let scale = if high > low { 1.0 / (high - low) } else { 0.0 };
@@ -58,7 +63,7 @@ pub(crate) fn apply(image: &Resampled, layout: &Layout, windows: &[[f64; 2]]) ->
             }
         }
     });
-    pixels
+    Ok(pixels)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod deflate;
 mod error;
 mod geometry;
 mod intensity;
+mod limits;
 mod modality;
 mod nifti;
 mod plan;
@@ -26,10 +27,11 @@ pub use affine::Affine;
 pub use back::SliceGrid;
 pub use canonical::{StoredAxis, Volume};
 pub use error::VolumeError;
+pub use limits::{GeometryLimits, ReadLimits, allow_micro_ct};
 pub use modality::modality_warning;
 pub use nifti::{files_of, memory_of};
 pub use scan::Scan;
-pub use slices::{SliceStack, slices};
+pub use slices::{SliceStack, slices, slices_within};
 pub use write::{write_nifti_f32, write_nifti_i16, write_nifti_u8};
 
 #[cfg(test)]

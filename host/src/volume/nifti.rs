@@ -13,7 +13,9 @@ use sha2::{Digest, Sha256};
 
 use super::container::{Bytes, Family, is_gzip, recognise};
 use super::geometry::affine_of;
+use super::limits::ReadLimits;
 use super::{Affine, VolumeError};
+use crate::memory::{OutOfMemory, reserved, zeroed};
 
 /// What a file holds, before anything is made of it.
 pub(crate) struct Stored {
@@ -29,9 +31,12 @@ pub(crate) struct Stored {
 /// Deflate cannot shrink below 1 / 1032; more than that claimed is a damaged or hostile header.
 const MOST_EXPANSION: u64 = 1032;
 
-/// Reads a NIfTI-1 file.
-pub(crate) fn read(path: &Path) -> Result<Stored, VolumeError> {
+/// Reads a NIfTI-1 file. What its header asks for is compared with the limits before any of it is allocated.
+pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeError> {
     let path = &header_path(path)?;
+    // A header that claims more voxels than its file can hold is told so below, before anything is allocated for them.
+    let needed = memory_of(path).filter(|_| may_hold_its_voxels(path)).unwrap_or_else(|| file_bytes(path));
+    limits.allow(path, needed, || described(path))?;
     let file = load(path)?;
     let mut hash = Sha256::new();
     hash.update(&file);
@@ -53,6 +58,7 @@ pub(crate) fn read(path: &Path) -> Result<Stored, VolumeError> {
         return Err(truncated(path, &format!("a header of {shape:?} voxels")));
     };
 
+    let affine = affine_of(path, &header, shape, &limits.geometry, &mut warnings)?;
     let raw = match family {
         Family::Nifti1 => {
             let offset = single_file_offset(&header, &mut warnings);
@@ -71,9 +77,9 @@ pub(crate) fn read(path: &Path) -> Result<Stored, VolumeError> {
         }
     };
     let (slope, intercept) = scaling(&header, &mut warnings);
-    let voxels = decode(&raw, count, kind, header.endianness == Endianness::Big, slope, intercept);
+    let voxels = decode(&raw, count, kind, header.endianness == Endianness::Big, slope, intercept)
+        .map_err(VolumeError::no_memory(path, "its voxels"))?;
     drop(raw);
-    let affine = affine_of(path, &header, shape, &mut warnings)?;
     let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     Ok(Stored { voxels, shape, affine, sha256, warnings })
 }
@@ -82,14 +88,51 @@ pub(crate) fn read(path: &Path) -> Result<Stored, VolumeError> {
 /// and in canonical order. `None` where the header cannot be read; reading the scan tells why.
 pub fn memory_of(path: &Path) -> Option<usize> {
     let path = &header_path(path).ok()?;
+    let (_, count, each) = sizes(path)?;
+    count.checked_mul(each.checked_add(8)?)?.checked_add(file_bytes(path))
+}
+
+/// Bytes of a scan's files, of a pair both; 0 where there is none.
+fn file_bytes(path: &Path) -> usize {
+    let bytes = |file: &PathBuf| fs::metadata(file).map_or(0, |m| usize::try_from(m.len()).unwrap_or(usize::MAX));
+    files_of(path).iter().map(bytes).fold(0, usize::saturating_add)
+}
+
+/// Whether a scan's files are as long as its header needs, or could be when they are unpacked.
+fn may_hold_its_voxels(path: &Path) -> bool {
+    let gzipped = |file: &PathBuf| {
+        let mut start = [0; 2];
+        fs::File::open(file).and_then(|mut file| file.read_exact(&mut start)).is_ok() && is_gzip(&start)
+    };
+    let expansion = if files_of(path).iter().any(gzipped) { MOST_EXPANSION } else { 1 };
+    let most = (file_bytes(path) as u64).saturating_mul(expansion);
+    sizes(path).is_some_and(|(_, count, each)| count.saturating_mul(each) as u64 <= most)
+}
+
+/// What a header asks for, in words; only of the file where the header cannot be read.
+fn described(path: &Path) -> String {
+    match sizes(path) {
+        Some((shape, _, each)) => format!(
+            "{} × {} × {} voxels of {each} bytes in a file of {} MiB",
+            shape[0],
+            shape[1],
+            shape[2],
+            file_bytes(path) >> 20
+        ),
+        None => format!("a file of {} MiB", file_bytes(path) >> 20),
+    }
+}
+
+/// Shape, number of voxels and bytes of each, of a file's header; `None` where it cannot be read.
+fn sizes(path: &Path) -> Option<([usize; 3], usize, usize)> {
     let mut file = fs::File::open(path).ok()?;
     let mut start = Vec::new();
     // Enough of a compressed file for its first bytes.
     io::Read::by_ref(&mut file).take(1 << 16).read_to_end(&mut start).ok()?;
     let header = NiftiHeader::from_reader(Bytes::of(&start).up_to(352).ok()?.as_slice()).ok()?;
-    let count = shape(path, &header).ok()?.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
-    let each = kind(path, &header, &mut Vec::new()).ok()?.size_of() + 8;
-    count.checked_mul(each)?.checked_add(usize::try_from(file.metadata().ok()?.len()).ok()?)
+    let shape = shape(path, &header).ok()?;
+    let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+    Some((shape, count, kind(path, &header, &mut Vec::new()).ok()?.size_of()))
 }
 
 fn load(path: &Path) -> Result<Vec<u8>, VolumeError> {
@@ -281,7 +324,8 @@ fn voxel_bytes(
     }
     let damaged =
         |e: io::Error| truncated(path, &format!("a file that ends early or a damaged gzip stream ({e})"));
-    let raw = bytes.up_to(length).map_err(damaged)?;
+    let mut raw = reserved(length).map_err(VolumeError::no_memory(path, "its voxels as they are stored"))?;
+    bytes.by_ref().take(length as u64).read_to_end(&mut raw).map_err(damaged)?;
     if raw.len() < length {
         return Err(short(raw.len() as u64));
     }
@@ -290,12 +334,12 @@ fn voxel_bytes(
 }
 
 /// Bytes to values: `stored * slope + intercept` in f64, kept as f32.
-fn decode(raw: &[u8], count: usize, kind: NiftiType, big: bool, slope: f64, intercept: f64) -> Vec<f32> {
+fn decode(raw: &[u8], count: usize, kind: NiftiType, big: bool, slope: f64, intercept: f64) -> Result<Vec<f32>, OutOfMemory> {
     macro_rules! as_f32 {
         ($t:ty) => {{
             const N: usize = size_of::<$t>();
             let plain = slope == 1.0 && intercept == 0.0;
-            let mut out = vec![0f32; count];
+            let mut out = zeroed::<f32>(count)?;
             out.par_chunks_mut(1 << 16).zip(raw.par_chunks(N << 16)).for_each(|(out, raw)| {
                 for (v, b) in out.iter_mut().zip(raw.chunks_exact(N)) {
                     let mut bytes = [0u8; N];
@@ -304,7 +348,7 @@ fn decode(raw: &[u8], count: usize, kind: NiftiType, big: bool, slope: f64, inte
                     *v = if plain { stored as f32 } else { (stored as f64 * slope + intercept) as f32 };
                 }
             });
-            out
+            Ok(out)
         }};
     }
     match kind {

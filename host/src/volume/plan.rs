@@ -59,6 +59,14 @@ impl AxisPlan {
             .collect()
     }
 
+    /// Most bytes that [`Self::taps`] takes: weights in f64 of all samples, and in f32 of those that are pixels.
+    pub fn taps_bytes(&self) -> usize {
+        // Each sample reaches over two steps of the coarser grid, and a little.
+        let weights = self.padded.max(self.resampled).saturating_add(self.resampled).saturating_mul(2);
+        let samples = self.resampled.saturating_add(self.size);
+        weights.saturating_mul(size_of::<f64>() + size_of::<f32>()).saturating_add(samples.saturating_mul(64))
+    }
+
     /// Voxels per pixel.
     pub fn step(&self) -> f64 {
         self.padded as f64 / self.resampled as f64

@@ -5,6 +5,7 @@ use anymc3d_manifest::{Modality, Region};
 use super::canonical::Volume;
 use super::components::{Components, Reach};
 use super::intensity::percentile;
+use crate::memory::zeroed;
 
 /// `[low, high)` in voxels along each canonical axis.
 pub(crate) type Bounds = [[usize; 2]; 3];
@@ -18,21 +19,27 @@ const LEAST_LUNG_MM3: f64 = 30_000.0;
 /// Of the largest pocket of air: a smaller one is bowel gas or the stomach.
 const LEAST_SHARE: f64 = 0.1;
 
-/// The region's bounding box; what it had to fall back to is told in `warnings`.
+/// The region's bounding box; what it had to fall back to is told in `warnings`. `None` where finding it would take more
+/// than `most` bytes.
 pub(crate) fn bounds(
     volume: &Volume,
     region: Region,
     modality: Modality,
+    most: usize,
     warnings: &mut Vec<String>,
-) -> Bounds {
+) -> Option<Bounds> {
     match region {
-        Region::Full => full(volume),
-        Region::Body => body_or_all(volume, modality, warnings),
-        Region::Lungs => lungs(volume).unwrap_or_else(|| {
-            warnings
-                .push("region = \"lungs\": no lung-sized air enclosed in the body: the body is used".into());
-            body_or_all(volume, modality, warnings)
-        }),
+        Region::Full => Some(full(volume)),
+        Region::Body => body_or_all(volume, modality, most, warnings),
+        Region::Lungs => match lungs(volume, most)? {
+            Some(lungs) => Some(lungs),
+            None => {
+                warnings.push(
+                    "region = \"lungs\": no lung-sized air enclosed in the body: the body is used".into(),
+                );
+                body_or_all(volume, modality, most, warnings)
+            }
+        },
     }
 }
 
@@ -51,22 +58,27 @@ fn full(volume: &Volume) -> Bounds {
     volume.shape.map(|n| [0, n])
 }
 
-fn body_or_all(volume: &Volume, modality: Modality, warnings: &mut Vec<String>) -> Bounds {
+fn body_or_all(
+    volume: &Volume,
+    modality: Modality,
+    most: usize,
+    warnings: &mut Vec<String>,
+) -> Option<Bounds> {
     let hounsfield = match modality {
         Modality::CT => true,
         Modality::Any => volume.modality == Some(Modality::CT),
         Modality::MR | Modality::PT => false,
     };
     let threshold = if hounsfield { TISSUE } else { background(volume) };
-    let tissue = Components::of(volume.shape, Reach::Volume, |i| volume.voxels[i] > threshold);
+    let tissue = Components::of(volume.shape, Reach::Volume, most, |i| volume.voxels[i] > threshold)?;
     let sizes = tissue.sizes();
     let largest = sizes.iter().copied().max().unwrap_or(0);
     // The first of equals: one component, whatever the ties.
     let body = sizes.iter().position(|&n| n == largest);
-    tissue.bounds(|c| Some(c) == body).unwrap_or_else(|| {
+    Some(tissue.bounds(|c| Some(c) == body).unwrap_or_else(|| {
         warnings.push("region = \"body\": nothing above the background: the whole volume is used".into());
         full(volume)
-    })
+    }))
 }
 
 /// A tenth of the way from the 1st to the 99th percentile: above the noise around the body, below any tissue that signals.
@@ -81,37 +93,44 @@ fn background(volume: &Volume) -> f32 {
 /// Air that no slice lets out at its sides, in pockets the size of a lung, and a margin.
 ///
 /// Slice by slice, because in 3D the windpipe, nose and mouth join the lungs to the room.
-fn lungs(volume: &Volume) -> Option<Bounds> {
+///
+/// The outer `None` is as in [`bounds`], the inner one where there are none.
+fn lungs(volume: &Volume, most: usize) -> Option<Option<Bounds>> {
     let [nx, ny, _] = volume.shape;
-    let air = Components::of(volume.shape, Reach::Slice, |i| volume.voxels[i] < TISSUE);
+    let air = Components::of(volume.shape, Reach::Slice, most, |i| volume.voxels[i] < TISSUE)?;
     let mut open = vec![false; air.count];
     for run in &air.runs {
         let y = run.row % ny;
         open[run.component] |= run.start == 0 || run.end == nx || y == 0 || y == ny - 1;
     }
-    let mut enclosed = vec![false; volume.voxels.len()];
+    let most = most.checked_sub(air.bytes().saturating_add(volume.voxels.len()))?;
+    let mut enclosed = zeroed::<u8>(volume.voxels.len()).ok()?;
     for run in air.runs.iter().filter(|r| !open[r.component]) {
-        enclosed[run.row * nx + run.start..run.row * nx + run.end].fill(true);
+        enclosed[run.row * nx + run.start..run.row * nx + run.end].fill(1);
     }
-    let pockets = Components::of(volume.shape, Reach::Volume, |i| enclosed[i]);
+    let pockets = Components::of(volume.shape, Reach::Volume, most, |i| enclosed[i] == 1)?;
     let sizes = pockets.sizes();
-    let largest = sizes.iter().copied().max()? as f64;
+    let largest = sizes.iter().copied().max().unwrap_or(0) as f64;
     if largest * volume.spacing_mm.iter().product::<f64>() < LEAST_LUNG_MM3 {
-        return None;
+        return Some(None);
     }
-    let mut bounds = pockets.bounds(|c| sizes[c] as f64 >= LEAST_SHARE * largest)?;
+    let Some(mut bounds) = pockets.bounds(|c| sizes[c] as f64 >= LEAST_SHARE * largest) else {
+        return Some(None);
+    };
     for (axis, [low, high]) in bounds.iter_mut().enumerate() {
         let margin = (LUNG_MARGIN_MM / volume.spacing_mm[axis]).ceil() as usize;
         *low = low.saturating_sub(margin);
         *high = (*high + margin).min(volume.shape[axis]);
     }
-    Some(bounds)
+    Some(Some(bounds))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::volume::{Affine, Scan};
+
+    const PLENTY: usize = 1 << 30;
 
     /// Air, a body of 30×20×16 voxels of 4 mm with two lungs and a gas bubble, a table below.
     fn chest(lungs: bool) -> Volume {
@@ -137,14 +156,14 @@ mod tests {
     #[test]
     fn the_body_is_the_largest_component_without_the_table() {
         let mut warnings = Vec::new();
-        let found = bounds(&chest(true), Region::Body, Modality::CT, &mut warnings);
+        let found = bounds(&chest(true), Region::Body, Modality::CT, PLENTY, &mut warnings).unwrap();
         assert_eq!((found, warnings.len()), ([[5, 35], [6, 26], [2, 18]], 0));
     }
 
     #[test]
     fn the_lungs_are_the_enclosed_air_without_the_bubble() {
         let mut warnings = Vec::new();
-        let found = bounds(&chest(true), Region::Lungs, Modality::CT, &mut warnings);
+        let found = bounds(&chest(true), Region::Lungs, Modality::CT, PLENTY, &mut warnings).unwrap();
         // 5 mm of margin are two voxels of 4 mm.
         assert_eq!((found, warnings.len()), ([[6, 34], [8, 24], [4, 19]], 0));
     }
@@ -160,7 +179,7 @@ mod tests {
     #[test]
     fn a_scan_without_lungs_falls_back_to_the_body_and_says_so() {
         let mut warnings = Vec::new();
-        let found = bounds(&chest(false), Region::Lungs, Modality::CT, &mut warnings);
+        let found = bounds(&chest(false), Region::Lungs, Modality::CT, PLENTY, &mut warnings).unwrap();
         assert_eq!(found, [[5, 35], [6, 26], [2, 18]]);
         assert!(warnings.len() == 1 && warnings[0].contains("lungs"), "{warnings:?}");
     }
@@ -176,7 +195,7 @@ mod tests {
             }
         }
         let scan = Scan::from_voxels("mr", voxels, [20; 3], Affine::aligned([2.0; 3], [0.0; 3])).unwrap();
-        let found = bounds(&scan.canonical(), Region::Body, Modality::MR, &mut Vec::new());
+        let found = bounds(&scan.canonical(), Region::Body, Modality::MR, PLENTY, &mut Vec::new()).unwrap();
         assert_eq!(found, [[5, 12], [3, 18], [4, 15]]);
     }
 
@@ -185,7 +204,7 @@ mod tests {
         let scan =
             Scan::from_voxels("air", vec![-1000.0; 8], [2; 3], Affine::aligned([1.0; 3], [0.0; 3])).unwrap();
         let mut warnings = Vec::new();
-        assert_eq!(bounds(&scan.canonical(), Region::Lungs, Modality::CT, &mut warnings), [[0, 2]; 3]);
+        assert_eq!(bounds(&scan.canonical(), Region::Lungs, Modality::CT, PLENTY, &mut warnings).unwrap(), [[0, 2]; 3]);
         assert_eq!(warnings.len(), 2);
     }
 }

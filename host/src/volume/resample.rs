@@ -6,6 +6,8 @@
 
 use rayon::prelude::*;
 
+use crate::memory::{OutOfMemory, zeroed};
+
 /// Weights of one output sample: `sum(weights[k] * input[start + k]) + outside * pad`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Tap {
@@ -47,29 +49,62 @@ pub(crate) struct Layout {
 /// Applies taps along all three axes of a block whose axis 0 is fastest; `pad` is what lies outside.
 ///
 /// The axes commute; the one that leaves least is taken first.
-pub(crate) fn separable(voxels: &[f32], shape: [usize; 3], taps: [&[Tap]; 3], pad: f32) -> Resampled {
-    let mut order = [0, 1, 2];
-    order.sort_by(|&a, &b| {
-        let ratio = |axis: usize| taps[axis].len() as f64 / shape[axis] as f64;
-        // Among equals the slowest axis first: its pass streams through memory.
-        ratio(a).total_cmp(&ratio(b)).then(b.cmp(&a))
-    });
-    let mut shape = shape;
+///
+/// # Errors
+/// Where there is no memory for what is in between; [`separable_bytes`] tells it beforehand.
+pub(crate) fn separable(
+    voxels: &[f32],
+    shape: [usize; 3],
+    taps: [&[Tap]; 3],
+    pad: f32,
+) -> Result<Resampled, OutOfMemory> {
     let mut values: Option<Vec<f32>> = None;
+    let order = order_of(shape, taps.map(<[Tap]>::len));
+    let mut shape = shape;
     for axis in order {
-        let next = along(values.as_deref().unwrap_or(voxels), shape, axis, taps[axis], pad);
+        let next = along(values.as_deref().unwrap_or(voxels), shape, axis, taps[axis], pad)?;
         shape[axis] = taps[axis].len();
         values = Some(next);
     }
-    Resampled { values: values.unwrap_or_default() }
+    Ok(Resampled { values: values.unwrap_or_default() })
+}
+
+/// Most bytes that [`separable`] holds at a time beside its input, for so many samples along each axis.
+pub(crate) fn separable_bytes(shape: [usize; 3], samples: [usize; 3]) -> usize {
+    let mut now = shape;
+    let (mut before, mut most) = (0usize, 0);
+    for axis in order_of(shape, samples) {
+        now[axis] = samples[axis];
+        let next = now.iter().fold(size_of::<f32>(), |n, &d| n.saturating_mul(d));
+        most = most.max(before.saturating_add(next));
+        before = next;
+    }
+    most
+}
+
+/// The axis that leaves least first.
+fn order_of(shape: [usize; 3], samples: [usize; 3]) -> [usize; 3] {
+    let mut order = [0, 1, 2];
+    order.sort_by(|&a, &b| {
+        let ratio = |axis: usize| samples[axis] as f64 / shape[axis] as f64;
+        // Among equals the slowest axis first: its pass streams through memory.
+        ratio(a).total_cmp(&ratio(b)).then(b.cmp(&a))
+    });
+    order
 }
 
 /// Applies taps along one axis of a block whose axis 0 is fastest.
-pub(crate) fn along(values: &[f32], shape: [usize; 3], axis: usize, taps: &[Tap], pad: f32) -> Vec<f32> {
+fn along(
+    values: &[f32],
+    shape: [usize; 3],
+    axis: usize,
+    taps: &[Tap],
+    pad: f32,
+) -> Result<Vec<f32>, OutOfMemory> {
     let n_in = shape[axis];
     let inner: usize = shape[..axis].iter().product();
     let outer: usize = shape[axis + 1..].iter().product();
-    let mut out = vec![0f32; outer * taps.len() * inner];
+    let mut out = zeroed::<f32>(outer.saturating_mul(taps.len()).saturating_mul(inner))?;
     if axis == 0 {
         out.par_chunks_mut(taps.len()).zip(values.par_chunks(n_in)).with_min_len(16).for_each(
             |(out, row)| {
@@ -92,7 +127,7 @@ pub(crate) fn along(values: &[f32], shape: [usize; 3], axis: usize, taps: &[Tap]
             }
         });
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use anymc3d_manifest::Modality;
 use rayon::prelude::*;
 
 use super::canonical::Volume;
+use super::limits::ReadLimits;
 use super::{Affine, VolumeError, modality, nifti};
 
 /// One 3D scan, in stored order.
@@ -39,9 +40,18 @@ impl Scan {
     /// Reads a NIfTI-1 file (`.nii`, `.nii.gz`, or one of a `.hdr`/`.img` pair), told by its content.
     ///
     /// # Errors
-    /// [`VolumeError`]: unreadable, another format, cut short, several volumes, singular affine, no finite voxel.
+    /// [`VolumeError`]: unreadable, another format, cut short, several volumes, singular affine, a grid that no scanner
+    /// makes, more memory than this process may use, no finite voxel.
     pub fn open(path: &Path) -> Result<Self, VolumeError> {
-        let stored = nifti::read(path)?;
+        Self::open_within(path, &ReadLimits::of_process())
+    }
+
+    /// [`Self::open`] within other limits.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_within(path: &Path, limits: &ReadLimits) -> Result<Self, VolumeError> {
+        let stored = nifti::read(path, limits)?;
         Self::assemble(path.to_path_buf(), stored)
     }
 
@@ -57,7 +67,9 @@ impl Scan {
     ) -> Result<Self, VolumeError> {
         use sha2::{Digest, Sha256};
         let path = name.as_ref().to_path_buf();
-        if shape.contains(&0) || voxels.len() != shape.iter().product::<usize>() {
+        if shape.contains(&0)
+            || Some(voxels.len()) != shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+         {
             return Err(VolumeError::Content {
                 path,
                 found: format!("{} voxels", voxels.len()),
@@ -73,6 +85,7 @@ impl Scan {
                 todo: "give the map from voxel index to RAS mm".into(),
             });
         }
+        ReadLimits::of_process().geometry.check(&path, "by its affine", &affine, shape)?;
         let mut hash = Sha256::new();
         for chunk in voxels.chunks(1 << 14) {
             hash.update(chunk.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
@@ -130,8 +143,19 @@ impl Scan {
     }
 
     /// The same voxels with their axes permuted and flipped to the closest RAS.
+    ///
+    /// # Panics
+    /// Where there is no memory for the copy; scans of users go through [`Self::try_canonical`].
     pub fn canonical(&self) -> Volume {
-        Volume::of(self)
+        self.try_canonical().unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// [`Self::canonical`] of a scan of any size.
+    ///
+    /// # Errors
+    /// [`VolumeError::NoMemory`] where there is none for the copy.
+    pub fn try_canonical(&self) -> Result<Volume, VolumeError> {
+        Volume::of(self).map_err(VolumeError::no_memory(&self.path, "the scan in canonical order"))
     }
 }
 

@@ -1,13 +1,14 @@
 //! From a canonical volume to the pixels a view asks for, by the letter of the manifest's rules.
 
-use anymc3d_manifest::{Axis, Fit, View};
+use anymc3d_manifest::{Axis, Fit, Intensity, View};
 use rayon::prelude::*;
 
 use super::back::SliceGrid;
 use super::canonical::Volume;
 use super::plan::AxisPlan;
-use super::resample::{Layout, separable};
+use super::resample::{Layout, Resampled, separable, separable_bytes};
 use super::{VolumeError, intensity, region};
+use crate::memory::{OutOfMemory, Room, zeroed};
 
 /// Most slices and most values a stack may have: far above any task, below what would exhaust the memory.
 const MOST_SLICES: usize = 4096;
@@ -28,9 +29,12 @@ pub struct SliceStack {
 
 impl SliceStack {
     /// `(pixel - mean) / std` per channel, `[S, 3, H, W]`; a grey channel is repeated.
-    pub fn normalised(&self, mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// Where there is no memory for them.
+    pub fn normalised(&self, mean: [f32; 3], std: [f32; 3]) -> Result<Vec<f32>, OutOfMemory> {
         let [s, c, h, w] = self.shape;
-        let mut out = vec![0f32; s * 3 * h * w];
+        let mut out = zeroed::<f32>([s, 3, h, w].iter().fold(1, |n: usize, &d| n.saturating_mul(d)))?;
         out.par_chunks_mut(h * w).enumerate().for_each(|(plane, out)| {
             let (slice, channel) = (plane / 3, plane % 3);
             let from = (slice * c + if c == 1 { 0 } else { channel }) * h * w;
@@ -39,7 +43,7 @@ impl SliceStack {
                 *v = (p - mean) * scale;
             }
         });
-        out
+        Ok(out)
     }
 }
 
@@ -47,8 +51,23 @@ impl SliceStack {
 ///
 /// # Errors
 /// [`VolumeError::View`]: a window without width, percentiles of nothing, neither `slices` nor
-/// `slice_spacing_mm`, `fit = "spacing"` without `spacing_mm`, or more pixels than memory could hold.
+/// `slice_spacing_mm`, `fit = "spacing"` without `spacing_mm`, or more pixels than this process may hold.
 pub fn slices(volume: &Volume, view: &View, patch_size: usize) -> Result<SliceStack, VolumeError> {
+    // The volume, and the scan that it is a copy of.
+    let taken = volume.voxels.len().saturating_mul(2 * size_of::<f32>());
+    slices_within(volume, view, patch_size, Room::of_process().less(taken))
+}
+
+/// [`slices`] that take no more than `room`, which is counted without the volume.
+///
+/// # Errors
+/// As there.
+pub fn slices_within(
+    volume: &Volume,
+    view: &View,
+    patch_size: usize,
+    room: Room,
+) -> Result<SliceStack, VolumeError> {
     let refuse = |found: String, expected: &str, todo: &str| VolumeError::View {
         path: volume.path.clone(),
         view: view.name.clone(),
@@ -56,6 +75,16 @@ pub fn slices(volume: &Volume, view: &View, patch_size: usize) -> Result<SliceSt
         expected: expected.into(),
         todo: todo.into(),
     };
+    let expected = format!("at most {room}");
+    let too_much = |found: String| {
+        refuse(found, &expected, "resample or crop the scan, or give more memory (--max-memory, or the system's own limit)")
+    };
+    if matches!(view.intensity, Intensity::Percentile { .. }) {
+        let bytes = volume.voxels.len().saturating_mul(size_of::<f32>());
+        if bytes > room.bytes {
+            return Err(too_much(format!("{} voxels to sort, {} MiB", volume.voxels.len(), bytes >> 20)));
+        }
+    }
     let mut warnings = Vec::new();
     let windows = intensity::windows(volume, &view.intensity).map_err(|found| {
         refuse(found, "intensities with a range", "check the scan and the view's `intensity`")
@@ -66,7 +95,8 @@ pub fn slices(volume: &Volume, view: &View, patch_size: usize) -> Result<SliceSt
             view.name, windows[0][0]
         ));
     }
-    let mut bounds = region::bounds(volume, view.region, view.modality, &mut warnings);
+    let mut bounds = region::bounds(volume, view.region, view.modality, room.bytes, &mut warnings)
+        .ok_or_else(|| too_much("more pieces of tissue and air than there is memory for".into()))?;
     if let Some(shares) = view.crop {
         bounds = region::crop(bounds, shares);
     }
@@ -124,12 +154,28 @@ pub fn slices(volume: &Volume, view: &View, patch_size: usize) -> Result<SliceSt
         )
     })?;
 
+    let bytes = bytes_of(volume.shape, &plans, windows.len());
+    if bytes > room.bytes {
+        let [s, h, w] = [0, 1, 2].map(|i| plans[i].size);
+        return Err(too_much(format!("{s} slices of {h} × {w}, which take {} MiB to be cut", (bytes >> 20) + 1)));
+    }
+    let no_memory = VolumeError::no_memory(&volume.path, "its slices");
     let grid = SliceGrid::new(volume, plans);
-    let image = grid.sample(&volume.voxels, volume.minimum);
+    let image = grid.sample(&volume.voxels, volume.minimum).map_err(&no_memory)?;
     let layout = grid.layout();
-    let pixels = intensity::apply(&image, &layout, &windows);
+    let pixels = intensity::apply(&image, &layout, &windows).map_err(&no_memory)?;
     let [s, h, w] = layout.shape;
     Ok(SliceStack { pixels, shape: [s, windows.len(), h, w], grid, warnings })
+}
+
+/// Most bytes that cutting takes beside the volume: weights, what is between the axes, and the pixels.
+fn bytes_of(shape: [usize; 3], plans: &[AxisPlan; 3], channels: usize) -> usize {
+    let mut samples = [0; 3];
+    plans.iter().for_each(|plan| samples[plan.canonical] = plan.size);
+    let weights = plans.iter().map(AxisPlan::taps_bytes).fold(0, usize::saturating_add);
+    let image = samples.iter().fold(size_of::<f32>(), |n, &d| n.saturating_mul(d));
+    let pixels = image.saturating_mul(channels).saturating_add(image);
+    weights.saturating_add(separable_bytes(shape, samples).max(pixels))
 }
 
 /// Slice, row and column: the canonical axis of each, and whether it is walked backwards.
@@ -198,7 +244,10 @@ fn fit(rows: &mut AxisPlan, columns: &mut AxisPlan, size: [usize; 2], view: &Vie
 
 impl SliceGrid {
     /// A canonical block through all three plans; `pad` is what lies outside. Read it by [`Self::layout`].
-    pub(crate) fn sample(&self, canonical: &[f32], pad: f32) -> super::resample::Resampled {
+    ///
+    /// # Errors
+    /// Where there is no memory for it.
+    pub(crate) fn sample(&self, canonical: &[f32], pad: f32) -> Result<Resampled, OutOfMemory> {
         let mut taps = [Vec::new(), Vec::new(), Vec::new()];
         for plan in &self.plans {
             taps[plan.canonical] = plan.taps();

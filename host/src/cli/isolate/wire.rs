@@ -44,6 +44,8 @@ pub struct Opening {
     pub threads: Option<u16>,
     pub segmentation: bool,
     pub max_memory: Option<u64>,
+    /// `--micro-ct`.
+    pub micro_ct: bool,
 }
 
 /// A plugin that is to be tried.

@@ -7,7 +7,8 @@ use crate::cli::answer;
 use crate::cli::options;
 use crate::cli::outcome::{CommandError, Outcome};
 use crate::device::{DeviceChoice, gpus};
-use crate::engine::{Case, CaseError, Engine, LoadedTask, Stage, open_backbone_on};
+use crate::engine::{Case, CaseError, Engine, LoadedTask, MemoryCap, Stage, open_backbone_on};
+use crate::volume::allow_micro_ct;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::cell::RefCell;
@@ -63,6 +64,7 @@ fn engine(mut stream: UnixStream, opening: Opening) -> io::Result<()> {
     let precision = if opening.bf16 { Precision::Bf16 } else { Precision::F32 };
     let device = opening.device.parse().unwrap_or(DeviceChoice::Cpu);
     limit_memory(opening.max_memory, device != DeviceChoice::Cpu && gpus().is_ok());
+    allow_micro_ct(opening.micro_ct);
     let place = (device, opening.device_memory);
     send(&mut stream, &Said::Backbone)?;
     let backbone = match open_backbone_on(opening.backbone.as_deref(), precision, place) {
@@ -82,10 +84,14 @@ fn engine(mut stream: UnixStream, opening: Opening) -> io::Result<()> {
             Err(e) => send(&mut stream, &Said::Refused { task, error: e.to_string() })?,
         }
     }
-    let engine = Engine::new(backbone, precision, tasks);
+    let mut engine = Engine::new(backbone, precision, tasks);
+    let cap = MemoryCap::of_process().ok();
     send(&mut stream, &Said::Ready)?;
     while let Some(ask) = receive(&mut stream)? {
         if let Ask::Case { case, tasks, heatmap, folder } = ask {
+            if let Some(cap) = cap {
+                engine.cap(cap.writing(heatmap && folder.is_some(), opening.segmentation && folder.is_some()));
+            }
             case_of(&mut stream, &engine, &indices, &case, &tasks, heatmap, folder.as_deref())?;
         }
     }

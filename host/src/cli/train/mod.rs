@@ -7,7 +7,7 @@ mod sweep;
 
 use super::console::{Console, Loudness};
 use super::doctor::judge;
-use super::options::{BackboneOptions, PrecisionOption};
+use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use super::output::Output;
 use crate::engine::open_library;
@@ -16,6 +16,7 @@ use crate::learn::train::{
     MemoryPlan, PrefixCache, Progress, Recipe, Setting, Silent, TEST_PREDICTIONS, Terminal, TrainError,
     TrainOptions, train, unseen, untaught,
 };
+use crate::memory;
 use crate::plugin::{find, write_atomically};
 use ablation::Ablation;
 use anymc3d_manifest::Manifest;
@@ -123,6 +124,8 @@ pub(super) struct Train {
     #[command(flatten)]
     ablation: Ablation,
     #[command(flatten)]
+    geometry: GeometryOption,
+    #[command(flatten)]
     backbone: BackboneOptions,
 }
 
@@ -158,6 +161,8 @@ impl From<AugmentOption> for Recipe {
 
 impl Train {
     pub fn carry_out(mut self, console: &Console) -> Result<Outcome, CommandError> {
+        memory::give(self.max_memory);
+        self.geometry.apply();
         self.backbone.most = self.max_memory;
         self.backbone.threads.apply()?;
         match &self.sweep {
@@ -255,8 +260,9 @@ impl Train {
         // The folder is made before an hour is spent.
         Output::open(&self.out).map_err(CommandError::failed)?;
         let precision = self.precision.resolve(self.backbone.device);
-        let memory = MemoryPlan::new(self.max_memory).map_err(CommandError::usage)?;
+        let memory = MemoryPlan::new(memory::limit(), memory::base()).map_err(CommandError::usage)?;
         let mut backbone = self.backbone.open(precision)?;
+        memory::hold(backbone.bytes());
         let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
         let folder = folder.filter(|_| self.cache_size > 0.0);
         let cap = (self.cache_size * (1u64 << 30) as f64) as u64;

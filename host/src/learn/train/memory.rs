@@ -1,7 +1,7 @@
 //! How much of a case may be in memory at once in training.
 
 use crate::backbone::KEPT_BYTES;
-pub use crate::engine::{machine_memory, resident};
+use crate::memory::{Limit, Source};
 
 /// How a training step shares out the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,20 +16,21 @@ pub struct MemoryPlan {
 const LEAST: usize = 192 << 20;
 
 impl MemoryPlan {
-    /// Shares out what a process of at most `cap` bytes has beside what it has taken already; without a cap it may
-    /// have 80 % of the machine's memory.
+    /// Shares out what the limit leaves a process that holds `used` bytes already.
     ///
     /// # Errors
-    /// One line with the numbers when the cap leaves too little beside what is in use already.
-    pub fn new(cap: Option<usize>) -> Result<Self, String> {
+    /// One line with the numbers when that is too little.
+    pub fn new(limit: Limit, used: usize) -> Result<Self, String> {
         let mib = |bytes: usize| bytes >> 20;
-        let whole = cap.unwrap_or_else(|| machine_memory().map_or(usize::MAX, |total| total / 10 * 8));
-        let used = resident().unwrap_or(0);
+        let whole = limit.bytes;
         let left = whole.saturating_sub(used);
         if left < LEAST {
+            let said = match limit.source {
+                Source::Given => format!("--max-memory {} MiB", mib(whole)),
+                source => format!("{} MiB of memory ({source})", mib(whole)),
+            };
             return Err(format!(
-                "--max-memory {} MiB: {} MiB are in use before the first step, and a step takes {} MiB or more; give at least {} MiB",
-                mib(whole),
+                "{said}: {} MiB are in use before the first step, and a step takes {} MiB or more; give at least {} MiB",
                 mib(used),
                 mib(LEAST),
                 mib(used + LEAST) + 1
@@ -61,9 +62,12 @@ mod tests {
 
     #[test]
     fn a_cap_below_what_is_in_use_is_refused_with_the_numbers() {
-        let e = MemoryPlan::new(Some(1 << 20)).unwrap_err();
+        let given = |bytes| Limit { bytes, source: Source::Given };
+        let e = MemoryPlan::new(given(1 << 20), 0).unwrap_err();
         assert!(e.contains("--max-memory 1 MiB") && e.contains("give at least"), "{e}");
-        let plan = MemoryPlan::new(Some(resident().unwrap_or(0) + (1 << 30))).unwrap();
+        let e = MemoryPlan::new(Limit { bytes: 1 << 20, source: Source::Cgroup }, 0).unwrap_err();
+        assert!(e.contains("1 MiB of memory (the limit of its control group)"), "{e}");
+        let plan = MemoryPlan::new(given((1 << 30) + 50), 50).unwrap();
         assert!(plan.kept_bytes + plan.token_bytes < 1 << 30);
     }
 }

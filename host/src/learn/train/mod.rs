@@ -25,7 +25,7 @@ mod validate;
 pub use augment::{Augmentation, Recipe};
 pub use cache::PrefixCache;
 pub use error::TrainError;
-pub use memory::{MemoryPlan, machine_memory};
+pub use memory::MemoryPlan;
 pub use optimiser::AdamW;
 pub use options::TrainOptions;
 pub use progress::{Progress, Silent, Terminal};

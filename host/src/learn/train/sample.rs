@@ -63,12 +63,15 @@ pub fn prepare(
     if scan.is_constant() {
         return Err(failed(PrepareError(format!("{}: every voxel is the same", path.display())).to_string()));
     }
-    let mut stack = slices(&scan.canonical(), view, info.patch_size).map_err(|e| failed(e.to_string()))?;
+    let volume = scan.try_canonical().map_err(|e| failed(e.to_string()))?;
+    let mut stack = slices(&volume, view, info.patch_size).map_err(|e| failed(e.to_string()))?;
+    drop(volume);
     let [s, channels, h, w] = stack.shape;
     let mut mask = match &row.mask {
         Some(mask) if with_mask => {
             let mask = Scan::open(mask).map_err(|e| failed(e.to_string()))?;
-            match stack.grid.mask_to_slices(&mask.canonical()) {
+            let drawn = mask.try_canonical().map_err(|e| failed(e.to_string()))?;
+            match stack.grid.mask_to_slices(&drawn) {
                 Ok(mask) => Some(mask),
                 // A mask drawn on one sequence supervises the views on its grid.
                 Err(_) if another_fits(row, path, &mask) => None,
@@ -83,7 +86,8 @@ pub fn prepare(
     let tensor = |values: Vec<f32>, shape: &[usize]| {
         Tensor::from_vec(values, shape, &Device::Cpu).map_err(|e| failed(e.to_string()))
     };
-    let pixels = tensor(stack.normalised(info.mean, info.std), &[s, 3, h, w])?;
+    let pixels = stack.normalised(info.mean, info.std).map_err(|e| failed(format!("{}: {e} for its pixels", path.display())))?;
+    let pixels = tensor(pixels, &[s, 3, h, w])?;
     let mask = mask.map(|values| tensor(values, &[s, h, w])).transpose()?;
     let hidden = backbone
         .prefix(&pixels, blocks)
@@ -93,9 +97,9 @@ pub fn prepare(
 
 /// Whether a mask is on the grid of another of the case's scans than `path`.
 fn another_fits(row: &Row, path: &Path, mask: &Scan) -> bool {
-    let mask = mask.canonical();
+    let Ok(mask) = mask.try_canonical() else { return false };
     row.images.values().filter(|other| *other != path).any(|other| {
-        let grid = Scan::open(other).map(|scan| scan.canonical());
+        let grid = Scan::open(other).and_then(|scan| scan.try_canonical());
         grid.is_ok_and(|grid| mask.expect_grid(other, grid.shape, &grid.affine).is_ok())
     })
 }

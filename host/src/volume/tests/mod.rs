@@ -1,5 +1,6 @@
 //! Tests of the whole room: headers built by hand, and scans turned every way.
 
+mod bounds;
 mod headers;
 mod reading;
 mod slicing;
