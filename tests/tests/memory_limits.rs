@@ -86,10 +86,13 @@ fn a_grid_that_no_scanner_makes_is_one_cases_error_and_an_error_of_the_doctor() 
         }
     }
     let plugin = library.to_str().unwrap();
-    let (code, out, err) = limited(None, &host, &["run", "--json", "--plugin", plugin, scans.to_str().unwrap()]);
+    let (code, out, err) =
+        limited(None, &host, &["run", "--json", "--plugin", plugin, scans.to_str().unwrap()]);
     assert_eq!((code, out.lines().count()), (1, 5), "{out}{err}");
     for n in 1..4 {
-        let told = err.lines().any(|l| l.contains(&format!("{n}.nii: found voxels of")) && l.contains("0.01 to 100 mm"));
+        let told = err
+            .lines()
+            .any(|l| l.contains(&format!("{n}.nii: found voxels of")) && l.contains("0.01 to 100 mm"));
         assert!(told, "{n}: {err}");
     }
     let table = folder.path().join("table.csv");
@@ -99,7 +102,8 @@ fn a_grid_that_no_scanner_makes_is_one_cases_error_and_an_error_of_the_doctor() 
     let (code, out, _) = limited(None, &host, &["doctor", "--data", table]);
     assert_eq!((code, out.matches("0.01 to 100 mm").count()), (1, 3), "{out}");
     let run = folder.path().join("run");
-    let train = ["train", "--plugin", plugin, "--data", table, "--out", run.to_str().unwrap(), "--epochs", "1"];
+    let train =
+        ["train", "--plugin", plugin, "--data", table, "--out", run.to_str().unwrap(), "--epochs", "1"];
     let (code, _, err) = limited(None, &host, &train);
     assert!(code == 1 && err.contains("0.01 to 100 mm"), "{code} {err}");
     let sick = scans.join("1.nii");
@@ -132,7 +136,11 @@ fn training_without_room_for_a_step_is_refused_in_words() {
     fs::write(&table, format!("case,image,nodule\n{rows}")).unwrap();
     let run = folder.path().join("run");
     let [plugin, table, run] = [&library, &table, &run].map(|p| p.to_str().unwrap());
-    let train = ["train", "--unchecked", "--plugin", plugin, "--data", table, "--out", run, "--max-memory", "150M"];
+    let train =
+        ["train", "--unchecked", "--plugin", plugin, "--data", table, "--out", run, "--max-memory", "150M"];
     let (code, _, err) = limited(None, &host, &train);
-    assert!(code == 2 && err.contains("--max-memory 150 MiB") && err.contains("give at least"), "{code} {err}");
+    assert!(
+        code == 2 && err.contains("--max-memory 150 MiB") && err.contains("give at least"),
+        "{code} {err}"
+    );
 }

@@ -67,7 +67,21 @@ impl Draw {
     /// A number as damaged headers have it: any bits, or the ones that hurt.
     fn float(&mut self) -> f32 {
         const HURT: [f32; 16] = [
-            0.0, -0.0, 1.0, -1.0, 1e-12, 1e-20, 1e-7, 1e-40, 0.01, 100.0, 1e12, 3e38, -3e38, f32::NAN, f32::INFINITY,
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            1e-12,
+            1e-20,
+            1e-7,
+            1e-40,
+            0.01,
+            100.0,
+            1e12,
+            3e38,
+            -3e38,
+            f32::NAN,
+            f32::INFINITY,
             f32::NEG_INFINITY,
         ];
         match self.below(3) {
@@ -93,7 +107,11 @@ fn file(draw: &mut Draw, folder: &Path, n: usize) -> std::path::PathBuf {
     let small = draw.below(3) > 0;
     let mut dims = [3i16, 1, 1, 1, 1, 1, 1, 1];
     for d in &mut dims[1..4] {
-        *d = if small { draw.below(24) as i16 + 1 } else { draw.of(&[0i16, 1, 2, 64, 512, 32767, -1, -32768]) };
+        *d = if small {
+            draw.below(24) as i16 + 1
+        } else {
+            draw.of(&[0i16, 1, 2, 64, 512, 32767, -1, -32768])
+        };
     }
     if draw.below(20) == 0 {
         dims[0] = draw.next() as i16;
@@ -159,10 +177,13 @@ fn view(draw: &mut Draw) -> View {
         spacing_mm: Some(draw.of(&[0.05, 2.0])),
         region: draw.of(&[Region::Full, Region::Body, Region::Lungs]),
         crop: None,
-        intensity: draw.of(&[0, 1]).eq(&0).then_some(()).map_or(
-            Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false },
-            |()| Intensity::Window { windows: vec![[-1000.0, 1000.0]] },
-        ),
+        intensity: draw
+            .of(&[0, 1])
+            .eq(&0)
+            .then_some(())
+            .map_or(Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false }, |()| Intensity::Window {
+                windows: vec![[-1000.0, 1000.0]],
+            }),
         required: true,
     }
 }

@@ -55,8 +55,9 @@ impl Ahead {
     /// Begins with a case on a thread of its own.
     pub fn begin(&self, case: &Case, cap: Option<MemoryCap>) {
         let (preparer, of) = (self.preparer.clone(), case.clone());
-        let begun =
-            std::thread::Builder::new().name("next-scan".to_owned()).spawn(move || preparer.prepare(&of, cap));
+        let begun = std::thread::Builder::new()
+            .name("next-scan".to_owned())
+            .spawn(move || preparer.prepare(&of, cap));
         // Without a thread the case is prepared when its turn comes.
         if let Ok(begun) = begun {
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((case.clone(), begun));

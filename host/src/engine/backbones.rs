@@ -2,6 +2,7 @@
 
 use crate::backbone::{Backbone, BackboneError, Precision};
 use crate::device::{DeviceChoice, gpus};
+use crate::memory::{self, Limit};
 use crate::plugin::find;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,16 @@ pub enum FindBackboneError {
     /// The device that it is to compute on cannot be used.
     #[error("{0}")]
     Device(String),
+    /// Its weights alone are more than the process may use.
+    #[error("{}: found weights of {} MiB, expected at most the {} MiB that {} leaves this process; take a smaller backbone, or give more memory", folder.display(), bytes >> 20, limit.bytes >> 20, limit.source)]
+    Memory {
+        /// The backbone.
+        folder: PathBuf,
+        /// Of its weights.
+        bytes: usize,
+        /// What there is.
+        limit: Limit,
+    },
     /// There, and refused.
     #[error(transparent)]
     Refused(#[from] BackboneError),
@@ -155,6 +166,11 @@ pub fn open_backbone_on(
     (device, most): (DeviceChoice, Option<usize>),
 ) -> Result<Backbone, FindBackboneError> {
     let folder = find_backbone(wanted.unwrap_or(DEFAULT_BACKBONE))?;
+    let weights = std::fs::metadata(folder.join("model.safetensors")).map_or(0, |m| m.len());
+    let (bytes, limit) = (usize::try_from(weights).unwrap_or(usize::MAX), memory::limit());
+    if bytes > limit.bytes {
+        return Err(FindBackboneError::Memory { folder, bytes, limit });
+    }
     let device = device.open(most).map_err(FindBackboneError::Device)?;
     let mut backbone = Backbone::open_on(&folder, precision, &device)?;
     if let Some(most) = most {

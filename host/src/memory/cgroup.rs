@@ -164,7 +164,10 @@ mod tests {
         assert_eq!(limit_of(&[]), None);
         let files = [
             ("proc/self/cgroup", "nonsense\n0::\n5:memory\n"),
-            ("proc/self/mountinfo", "short\n1 2 3 - cgroup2\n29 23 0:26 / /sys/fs/cgroup rw - cgroup2 c rw\n"),
+            (
+                "proc/self/mountinfo",
+                "short\n1 2 3 - cgroup2\n29 23 0:26 / /sys/fs/cgroup rw - cgroup2 c rw\n",
+            ),
             ("sys/fs/cgroup/memory.max", "-4\n"),
         ];
         assert_eq!(limit_of(&files), None);

@@ -170,7 +170,12 @@ impl fmt::Display for Room {
         let Limit { bytes, source } = self.limit;
         match source {
             Source::Unknown => f.write_str("what the system has"),
-            _ => write!(f, "{} MiB of the {} MiB that {source} leaves this process", self.bytes >> 20, bytes >> 20),
+            _ => write!(
+                f,
+                "{} MiB of the {} MiB that {source} leaves this process",
+                self.bytes >> 20,
+                bytes >> 20
+            ),
         }
     }
 }

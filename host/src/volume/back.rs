@@ -124,7 +124,8 @@ impl SliceGrid {
                 block.extend((0..shape[0]).map(|x| values[row + x * step[source[0]]]));
             }
         }
-        separable(&block, shape, [&taps[0], &taps[1], &taps[2]], 0.0).map_or_else(|_| Vec::new(), |r| r.values)
+        separable(&block, shape, [&taps[0], &taps[1], &taps[2]], 0.0)
+            .map_or_else(|_| Vec::new(), |r| r.values)
     }
 
     /// How much of each pixel a mask covers, `[S, H, W]` in 0..1, by the same region, fit and resampling (padding 0).

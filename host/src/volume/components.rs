@@ -42,7 +42,8 @@ impl Components {
     ) -> Option<Self> {
         use rayon::prelude::*;
         let [nx, ny, nz] = shape;
-        let of_rows = ny.saturating_mul(nz).saturating_mul(size_of::<Vec<(usize, usize)>>() + size_of::<usize>());
+        let of_rows =
+            ny.saturating_mul(nz).saturating_mul(size_of::<Vec<(usize, usize)>>() + size_of::<usize>());
         let most_runs = most.checked_sub(of_rows)? / BYTES_OF_A_RUN;
         let count = AtomicUsize::new(0);
         let rows: Vec<Vec<(usize, usize)>> = (0..ny * nz)

@@ -48,7 +48,11 @@ pub(crate) fn percentile(values: &mut [f32], q: f64) -> f64 {
 /// `clip((v - low) / (high - low), 0, 1)` per channel: `[S, H, W]` in any storage order to `[S, C, H, W]`.
 ///
 /// A window of no width (a constant volume) gives zeros.
-pub(crate) fn apply(image: &Resampled, layout: &Layout, windows: &[[f64; 2]]) -> Result<Vec<f32>, OutOfMemory> {
+pub(crate) fn apply(
+    image: &Resampled,
+    layout: &Layout,
+    windows: &[[f64; 2]],
+) -> Result<Vec<f32>, OutOfMemory> {
     let [_, h, w] = layout.shape;
     let count = layout.shape.iter().fold(windows.len(), |n, &d| n.saturating_mul(d));
     let mut pixels = zeroed::<f32>(count)?;

@@ -120,7 +120,12 @@ impl ReadLimits {
     ///
     /// # Errors
     /// [`VolumeError::Memory`] with the sizes.
-    pub(crate) fn allow(&self, path: &Path, bytes: usize, what: impl FnOnce() -> String) -> Result<(), VolumeError> {
+    pub(crate) fn allow(
+        &self,
+        path: &Path,
+        bytes: usize,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), VolumeError> {
         if bytes <= self.room.bytes {
             return Ok(());
         }

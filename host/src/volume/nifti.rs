@@ -94,7 +94,8 @@ pub fn memory_of(path: &Path) -> Option<usize> {
 
 /// Bytes of a scan's files, of a pair both; 0 where there is none.
 fn file_bytes(path: &Path) -> usize {
-    let bytes = |file: &PathBuf| fs::metadata(file).map_or(0, |m| usize::try_from(m.len()).unwrap_or(usize::MAX));
+    let bytes =
+        |file: &PathBuf| fs::metadata(file).map_or(0, |m| usize::try_from(m.len()).unwrap_or(usize::MAX));
     files_of(path).iter().map(bytes).fold(0, usize::saturating_add)
 }
 
@@ -334,7 +335,14 @@ fn voxel_bytes(
 }
 
 /// Bytes to values: `stored * slope + intercept` in f64, kept as f32.
-fn decode(raw: &[u8], count: usize, kind: NiftiType, big: bool, slope: f64, intercept: f64) -> Result<Vec<f32>, OutOfMemory> {
+fn decode(
+    raw: &[u8],
+    count: usize,
+    kind: NiftiType,
+    big: bool,
+    slope: f64,
+    intercept: f64,
+) -> Result<Vec<f32>, OutOfMemory> {
     macro_rules! as_f32 {
         ($t:ty) => {{
             const N: usize = size_of::<$t>();

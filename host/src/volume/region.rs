@@ -204,7 +204,10 @@ mod tests {
         let scan =
             Scan::from_voxels("air", vec![-1000.0; 8], [2; 3], Affine::aligned([1.0; 3], [0.0; 3])).unwrap();
         let mut warnings = Vec::new();
-        assert_eq!(bounds(&scan.canonical(), Region::Lungs, Modality::CT, PLENTY, &mut warnings).unwrap(), [[0, 2]; 3]);
+        assert_eq!(
+            bounds(&scan.canonical(), Region::Lungs, Modality::CT, PLENTY, &mut warnings).unwrap(),
+            [[0, 2]; 3]
+        );
         assert_eq!(warnings.len(), 2);
     }
 }

@@ -67,9 +67,8 @@ impl Scan {
     ) -> Result<Self, VolumeError> {
         use sha2::{Digest, Sha256};
         let path = name.as_ref().to_path_buf();
-        if shape.contains(&0)
-            || Some(voxels.len()) != shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
-         {
+        if shape.contains(&0) || Some(voxels.len()) != shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+        {
             return Err(VolumeError::Content {
                 path,
                 found: format!("{} voxels", voxels.len()),

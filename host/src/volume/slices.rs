@@ -77,7 +77,11 @@ pub fn slices_within(
     };
     let expected = format!("at most {room}");
     let too_much = |found: String| {
-        refuse(found, &expected, "resample or crop the scan, or give more memory (--max-memory, or the system's own limit)")
+        refuse(
+            found,
+            &expected,
+            "resample or crop the scan, or give more memory (--max-memory, or the system's own limit)",
+        )
     };
     if matches!(view.intensity, Intensity::Percentile { .. }) {
         let bytes = volume.voxels.len().saturating_mul(size_of::<f32>());
@@ -157,7 +161,10 @@ pub fn slices_within(
     let bytes = bytes_of(volume.shape, &plans, windows.len());
     if bytes > room.bytes {
         let [s, h, w] = [0, 1, 2].map(|i| plans[i].size);
-        return Err(too_much(format!("{s} slices of {h} × {w}, which take {} MiB to be cut", (bytes >> 20) + 1)));
+        return Err(too_much(format!(
+            "{s} slices of {h} × {w}, which take {} MiB to be cut",
+            (bytes >> 20) + 1
+        )));
     }
     let no_memory = VolumeError::no_memory(&volume.path, "its slices");
     let grid = SliceGrid::new(volume, plans);

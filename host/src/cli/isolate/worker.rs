@@ -90,7 +90,8 @@ fn engine(mut stream: UnixStream, opening: Opening) -> io::Result<()> {
     while let Some(ask) = receive(&mut stream)? {
         if let Ask::Case { case, tasks, heatmap, folder } = ask {
             if let Some(cap) = cap {
-                engine.cap(cap.writing(heatmap && folder.is_some(), opening.segmentation && folder.is_some()));
+                engine
+                    .cap(cap.writing(heatmap && folder.is_some(), opening.segmentation && folder.is_some()));
             }
             case_of(&mut stream, &engine, &indices, &case, &tasks, heatmap, folder.as_deref())?;
         }

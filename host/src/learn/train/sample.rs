@@ -86,7 +86,9 @@ pub fn prepare(
     let tensor = |values: Vec<f32>, shape: &[usize]| {
         Tensor::from_vec(values, shape, &Device::Cpu).map_err(|e| failed(e.to_string()))
     };
-    let pixels = stack.normalised(info.mean, info.std).map_err(|e| failed(format!("{}: {e} for its pixels", path.display())))?;
+    let pixels = stack
+        .normalised(info.mean, info.std)
+        .map_err(|e| failed(format!("{}: {e} for its pixels", path.display())))?;
     let pixels = tensor(pixels, &[s, 3, h, w])?;
     let mask = mask.map(|values| tensor(values, &[s, h, w])).transpose()?;
     let hidden = backbone

@@ -148,7 +148,8 @@ fn a_scan_that_takes_more_than_there_is_is_refused_with_its_sizes_before_it_is_r
 
 #[test]
 fn slices_that_take_more_than_there_is_are_refused_with_their_sizes() {
-    let scan = Scan::from_voxels("small.nii", noise(24), [2, 3, 4], Affine::aligned([1.0; 3], [0.0; 3])).unwrap();
+    let scan =
+        Scan::from_voxels("small.nii", noise(24), [2, 3, 4], Affine::aligned([1.0; 3], [0.0; 3])).unwrap();
     let view = view(Axis::Axial, 64, [512, 512], Fit::Square);
     let cut = |bytes| slices_within(&scan.canonical(), &view, 14, Room::of(bytes));
     // 64 × 518 × 518 twice as f32.
@@ -162,7 +163,8 @@ fn slices_that_take_more_than_there_is_are_refused_with_their_sizes() {
 #[test]
 fn the_regions_of_noise_are_refused_where_their_pieces_do_not_fit() {
     let voxels: Vec<f32> = (0..64 * 64 * 16).map(|i| if i % 2 == 0 { 1000.0 } else { -1000.0 }).collect();
-    let scan = Scan::from_voxels("noise.nii", voxels, [64, 64, 16], Affine::aligned([1.0; 3], [0.0; 3])).unwrap();
+    let scan =
+        Scan::from_voxels("noise.nii", voxels, [64, 64, 16], Affine::aligned([1.0; 3], [0.0; 3])).unwrap();
     for region in [Region::Body, Region::Lungs] {
         let view = View { region, modality: Modality::CT, ..view(Axis::Axial, 2, [14, 14], Fit::Square) };
         let message = slices_within(&scan.canonical(), &view, 14, Room::of(1 << 20)).unwrap_err().to_string();

@@ -113,7 +113,10 @@ fn a_flipped_bit_in_a_gzip_stream_is_refused() {
 
 #[test]
 fn a_header_that_claims_terabytes_is_refused_before_memory_is_asked_for() {
-    let huge = File::new().i16_at(42, 30000).i16_at(44, 30000).i16_at(46, 30000);
+    let mut huge = File::new().i16_at(42, 30000).i16_at(44, 30000).i16_at(46, 30000);
+    for at in [280, 300, 320] {
+        huge = huge.f32_at(at, 0.1);
+    }
     assert!(refusal(huge.open()).contains("needs 54000000000000"));
     assert!(refusal(open("a.nii.gz", &gz(&huge.bytes()))).contains("needs 54000000000000"));
 }

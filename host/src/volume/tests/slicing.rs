@@ -143,8 +143,9 @@ fn three_windows_are_three_channels_and_grey_is_repeated() {
     );
     assert_eq!(rgb.shape, [2, 3, 2, 2]);
     assert_eq!([rgb.pixels[0], rgb.pixels[4], rgb.pixels[8]], [0.25, 0.5, 0.0]);
-    let grey =
-        cut(&scan, &view(Axis::Axial, 2, [2, 2], Fit::Square)).normalised([0.0, 0.25, 0.5], [1.0, 0.5, 0.25]).unwrap();
+    let grey = cut(&scan, &view(Axis::Axial, 2, [2, 2], Fit::Square))
+        .normalised([0.0, 0.25, 0.5], [1.0, 0.5, 0.25])
+        .unwrap();
     assert_eq!((grey.len(), grey[0], grey[4], grey[8]), (24, 0.25, 0.0, -1.0));
     assert_eq!(rgb.normalised([0.0, 0.25, 0.5], [1.0, 0.5, 0.25]).unwrap()[..12][8], -2.0);
 }
