@@ -108,7 +108,7 @@ fn file(draw: &mut Draw, folder: &Path, n: usize) -> std::path::PathBuf {
     let mut dims = [3i16, 1, 1, 1, 1, 1, 1, 1];
     for d in &mut dims[1..4] {
         *d = if small {
-            draw.below(24) as i16 + 1
+            draw.below(10) as i16 + 1
         } else {
             draw.of(&[0i16, 1, 2, 64, 512, 32767, -1, -32768])
         };
@@ -157,7 +157,7 @@ fn file(draw: &mut Draw, folder: &Path, n: usize) -> std::path::PathBuf {
     let wanted: usize = dims[1..4].iter().map(|&d| usize::from(d.unsigned_abs())).product::<usize>();
     let bytes = match draw.below(4) {
         0 => draw.below(64) as usize,
-        _ => wanted.saturating_mul(8).min(24 * 24 * 24 * 8),
+        _ => wanted.saturating_mul(8).min(10 * 10 * 10 * 8),
     };
     h.extend((0..bytes).map(|i| (i as u64 * 0x9e37_79b9 >> 5) as u8));
     let path = folder.join(format!("scan{}.nii", n % 16));
@@ -171,7 +171,7 @@ fn view(draw: &mut Draw) -> View {
         modality: Modality::Any,
         axis: draw.of(&[Axis::Axial, Axis::Coronal, Axis::Sagittal, Axis::Native]),
         slices: None,
-        slice_spacing_mm: Some(draw.of(&[0.5, 5.0])),
+        slice_spacing_mm: Some(draw.of(&[2.0, 20.0])),
         size: [28, 28],
         fit: draw.of(&[Fit::Square, Fit::Stretch, Fit::Spacing]),
         spacing_mm: Some(draw.of(&[0.05, 2.0])),
@@ -204,14 +204,20 @@ fn a_hundred_thousand_random_headers_end_nothing_and_stay_below_the_cap() {
         MOST.store(before, Relaxed);
         let answer = Scan::open_within(&path, &limits(geometry)).and_then(|scan| {
             read += 1;
+            // The reader takes every header, the slicer each fourth that was read.
+            if read % 4 > 0 {
+                return Ok(());
+            }
             let volume = scan.try_canonical()?;
             let taken = 2 * std::mem::size_of_val(volume.voxels.as_slice());
-            slices_within(&volume, &view, 14, Room::of(CAP).less(taken))
+            slices_within(&volume, &view, 14, Room::of(CAP).less(taken))?;
+            cut += 1;
+            Ok(())
         });
         let most = MOST.load(Relaxed) - before;
         assert!(most <= CAP + BESIDE, "header {n}: {most} bytes, {}", path.display());
         match answer {
-            Ok(_) => cut += 1,
+            Ok(()) => {}
             Err(e) => {
                 let message = e.to_string();
                 let named = message.starts_with(&path.display().to_string());
@@ -221,5 +227,5 @@ fn a_hundred_thousand_random_headers_end_nothing_and_stay_below_the_cap() {
     }
     println!("{HEADERS} headers: {read} read, {cut} cut into slices");
     // The draw reaches all depths.
-    assert!(read > HEADERS / 20 && cut > HEADERS / 50 && read < HEADERS, "{read} {cut}");
+    assert!(read > HEADERS / 20 && cut > HEADERS / 400 && read < HEADERS, "{read} {cut}");
 }
