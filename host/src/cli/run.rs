@@ -224,8 +224,18 @@ impl Run {
         }
     }
 
-    /// A view that no plugin has is a typing error, and would otherwise be left out silently.
+    /// A view that no plugin has is a typing error, and would otherwise be left out silently; and one scan is not
+    /// taken for several sequences. Of tables that is found when they are read.
     fn check_views(&self, tasks: &[Manifest]) -> Result<(), CommandError> {
+        if let Some(scan) = self.input.iter().find(|i| !cases::is_table(i)) {
+            let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
+            let case = Case { name: String::new(), image: Some(scan.clone()), views };
+            for manifest in tasks {
+                case.check_sequences(manifest).map_err(|e| {
+                    CommandError::usage(format!("{e}, or a table with the columns image.VIEW"))
+                })?;
+            }
+        }
         let known: BTreeSet<&str> = tasks.iter().flat_map(|m| &m.views).map(|v| v.name.as_str()).collect();
         match self.view.iter().find(|v| !known.contains(v.view.as_str())) {
             Some(v) => {
