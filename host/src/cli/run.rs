@@ -1,6 +1,6 @@
 //! `host run`: scans in, every plugin's answer out.
 
-use super::cases::{self, Names, ViewFile};
+use super::cases::{self, ViewFile};
 use super::console::Console;
 #[cfg(unix)]
 use super::isolate::Limits;
@@ -42,9 +42,14 @@ pub(super) struct Run {
     /// Plugin by name or path; may be given several times
     #[arg(long, short, value_name = "P", required = true)]
     plugin: Vec<String>,
-    /// Where results are written: DIR/<case>/<plugin>
+    /// Where results are written: DIR/<case>/<plugin>. A case is called by its file, or by the table. The same scan once
+    /// more replaces its own result; another scan's is never replaced: the second of a name goes to DIR/<case>-<the first
+    /// 8 digits of its sha256>, with a warning
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace also what earlier calls wrote for other scans of the same name
+    #[arg(long, requires = "out")]
+    overwrite: bool,
     /// Heatmap and preview beside each result [default: with --out]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     heatmap: Option<bool>,
@@ -125,7 +130,7 @@ impl Run {
             return Ok(chosen.outcome());
         }
         // An hour of computing must not end at a folder that cannot be written.
-        let out = match self.out.as_deref().map(Output::open).transpose() {
+        let out = match self.open_out() {
             Ok(out) => out,
             Err(e) => {
                 console.error(e);
@@ -146,8 +151,7 @@ impl Run {
             return Ok(outcome.or(self.explain(&seat, console)?));
         }
         let desk = Desk { console, heatmap, out, json: self.json };
-        let mut names = Names::default();
-        let work = self.work(&seat.manifests(), &mut names, console);
+        let work = self.work(&seat.manifests(), console);
         let before = self.watch.then(|| Before::of(&seat, &work));
         let bar = console.progress(work.len(), "cases");
         let mut words = BTreeSet::new();
@@ -170,7 +174,7 @@ impl Run {
         }
         if let Some(before) = before {
             bar.finish_and_clear();
-            outcome = outcome.or(watch::watch(&self.input, &work, &mut names, &mut seat, &desk, before));
+            outcome = outcome.or(watch::watch(&self.input, &work, &mut seat, &desk, before));
         }
         seat.close(console);
         Ok(outcome)
@@ -200,6 +204,10 @@ impl Run {
             self.precision.resolve(self.backbone.device),
             console,
         )
+    }
+
+    fn open_out(&self) -> Result<Option<Output>, String> {
+        self.out.as_deref().map(|root| Output::overwriting(root, self.overwrite)).transpose()
     }
 
     /// What clap cannot see.
@@ -252,7 +260,7 @@ impl Run {
         let Who::Here(engine) = &seat.who else {
             return Err(CommandError::usage("--explain-plan: what is shared is known without --isolate"));
         };
-        let work = self.work(&seat.manifests(), &mut Names::default(), console);
+        let work = self.work(&seat.manifests(), console);
         let first = work.into_iter().find_map(|work| match work {
             Work::Case(case) => Some(case),
             Work::Failed { .. } => None,
@@ -273,11 +281,11 @@ impl Run {
         Ok(Outcome::Done)
     }
 
-    fn work(&self, tasks: &[Manifest], names: &mut Names, console: &Console) -> Vec<Work> {
+    fn work(&self, tasks: &[Manifest], console: &Console) -> Vec<Work> {
         if let Some(first) = self.view.first() {
             let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
             let image = self.input.first().cloned();
-            let name = names.unique(&cases::stem(image.as_ref().unwrap_or(&first.file)));
+            let name = cases::name(image.as_ref().unwrap_or(&first.file));
             return vec![Work::Case(Case { name, image, views })];
         }
         let mut work = Vec::new();
@@ -289,19 +297,19 @@ impl Run {
                         if masks > 0 {
                             console.note(format!("{}: {masks} masks left out (…_mask)", input.display()));
                         }
-                        work.extend(files.iter().map(|f| Work::Case(cases::of_file(f, names))));
+                        work.extend(files.iter().map(|f| Work::Case(cases::of_file(f))));
                     }
                     // An inbox may be empty.
                     Err(e) if self.watch => console.note(e),
                     Err(e) => work.push(failed(e)),
                 }
             } else if cases::is_table(input) {
-                match cases::in_table(input, tasks, names) {
+                match cases::in_table(input, tasks) {
                     Ok(cases) => work.extend(cases.into_iter().map(Work::Case)),
                     Err(e) => work.push(failed(e)),
                 }
             } else {
-                work.push(Work::Case(cases::of_file(input, names)));
+                work.push(Work::Case(cases::of_file(input)));
             }
         }
         work
