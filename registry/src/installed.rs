@@ -231,7 +231,7 @@ impl InstalledPackage {
                 what: self.manifest.label(),
                 reason: w.reason.to_string(),
                 detail: w.detail,
-                advice: "it does not run; `host registry update` brings another, --allow-yanked runs it all the same".to_owned(),
+                advice: "it does not run; `host registry update` brings another (--unpin where a lock file pins this one), --allow-yanked runs it all the same".to_owned(),
             }),
             _ => Ok(()),
         }

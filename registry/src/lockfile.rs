@@ -3,6 +3,7 @@
 use crate::error::{RegistryError, Result};
 use crate::home::write_atomically;
 use crate::index::Release;
+use crate::resolve::{Request, Wanted};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,10 @@ pub struct Locked {
     pub publisher: String,
     /// The registry's name.
     pub registry: String,
+    /// Whether exactly this version was asked for: updates leave it. Hosts that do not know the key refuse the file
+    /// rather than move the version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,8 +91,28 @@ impl LockFile {
         self.packages().find(|p| p.name == name)
     }
 
-    /// Locks a release.
-    pub fn set(&mut self, release: &Release, registry: &str) {
+    /// The pinned package that answers a request: a name, and a range that it fits, do not move a pin. None where the
+    /// name is not pinned, or an exact version is asked for, which takes the pin's place.
+    ///
+    /// # Errors
+    /// When a range is asked for that the pinned version does not fit.
+    pub fn pinned(&self, request: &Request) -> Result<Option<&Locked>> {
+        let pinned = self.find(&request.name).filter(|entry| entry.pinned && !request.versions.is_exact());
+        let Some(entry) = pinned else { return Ok(None) };
+        match &request.versions {
+            Wanted::Range(range) if !range.matches(&entry.version) => {
+                let reason = format!(
+                    "pins {} {}, and {request} was asked for; --unpin lets it go, {}@VERSION pins another",
+                    entry.name, entry.version, entry.name
+                );
+                Err(RegistryError::Lock { path: self.path.clone(), reason })
+            }
+            _ => Ok(Some(entry)),
+        }
+    }
+
+    /// Locks a release; `pinned`: until another version is asked for, or it is unpinned.
+    pub fn set(&mut self, release: &Release, registry: &str, pinned: bool) {
         self.packages.retain(|p| (&p.name, &p.target) != (&release.name, &release.target));
         self.packages.push(Locked {
             name: release.name.clone(),
@@ -96,6 +121,7 @@ impl LockFile {
             sha256: release.sha256.clone(),
             publisher: release.publisher.clone(),
             registry: registry.to_owned(),
+            pinned,
         });
         self.packages.sort_by(|a, b| (&a.name, &a.target).cmp(&(&b.name, &b.target)));
     }

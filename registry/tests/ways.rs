@@ -206,7 +206,7 @@ fn versions_lie_side_by_side_and_the_lock_decides() {
 
     let path = world.path().join("anymc3d.lock");
     let mut lock = LockFile::new(&path, TARGET);
-    lock.set(&first.release, REGISTRY);
+    lock.set(&first.release, REGISTRY, false);
     lock.save().unwrap();
     let lock = LockFile::open(&path, TARGET).unwrap().unwrap();
     assert_eq!(version(NAME, Some(&lock)), "0.1.0");
@@ -449,7 +449,7 @@ fn a_locked_release_is_installed_by_digest_even_if_withdrawn_and_never_another()
     let world = World::with_one();
     let done = world.install(NAME).unwrap();
     let mut lock = LockFile::new(&world.path().join("anymc3d.lock"), TARGET);
-    lock.set(&done.release, REGISTRY);
+    lock.set(&done.release, REGISTRY, false);
     let locked = lock.find(NAME).unwrap().clone();
     world.desk().withdraw(NAME, &done.release.version, WithdrawalReason::Licence, "expired").unwrap();
     anymc3d_registry::remove(&world.home, &"lung_nodule@0.1.0".parse().unwrap()).unwrap();
@@ -478,4 +478,33 @@ fn a_locked_release_is_installed_by_digest_even_if_withdrawn_and_never_another()
         registry.install(&request, Some(&other), &how),
         Err(RegistryError::OtherPublisher { .. })
     ));
+}
+
+#[test]
+fn a_pin_stays_for_a_name_and_a_range_it_fits_and_goes_for_another_exact_version() {
+    let world = World::with_one();
+    let done = world.install("lung_nodule@0.1.0").unwrap();
+    let path = world.path().join("anymc3d.lock");
+    let mut lock = LockFile::new(&path, TARGET);
+    let pinned = |lock: &LockFile, request: &str| {
+        lock.pinned(&request.parse().unwrap()).map(|entry| entry.map(|e| e.version.to_string()))
+    };
+    lock.set(&done.release, REGISTRY, false);
+    lock.save().unwrap();
+    // As hosts wrote it that knew no pins, and read it.
+    assert!(!fs::read_to_string(&path).unwrap().contains("pinned"));
+    assert_eq!(pinned(&LockFile::open(&path, TARGET).unwrap().unwrap(), NAME).unwrap(), None);
+
+    lock.set(&done.release, REGISTRY, true);
+    lock.save().unwrap();
+    let lock = LockFile::open(&path, TARGET).unwrap().unwrap();
+    for request in [NAME, "lung_nodule@0.1", "lung_nodule@>=0.1, <0.3"] {
+        assert_eq!(pinned(&lock, request).unwrap().as_deref(), Some("0.1.0"), "{request}");
+    }
+    for request in ["lung_nodule@0.2.0", "lung_nodule@=0.1.0", "brain_mri"] {
+        assert_eq!(pinned(&lock, request).unwrap(), None, "{request}");
+    }
+    let message = pinned(&lock, "lung_nodule@^0.2").unwrap_err().to_string();
+    assert!(message.contains("pins lung_nodule 0.1.0, and lung_nodule@^0.2 was asked for"), "{message}");
+    assert!(message.contains("--unpin"), "{message}");
 }

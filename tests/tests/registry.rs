@@ -49,9 +49,18 @@ impl World {
     /// A small task with a golden case, in a folder; `spoil` may change any of it before it is packed and published
     /// without a look.
     fn publish(&self, spoil: impl FnOnce(&Path)) {
-        let folder = self.folder.path().join("parts");
+        self.publish_version("0.1.0", spoil);
+    }
+
+    fn publish_version(&self, version: &str, spoil: impl FnOnce(&Path)) {
+        let folder = self.folder.path().join(format!("parts-{version}"));
         fs::create_dir_all(&folder).unwrap();
-        let small = [("slices = 40", "slices =  4"), ("size = [168, 168]", "size = [ 56,  56]")];
+        let version = format!("version = \"{version}\"");
+        let small = [
+            ("slices = 40", "slices =  4"),
+            ("size = [168, 168]", "size = [ 56,  56]"),
+            ("version = \"0.1.0\"", &version),
+        ];
         let library = folder.join("liblung_nodule.so");
         edited_library(&plugin_library("lung_nodule"), &small, &library);
         random_weights(&library, &folder.join("lung_nodule.safetensors"), 1, |_, _| {});
@@ -79,7 +88,9 @@ impl World {
         pack(&manifest, &sources, &self.publisher, &archive).unwrap();
         let store = store::open(self.folder.path().join("store").to_str().unwrap()).unwrap();
         let desk = Desk { store: &*store, key: &self.index, valid: jiff::SignedDuration::from_hours(24) };
-        init(&desk, "plugins.example").unwrap();
+        if !self.folder.path().join("store").exists() {
+            init(&desk, "plugins.example").unwrap();
+        }
         let unseen = |_: &Candidate<'_>| Ok(GoldenReport::default());
         desk.publish(&archive, self.publisher.public(), &unseen).unwrap();
     }
@@ -176,4 +187,44 @@ fn a_result_names_the_package_or_says_that_there_is_none() {
         "{}",
         said(&ran)
     );
+}
+
+#[test]
+fn a_rollback_stays_until_it_is_unpinned_and_update_says_what_it_kept() {
+    let world = World::new();
+    world.publish(|_| ());
+    world.publish_version("0.1.1", |_| ());
+    let registry = |arguments: &[&str]| {
+        let ran = host(&world, &[&["registry"], arguments].concat());
+        (ran.status.code(), said(&ran))
+    };
+    let locked = || fs::read_to_string(world.folder.path().join("anymc3d.lock")).unwrap();
+    assert_eq!(registry(&["install", "lung_nodule", "--lock"]).0, Some(0));
+    assert!(locked().contains("version = \"0.1.1\"") && !locked().contains("pinned"), "{}", locked());
+    let (code, told) = registry(&["install", "lung_nodule@0.1.0", "--lock"]);
+    assert_eq!(code, Some(0), "{told}");
+    let pinned = locked();
+    assert!(pinned.contains("version = \"0.1.0\"") && pinned.contains("pinned = true"), "{pinned}");
+
+    for arguments in
+        [vec!["update"], vec!["update", "lung_nodule"], vec!["update", "lung_nodule@0.1", "--lock"]]
+    {
+        let (code, told) = registry(&arguments);
+        assert_eq!((code, locked()), (Some(0), pinned.clone()), "{told}");
+        let kept = "lung_nodule 0.1.0: kept, pinned in anymc3d.lock; 0.1.1 would fit";
+        assert!(told.contains(kept) && told.contains("update lung_nodule --unpin"), "{told}");
+    }
+    for arguments in
+        [vec!["install"], vec!["install", "lung_nodule"], vec!["install", "lung_nodule", "--lock"]]
+    {
+        let (code, told) = registry(&arguments);
+        assert_eq!((code, locked()), (Some(0), pinned.clone()), "{told}");
+        assert_eq!(told.contains("--unpin lets it go"), arguments.len() > 1, "{told}");
+    }
+    let (code, told) = registry(&["update", "lung_nodule@>=0.1.1"]);
+    assert!(code == Some(3) && told.contains("pins lung_nodule 0.1.0") && locked() == pinned, "{told}");
+
+    let (code, told) = registry(&["update", "lung_nodule", "--unpin"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(locked().contains("version = \"0.1.1\"") && !locked().contains("pinned"), "{}", locked());
 }

@@ -2,7 +2,9 @@
 //! that are missing.
 
 use anymc3d_host::volume::{Affine, write_nifti_i16};
-use anymc3d_tests::{backbone_folder, edited_library, host_binary, plugin_library, workspace};
+use anymc3d_tests::{
+    backbone_folder, edited_library, host_binary, plugin_library, random_weights, workspace,
+};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -136,4 +138,50 @@ fn a_required_sequence_that_is_missing_is_refused_by_its_name() {
     assert!(ran.0 == 1 && ran.2.contains("line 2") && ran.2.contains("t1"), "{ran:?}");
     assert!(ran.2.contains("line 7") && ran.2.contains("flair"), "{ran:?}");
     assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn one_file_is_never_taken_for_several_sequences() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let plugin = brain_mri(folder.path(), false);
+    random_weights(&plugin, &folder.path().join("brain_mri.safetensors"), 1, |_, _| {});
+    let plugin = plugin.display().to_string();
+    heads(folder.path(), 4);
+    let scan = at("h1_t1.nii");
+    let refused = |arguments: &[&str], code: i32, says: &[&str]| {
+        let ran = host(folder.path(), arguments);
+        assert_eq!(ran.0, code, "{ran:?}");
+        says.iter().for_each(|words| assert!(ran.2.contains(words), "`{words}` is missing: {ran:?}"));
+        assert!(ran.1.is_empty(), "{ran:?}");
+    };
+    let ways = "--view t1=FILE --view t2=FILE --view flair=FILE, or a table with the columns image.VIEW";
+    let run = ["run", "--plugin", &plugin];
+    refused(&[&run[..], &[&scan]].concat(), 2, &["h1_t1.nii", "t1, t2, flair of plugin brain_mri", ways]);
+    refused(&[&run[..], &[&folder.path().display().to_string()]].concat(), 2, &[ways]);
+    let t1 = format!("t1={scan}");
+    refused(&[&run[..], &["--view", &t1, &at("h1_t2.nii")]].concat(), 2, &["cannot be the views t2, flair"]);
+    refused(
+        &["embed", &scan, "--plugin", &plugin, "--out", &at("f.safetensors")],
+        2,
+        &["t1, t2, flair", "--view NAME"],
+    );
+
+    fs::write(at("one.csv"), "case,image,class\na,h1_t1.nii,none\nb,h2_t1.nii,cyst\n").unwrap();
+    let (one, weights) = (at("one.csv"), at("brain_mri.safetensors"));
+    let columns = ["column `image` would be the views t1, t2, flair", "image.t1, image.t2, image.flair"];
+    refused(&[&run[..], &[&one]].concat(), 1, &columns);
+    refused(&["train", "--plugin", &plugin, "--data", &one, "--out", &at("run")], 1, &columns);
+    let eval = ["eval", "--plugin", &plugin, "--weights", &weights, "--data", &one, "--out", &at("figures")];
+    refused(&eval, 1, &columns);
+    let mut doctor = Command::new(host_binary());
+    doctor.args(["doctor", "--plugin", &plugin, "--data", &one]).env("ANYMC3D_HOME", at("home"));
+    let output = doctor.output().unwrap();
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    columns.iter().for_each(|words| assert!(told.contains(words), "{told}"));
+
+    // Its own sequence is one that the scan may well be.
+    let ran = host(folder.path(), &[&run[..], &["--view", &t1, "--json"]].concat());
+    assert_eq!(ran.0, 0, "{ran:?}");
 }

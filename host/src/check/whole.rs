@@ -8,7 +8,6 @@ use crate::engine::result::CaseResult;
 use crate::engine::{Case, Engine, LoadedTask, as_plugins_see};
 use crate::plugin::{ParameterSource, WeightsInfo};
 use crate::volume::{Affine, write_nifti_f32};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Voxels of the scan, 6 x 6 x 8 mm each.
@@ -40,10 +39,13 @@ pub(super) fn whole_case(subject: &mut Subject, findings: &mut Findings) -> Resu
     };
     let (plain, holes) = (scan("scan.nii", false)?, scan("nan.nii", true)?);
     let task = loaded(subject)?;
+    let views: Vec<String> = task.task.manifest().views.iter().map(|v| v.name.clone()).collect();
     // An engine owns its backbone.
     let engine = Engine::new(subject.another_backbone()?, Precision::F32, vec![task]);
     let ask = |path: &Path| -> Result<CaseResult, String> {
-        let case = Case { name: "case".into(), image: Some(path.to_owned()), views: BTreeMap::new() };
+        // By name: a plugin of several sequences takes no file for all of them.
+        let views = views.iter().map(|view| (view.clone(), path.to_owned())).collect();
+        let case = Case { name: "case".into(), image: None, views };
         let answer = engine.predict(&case, true).pop().ok_or("no answer")?.map_err(|e| e.to_string())?;
         let numbers = answer.evidence.iter().flat_map(|e| &e.attention);
         match numbers.filter(|v| !v.is_finite()).count() {

@@ -26,8 +26,15 @@ pub(super) fn record(
     if let Some(mask) = &mask {
         mask.write(folder, &mut result)?;
     }
-    let json = serde_json::to_string_pretty(&result).map_err(|e| e.to_string())?;
-    std::fs::write(folder.join("result.json"), json + "\n")
-        .map_err(|e| format!("cannot be written ({e})"))?;
+    write(&result, folder)?;
     Ok(result)
+}
+
+/// Writes the record itself.
+///
+/// # Errors
+/// One line without the folder's name.
+pub(super) fn write(result: &CaseResult, folder: &Path) -> Result<(), String> {
+    let json = serde_json::to_string_pretty(result).map_err(|e| e.to_string())?;
+    std::fs::write(folder.join("result.json"), json + "\n").map_err(|e| format!("cannot be written ({e})"))
 }

@@ -1,4 +1,4 @@
-//! From what was typed as INPUT to cases with names of their own.
+//! From what was typed as INPUT to cases, named by their files or by the table.
 
 use crate::engine::Case;
 use crate::learn::table::{Row, Table};
@@ -9,27 +9,18 @@ use std::path::{Path, PathBuf};
 /// Endings of scans, longest first.
 const ENDINGS: [&str; 5] = [".nii.gz", ".hdr.gz", ".nii", ".hdr", ".img"];
 
-/// Hands out case names: a file's stem, numbered from the second of the same name on.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    taken: HashSet<String>,
-}
-
-impl Names {
-    /// `wanted`, or `wanted_2`, `wanted_3`, … A name is a folder's name, and some file systems do not tell
-    /// upper from lower case.
-    pub fn unique(&mut self, wanted: &str) -> String {
-        let wanted = if matches!(wanted, "" | "." | "..") { "case" } else { wanted };
-        let numbered = (2..).map(|n| format!("{wanted}_{n}"));
-        let mut candidates = std::iter::once(wanted.to_owned()).chain(numbered);
-        candidates.find(|name| self.taken.insert(name.to_lowercase())).unwrap_or_default()
-    }
-}
-
 /// The ending of a scan's name, if it has one.
 fn ending(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
     ENDINGS.into_iter().find(|e| name.ends_with(e))
+}
+
+/// What a case of this file is called, in every call: the name of a folder.
+pub(super) fn name(path: &Path) -> String {
+    match stem(path) {
+        name if matches!(name.as_str(), "" | "." | "..") => "case".to_owned(),
+        name => name,
+    }
 }
 
 /// A scan's name without `.nii`, `.nii.gz` and the like.
@@ -47,8 +38,8 @@ pub(super) fn is_table(path: &Path) -> bool {
 }
 
 /// A case of one file.
-pub(super) fn of_file(path: &Path, names: &mut Names) -> Case {
-    Case { name: names.unique(&stem(path)), image: Some(path.to_owned()), views: BTreeMap::new() }
+pub(super) fn of_file(path: &Path) -> Case {
+    Case { name: name(path), image: Some(path.to_owned()), views: BTreeMap::new() }
 }
 
 /// The scans right inside a folder, sorted by name, and how many masks were left out.
@@ -85,13 +76,12 @@ pub(super) fn in_folder(folder: &Path) -> Result<(Vec<PathBuf>, usize), String> 
 ///
 /// # Errors
 /// When the table cannot be used by one of the tasks.
-pub(super) fn in_table(table: &Path, tasks: &[Manifest], names: &mut Names) -> Result<Vec<Case>, String> {
+pub(super) fn in_table(table: &Path, tasks: &[Manifest]) -> Result<Vec<Case>, String> {
     let mut cases: Vec<Case> = Vec::new();
     for manifest in tasks {
         let table = Table::open_unlabelled(table, manifest).map_err(|e| e.to_string())?;
         if cases.is_empty() {
-            let named =
-                |row: &Row| Case { name: names.unique(&row.case), image: None, views: BTreeMap::new() };
+            let named = |row: &Row| Case { name: row.case.clone(), image: None, views: BTreeMap::new() };
             cases = table.rows.iter().map(named).collect();
         }
         // The same file gives the same rows in the same order, whichever task's columns are looked at.
@@ -136,11 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn names_are_numbered_from_the_second_on_and_never_leave_the_folder() {
-        let mut names = Names::default();
+    fn a_name_never_leaves_the_folder() {
         assert_eq!(
-            ["a", "a", "a_2", "a", "..", ""].map(|n| names.unique(n)),
-            ["a", "a_2", "a_2_2", "a_3", "case", "case_2"]
+            ["..", "", "a/..nii", "a/b.nii"].map(|p| name(Path::new(p))),
+            ["case", "case", "case", "b"]
         );
     }
 

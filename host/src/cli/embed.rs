@@ -124,6 +124,16 @@ impl Embed {
                 format!("--view {wanted}: no such view; {} has: {}", manifest.plugin.name, views.join(", "));
             return Err(CommandError::usage(message));
         };
+        let apart = manifest.views_of_other_scans(|_| true);
+        if self.view.is_none() && apart.len() > 1 {
+            let views: Vec<&str> = apart.iter().map(|v| v.name.as_str()).collect();
+            return Err(CommandError::usage(format!(
+                "{}: plugin {} has views of different sequences: {}; say which of them this scan is: --view NAME",
+                self.input.display(),
+                manifest.plugin.name,
+                views.join(", ")
+            )));
+        }
         let Some(wanted) = self.plugin.as_deref().filter(|_| self.peft.is_none()) else {
             return Ok(Chosen { manifest, task: None, view });
         };

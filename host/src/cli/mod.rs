@@ -14,6 +14,7 @@ mod evidence;
 mod golden;
 #[cfg(unix)]
 mod isolate;
+mod naming;
 mod options;
 mod outcome;
 mod output;

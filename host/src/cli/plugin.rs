@@ -129,7 +129,7 @@ impl Found {
     }
 
     fn facts(&self) -> String {
-        let Embedded { manifest, unknown_keys, build } = &self.embedded;
+        let Embedded { manifest, unknown_keys, build, .. } = &self.embedded;
         let (plugin, task) = (&manifest.plugin, &manifest.task);
         let views: Vec<String> = manifest.views.iter().map(view).collect();
         let backbone = format!(
@@ -168,7 +168,7 @@ impl Found {
     }
 
     fn json(&self) -> Value {
-        let Embedded { manifest, unknown_keys, build } = &self.embedded;
+        let Embedded { manifest, unknown_keys, build, .. } = &self.embedded;
         let (plugin, task) = (&manifest.plugin, &manifest.task);
         let weights = match &self.weights {
             Ok(w) => json!({"path": w.path.display().to_string(), "sha256": w.sha256, "info": w.info}),

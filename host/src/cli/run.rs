@@ -1,6 +1,6 @@
 //! `host run`: scans in, every plugin's answer out.
 
-use super::cases::{self, Names, ViewFile};
+use super::cases::{self, ViewFile};
 use super::console::Console;
 #[cfg(unix)]
 use super::isolate::Limits;
@@ -43,9 +43,14 @@ pub(super) struct Run {
     /// Plugin by name or path; may be given several times
     #[arg(long, short, value_name = "P", required = true)]
     plugin: Vec<String>,
-    /// Where results are written: DIR/<case>/<plugin>
+    /// Where results are written: DIR/<case>/<plugin>. A case is called by its file, or by the table. The same scan once
+    /// more replaces its own result; another scan's is never replaced: the second of a name goes to DIR/<case>-<the first
+    /// 8 digits of its sha256>, with a warning
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace also what earlier calls wrote for other scans of the same name
+    #[arg(long, requires = "out")]
+    overwrite: bool,
     /// Heatmap and preview beside each result [default: with --out]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     heatmap: Option<bool>,
@@ -130,7 +135,7 @@ impl Run {
             return Ok(chosen.outcome());
         }
         // An hour of computing must not end at a folder that cannot be written.
-        let out = match self.out.as_deref().map(Output::open).transpose() {
+        let out = match self.open_out() {
             Ok(out) => out,
             Err(e) => {
                 console.error(e);
@@ -151,8 +156,7 @@ impl Run {
             return Ok(outcome.or(self.explain(&seat, console)?));
         }
         let desk = Desk { console, heatmap, out, json: self.json };
-        let mut names = Names::default();
-        let work = self.work(&seat.manifests(), &mut names, console);
+        let work = self.work(&seat.manifests(), console);
         let before = self.watch.then(|| Before::of(&seat, &work));
         let bar = console.progress(work.len(), "cases");
         let mut words = BTreeSet::new();
@@ -175,7 +179,7 @@ impl Run {
         }
         if let Some(before) = before {
             bar.finish_and_clear();
-            outcome = outcome.or(watch::watch(&self.input, &work, &mut names, &mut seat, &desk, before));
+            outcome = outcome.or(watch::watch(&self.input, &work, &mut seat, &desk, before));
         }
         seat.close(console);
         Ok(outcome)
@@ -208,6 +212,10 @@ impl Run {
         )
     }
 
+    fn open_out(&self) -> Result<Option<Output>, String> {
+        self.out.as_deref().map(|root| Output::overwriting(root, self.overwrite)).transpose()
+    }
+
     /// What clap cannot see.
     fn check(&self) -> Result<(), CommandError> {
         let usage = |message: &str| Err(CommandError::usage(message));
@@ -230,8 +238,18 @@ impl Run {
         }
     }
 
-    /// A view that no plugin has is a typing error, and would otherwise be left out silently.
+    /// A view that no plugin has is a typing error, and would otherwise be left out silently; and one scan is not
+    /// taken for several sequences. Of tables that is found when they are read.
     fn check_views(&self, tasks: &[Manifest]) -> Result<(), CommandError> {
+        if let Some(scan) = self.input.iter().find(|i| !cases::is_table(i)) {
+            let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
+            let case = Case { name: String::new(), image: Some(scan.clone()), views };
+            for manifest in tasks {
+                case.check_sequences(manifest).map_err(|e| {
+                    CommandError::usage(format!("{e}, or a table with the columns image.VIEW"))
+                })?;
+            }
+        }
         let known: BTreeSet<&str> = tasks.iter().flat_map(|m| &m.views).map(|v| v.name.as_str()).collect();
         match self.view.iter().find(|v| !known.contains(v.view.as_str())) {
             Some(v) => {
@@ -248,7 +266,7 @@ impl Run {
         let Who::Here(engine) = &seat.who else {
             return Err(CommandError::usage("--explain-plan: what is shared is known without --isolate"));
         };
-        let work = self.work(&seat.manifests(), &mut Names::default(), console);
+        let work = self.work(&seat.manifests(), console);
         let first = work.into_iter().find_map(|work| match work {
             Work::Case(case) => Some(case),
             Work::Failed { .. } => None,
@@ -269,11 +287,11 @@ impl Run {
         Ok(Outcome::Done)
     }
 
-    fn work(&self, tasks: &[Manifest], names: &mut Names, console: &Console) -> Vec<Work> {
+    fn work(&self, tasks: &[Manifest], console: &Console) -> Vec<Work> {
         if let Some(first) = self.view.first() {
             let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
             let image = self.input.first().cloned();
-            let name = names.unique(&cases::stem(image.as_ref().unwrap_or(&first.file)));
+            let name = cases::name(image.as_ref().unwrap_or(&first.file));
             return vec![Work::Case(Case { name, image, views })];
         }
         let mut work = Vec::new();
@@ -285,19 +303,19 @@ impl Run {
                         if masks > 0 {
                             console.note(format!("{}: {masks} masks left out (…_mask)", input.display()));
                         }
-                        work.extend(files.iter().map(|f| Work::Case(cases::of_file(f, names))));
+                        work.extend(files.iter().map(|f| Work::Case(cases::of_file(f))));
                     }
                     // An inbox may be empty.
                     Err(e) if self.watch => console.note(e),
                     Err(e) => work.push(failed(e)),
                 }
             } else if cases::is_table(input) {
-                match cases::in_table(input, tasks, names) {
+                match cases::in_table(input, tasks) {
                     Ok(cases) => work.extend(cases.into_iter().map(Work::Case)),
                     Err(e) => work.push(failed(e)),
                 }
             } else {
-                work.push(Work::Case(cases::of_file(input, names)));
+                work.push(Work::Case(cases::of_file(input)));
             }
         }
         work

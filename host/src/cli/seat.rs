@@ -4,6 +4,7 @@ use super::answer;
 use super::console::Console;
 #[cfg(unix)]
 use super::isolate::Apart;
+use super::naming::{Names, Scans};
 use super::output::Output;
 use crate::engine::result::CaseResult;
 use crate::engine::{Case, CaseError, Engine, LoadedTask};
@@ -29,6 +30,8 @@ pub(super) struct Seat {
     pub choice: Choice,
     pub weights: Option<PathBuf>,
     pub segmentation: bool,
+    /// Of answers that are written nowhere.
+    pub names: Names,
     pub who: Who,
 }
 
@@ -74,12 +77,12 @@ impl Seat {
         heatmap: bool,
         console: &Console,
     ) -> Vec<Result<Told, NoAnswer>> {
-        // Not used where there are no other processes.
-        let _ = console;
+        let names = &mut self.names;
+        let mut place = Placing { case, out, names, console };
         match &mut self.who {
             Who::Here(engine) => {
                 let answers = engine.predict(case, heatmap);
-                answers.into_iter().map(|a| here(a, out, heatmap)).collect()
+                answers.into_iter().map(|a| here(a, &mut place, heatmap)).collect()
             }
             #[cfg(unix)]
             Who::Apart(apart, indices) => {
@@ -96,7 +99,7 @@ impl Seat {
                 let took = |task: &usize| match answers.remove(task) {
                     Some(Ok(json)) => {
                         let files = folder.as_ref().map(|f| f.join(task.to_string()));
-                        placed(json, files.as_deref(), out)
+                        placed(json, files.as_deref(), &mut place)
                     }
                     Some(Err(fault)) => Err(NoAnswer { message: fault.message, scan: fault.scan }),
                     None => Err(NoAnswer { message: "no answer came".to_owned(), scan: false }),
@@ -157,26 +160,61 @@ fn retire(old: Arc<LoadedTask>, console: &Console) {
     }
 }
 
+/// Where a case's answers go, and what they are called.
+struct Placing<'a> {
+    case: &'a Case,
+    out: Option<&'a Output>,
+    names: &'a mut Names,
+    console: &'a Console,
+}
+
+impl Placing<'_> {
+    /// Puts the files that `fill` writes into their place, with the record named as its folder is.
+    fn put(
+        &self,
+        out: &Output,
+        plugin: &str,
+        fill: impl FnOnce(&Path) -> Result<CaseResult, String>,
+    ) -> Result<(CaseResult, Option<PathBuf>), String> {
+        let fill = |folder: &Path| {
+            fill(folder).map(|result| {
+                let scans = Scans::of(&result);
+                (result, scans)
+            })
+        };
+        let rename = |result: &mut CaseResult, name: &str, folder: &Path| {
+            if result.case == name {
+                return Ok(());
+            }
+            result.case = name.to_owned();
+            answer::write(result, folder)
+        };
+        let put = out.put(self.case, plugin, fill, rename)?;
+        if let Some(note) = put.note {
+            self.console.warning(note);
+        }
+        Ok((put.what, Some(put.place)))
+    }
+
+    /// Names a record that is written nowhere.
+    fn name(&mut self, mut result: CaseResult) -> CaseResult {
+        result.case = self.names.choose(&result.plugin.name, self.case, Scans::of(&result));
+        result
+    }
+}
+
 fn here(
     answer: Result<crate::engine::Prediction, CaseError>,
-    out: Option<&Output>,
+    place: &mut Placing<'_>,
     heatmap: bool,
 ) -> Result<Told, NoAnswer> {
     let prediction =
         answer.map_err(|e| NoAnswer { message: e.to_string(), scan: matches!(e, CaseError::Scan(_)) })?;
-    let (case, plugin) = (prediction.result.case.clone(), prediction.result.plugin.name.clone());
-    let written = match out {
-        None => answer::record(prediction, None, heatmap).map(|result| (result, None)),
+    let written = match place.out {
+        None => answer::record(prediction, None, heatmap).map(|result| (place.name(result), None)),
         Some(out) => {
-            let mut result = None;
-            let fill = |folder: &Path| {
-                result = Some(answer::record(prediction, Some(folder), heatmap)?);
-                Ok(())
-            };
-            out.put(&case, &plugin, fill).and_then(|place| {
-                let result = result.ok_or_else(|| format!("{}: nothing was written", place.display()))?;
-                Ok((result, Some(place)))
-            })
+            let plugin = prediction.result.plugin.name.clone();
+            place.put(out, &plugin, |folder| answer::record(prediction, Some(folder), heatmap))
         }
     };
     let failed = |message: String| NoAnswer { message, scan: false };
@@ -188,13 +226,14 @@ fn here(
 
 /// Moves what the other process wrote into its place.
 #[cfg(unix)]
-fn placed(json: String, files: Option<&Path>, out: Option<&Output>) -> Result<Told, NoAnswer> {
+fn placed(json: String, files: Option<&Path>, place: &mut Placing<'_>) -> Result<Told, NoAnswer> {
     let failed = |message: String| NoAnswer { message, scan: false };
     let result: CaseResult =
         serde_json::from_str(&json).map_err(|e| failed(format!("the answer is no result: {e}")))?;
-    let folder = match (files, out) {
+    let (result, folder) = match (files, place.out) {
         (Some(files), Some(out)) => {
-            let place = out.put(&result.case, &result.plugin.name, |into| {
+            let plugin = result.plugin.name.clone();
+            let put = place.put(out, &plugin, |into| {
                 let move_all = || -> std::io::Result<()> {
                     for entry in std::fs::read_dir(files)? {
                         let entry = entry?;
@@ -202,11 +241,13 @@ fn placed(json: String, files: Option<&Path>, out: Option<&Output>) -> Result<To
                     }
                     Ok(())
                 };
-                move_all().map_err(|e| format!("cannot be written ({e})"))
+                move_all().map_err(|e| format!("cannot be written ({e})")).map(|()| result)
             });
-            Some(place.map_err(failed)?)
+            put.map_err(failed)?
         }
-        _ => None,
+        _ => (place.name(result), None),
     };
+    let json = serde_json::to_string(&result)
+        .map_err(|e| failed(format!("a result cannot be written as JSON: {e}")))?;
     Ok(Told { result, json, folder })
 }

@@ -3,6 +3,7 @@
 use super::console::Console;
 #[cfg(unix)]
 use super::isolate::{Apart, Limits, Opening};
+use super::naming::Names;
 use super::options::BackboneOptions;
 use super::outcome::{CommandError, Outcome};
 use super::seat::{Seat, Seated, Who};
@@ -111,7 +112,8 @@ impl Chosen {
         let (engine, outcome) = self.open(weights, options, precision, console)?;
         plugins.retain(|p| engine.tasks().iter().any(|t| t.name() == p.manifest.plugin.name));
         let weights = weights.map(Path::to_owned);
-        Ok((Seat { plugins, choice, weights, segmentation, who: Who::Here(Box::new(engine)) }, outcome))
+        let (names, who) = (Names::default(), Who::Here(Box::new(engine)));
+        Ok((Seat { plugins, choice, weights, segmentation, names, who }, outcome))
     }
 
     /// The same in a process of their own: no code of a plugin runs in this one.
@@ -149,7 +151,8 @@ impl Chosen {
         let who = Who::Apart(Box::new(apart), indices);
         let weights = weights.map(Path::to_owned);
         let Self { choice, segmentation, outcome, .. } = self;
-        Ok((Seat { plugins, choice, weights, segmentation, who }, outcome))
+        let names = Names::default();
+        Ok((Seat { plugins, choice, weights, segmentation, names, who }, outcome))
     }
 
     /// Whether any was refused.

@@ -1,6 +1,6 @@
 //! `--watch`: builds and scans that arrive after the last case.
 
-use super::cases::{self, Names};
+use super::cases;
 use super::outcome::Outcome;
 use super::run::{Desk, Work};
 use super::seat::Seat;
@@ -110,7 +110,6 @@ impl PluginFiles {
 pub(super) fn watch(
     inputs: &[PathBuf],
     work: &[Work],
-    names: &mut Names,
     seat: &mut Seat,
     desk: &Desk<'_>,
     before: Before,
@@ -163,9 +162,8 @@ pub(super) fn watch(
             // An empty folder is one that scans have yet to arrive in.
             let Ok((files, _)) = cases::in_folder(folder) else { continue };
             for file in files {
-                let (case, watched) = scans
-                    .entry(file.clone())
-                    .or_insert_with(|| (cases::of_file(&file, names), Watched::arriving()));
+                let (case, watched) =
+                    scans.entry(file.clone()).or_insert_with(|| (cases::of_file(&file), Watched::arriving()));
                 if watched.has_changed(&file) {
                     let work = Work::Case(case.clone());
                     outcome = outcome.or(desk.take_on(seat, &work, &mut words));

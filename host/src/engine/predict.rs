@@ -14,7 +14,7 @@ use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter}
 use crate::device::device_name;
 use crate::plugin::{TaskError, ViewTokens};
 use crate::volume::SliceStack;
-use anymc3d_manifest::{TaskKind, View};
+use anymc3d_manifest::{Manifest, TaskKind, View};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -46,6 +46,23 @@ impl Case {
         all.sort_unstable();
         all.dedup();
         all.into_iter()
+    }
+
+    /// Refuses that its one file serves views of different scans: it would be taken for each of them.
+    ///
+    /// # Errors
+    /// [`CaseError::SharedScan`] with the views.
+    pub fn check_sequences(&self, manifest: &Manifest) -> Result<(), CaseError> {
+        let Some(path) = &self.image else { return Ok(()) };
+        let views = manifest.views_of_other_scans(|view| !self.views.contains_key(&view.name));
+        if views.is_empty() {
+            return Ok(());
+        }
+        Err(CaseError::SharedScan {
+            path: path.clone(),
+            plugin: manifest.plugin.name.clone(),
+            views: views.iter().map(|v| v.name.clone()).collect(),
+        })
     }
 
     /// A file that names the case in messages.
@@ -96,6 +113,22 @@ pub enum CaseError {
         plugin: String,
         /// View.
         view: String,
+    },
+    /// One file for views that are of different scans.
+    #[error(
+        "{}: one scan cannot be the views {} of plugin {plugin}, which are different sequences; give each that is there a \
+         file of its own: {}",
+        path.display(),
+        views.join(", "),
+        views.iter().map(|v| format!("--view {v}=FILE")).collect::<Vec<_>>().join(" ")
+    )]
+    SharedScan {
+        /// The file.
+        path: PathBuf,
+        /// Plugin.
+        plugin: String,
+        /// Its views that would read it.
+        views: Vec<String>,
     },
     /// The plugin.
     #[error(transparent)]
@@ -278,6 +311,7 @@ impl Engine {
     ) -> Result<Prediction, CaseError> {
         let start = Instant::now();
         let manifest = loaded.task.manifest();
+        case.check_sequences(manifest)?;
         let mut timing = Timing::default();
         let mut seen: Vec<Seen<'_>> = Vec::new();
         let mut notes = loaded.notices.clone();

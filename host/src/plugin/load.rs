@@ -78,7 +78,7 @@ pub fn inspect(path: &Path) -> Result<(Embedded, String, Vec<u8>), PluginError> 
 /// All five steps: manifest, policy, private copy, opening, layout.
 ///
 /// # Errors
-/// As [`inspect`], and when the copy cannot be made, opened, or has another layout.
+/// As [`inspect`], and when the copy cannot be made, opened, has another layout, or is of another manifest.
 pub fn load(path: &Path) -> Result<Library, PluginError> {
     let start = Instant::now();
     let (embedded, sha256, bytes) = inspect(path)?;
@@ -102,6 +102,8 @@ pub fn load(path: &Path) -> Result<Library, PluginError> {
             format!("its manifest says ABI {says}, its code ABI {}.{}; build it anew", is >> 16, is & 0xffff);
         return Err(PluginError::Manifest { path: path.to_owned(), reason });
     }
+    own_manifest(&embedded.text, module.manifest().as_str())
+        .map_err(|reason| PluginError::Manifest { path: path.to_owned(), reason })?;
     let timing = LoadTiming {
         check: checked - start,
         copy: copied - checked,
@@ -109,6 +111,24 @@ pub fn load(path: &Path) -> Result<Library, PluginError> {
         layout: opened.elapsed(),
     };
     Ok(Library { path: path.to_owned(), sha256, embedded, package, timing, module })
+}
+
+/// Compares the manifest in the section with the one that the code has of itself: where a linker took in two plugins,
+/// the section may be one's and the code the other's.
+fn own_manifest(section: &str, code: &str) -> Result<(), String> {
+    if section == code {
+        return Ok(());
+    }
+    let name = |text: &str| match anymc3d_manifest::Manifest::parse(text) {
+        Ok(parsed) => format!("plugin {} {}", parsed.manifest.plugin.name, parsed.manifest.plugin.version),
+        Err(_) => "a manifest that cannot be read".to_owned(),
+    };
+    let (of_section, of_code) = (name(section), name(code));
+    let differs = if of_section == of_code { ", in other words" } else { "" };
+    Err(format!(
+        "its manifest section says {of_section}, its code says {of_code}{differs}; expected one and the same. Build it \
+         anew, without another plugin's crate among its dependencies"
+    ))
 }
 
 /// A copy that nobody overwrites: a library overwritten while it is open ends the process, and one renamed over
@@ -200,4 +220,24 @@ unsafe fn open_now(copy: &Path) -> Result<libloading::Library, libloading::Error
 /// Bytes as lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_manifest;
+
+    #[test]
+    fn code_whose_manifest_is_not_the_sections_is_refused_by_both_names() {
+        let text = include_str!("../../../plugins/lung_nodule/plugin.toml");
+        let liver = include_str!("../../../plugins/liver_injury/plugin.toml");
+        assert_eq!(own_manifest(text, text), Ok(()));
+        let message = own_manifest(text, liver).unwrap_err();
+        assert!(
+            message
+                .contains("section says plugin lung_nodule 0.1.0, its code says plugin liver_injury 0.1.0;")
+        );
+        let message = own_manifest(text, &text.replace("threshold = 0.5", "threshold = 0.4")).unwrap_err();
+        assert!(message.contains("its code says plugin lung_nodule 0.1.0, in other words"), "{message}");
+        assert!(own_manifest(text, "").unwrap_err().contains("a manifest that cannot be read"));
+    }
 }

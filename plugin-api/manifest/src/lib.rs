@@ -7,6 +7,7 @@
 
 mod check;
 mod parse;
+mod sequence;
 
 pub use parse::{ManifestError, Parsed};
 

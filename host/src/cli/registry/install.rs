@@ -13,7 +13,8 @@ const EXAMPLES: &str = "\
 Examples:
   host registry install lung_nodule                newest version that fits this machine
   host registry install lung_nodule@^1.2           newest 1.x from 1.2 on
-  host registry install lung_nodule@0.1.0 --lock   exactly this one; anymc3d.lock has its digest
+  host registry install lung_nodule@0.1.0 --lock   exactly this one; anymc3d.lock has its digest, and pins it
+  host registry install lung_nodule --lock --unpin newest again, and not pinned any more
   host registry install                            everything that anymc3d.lock names, by digest";
 
 /// Install packages: verified, tried on their golden cases, and only then moved into place
@@ -46,7 +47,14 @@ impl Install {
                 Ok(done) => {
                     tell(&done, &home, console);
                     if let Some(lock) = &mut lock {
-                        lock.set(&done.release, registry.name());
+                        let kept = locked.as_ref().is_some_and(|l| l.pinned);
+                        let typed = !self.packages.is_empty() && request.versions.is_exact();
+                        if kept && !typed && !self.packages.is_empty() && !self.lock.unpin {
+                            let at = lock.path().display();
+                            let label = done.release.label();
+                            console.note(format!("{label}: pinned in {at}; --unpin lets it go"));
+                        }
+                        lock.set(&done.release, registry.name(), (kept || typed) && !self.lock.unpin);
                         lock.save()?;
                     }
                 }
@@ -73,14 +81,20 @@ impl Install {
             return Ok(all.into_iter().map(|l| (request(&l), Some(l))).collect());
         }
         let with_lock = |request: &Request| {
+            if let Some(pinned) = self.lock.pinned(lock, request)? {
+                return Ok((request.clone(), Some(pinned)));
+            }
             let locked = lock.and_then(|l| l.find(&request.name)).cloned();
-            // Another version that was asked for explicitly takes the locked one's place.
-            let locked = locked.filter(|l| {
-                request.versions == Wanted::Any || request.versions == Wanted::Exact(l.version.clone())
+            // Another version that was asked for explicitly takes the locked one's place, and so does the newest one of
+            // a name whose pin is let go.
+            let locked = locked.filter(|l| match &request.versions {
+                Wanted::Any => !(self.lock.unpin && l.pinned),
+                Wanted::Exact(version) => *version == l.version,
+                Wanted::Range(_) => false,
             });
-            (request.clone(), locked)
+            Ok((request.clone(), locked))
         };
-        Ok(self.packages.iter().map(with_lock).collect())
+        self.packages.iter().map(with_lock).collect()
     }
 }
 

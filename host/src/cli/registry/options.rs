@@ -3,7 +3,9 @@
 use crate::cli::console::Console;
 use crate::cli::outcome::{CommandError, Outcome};
 use crate::plugin::find;
-use anymc3d_registry::{Home, LOCK_FILE, LockFile, Registry, RegistryError, SecretKey, store};
+use anymc3d_registry::{
+    Home, LOCK_FILE, LockFile, Locked, Registry, RegistryError, Request, SecretKey, store,
+};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use std::path::{Path, PathBuf};
@@ -117,16 +119,26 @@ pub(super) fn read(path: &Path) -> Result<String, CommandError> {
         .map_err(|e| CommandError::failed(format!("{}: cannot be read ({e})", path.display())))
 }
 
-/// `--lock`
+/// `--lock` and `--unpin`
 #[derive(Debug, Args)]
 pub(super) struct LockOption {
     /// Write what is installed into a lock file, by digest [default file: anymc3d.lock]; one that is there is heeded and
     /// kept up to date without this option
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = LOCK_FILE)]
     lock: Option<PathBuf>,
+    /// Let the lock file's pins of these packages go: one that was installed as NAME@VERSION stays at that version
+    /// otherwise, whatever is newer
+    #[arg(long)]
+    pub unpin: bool,
 }
 
 impl LockOption {
+    /// The pinned package that a request comes to, unless pins are let go.
+    pub fn pinned(&self, lock: Option<&LockFile>, request: &Request) -> Result<Option<Locked>, CommandError> {
+        let Some(lock) = lock.filter(|_| !self.unpin) else { return Ok(None) };
+        Ok(lock.pinned(request)?.cloned())
+    }
+
     /// Whether a lock file was asked for.
     pub fn asked(&self) -> bool {
         self.lock.is_some()

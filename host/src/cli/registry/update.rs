@@ -5,7 +5,7 @@ use super::machine::Machine;
 use super::options::{FirstUse, LockOption, StoreOption, home};
 use crate::cli::console::Console;
 use crate::cli::outcome::{CommandError, Outcome};
-use anymc3d_registry::{Request, Wanted, installed};
+use anymc3d_registry::{LockFile, Locked, Registry, Request, Wanted, installed};
 use clap::Args;
 use std::collections::BTreeSet;
 
@@ -13,6 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   host registry update                     everything that is installed
   host registry update lung_nodule@^0.1    stay below 0.2
+  host registry update lung_nodule --unpin a pinned version, as `install NAME@VERSION` makes it, stays otherwise
 An older version stays where it is; `host run --plugin lung_nodule@0.1.0` still runs it.";
 
 /// Install newer versions, move the lock file to them, and hear what was withdrawn
@@ -63,12 +64,16 @@ impl Update {
                 for line in registry.heed(&request.name, &registry.events(&request.name)?)? {
                     console.warning(line);
                 }
+                if let Some(pinned) = self.lock.pinned(lock.as_ref(), request)? {
+                    console.result(kept(&registry, request, &pinned, &machine, lock.as_ref()));
+                    return Ok(());
+                }
                 let done = one(&registry, request, None, &machine, console)?;
                 tell(&done, &home, console);
                 if let Some(lock) = &mut lock
                     && (self.lock.asked() || lock.find(&request.name).is_some())
                 {
-                    lock.set(&done.release, registry.name());
+                    lock.set(&done.release, registry.name(), request.versions.is_exact());
                     lock.save()?;
                 }
                 Ok(())
@@ -80,4 +85,24 @@ impl Update {
         }
         Ok(outcome)
     }
+}
+
+/// What stays as it is, why, and what there would be.
+fn kept(
+    registry: &Registry<'_>,
+    request: &Request,
+    pinned: &Locked,
+    machine: &Machine,
+    lock: Option<&LockFile>,
+) -> String {
+    let Locked { name, version, .. } = pinned;
+    let place = lock.map(|l| l.path().display().to_string()).unwrap_or_default();
+    let newest = match registry.resolve(request, &machine.platform) {
+        Ok(release) if release.version != *version => {
+            format!("{} would fit: `host registry update {name} --unpin`", release.version)
+        }
+        Ok(_) => "it is the newest that fits".to_owned(),
+        Err(_) => "nothing else fits this machine".to_owned(),
+    };
+    format!("{name} {version}: kept, pinned in {place}; {newest}")
 }

@@ -127,6 +127,25 @@ fn columns(
         }
         views.push((view.name.clone(), column));
     }
+    if at.contains_key("image") {
+        let shared =
+            manifest.views_of_other_scans(|view| !at.contains_key(format!("image.{}", view.name).as_str()));
+        if !shared.is_empty() {
+            let names = |prefix: &str| {
+                shared.iter().map(|v| format!("{prefix}{}", v.name)).collect::<Vec<_>>().join(", ")
+            };
+            problems.push(
+                1,
+                format!(
+                    "column `image` would be the views {} of {}, which are different sequences; expected a column \
+                     for each instead: {} (empty where a case lacks it)",
+                    names(""),
+                    manifest.plugin.name,
+                    names("image.")
+                ),
+            );
+        }
+    }
     let wanted: Vec<&str> = match manifest.task.kind {
         TaskKind::Multiclass => vec![CLASS_COLUMN],
         TaskKind::Binary | TaskKind::Multilabel => manifest.task.labels.iter().map(String::as_str).collect(),

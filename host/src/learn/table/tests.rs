@@ -248,3 +248,39 @@ fn small_tables_leave_neither_part_empty() {
         assert!(!split.train.is_empty() && !split.val.is_empty());
     }
 }
+
+/// Two sequences that nothing but their names tells apart.
+fn sequences(m: &mut Manifest) {
+    let view = &mut m.views[0];
+    view.name = "t2".into();
+    let flair = anymc3d_manifest::View { name: "flair".into(), required: false, ..view.clone() };
+    m.views.push(flair);
+}
+
+#[test]
+fn one_image_for_two_sequences_is_refused_with_the_columns_to_give() {
+    let toy = manifest(sequences);
+    for labelled in [true, false] {
+        let (_keep, path) = folder("case,image,nodule,fluid\na,a.nii,0,1\n");
+        let read = if labelled { Table::open(&path, &toy) } else { Table::open_unlabelled(&path, &toy) };
+        let message = read.unwrap_err().to_string();
+        assert!(message.contains("column `image` would be the views t2, flair of toy"), "{message}");
+        assert!(message.contains("expected a column for each instead: image.t2, image.flair"), "{message}");
+    }
+    let own = "case,image.t2,image.flair,nodule,fluid\na,a.nii,b.nii,0,1\n";
+    assert_eq!(open(own, &toy).unwrap().rows[0].images.len(), 2);
+    // Only one of them is left to it.
+    let rest = "case,image.t2,image,nodule,fluid\na,a.nii,b.nii,0,1\n";
+    assert_eq!(open(rest, &toy).unwrap().rows[0].images["flair"], Path::new("b.nii"));
+}
+
+#[test]
+fn one_image_serves_views_that_differ_in_axis() {
+    let planes = manifest(|m| {
+        sequences(m);
+        (m.views[0].name, m.views[1].name) = ("axial".into(), "coronal".into());
+        m.views[1].axis = anymc3d_manifest::Axis::Coronal;
+    });
+    let row = open("case,image,nodule,fluid\na,a.nii,0,1\n", &planes).unwrap().rows.remove(0);
+    assert_eq!(row.images["axial"], row.images["coronal"]);
+}
