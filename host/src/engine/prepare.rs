@@ -13,7 +13,7 @@ use std::time::Instant;
 
 /// A scan and its canonical volume.
 pub struct ReadScan {
-    /// As read.
+    /// As read; its voxels are the volume's.
     pub scan: Scan,
     /// Closest to RAS.
     pub volume: Volume,
@@ -103,7 +103,7 @@ impl Desk {
                 );
                 return Err(PrepareError(message));
             }
-            let volume = scan.canonical();
+            let (scan, volume) = scan.into_canonical();
             Ok(Arc::new(ReadScan { scan, volume }))
         });
         self.read_ms += ms(start);

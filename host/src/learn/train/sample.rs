@@ -63,7 +63,8 @@ pub fn prepare(
     if scan.is_constant() {
         return Err(failed(PrepareError(format!("{}: every voxel is the same", path.display())).to_string()));
     }
-    let mut stack = slices(&scan.canonical(), view, info.patch_size).map_err(|e| failed(e.to_string()))?;
+    let mut stack =
+        slices(&scan.into_canonical().1, view, info.patch_size).map_err(|e| failed(e.to_string()))?;
     let [s, channels, h, w] = stack.shape;
     let mut mask = match &row.mask {
         Some(mask) if with_mask => {
@@ -95,7 +96,7 @@ pub fn prepare(
 fn another_fits(row: &Row, path: &Path, mask: &Scan) -> bool {
     let mask = mask.canonical();
     row.images.values().filter(|other| *other != path).any(|other| {
-        let grid = Scan::open(other).map(|scan| scan.canonical());
+        let grid = Scan::open(other).map(|scan| scan.into_canonical().1);
         grid.is_ok_and(|grid| mask.expect_grid(other, grid.shape, &grid.affine).is_ok())
     })
 }
