@@ -119,11 +119,14 @@ def faults(scan, folder, shape):
             voxels[name] = values
     header = nibabel.load(scan).header
     for name in ("heatmap.nii.gz", "segmentation.nii.gz"):
-        written = nibabel.load(folder / name).header
+        image = nibabel.load(folder / name)
+        written = image.header
         unlike = [f for f in FIELDS if not np.array_equal(header[f], written[f])]
         if unlike:
             found.append(f"{name}: {', '.join(unlike)} are not the scan's")
-        scale = [float(written[f]) for f in ("scl_slope", "scl_inter", "cal_min", "cal_max")]
+        # nibabel takes the scale out of the header that it hands out.
+        scale = [float(image.dataobj.slope), float(image.dataobj.inter)]
+        scale += [float(written["cal_min"]), float(written["cal_max"])]
         if not np.isfinite(scale).all() or scale[0] <= 0 or scale[1] != 0 or scale[2] != 0 or scale[3] <= 0:
             found.append(f"{name}: slope, intercept and window are {scale}")
     return found, opened
