@@ -2,8 +2,8 @@
 
 use crate::engine::ViewEvidence;
 use crate::engine::result::{CaseResult, FilesRecord};
-use crate::explain::{Finding, Preview, ViewHeat, montage, on_scan, slice_heat};
-use crate::volume::{VolumeError, write_nifti_f32};
+use crate::explain::{Finding, Heatmap, Preview, ViewHeat, montage, slice_heat};
+use crate::volume::{VolumeError, write_planes};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,12 +43,15 @@ pub(super) fn write(
             result.warnings.push(format!("view {name} comes from another scan and is not in the heatmap"));
         }
     }
-    let voxels = on_scan(&parts).ok_or("heatmap: the slices do not fit their scan")?;
-    let scan = &first.read.scan;
-    write_nifti_f32(&folder.join(HEATMAP), &voxels, scan.shape, &scan.affine).map_err(|e| match e {
-        VolumeError::Write { source, .. } => format!("{HEATMAP} cannot be written ({source})"),
-        other => other.to_string(),
-    })?;
+    let heatmap = Heatmap::of(&parts).ok_or("heatmap: the slices do not fit their scan")?;
+    let plane = |z: usize, values: &mut [f32]| heatmap.add(z, values);
+    let forms = &first.read.scan.forms;
+    write_planes(&folder.join(HEATMAP), heatmap.shape(), forms, heatmap.most(), plane).map_err(
+        |e| match e {
+            VolumeError::Write { source, .. } => format!("{HEATMAP} cannot be written ({source})"),
+            other => other.to_string(),
+        },
+    )?;
 
     // Views come in the manifest's order; of equals the first is shown.
     let heaviest =

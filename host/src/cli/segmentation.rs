@@ -3,7 +3,7 @@
 use crate::engine::result::{CaseResult, SegmentationRecord};
 use crate::engine::{ReadScan, ViewLogits};
 use crate::explain::{mask_on_scan, volume_ml};
-use crate::volume::{VolumeError, write_nifti_u8};
+use crate::volume::{VolumeError, write_mask};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,12 +39,12 @@ impl Mask {
     /// One line without the folder's name.
     pub fn write(&self, folder: &Path, result: &mut CaseResult) -> Result<(), String> {
         let scan = &self.read.scan;
-        write_nifti_u8(&folder.join(SEGMENTATION), &self.voxels, scan.shape, &scan.affine).map_err(|e| {
-            match e {
+        write_mask(&folder.join(SEGMENTATION), &self.voxels, scan.shape, &scan.forms).map_err(
+            |e| match e {
                 VolumeError::Write { source, .. } => format!("{SEGMENTATION} cannot be written ({source})"),
                 other => other.to_string(),
-            }
-        })?;
+            },
+        )?;
         result.files.segmentation = Some(SEGMENTATION.to_owned());
         Ok(())
     }

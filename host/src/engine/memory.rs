@@ -16,9 +16,9 @@ pub struct MemoryCap {
     per_voxel: usize,
 }
 
-/// Of a heatmap on the scan's grid: its values, the same in the file's order, and the file. Measured: 12.5 bytes.
-const HEATMAP_OF_A_VOXEL: usize = 13;
-/// Of a mask: its logits in place of a heatmap's values, and a byte.
+/// Of a heatmap on the scan's grid, which is made and written a few planes at a time: of a small scan all of them at once.
+const HEATMAP_OF_A_VOXEL: usize = 3;
+/// Of a mask: its logits on the slices' pixels, and a byte.
 const MASK_OF_A_VOXEL: usize = 14;
 
 /// What an engine holds between cases.
@@ -132,7 +132,7 @@ fn mib(bytes: usize) -> usize {
     bytes >> 20
 }
 
-/// Bytes of a scan and its canonical copy, the most while it is read. 0 where reading it will tell what is wrong.
+/// Bytes of a scan, the most while it is read. 0 where reading it will tell what is wrong.
 pub(super) fn of_scan(path: &Path) -> usize {
     memory_of(path).unwrap_or(0)
 }
@@ -162,7 +162,7 @@ mod tests {
         let e = cap.allow(Path::new("a.nii"), 50 << 20, 60 << 20).unwrap_err();
         assert!(e.contains("a.nii") && e.contains("300 MiB") && e.contains("give at least 311M"), "{e}");
         let writing = cap.writing(true, false);
-        assert_eq!((writing.of_writing(1000), cap.of_writing(1000)), (13_000, 0));
+        assert_eq!((writing.of_writing(1000), cap.of_writing(1000)), (3_000, 0));
         assert_eq!(cap.writing(true, true).of_writing(1000), 14_000);
         let e = MemoryCap::new(given(1 << 20), 2 << 20).unwrap_err();
         assert!(e.contains("--max-memory is 1 MiB"), "{e}");

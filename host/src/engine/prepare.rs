@@ -14,7 +14,7 @@ use std::time::Instant;
 
 /// A scan and its canonical volume.
 pub struct ReadScan {
-    /// As read.
+    /// As read; its voxels are the volume's.
     pub scan: Scan,
     /// Closest to RAS.
     pub volume: Volume,
@@ -106,7 +106,7 @@ impl Desk {
                 );
                 return Err(PrepareError(message));
             }
-            let volume = scan.try_canonical()?;
+            let (scan, volume) = scan.into_canonical();
             Ok(Arc::new(ReadScan { scan, volume }))
         });
         if read.is_ok() {

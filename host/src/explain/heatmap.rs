@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::volume::{Affine, SliceGrid};
+use crate::volume::{Affine, ScanPlanes, SliceGrid};
 
 /// One view's part of a heatmap.
 #[derive(Debug, Clone, Copy)]
@@ -72,28 +72,54 @@ fn neighbours(n: usize, out: usize) -> Vec<(usize, usize, f32)> {
         .collect()
 }
 
-/// The views' heat on the stored grid of the scan they were cut from, summed by weight; first axis fastest.
+/// The views' heat on the stored grid of the scan they were cut from, summed by weight, made plane by plane.
 ///
 /// Bilinear within a slice (as [`upsample`]), linear in mm between slices, zero outside the stack.
-/// `None` where the views come from scans of different shapes, or heat and grid do not fit.
-pub fn on_scan(views: &[ViewHeat]) -> Option<Vec<f32>> {
-    let shape = views.first()?.grid.scan_shape();
-    let mut sum = Vec::new();
-    for view in views {
-        let [h, w] = view.patches;
-        let part = view.grid.to_scan(view.heat, h, w);
-        if view.grid.scan_shape() != shape || part.is_empty() {
-            return None;
+#[derive(Debug)]
+pub struct Heatmap {
+    parts: Vec<(ScanPlanes, f32)>,
+    shape: [usize; 3],
+    most: f32,
+}
+
+impl Heatmap {
+    /// `None` where there is no view, the views come from scans of different shapes, or heat and grid do not fit.
+    pub fn of(views: &[ViewHeat]) -> Option<Self> {
+        let shape = views.first()?.grid.scan_shape();
+        let mut parts = Vec::new();
+        let mut most = 0.0;
+        for view in views {
+            let [h, w] = view.patches;
+            let part = ScanPlanes::of(view.grid, view.heat, h, w).filter(|part| part.shape() == shape)?;
+            // Interpolated values are no larger than those they lie between.
+            most += view.heat.iter().copied().filter(|v| v.is_finite()).fold(0.0, f32::max) * view.weight;
+            parts.push((part, view.weight));
         }
-        if sum.is_empty() {
-            sum = part;
-            if view.weight != 1.0 {
-                sum.par_iter_mut().for_each(|v| *v *= view.weight);
-            }
-        } else {
-            sum.par_iter_mut().zip(&part).for_each(|(v, p)| *v += p * view.weight);
-        }
+        Some(Self { parts, shape, most })
     }
+
+    /// The scan's stored shape.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// No voxel has more: of one view the strongest patch.
+    pub fn most(&self) -> f32 {
+        self.most
+    }
+
+    /// Adds the heat of stored plane `z` to `plane` (first axis fastest).
+    pub fn add(&self, z: usize, plane: &mut [f32]) {
+        self.parts.iter().for_each(|(part, weight)| part.add(z, *weight, plane));
+    }
+}
+
+/// A whole [`Heatmap`], first axis fastest; `None` as there.
+pub fn on_scan(views: &[ViewHeat]) -> Option<Vec<f32>> {
+    let heatmap = Heatmap::of(views)?;
+    let [nx, ny, nz] = heatmap.shape;
+    let mut sum = vec![0f32; nx * ny * nz];
+    sum.par_chunks_mut(nx * ny).enumerate().for_each(|(z, plane)| heatmap.add(z, plane));
     Some(sum)
 }
 

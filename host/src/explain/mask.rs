@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::heatmap::upsample;
-use crate::volume::{Affine, SliceGrid};
+use crate::volume::{Affine, ScanPlanes, SliceGrid};
 
 /// Logits `[S, a, b]` as a mask (0 or 1) on the stored grid of the scan they were cut from, first axis fastest.
 ///
@@ -16,8 +16,15 @@ pub fn mask_on_scan(grid: &SliceGrid, logits: &[f32], size: [usize; 2]) -> Optio
     let [rows, columns] = grid.image_size();
     let mut pixels = upsample(logits, size, [rows, columns]);
     pixels.par_iter_mut().for_each(|z| *z = 1.0 / (1.0 + (-*z).exp()));
-    let probabilities = grid.to_scan(&pixels, rows, columns);
-    Some(probabilities.par_iter().map(|&p| u8::from(p >= 0.5)).collect())
+    let probabilities = ScanPlanes::of(grid, &pixels, rows, columns)?;
+    let [nx, ny, nz] = probabilities.shape();
+    let mut mask = vec![0u8; nx * ny * nz];
+    mask.par_chunks_mut(nx * ny).enumerate().for_each(|(z, mask)| {
+        let mut plane = vec![0f32; nx * ny];
+        probabilities.add(z, 1.0, &mut plane);
+        mask.iter_mut().zip(&plane).for_each(|(m, &p)| *m = u8::from(p >= 0.5));
+    });
+    Some(mask)
 }
 
 /// Millilitres of so many voxels.

@@ -8,6 +8,6 @@ mod heatmap;
 mod mask;
 mod preview;
 
-pub use heatmap::{Peak, ViewHeat, on_scan, peak, slice_heat, upsample};
+pub use heatmap::{Heatmap, Peak, ViewHeat, on_scan, peak, slice_heat, upsample};
 pub use mask::{mask_on_scan, volume_ml};
 pub use preview::{Finding, Preview, PreviewError, montage};

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::canonical::{StoredAxis, Volume};
 use super::plan::AxisPlan;
-use super::resample::separable;
+use super::planes::ScanPlanes;
 use super::{Affine, VolumeError};
 use crate::memory::{reserved, zeroed};
 
@@ -17,7 +17,7 @@ pub struct SliceGrid {
     /// Slice, row, column.
     pub(crate) plans: [AxisPlan; 3],
     pub(crate) canonical_shape: [usize; 3],
-    stored: [StoredAxis; 3],
+    pub(crate) stored: [StoredAxis; 3],
     stored_shape: [usize; 3],
     /// Canonical voxel index → RAS mm.
     affine: Affine,
@@ -100,32 +100,11 @@ impl SliceGrid {
     /// Trilinear in mm; zero outside the stack. Empty where `values` is not `S · h · w` long, any of them is 0, or there
     /// is no memory for the grid.
     pub fn to_scan(&self, values: &[f32], h: usize, w: usize) -> Vec<f32> {
-        let sizes = [self.slices(), h, w];
-        if sizes.contains(&0) || values.len() != sizes.iter().product::<usize>() {
-            return Vec::new();
-        }
-        // For each stored axis: which of slice, row, column it is, and the taps along it.
-        let mut source = [0; 3];
-        let mut taps = [Vec::new(), Vec::new(), Vec::new()];
-        for (i, plan) in self.plans.iter().enumerate() {
-            let StoredAxis { axis, flipped } = self.stored[plan.canonical];
-            source[axis] = i;
-            taps[axis] = plan.taps_back(sizes[i]);
-            if flipped {
-                taps[axis].reverse();
-            }
-        }
-        let step = [h * w, w, 1];
-        let shape = source.map(|i| sizes[i]);
-        let mut block = Vec::with_capacity(values.len());
-        for z in 0..shape[2] {
-            for y in 0..shape[1] {
-                let row = z * step[source[2]] + y * step[source[1]];
-                block.extend((0..shape[0]).map(|x| values[row + x * step[source[0]]]));
-            }
-        }
-        separable(&block, shape, [&taps[0], &taps[1], &taps[2]], 0.0)
-            .map_or_else(|_| Vec::new(), |r| r.values)
+        let Some(planes) = ScanPlanes::of(self, values, h, w) else { return Vec::new() };
+        let [nx, ny, nz] = self.stored_shape;
+        let Ok(mut out) = zeroed::<f32>(nx * ny * nz) else { return Vec::new() };
+        out.par_chunks_mut(nx * ny).enumerate().for_each(|(z, plane)| planes.add(z, 1.0, plane));
+        out
     }
 
     /// How much of each pixel a mask covers, `[S, H, W]` in 0..1, by the same region, fit and resampling (padding 0).

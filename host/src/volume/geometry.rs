@@ -7,8 +7,10 @@ use ::nifti::NiftiHeader;
 use super::limits::GeometryLimits;
 use super::{Affine, VolumeError};
 
-/// Shear (degrees) from which a grid is reported as not orthogonal: above f32 noise, below any gantry tilt.
-const SHEAR_DEGREES: f64 = 0.1;
+/// Shear (degrees) from which a grid is reported as not orthogonal: above f32 noise, and where ITK begins to refuse it.
+const SHEAR_DEGREES: f64 = 0.02;
+/// Part by which voxel sizes may differ without a word.
+const SAME_SIZE: f64 = 0.01;
 
 /// A voxel size (mm) that is reported: scanners make it, but a header in other units is likelier.
 const IMPLAUSIBLE_MM: f64 = 50.0;
@@ -28,7 +30,7 @@ pub(crate) fn affine_of(
         (None, Some(q)) => ("qform", *q),
         (None, None) => {
             warnings.push(
-                "neither sform nor qform is set: spacing from pixdim, left/right unknown (first axis taken to run from right to left, as nibabel and FSL do)".into(),
+                "neither sform nor qform is set: spacing from pixdim, left/right unknown (first axis taken to run from right to left, as nibabel and FSL do), front/back unknown too (second axis taken to run from back to front; ITK and NiiVue take other directions)".into(),
             );
             ("pixdim", base(header, shape, warnings))
         }
@@ -61,7 +63,7 @@ pub(crate) fn affine_of(
         let smallest = affine.spacing().into_iter().fold(f64::INFINITY, f64::min);
         if !apart.is_finite() || apart > 0.1 * smallest {
             warnings.push(format!(
-                "sform and qform disagree by up to {apart:.1} mm: the sform is used ({} against {})",
+                "sform and qform disagree by up to {apart:.1} mm: the sform is used ({} against {}); a viewer that follows the qform shows the scan, and what is written for it, that far away",
                 affine.orientation(),
                 q.orientation()
             ));
@@ -69,9 +71,13 @@ pub(crate) fn affine_of(
     }
     let shear = affine.shear_degrees();
     if shear > SHEAR_DEGREES {
-        warnings.push(format!("the {name} is sheared: voxel axes are {shear:.1} degrees off a right angle; slices follow the stored grid"));
+        let digits = if shear < 0.1 { 2 } else { 1 };
+        warnings.push(format!("the {name} is sheared: voxel axes are {shear:.digits$} degrees off a right angle; slices follow the stored grid"));
     }
     let spacing = affine.spacing();
+    if sform.is_some() {
+        warnings.extend(other_size(header, spacing, scale));
+    }
     if spacing.iter().any(|s| *s > IMPLAUSIBLE_MM) {
         warnings.push(format!(
             "implausible voxel size {:.4} × {:.4} × {:.4} mm: check the header's units",
@@ -79,6 +85,21 @@ pub(crate) fn affine_of(
         ));
     }
     Ok(affine)
+}
+
+/// Voxel sizes told two ways: by the steps of the sform, and by pixdim.
+fn other_size(header: &NiftiHeader, spacing: [f64; 3], scale: f64) -> Option<String> {
+    let told = [1, 2, 3].map(|i| f64::from(header.pixdim[i]).abs() * scale);
+    // A size of 0 is left out, not told.
+    let differs = |(step, told): (&f64, &f64)| *told > 0.0 && (step - told).abs() > SAME_SIZE * step;
+    spacing.iter().zip(&told).any(differs).then(|| {
+        let mm = |s: [f64; 3]| format!("{:.4} × {:.4} × {:.4} mm", s[0], s[1], s[2]);
+        format!(
+            "voxels are {} by the sform and {} by pixdim: distances and volumes follow the sform",
+            mm(spacing),
+            mm(told)
+        )
+    })
 }
 
 fn in_mm(mut a: Affine, scale: f64) -> Affine {

@@ -10,6 +10,19 @@ const AIR: std::ops::RangeInclusive<f32> = -1100.0..=-850.0;
 /// Water, fat and muscle, HU.
 const SOFT: std::ops::RangeInclusive<f32> = -200.0..=250.0;
 
+/// How much of a scan is what a CT is told by, 0..1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shares {
+    air: f64,
+    soft: f64,
+}
+
+impl Shares {
+    pub fn of(voxels: &[f32]) -> Self {
+        Self { air: share(voxels, |v| AIR.contains(&v)), soft: share(voxels, |v| SOFT.contains(&v)) }
+    }
+}
+
 fn share(voxels: &[f32], inside: impl Fn(f32) -> bool + Sync) -> f64 {
     let n: usize = voxels.par_chunks(1 << 16).map(|c| c.iter().filter(|v| inside(**v)).count()).sum();
     n as f64 / voxels.len().max(1) as f64
@@ -70,8 +83,7 @@ fn hint(scan: &Scan, wanted: Modality) -> String {
 
 /// Air near -1000 HU and soft tissue near 0, or a warning (rescale missing, applied twice, or a windowed export).
 fn hounsfield(scan: &Scan) -> Option<String> {
-    let air = share(&scan.voxels, |v| AIR.contains(&v));
-    let soft = share(&scan.voxels, |v| SOFT.contains(&v));
+    let Shares { air, soft } = scan.shares;
     let [low, high] = scan.range();
     let why = if air < 0.001 {
         "no air near -1000 HU"

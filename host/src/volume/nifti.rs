@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use super::container::{Bytes, Family, is_gzip, recognise};
 use super::geometry::affine_of;
 use super::limits::ReadLimits;
-use super::{Affine, VolumeError};
-use crate::memory::{OutOfMemory, reserved, zeroed};
+use super::{Affine, Forms, VolumeError};
+use crate::memory::{reserved, zeroed};
 
 /// What a file holds, before anything is made of it.
 pub(crate) struct Stored {
@@ -23,6 +23,8 @@ pub(crate) struct Stored {
     pub voxels: Vec<f32>,
     pub shape: [usize; 3],
     pub affine: Affine,
+    /// What the header says of position.
+    pub forms: Forms,
     /// Lower-case hex of the file's own bytes (of a pair: header then voxels).
     pub sha256: String,
     pub warnings: Vec<String>,
@@ -59,12 +61,14 @@ pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeErr
     };
 
     let affine = affine_of(path, &header, shape, &limits.geometry, &mut warnings)?;
-    let raw = match family {
+    let (slope, intercept) = scaling(&header, &mut warnings);
+    let numbers = Numbers { kind, big: header.endianness == Endianness::Big, slope, intercept };
+    let voxels = match family {
         Family::Nifti1 => {
             let offset = single_file_offset(&header, &mut warnings);
             skip(&mut bytes, offset - start.len().min(offset)).map_err(damaged)?;
             // `start` may already hold voxels only where the offset is below 352, which is not allowed.
-            voxel_bytes(path, bytes, file.len(), length, shape)?
+            voxels(path, bytes, file.len(), (count, length), shape, numbers)?
         }
         Family::Nifti1Pair => {
             let img = image_path(path)?;
@@ -73,23 +77,20 @@ pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeErr
             let mut bytes = Bytes::of(&image);
             let offset = if header.vox_offset > 0.0 { header.vox_offset as usize } else { 0 };
             skip(&mut bytes, offset).map_err(|e| truncated(&img, &format!("{e}")))?;
-            voxel_bytes(&img, bytes, image.len(), length, shape)?
+            voxels(&img, bytes, image.len(), (count, length), shape, numbers)?
         }
     };
-    let (slope, intercept) = scaling(&header, &mut warnings);
-    let voxels = decode(&raw, count, kind, header.endianness == Endianness::Big, slope, intercept)
-        .map_err(VolumeError::no_memory(path, "its voxels"))?;
-    drop(raw);
+    let forms = Forms::of_header(&header);
     let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(Stored { voxels, shape, affine, sha256, warnings })
+    Ok(Stored { voxels, shape, affine, forms, sha256, warnings })
 }
 
-/// Bytes that a scan takes at most while it is read: its file, its voxels as they are stored, and as f32 both in stored
-/// and in canonical order. `None` where the header cannot be read; reading the scan tells why.
+/// Bytes that a scan takes at most while it is read and sliced: its file, its voxels as f32, and once more for their
+/// percentiles or for a change of order. `None` where the header cannot be read; reading the scan tells why.
 pub fn memory_of(path: &Path) -> Option<usize> {
     let path = &header_path(path).ok()?;
-    let (_, count, each) = sizes(path)?;
-    count.checked_mul(each.checked_add(8)?)?.checked_add(file_bytes(path))
+    let (_, count, _) = sizes(path)?;
+    count.checked_mul(8)?.checked_add(file_bytes(path))
 }
 
 /// Bytes of a scan's files, of a pair both; 0 where there is none.
@@ -283,6 +284,11 @@ fn single_file_offset(header: &NiftiHeader, warnings: &mut Vec<String>) -> usize
 fn scaling(header: &NiftiHeader, warnings: &mut Vec<String>) -> (f64, f64) {
     let (slope, intercept) = (f64::from(header.scl_slope), f64::from(header.scl_inter));
     if slope == 0.0 || !slope.is_finite() {
+        if intercept != 0.0 && intercept.is_finite() {
+            warnings.push(format!(
+                "scl_slope is {slope} beside scl_inter {intercept}: not scaled, as NIfTI-1 says and nibabel reads it; ITK and NiiVue add {intercept} to every voxel"
+            ));
+        }
         return (1.0, 0.0);
     }
     if !intercept.is_finite() {
@@ -297,14 +303,27 @@ fn skip(bytes: &mut Bytes, n: usize) -> io::Result<()> {
     if skipped < n as u64 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
-/// `length` bytes of voxels; then reads on to the end, so that a gzip stream's checksum is checked.
-fn voxel_bytes(
+/// How a stored number becomes a value: `stored * slope + intercept` in f64, kept as f32.
+#[derive(Clone, Copy)]
+struct Numbers {
+    kind: NiftiType,
+    big: bool,
+    slope: f64,
+    intercept: f64,
+}
+
+/// Voxels that are unpacked before they are made f32: what is stored never stands in memory whole beside them.
+const AT_A_TIME: usize = 1 << 20;
+
+/// `count` voxels of `length` bytes; then reads on to the end, so that a gzip stream's checksum is checked.
+fn voxels(
     path: &Path,
     mut bytes: Bytes,
     file: usize,
-    length: usize,
+    (count, length): (usize, usize),
     shape: [usize; 3],
-) -> Result<Vec<u8>, VolumeError> {
+    numbers: Numbers,
+) -> Result<Vec<f32>, VolumeError> {
     let short = |has: u64| {
         truncated(path, &format!("{has} bytes of voxels where the header's shape {shape:?} needs {length}"))
     };
@@ -325,29 +344,30 @@ fn voxel_bytes(
     }
     let damaged =
         |e: io::Error| truncated(path, &format!("a file that ends early or a damaged gzip stream ({e})"));
-    let mut raw = reserved(length).map_err(VolumeError::no_memory(path, "its voxels as they are stored"))?;
-    bytes.by_ref().take(length as u64).read_to_end(&mut raw).map_err(damaged)?;
-    if raw.len() < length {
-        return Err(short(raw.len() as u64));
+    let no_memory = VolumeError::no_memory(path, "its voxels");
+    let size = numbers.kind.size_of();
+    let mut out = zeroed::<f32>(count).map_err(&no_memory)?;
+    let mut raw = reserved(AT_A_TIME.min(count) * size).map_err(&no_memory)?;
+    let mut has = 0;
+    for out in out.chunks_mut(AT_A_TIME) {
+        raw.clear();
+        let wanted = out.len() * size;
+        bytes.by_ref().take(wanted as u64).read_to_end(&mut raw).map_err(damaged)?;
+        has += raw.len() as u64;
+        if raw.len() < wanted {
+            return Err(short(has));
+        }
+        decode(&raw, out, numbers);
     }
     io::copy(&mut bytes, &mut io::sink()).map_err(damaged)?;
-    Ok(raw)
+    Ok(out)
 }
 
-/// Bytes to values: `stored * slope + intercept` in f64, kept as f32.
-fn decode(
-    raw: &[u8],
-    count: usize,
-    kind: NiftiType,
-    big: bool,
-    slope: f64,
-    intercept: f64,
-) -> Result<Vec<f32>, OutOfMemory> {
+fn decode(raw: &[u8], out: &mut [f32], Numbers { kind, big, slope, intercept }: Numbers) {
     macro_rules! as_f32 {
         ($t:ty) => {{
             const N: usize = size_of::<$t>();
             let plain = slope == 1.0 && intercept == 0.0;
-            let mut out = zeroed::<f32>(count)?;
             out.par_chunks_mut(1 << 16).zip(raw.par_chunks(N << 16)).for_each(|(out, raw)| {
                 for (v, b) in out.iter_mut().zip(raw.chunks_exact(N)) {
                     let mut bytes = [0u8; N];
@@ -356,7 +376,6 @@ fn decode(
                     *v = if plain { stored as f32 } else { (stored as f64 * slope + intercept) as f32 };
                 }
             });
-            Ok(out)
         }};
     }
     match kind {

@@ -94,7 +94,7 @@ fn order_of(shape: [usize; 3], samples: [usize; 3]) -> [usize; 3] {
 }
 
 /// Applies taps along one axis of a block whose axis 0 is fastest.
-fn along(
+pub(super) fn along(
     values: &[f32],
     shape: [usize; 3],
     axis: usize,

@@ -6,20 +6,24 @@ use anymc3d_manifest::Modality;
 use rayon::prelude::*;
 
 use super::canonical::Volume;
+use super::forms::Forms;
 use super::limits::ReadLimits;
 use super::{Affine, VolumeError, modality, nifti};
+use crate::memory::copied;
 
 /// One 3D scan, in stored order.
 #[derive(Debug, Clone)]
 pub struct Scan {
     /// Where it came from; a name for one made in memory.
     pub path: PathBuf,
-    /// Stored order, first axis fastest; every value is finite.
+    /// Stored order, first axis fastest; every value is finite. Empty of what [`Scan::into_canonical`] leaves.
     pub voxels: Vec<f32>,
     /// Voxels along each stored axis.
     pub shape: [usize; 3],
     /// Stored voxel index → RAS mm.
     pub affine: Affine,
+    /// What its header says of position, for files that are to lie on it.
+    pub forms: Forms,
     /// Of the file's bytes, lower-case hex; of the voxels' little-endian bytes for one made in memory.
     pub sha256: String,
     /// Where each stored axis runs to, for example `LPS`.
@@ -34,6 +38,8 @@ pub struct Scan {
     pub warnings: Vec<String>,
     /// Smallest and largest value.
     range: [f32; 2],
+    /// What the intensities are shares of.
+    pub(crate) shares: modality::Shares,
 }
 
 impl Scan {
@@ -90,11 +96,12 @@ impl Scan {
             hash.update(chunk.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
         }
         let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        Self::assemble(path, nifti::Stored { voxels, shape, affine, sha256, warnings: Vec::new() })
+        let forms = Forms::of_affine(&affine);
+        Self::assemble(path, nifti::Stored { voxels, shape, affine, forms, sha256, warnings: Vec::new() })
     }
 
     fn assemble(path: PathBuf, stored: nifti::Stored) -> Result<Self, VolumeError> {
-        let nifti::Stored { mut voxels, shape, affine, sha256, mut warnings } = stored;
+        let nifti::Stored { mut voxels, shape, affine, forms, sha256, mut warnings } = stored;
         let (low, high, bad) = range(&voxels);
         if bad == voxels.len() {
             return Err(VolumeError::Content {
@@ -123,10 +130,12 @@ impl Scan {
             orientation: affine.orientation(),
             spacing_mm: affine.spacing(),
             affine,
+            forms,
             modality: None,
             modality_guess,
             warnings,
             range: [low, high],
+            shares: modality::Shares::of(&voxels),
             voxels,
         })
     }
@@ -154,7 +163,16 @@ impl Scan {
     /// # Errors
     /// [`VolumeError::NoMemory`] where there is none for the copy.
     pub fn try_canonical(&self) -> Result<Volume, VolumeError> {
-        Volume::of(self).map_err(VolumeError::no_memory(&self.path, "the scan in canonical order"))
+        let copy = copied(&self.voxels);
+        let voxels = copy.map_err(VolumeError::no_memory(&self.path, "the scan in canonical order"))?;
+        Ok(Volume::of(self, voxels))
+    }
+
+    /// As [`Scan::canonical`], in the memory of the scan's own voxels; the scan is left without them.
+    pub fn into_canonical(mut self) -> (Self, Volume) {
+        let voxels = std::mem::take(&mut self.voxels);
+        let volume = Volume::of(&self, voxels);
+        (self, volume)
     }
 }
 

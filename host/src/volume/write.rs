@@ -3,10 +3,12 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use rayon::prelude::*;
-
-use super::deflate::gzip;
+use super::deflate::GzipWriter;
+use super::forms::Forms;
 use super::{Affine, VolumeError};
+
+/// Bytes that are made and compressed at a time: large enough that starting afresh costs nothing.
+const BLOCK: usize = 1 << 20;
 
 /// Writes 32-bit floats (first axis fastest, RAS mm affine) to `.nii`, or `.nii.gz` by the name.
 ///
@@ -18,7 +20,8 @@ pub fn write_nifti_f32(
     shape: [usize; 3],
     affine: &Affine,
 ) -> Result<(), VolumeError> {
-    write(path, voxels, shape, affine, 16, |v| v.to_le_bytes())
+    let header = Header::new(shape, Forms::of_affine(affine), 16);
+    write(path, voxels, header, |v| v.to_le_bytes())
 }
 
 /// Writes 16-bit integers; see [`write_nifti_f32`].
@@ -31,7 +34,7 @@ pub fn write_nifti_i16(
     shape: [usize; 3],
     affine: &Affine,
 ) -> Result<(), VolumeError> {
-    write(path, voxels, shape, affine, 4, |v| v.to_le_bytes())
+    write(path, voxels, Header::new(shape, Forms::of_affine(affine), 4), |v| v.to_le_bytes())
 }
 
 /// Writes 8-bit unsigned integers, as masks are; see [`write_nifti_f32`].
@@ -44,21 +47,86 @@ pub fn write_nifti_u8(
     shape: [usize; 3],
     affine: &Affine,
 ) -> Result<(), VolumeError> {
-    write(path, voxels, shape, affine, 2, |v| v.to_le_bytes())
+    write(path, voxels, Header::new(shape, Forms::of_affine(affine), 2), |v| v.to_le_bytes())
+}
+
+/// Writes a mask (0 and 1) where `forms` say, shown by viewers from 0 to 1.
+///
+/// # Errors
+/// As [`write_nifti_f32`].
+pub fn write_mask(path: &Path, voxels: &[u8], shape: [usize; 3], forms: &Forms) -> Result<(), VolumeError> {
+    write(path, voxels, Header { shown_to: 1.0, ..Header::new(shape, *forms, 2) }, |v| v.to_le_bytes())
+}
+
+/// Writes values from 0 to `most` as 16-bit unsigned integers and a slope, where `forms` say: every value is off by
+/// `most / 131070` at most, 0 is 0, and what is not a number is 0.
+///
+/// `plane(z, values)` adds the values of a plane along the third axis to `values`, which are 0: planes are asked for as
+/// they are written, so that the volume never stands in memory.
+///
+/// # Errors
+/// As [`write_nifti_f32`].
+pub fn write_planes(
+    path: &Path,
+    shape: [usize; 3],
+    forms: &Forms,
+    most: f32,
+    plane: impl Fn(usize, &mut [f32]) + Sync,
+) -> Result<(), VolumeError> {
+    // The slope is f32 in the header; the numbers are made with what a reader will multiply by.
+    let slope = if most > 0.0 && most.is_finite() { most / f32::from(u16::MAX) } else { 0.0 };
+    // A slope below what f32 says fully would round to few numbers or to none.
+    let slope = if slope.is_normal() { slope } else { 1.0 };
+    let scale = 1.0 / slope;
+    let shown_to = if scale == 1.0 { 0.0 } else { most };
+    let header = Header { slope, shown_to, ..Header::new(shape, *forms, 512) };
+    let [nx, ny, nz] = shape;
+    let at_a_time = (BLOCK / (2 * nx * ny).max(1)).clamp(1, nz.max(1));
+    let fill = |block: usize, bytes: &mut Vec<u8>| {
+        let mut values = vec![0f32; nx * ny];
+        let first = block * at_a_time;
+        for z in first..(first + at_a_time).min(nz) {
+            values.fill(0.0);
+            plane(z, &mut values);
+            bytes.extend(values.iter().flat_map(|v| ((v * scale + 0.5) as u16).to_le_bytes()));
+        }
+    };
+    write_blocks(path, &header, nz.div_ceil(at_a_time), fill)
 }
 
 fn write<T: Copy + Sync, const N: usize>(
     path: &Path,
     voxels: &[T],
-    shape: [usize; 3],
-    affine: &Affine,
-    datatype: i16,
+    header: Header,
     bytes: impl Fn(T) -> [u8; N] + Sync,
 ) -> Result<(), VolumeError> {
+    if voxels.len() != header.shape.iter().product::<usize>() {
+        return Err(misfit(path, voxels.len(), header.shape));
+    }
+    let at_a_time = BLOCK / N;
+    let fill = |block: usize, out: &mut Vec<u8>| {
+        let to = ((block + 1) * at_a_time).min(voxels.len());
+        out.extend(voxels[block * at_a_time..to].iter().flat_map(|&v| bytes(v)));
+    };
+    write_blocks(path, &header, voxels.len().div_ceil(at_a_time), fill)
+}
+
+fn misfit(path: &Path, voxels: usize, shape: [usize; 3]) -> VolumeError {
+    let why = format!("{voxels} voxels do not fill a NIfTI-1 grid of {shape:?}");
+    let source = io::Error::new(io::ErrorKind::InvalidInput, why);
+    VolumeError::Write { path: path.to_path_buf(), source }
+}
+
+/// A header and so many blocks, which `fill` appends to what it is given.
+fn write_blocks(
+    path: &Path,
+    header: &Header,
+    blocks: usize,
+    fill: impl Fn(usize, &mut Vec<u8>) + Sync,
+) -> Result<(), VolumeError> {
     let fail = |source: io::Error| VolumeError::Write { path: path.to_path_buf(), source };
-    if voxels.len() != shape.iter().product::<usize>() || shape.iter().any(|&n| n == 0 || n > 32767) {
-        let why = format!("{} voxels do not fill a NIfTI-1 grid of {shape:?}", voxels.len());
-        return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, why)));
+    if header.shape.iter().any(|&n| n == 0 || n > 32767) {
+        return Err(misfit(path, header.shape.iter().product(), header.shape));
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
@@ -71,83 +139,69 @@ fn write<T: Copy + Sync, const N: usize>(
     }
     // Dropped before it is persisted, a temporary file removes itself.
     let file = builder.tempfile_in(folder).map_err(fail)?;
-    let head = header(shape, affine, datatype, N);
-    let mut body = vec![0u8; voxels.len() * N];
-    body.par_chunks_mut(N << 14).zip(voxels.par_chunks(1 << 14)).for_each(|(body, voxels)| {
-        for (b, &v) in body.chunks_exact_mut(N).zip(voxels) {
-            b.copy_from_slice(&bytes(v));
-        }
-    });
     let gz = path.file_name().is_some_and(|n| n.to_string_lossy().to_ascii_lowercase().ends_with(".gz"));
     let mut out = file.as_file();
+    let head = header.bytes();
     let written = if gz {
-        gzip(&[&head, &body]).and_then(|file| out.write_all(&file))
+        GzipWriter::new(out).and_then(|mut gzip| {
+            gzip.blocks(1, |_, bytes| bytes.extend_from_slice(&head))?;
+            gzip.blocks(blocks, fill)?;
+            gzip.finish()
+        })
     } else {
-        out.write_all(&head).and_then(|()| out.write_all(&body))
+        out.write_all(&head).and_then(|()| {
+            let mut bytes = Vec::new();
+            (0..blocks).try_for_each(|block| {
+                bytes.clear();
+                fill(block, &mut bytes);
+                out.write_all(&bytes)
+            })
+        })
     };
     written.and_then(|()| file.as_file().sync_all()).map_err(fail)?;
     file.persist(path).map_err(|e| fail(e.error))?;
     Ok(())
 }
 
-/// 348 bytes of header and 4 that say no extension follows.
-fn header(shape: [usize; 3], affine: &Affine, datatype: i16, bytes: usize) -> [u8; 352] {
-    let mut h = [0u8; 352];
-    let mut put = |at: usize, b: &[u8]| h[at..at + b.len()].copy_from_slice(b);
-    put(0, &348i32.to_le_bytes());
-    for (i, n) in [3, shape[0], shape[1], shape[2], 1, 1, 1, 1].into_iter().enumerate() {
-        put(40 + 2 * i, &(n as i16).to_le_bytes());
-    }
-    put(70, &datatype.to_le_bytes());
-    put(72, &(8 * bytes as i16).to_le_bytes());
-    let spacing = affine.spacing();
-    let handed = if affine.determinant() < 0.0 { -1.0 } else { 1.0 };
-    for (i, v) in [handed, spacing[0], spacing[1], spacing[2], 1.0, 1.0, 1.0, 1.0].into_iter().enumerate() {
-        put(76 + 4 * i, &(v as f32).to_le_bytes());
-    }
-    put(108, &352f32.to_le_bytes());
-    put(112, &1f32.to_le_bytes());
-    put(123, &[2]); // millimetres
-    // A quaternion cannot say shear: the qform is left unset where the sform has any.
-    let orthonormal = affine.shear_degrees() < 0.01;
-    put(252, &i16::from(orthonormal).to_le_bytes());
-    put(254, &1i16.to_le_bytes());
-    let quaternion = if orthonormal { quaternion(affine.closest_rotation(), handed) } else { [0.0; 3] };
-    for (i, v) in quaternion.into_iter().enumerate() {
-        put(256 + 4 * i, &(v as f32).to_le_bytes());
-    }
-    for r in 0..3 {
-        if orthonormal {
-            put(268 + 4 * r, &(affine.0[r][3] as f32).to_le_bytes());
-        }
-        for c in 0..4 {
-            put(280 + 16 * r + 4 * c, &(affine.0[r][c] as f32).to_le_bytes());
-        }
-    }
-    put(344, b"n+1\0");
-    h
+/// What a file says of its voxels.
+struct Header {
+    shape: [usize; 3],
+    forms: Forms,
+    /// NIfTI-1's code.
+    datatype: i16,
+    /// A stored number times this is the value; the intercept is 0.
+    slope: f32,
+    /// Viewers show values from 0 to this; 0 leaves it to them.
+    shown_to: f32,
 }
 
-/// b, c, d of the unit quaternion (a ≥ 0) of a rotation whose third column is first made right-handed.
-fn quaternion(mut m: [[f64; 3]; 3], handed: f64) -> [f64; 3] {
-    m.iter_mut().for_each(|row| row[2] *= handed);
-    let trace = m[0][0] + m[1][1] + m[2][2];
-    // The largest of the four is computed by a root, the others by division through it.
-    let squares = [
-        1.0 + trace,
-        1.0 + m[0][0] - m[1][1] - m[2][2],
-        1.0 - m[0][0] + m[1][1] - m[2][2],
-        1.0 - m[0][0] - m[1][1] + m[2][2],
-    ];
-    let largest = (0..4).fold(0, |best, i| if squares[i] > squares[best] { i } else { best });
-    let s = 2.0 * squares[largest].max(0.0).sqrt();
-    let (xy, xz, yz) = (m[0][1] + m[1][0], m[0][2] + m[2][0], m[1][2] + m[2][1]);
-    let (wx, wy, wz) = (m[2][1] - m[1][2], m[0][2] - m[2][0], m[1][0] - m[0][1]);
-    let [a, b, c, d] = match largest {
-        0 => [s / 4.0, wx / s, wy / s, wz / s],
-        1 => [wx / s, s / 4.0, xy / s, xz / s],
-        2 => [wy / s, xy / s, s / 4.0, yz / s],
-        _ => [wz / s, xz / s, yz / s, s / 4.0],
-    };
-    if a < 0.0 { [-b, -c, -d] } else { [b, c, d] }
+impl Header {
+    fn new(shape: [usize; 3], forms: Forms, datatype: i16) -> Self {
+        Self { shape, forms, datatype, slope: 1.0, shown_to: 0.0 }
+    }
+
+    /// 348 bytes of header and 4 that say no extension follows.
+    fn bytes(&self) -> [u8; 352] {
+        let mut h = [0u8; 352];
+        self.forms.put(&mut h);
+        let mut put = |at: usize, b: &[u8]| h[at..at + b.len()].copy_from_slice(b);
+        put(0, &348i32.to_le_bytes());
+        let [nx, ny, nz] = self.shape;
+        for (i, n) in [3, nx, ny, nz, 1, 1, 1, 1].into_iter().enumerate() {
+            put(40 + 2 * i, &(n as i16).to_le_bytes());
+        }
+        let bits: i16 = match self.datatype {
+            2 => 8,
+            16 => 32,
+            _ => 16,
+        };
+        put(70, &self.datatype.to_le_bytes());
+        put(72, &bits.to_le_bytes());
+        put(108, &352f32.to_le_bytes());
+        put(112, &self.slope.to_le_bytes());
+        // cal_max; cal_min and scl_inter are 0.
+        put(124, &self.shown_to.to_le_bytes());
+        put(344, b"n+1\0");
+        h
+    }
 }

@@ -93,7 +93,7 @@ pub(super) fn read(repetitions: usize) -> Result<Vec<Row>, String> {
     let (mut reading, mut slicing) = (Vec::new(), Vec::new());
     for _ in 0..=repetitions {
         let began = Moment::now();
-        let volume = Scan::open(&path).map_err(|e| e.to_string())?.canonical();
+        let volume = Scan::open(&path).map_err(|e| e.to_string())?.into_canonical().1;
         reading.push(began.spent());
         let began = Moment::now();
         let stack = slices(&volume, &view, 14).map_err(|e| e.to_string())?;

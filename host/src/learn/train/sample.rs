@@ -63,7 +63,7 @@ pub fn prepare(
     if scan.is_constant() {
         return Err(failed(PrepareError(format!("{}: every voxel is the same", path.display())).to_string()));
     }
-    let volume = scan.try_canonical().map_err(|e| failed(e.to_string()))?;
+    let (_, volume) = scan.into_canonical();
     let mut stack = slices(&volume, view, info.patch_size).map_err(|e| failed(e.to_string()))?;
     drop(volume);
     let [s, channels, h, w] = stack.shape;
@@ -101,7 +101,7 @@ pub fn prepare(
 fn another_fits(row: &Row, path: &Path, mask: &Scan) -> bool {
     let Ok(mask) = mask.try_canonical() else { return false };
     row.images.values().filter(|other| *other != path).any(|other| {
-        let grid = Scan::open(other).and_then(|scan| scan.try_canonical());
+        let grid = Scan::open(other).map(|scan| scan.into_canonical().1);
         grid.is_ok_and(|grid| mask.expect_grid(other, grid.shape, &grid.affine).is_ok())
     })
 }
