@@ -5,27 +5,25 @@
 //! [`Backbone::prefix`]. Nothing here knows plugins or volumes.
 
 mod adapter;
+mod arch;
 mod config;
+mod cpu;
+mod device_memory;
+mod driver;
 mod error;
-mod fused;
 mod info;
-pub mod kernels;
+mod layers;
 mod lora;
-mod model;
-mod ops;
 mod peft;
-mod position;
-mod room;
-mod slices;
-mod vit;
 mod weights;
 
 pub use adapter::{LowRank, NoAdapter, Site, SiteAdapter};
+pub use cpu::kernels;
+pub use driver::{Backbone, Features, Hidden, KEPT_BYTES, Precision};
 pub use error::BackboneError;
 pub use info::BackboneInfo;
 pub use kernels::{Isa, Kernels};
 pub use lora::{LoraWeights, lora_parameter_count, lora_shapes};
-pub use model::{Backbone, Features, Hidden, KEPT_BYTES, Precision};
 pub use peft::load_peft;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
 
-mod seated;
+mod on_device;
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -353,13 +353,13 @@ fn a_backbone_can_be_shared_between_threads() {
 
 #[test]
 fn attention_over_many_tokens_is_the_same_some_rows_at_a_time() -> Outcome {
-    let (s, t, heads, d) = (1, ops::ROWS + 77, 2, 4);
+    let (s, t, heads, d) = (1, layers::ROWS + 77, 2, 4);
     let qkv = drawn("of many tokens", 0.0, 1.0, (s, t, 3 * d))?;
-    let (found, class) = ops::attention(&qkv, heads, true)?;
+    let (found, class) = layers::attention(&qkv, heads, true)?;
     let split = qkv.reshape((s, t, 3, heads, d / heads))?.permute((2, 0, 3, 1, 4))?;
     let part = |i: usize| split.get(i)?.contiguous();
     let scores = (part(0)?.matmul(&part(1)?.t()?)? / ((d / heads) as f64).sqrt())?;
-    let p = ops::softmax(&scores)?;
+    let p = layers::softmax(&scores)?;
     let whole = p.matmul(&part(2)?)?.transpose(1, 2)?.reshape((s, t, d))?;
     assert!(difference(&found, &whole)? < 1e-5);
     let first = p.narrow(2, 0, 1)?.mean(1)?.reshape((s, t))?;

@@ -1,9 +1,9 @@
 //! Slices through the fused blocks: without gradients whole slices at a time, with them one candle
 //! operation per block, so that candle's autograd joins the blocks to the head.
 
-use super::adapter::{LowRank, Site, SiteAdapter};
 use super::fused::{Fused, Saved, Scratch, Term, Terms, numbers};
-use super::vit::Vit;
+use crate::backbone::adapter::{LowRank, Site, SiteAdapter};
+use crate::backbone::arch::dinov2::Vit;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 use std::cell::RefCell;

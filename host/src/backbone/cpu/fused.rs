@@ -3,13 +3,13 @@
 //! A slice's activations stay in the caches and slices share the threads. Weights are packed once; layer
 //! scales are folded into the layers before them. Low-rank terms stay f32 and unmerged.
 
-use super::adapter::LowRank;
+use super::block_op::Kept;
 use super::kernels::gemm::{Packed, Store, gemm, gemm_turned};
 use super::kernels::{Isa, attention, math};
-use super::model::Precision;
-use super::ops::{LayerNorm, Linear};
-use super::slices::Kept;
-use super::vit::{Block, Vit};
+use crate::backbone::adapter::LowRank;
+use crate::backbone::arch::dinov2::{Block, Vit};
+use crate::backbone::driver::Precision;
+use crate::backbone::layers::{LayerNorm, Linear};
 use candle_core::{Result, Tensor};
 use std::sync::OnceLock;
 

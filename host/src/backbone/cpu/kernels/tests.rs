@@ -4,7 +4,7 @@ use super::attention::{self, Scratch, Shape};
 use super::gemm::{Packed, Store, gemm, gemm_turned};
 use super::{Isa, math};
 use crate::backbone::Precision;
-use crate::backbone::ops;
+use crate::backbone::layers;
 use candle_core::{Device, Result, Tensor, Var};
 use half::bf16;
 
@@ -237,7 +237,8 @@ fn the_layer_norm_and_its_gradient_agree_with_the_plain_path() -> Result<()> {
     for (rows, d) in [(1, 5), (7, 16), (3, 47), (4, 384)] {
         let (x, grad) = (noise(1, rows * d), noise(2, rows * d));
         let (weight, bias) = (noise(3, d), noise(4, d));
-        let plain = ops::LayerNorm { weight: tensor(&weight, &[d])?, bias: tensor(&bias, &[d])?, eps: 1e-6 };
+        let plain =
+            layers::LayerNorm { weight: tensor(&weight, &[d])?, bias: tensor(&bias, &[d])?, eps: 1e-6 };
         let variable = Var::from_tensor(&tensor(&x, &[rows, d])?)?;
         let y = plain.forward(&variable)?;
         let grads = (&y * tensor(&grad, &[rows, d])?)?.sum_all()?.backward()?;
@@ -280,7 +281,7 @@ fn attention_and_its_gradient_agree_with_the_plain_path() -> Result<()> {
         let qkv: Vec<f32> = noise(1, tokens * 3 * d).iter().map(|x| 2.0 * x).collect();
         let grad = noise(2, tokens * d);
         let variable = Var::from_tensor(&tensor(&qkv, &[1, tokens, 3 * d])?)?;
-        let (y, class) = ops::attention(&variable, heads, true)?;
+        let (y, class) = layers::attention(&variable, heads, true)?;
         let grads = (&y * tensor(&grad, &[1, tokens, d])?)?.sum_all()?.backward()?;
         let expected = vector(grads.get(&variable).unwrap_or(&y))?;
         let expected_class = vector(class.as_ref().unwrap_or(&y))?;

@@ -1,9 +1,9 @@
 //! The room on a device: how many slices go through the blocks together where candle computes, whatever the volume.
 
+use super::arch::dinov2::Vit;
 use super::config::Config;
 use super::error::BackboneError;
-use super::ops::ROWS;
-use super::vit::Vit;
+use super::layers::ROWS;
 use crate::device::{WHERE_FULL, free_memory, is_out_of_memory, used_memory};
 use candle_core::Device;
 

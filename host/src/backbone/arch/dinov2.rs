@@ -2,12 +2,12 @@
 //!
 //! Shapes: S slices, h × w patches, T = 1 + registers + h·w tokens, d the embedding's width.
 
-use super::adapter::{Site, SiteAdapter};
-use super::config::Config;
-use super::error::BackboneError;
-use super::ops::{LayerNorm, Linear, attention};
 use super::position::interpolate;
-use super::weights::Weights;
+use crate::backbone::adapter::{Site, SiteAdapter};
+use crate::backbone::config::Config;
+use crate::backbone::error::BackboneError;
+use crate::backbone::layers::{LayerNorm, Linear, attention};
+use crate::backbone::weights::Weights;
 use candle_core::{DType, Device, Result, Tensor};
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -1,14 +1,14 @@
 //! A backbone as the host sees it: opened once, asked for features by every task.
 
 use super::adapter::{NoAdapter, Site, SiteAdapter};
+use super::arch::dinov2::Vit;
 use super::config::Config;
+use super::cpu::block_op::{Adapted, NormOp, Source, infer, train};
+use super::cpu::fused::{Arithmetic, Fused};
+use super::cpu::kernels::Kernels;
+use super::device_memory::{Room, full, of_device};
 use super::error::BackboneError;
-use super::fused::{Arithmetic, Fused};
 use super::info::BackboneInfo;
-use super::kernels::Kernels;
-use super::room::{Room, full, of_device};
-use super::slices::{Adapted, NormOp, Source, infer, train};
-use super::vit::Vit;
 use super::weights::Weights;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;

@@ -8,7 +8,7 @@ use super::math::{gelu_body, round_bits, round_f32};
 use super::micro::{End, Micro, Portable};
 use super::pairs::{round_pairs, round_rows};
 use super::{Isa, Set};
-use crate::backbone::model::Precision;
+use crate::backbone::driver::Precision;
 use std::cell::RefCell;
 
 const PANEL: usize = 64;

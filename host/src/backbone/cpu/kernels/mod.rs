@@ -16,7 +16,7 @@ mod pairs;
 #[cfg(test)]
 mod tests;
 
-use super::error::BackboneError;
+use crate::backbone::error::BackboneError;
 
 /// How the backbone computes. `ANYMC3D_KERNELS` forces one: `plain`, `portable`, `avx2`, `avx512`, `avx512bf16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ macro_rules! per_isa {
     ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path;) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
-        pub(crate) fn $name(isa: $crate::backbone::kernels::Isa, $($arg: $ty),*) $(-> $ret)? {
+        pub(crate) fn $name(isa: $crate::backbone::cpu::kernels::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
@@ -122,7 +122,7 @@ macro_rules! per_isa {
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn middle($($arg: $ty),*) $(-> $ret)? { $body($($arg),*) }
-                use $crate::backbone::kernels::Set;
+                use $crate::backbone::cpu::kernels::Set;
                 match isa.0 {
                     // SAFETY: an `Isa` of this set exists only where the CPU has it.
                     Set::Avx512 | Set::Avx512Bf16 => return unsafe { wide($($arg),*) },
@@ -140,7 +140,7 @@ macro_rules! per_isa_fma {
     ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident;) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
-        pub(crate) fn $name(isa: $crate::backbone::kernels::Isa, $($arg: $ty),*) $(-> $ret)? {
+        pub(crate) fn $name(isa: $crate::backbone::cpu::kernels::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
@@ -149,7 +149,7 @@ macro_rules! per_isa_fma {
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn middle($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
-                use $crate::backbone::kernels::Set;
+                use $crate::backbone::cpu::kernels::Set;
                 match isa.0 {
                     // SAFETY: an `Isa` of this set exists only where the CPU has it.
                     Set::Avx512 | Set::Avx512Bf16 => return unsafe { wide($($arg),*) },

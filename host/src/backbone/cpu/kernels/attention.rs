@@ -4,7 +4,7 @@
 use super::Isa;
 use super::gemm::{Packed, Store, gemm, gemm_turned};
 use super::math::{exp_rows, softmax_backward_rows, softmax_rows};
-use crate::backbone::model::Precision;
+use crate::backbone::driver::Precision;
 
 /// Rows of probabilities formed at a time: whole tiles of six, and for a slice of 224 pixels no more than the
 /// first-level cache holds.
