@@ -16,7 +16,7 @@ target/cuda/host doctor | grep stand-in
 long=(--skip six_training_steps)
 [ "${1:-}" = all ] && long=()
 cuda/build.sh test --release -p anymc3d-tests --features anymc3d-host/cuda --test parity_backbone --test parity_plugin --test test_kit -- "${long[@]}"
-cuda/build.sh test --release -p anymc3d-host --features cuda --lib -- device:: backbone::tests::seated plugin::tests
+cuda/build.sh test --release -p anymc3d-host --features cuda --lib -- device:: backbone::tests::on_device plugin::tests
 
 # The program itself, which takes the GPU where it finds one.
 programs=(--test full_device)

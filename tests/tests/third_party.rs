@@ -62,7 +62,7 @@ fn the_gradients_of_an_adapter_in_code_are_those_of_difference_quotients_in_the_
         })
         .collect();
     assert_eq!(adapter.len(), 9);
-    let hidden = backbone.prefix(&pixels(), 9).unwrap();
+    let hidden = backbone.hidden_states(&pixels(), 9).unwrap();
     let frozen = backbone.forward_from(&hidden, &Adapted::new(&task.adapters()[0]), false).unwrap();
     // `up` is zero at the start: the adapted backbone is the frozen one.
     let none = backbone.forward(&pixels(), &Adapted::new(&TaskAdapter::None), false).unwrap();
@@ -127,14 +127,14 @@ fn code_that_begins_at_a_block_is_never_asked_about_what_comes_before_it() {
     let task = task(&library, &backbone);
     let adapter = Adapted::new(&task.adapters()[0]);
     let whole = backbone.forward(&pixels(), &adapter, true).unwrap();
-    let hidden = backbone.prefix(&pixels(), 6).unwrap();
+    let hidden = backbone.hidden_states(&pixels(), 6).unwrap();
     let from = backbone.forward_from(&hidden, &adapter, true).unwrap();
     assert!(moved(&whole.class_tokens, &from.class_tokens) < 2e-3);
     assert!(moved(&whole.patch_tokens, &from.patch_tokens) < 2e-3);
     let none = backbone.forward(&pixels(), &Adapted::new(&TaskAdapter::None), true).unwrap();
     assert!(moved(&whole.class_tokens, &none.class_tokens) > 0.05);
     // A shorter prefix is as good, a longer one is refused.
-    assert!(backbone.forward_from(&backbone.prefix(&pixels(), 7).unwrap(), &adapter, false).is_err());
+    assert!(backbone.forward_from(&backbone.hidden_states(&pixels(), 7).unwrap(), &adapter, false).is_err());
 }
 
 fn host(arguments: &[&str]) -> String {

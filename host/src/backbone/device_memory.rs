@@ -1,7 +1,5 @@
-//! The room on a device: how many slices go through the blocks together where candle computes, whatever the volume.
+//! Memory of a device: how many slices go through the blocks together where candle computes, whatever the volume.
 
-use super::arch::dinov2::Vit;
-use super::config::Config;
 use super::error::BackboneError;
 use super::layers::ROWS;
 use crate::device::{WHERE_FULL, free_memory, is_out_of_memory, used_memory};
@@ -9,28 +7,28 @@ use candle_core::Device;
 
 /// On the processor, whose caches more slices would leave.
 const ON_PROCESSOR: usize = 8;
-/// On a device that has room: more does not fill it better.
+/// On a device with memory to spare: more slices do not make it busier.
 const MOST: usize = 64;
 
-/// What stays free of a device for what is not foreseen: fragments, the libraries' own.
+/// What stays free of a device for what is not counted here: fragments, and what the libraries take.
 const RESERVE: usize = 256 << 20;
 
-/// Where a backbone computes, and how much of it.
-pub(crate) struct Room {
+/// Where a backbone computes, and how much of that device's memory it may take.
+pub(crate) struct DeviceMemory {
     pub device: Device,
-    /// Most bytes that a device of its own may hold of this process's tensors.
+    /// Most bytes of a GPU that this process's tensors may take.
     pub most: Option<usize>,
 }
 
-impl Default for Room {
+impl Default for DeviceMemory {
     /// On the processor.
     fn default() -> Self {
         Self { device: Device::Cpu, most: None }
     }
 }
 
-impl Room {
-    /// Bytes that are left of a device of its own; `None` on the processor.
+impl DeviceMemory {
+    /// Bytes that are left of a GPU; `None` on the processor.
     pub fn left(&self) -> Option<usize> {
         let spared = free_memory(&self.device)?.saturating_sub(RESERVE);
         let held = used_memory(&self.device).unwrap_or(0);
@@ -38,24 +36,22 @@ impl Room {
     }
 
     /// How many of `slices` go through the blocks together, beside their tokens and what tasks see of them.
-    pub fn slices(&self, vit: &Vit, slices: usize, tokens: usize) -> Result<usize, BackboneError> {
+    pub fn slices(&self, block: BlockSize, slices: usize, tokens: usize) -> Result<usize, BackboneError> {
         let Some(left) = self.left() else { return Ok(ON_PROCESSOR) };
-        let (hidden, width) = vit.widths();
-        let kept = slices * tokens * vit.config.embed_dim * 4 * 4;
-        slices_within(left, kept, bytes_of_a_slice(&vit.config, hidden, tokens, width))
+        let kept = slices * tokens * block.embed_dim * 4 * 4;
+        slices_within(left, kept, block.bytes_of_a_slice(tokens))
     }
 
-    /// How many slices there is room for through `blocks` trained blocks, at least one; `None` on the processor.
-    pub fn trained_slices(&self, vit: &Vit, tokens: usize, blocks: usize) -> Option<usize> {
+    /// How many slices fit through `blocks` trained blocks, at least one; `None` on the processor.
+    pub fn trained_slices(&self, block: BlockSize, tokens: usize, blocks: usize) -> Option<usize> {
         let left = self.left()?;
-        let (hidden, width) = vit.widths();
-        let per_block = trained_bytes_of_a_slice(&vit.config, hidden, tokens, width);
-        // A third for what comes before the blocks, the head's and the branch's activations.
+        let per_block = block.trained_bytes_of_a_slice(tokens);
+        // A third stays for what comes before the blocks, and for the activations of head and decoder.
         Some((left / 3 * 2 / (per_block * blocks.max(1)).max(1)).max(1))
     }
 }
 
-/// A full device in words of its own.
+/// Says of a full device that it is full, and that this case did not fit.
 pub(crate) fn of_device(error: BackboneError) -> BackboneError {
     match error {
         BackboneError::Compute(e) => full(e, "this case's slices"),
@@ -63,7 +59,7 @@ pub(crate) fn of_device(error: BackboneError) -> BackboneError {
     }
 }
 
-/// The same, of `what` did not fit.
+/// The same, where `what` did not fit.
 pub(crate) fn full(error: candle_core::Error, what: &str) -> BackboneError {
     if is_out_of_memory(&error) {
         return BackboneError::Input(format!(
@@ -73,24 +69,41 @@ pub(crate) fn full(error: candle_core::Error, what: &str) -> BackboneError {
     BackboneError::Compute(error)
 }
 
-/// Bytes that one slice of `tokens` takes on its way through a block without gradients: its tokens and what is added to them in
-/// f32, and in numbers of `width` bytes what a block forms of them (norm, projections, their three parts, the mix, the MLP
-/// before and after its activation), and scores and probabilities.
-fn bytes_of_a_slice(config: &Config, hidden: usize, tokens: usize, width: usize) -> usize {
-    let d = config.embed_dim;
-    let in_full = tokens * 4 * 3 * d;
-    let of_tokens = tokens * (3 * d + 3 * d + 2 * d + 2 * hidden);
-    let of_attention = config.heads * ROWS.min(tokens) * tokens;
-    in_full + width * of_tokens + (4 + 4 + width) * of_attention
+/// What decides how much memory a block takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockSize {
+    /// d, the width of a token.
+    pub embed_dim: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Rows of the MLP's first layer: twice its hidden width where gated.
+    pub hidden: usize,
+    /// Bytes of a number in the products.
+    pub number: usize,
 }
 
-/// Bytes that one slice takes in a block whose backward pass is to come, where candle keeps every operation's activation: norms
-/// and softmax in f32, what is linear in numbers of `width` bytes; and three quarters as much again for gradients on their way.
-/// Counted with the stand-in of cuda/: steps of ViT-S take 0.98 of it in bf16, and 0.83 in f32, for each further block.
-fn trained_bytes_of_a_slice(config: &Config, hidden: usize, tokens: usize, width: usize) -> usize {
-    let of_tokens = tokens * config.embed_dim * (2 * 5 * 4 + 19 * width) + tokens * hidden * 3 * width;
-    let of_attention = config.heads * tokens * tokens * (3 * width + 4 * 4);
-    (of_tokens + of_attention) / 4 * 7
+impl BlockSize {
+    /// Bytes that one slice of `tokens` takes in a block without gradients: in f32 its tokens and what is added to them; in
+    /// numbers of the products what a block forms of them (norm, projections, their three parts, the mix, the MLP before
+    /// and after its activation), and scores and probabilities.
+    fn bytes_of_a_slice(self, tokens: usize) -> usize {
+        let Self { embed_dim: d, heads, hidden, number } = self;
+        let in_full = tokens * 4 * 3 * d;
+        let of_tokens = tokens * (3 * d + 3 * d + 2 * d + 2 * hidden);
+        let of_attention = heads * ROWS.min(tokens) * tokens;
+        in_full + number * of_tokens + (4 + 4 + number) * of_attention
+    }
+
+    /// Bytes that one slice takes in a block whose backward pass is to come, where candle keeps every operation's
+    /// activation: norms and softmax in f32, what is linear in numbers of the products; and three quarters as much again for
+    /// gradients. Measured with the stand-in of cuda/: steps of ViT-S take 0.98 of it in bf16 and 0.83 in f32 for each
+    /// further block.
+    fn trained_bytes_of_a_slice(self, tokens: usize) -> usize {
+        let Self { embed_dim: d, heads, hidden, number } = self;
+        let of_tokens = tokens * d * (2 * 5 * 4 + 19 * number) + tokens * hidden * 3 * number;
+        let of_attention = heads * tokens * tokens * (3 * number + 4 * 4);
+        (of_tokens + of_attention) / 4 * 7
+    }
 }
 
 /// Slices at a time within `left` bytes, of which `kept` stay for the case: its tokens, and what tasks see of them.
@@ -116,22 +129,10 @@ mod tests {
 
     #[test]
     fn a_slice_takes_more_where_its_backward_pass_is_to_come() {
-        let config = Config {
-            embed_dim: 384,
-            blocks: 12,
-            heads: 6,
-            patch_size: 14,
-            registers: 0,
-            norm_eps: 1e-6,
-            qkv_bias: true,
-            swiglu: false,
-            antialias: false,
-            mean: [0.0; 3],
-            std: [1.0; 3],
-        };
-        let once = bytes_of_a_slice(&config, 1536, 257, 2);
-        assert!(trained_bytes_of_a_slice(&config, 1536, 257, 2) > once);
-        assert!(bytes_of_a_slice(&config, 1536, 257, 4) > once);
+        let bf16 = BlockSize { embed_dim: 384, heads: 6, hidden: 1536, number: 2 };
+        let once = bf16.bytes_of_a_slice(257);
+        assert!(bf16.trained_bytes_of_a_slice(257) > once);
+        assert!(BlockSize { number: 4, ..bf16 }.bytes_of_a_slice(257) > once);
     }
 
     #[test]

@@ -1,13 +1,17 @@
-//! The transformer's operations in plain candle, all of them differentiable: the reference for the kernels, and on a GPU the
-//! way itself, where bf16 products that must not be rounded are cuBLAS's own.
+//! The transformer's layers in plain candle, all of them differentiable. They are the reference for the processor's kernels,
+//! and what runs on a GPU, where cuBLAS gives the bf16 products that must not be rounded.
 //!
-//! Candle's own fused softmax and layer norms have no gradient and say nothing, and its matmul
-//! backward also forms the gradient of a frozen weight; hence these.
+//! Candle's fused softmax and layer norm silently drop the gradient, and the backward pass of its matmul also forms the
+//! gradient of a frozen weight. These layers do neither.
 
+use super::adapter::{Site, SiteAdapter};
+use super::error::BackboneError;
+use super::weights::Weights;
 use crate::device::wide_product;
 use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, D, DType, Layout, Result, Shape, Storage, Tensor, bail,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, D, DType, Device, Layout, Result, Shape, Storage, Tensor,
+    bail,
 };
 
 /// A frozen linear layer: y = x Wᵀ + b.
@@ -20,6 +24,50 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
+    /// Takes `name.weight` [d_out, d_in] and `name.bias` [d_out].
+    pub fn load(
+        weights: &mut Weights,
+        name: &str,
+        d_in: usize,
+        d_out: usize,
+    ) -> std::result::Result<Self, BackboneError> {
+        Self::load_with(weights, name, d_in, d_out, true)
+    }
+
+    /// The same. Without a bias it is zero.
+    pub fn load_with(
+        weights: &mut Weights,
+        name: &str,
+        d_in: usize,
+        d_out: usize,
+        bias: bool,
+    ) -> std::result::Result<Self, BackboneError> {
+        let weight = weights.take(&format!("{name}.weight"), &[d_out, d_in])?;
+        let bias = match bias {
+            true => weights.take(&format!("{name}.bias"), &[d_out])?,
+            false => Tensor::zeros(d_out, DType::F32, &Device::Cpu)?,
+        };
+        Ok(Self { weight, bias })
+    }
+
+    /// Layers that read the same input, as a single layer: their outputs follow each other.
+    pub fn stacked(layers: &[Self]) -> Result<Self> {
+        let all = |of: fn(&Self) -> &Tensor| Tensor::cat(&layers.iter().map(of).collect::<Vec<_>>(), 0);
+        Ok(Self { weight: all(|l| &l.weight)?, bias: all(|l| &l.bias)? })
+    }
+
+    pub fn bytes(&self) -> usize {
+        bytes_of(&self.weight) + bytes_of(&self.bias)
+    }
+
+    /// The same on a device, weight and bias each in a type of number.
+    pub fn to_device(&self, device: &Device, weight: DType, bias: DType) -> Result<Self> {
+        Ok(Self {
+            weight: self.weight.to_device(device)?.to_dtype(weight)?,
+            bias: self.bias.to_device(device)?.to_dtype(bias)?,
+        })
+    }
+
     /// [.., d_in] → [.., d_out], in the numbers of x.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let product = FrozenMatmul { weight: self.weight.clone(), wide: false };
@@ -34,6 +82,39 @@ impl Linear {
         let product = FrozenMatmul { weight: self.weight.clone(), wide: true };
         x.contiguous()?.apply_op1(product)?.broadcast_add(&self.bias.to_dtype(DType::F32)?)
     }
+}
+
+fn bytes_of(t: &Tensor) -> usize {
+    t.elem_count() * t.dtype().size_in_bytes()
+}
+
+/// A frozen layer and what the adapter adds to it: f32 where it goes into the tokens, else in the layer's type of number.
+///
+/// `input` [S, n, d_in] → [S, n, d_out].
+pub(crate) fn adapted(
+    linear: &Linear,
+    input: &Tensor,
+    site: Site,
+    adapter: &dyn SiteAdapter,
+) -> Result<Tensor> {
+    let x = &input.to_dtype(linear.weight.dtype())?;
+    let mut y = match site {
+        Site::PatchEmbed | Site::AttentionOutput(_) => linear.forward_wide(x)?,
+        Site::Qkv(_) => linear.forward(x)?,
+    };
+    if let Some(term) = adapter.low_rank(site) {
+        let (s, t, d_in) = x.dims3()?;
+        // The task's own tensors are f32, wherever they were read.
+        let factor = |f: &Tensor| f.to_device(x.device())?.to_dtype(x.dtype())?.t();
+        let low = (x.reshape((s * t, d_in))?.matmul(&factor(&term.a)?)? * term.scale)?; // [S·n, r]
+        y = (&y + low.matmul(&factor(&term.b)?)?.reshape(y.shape())?.to_dtype(y.dtype())?)?;
+    }
+    if adapter.only_low_rank() {
+        return Ok(y);
+    }
+    // A task's code sees f32, whatever the blocks compute in.
+    let changed = adapter.apply(site, &input.to_dtype(DType::F32)?, y.to_dtype(DType::F32)?)?;
+    changed.to_dtype(y.dtype())
 }
 
 /// Whether [`wide_product`] takes it.
@@ -114,7 +195,27 @@ pub(crate) struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Of f32. On a GPU candle's own fused operation serves where no gradient is wanted, which it does not have.
+    /// Takes `name.weight` [d] and `name.bias` [d].
+    pub fn load(
+        weights: &mut Weights,
+        name: &str,
+        d: usize,
+        eps: f64,
+    ) -> std::result::Result<Self, BackboneError> {
+        let weight = weights.take(&format!("{name}.weight"), &[d])?;
+        Ok(Self { weight, bias: weights.take(&format!("{name}.bias"), &[d])?, eps })
+    }
+
+    pub fn bytes(&self) -> usize {
+        bytes_of(&self.weight) + bytes_of(&self.bias)
+    }
+
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let (weight, bias) = (self.weight.to_device(device)?, self.bias.to_device(device)?);
+        Ok(Self { weight, bias, eps: self.eps })
+    }
+
+    /// Of f32. On a GPU candle's fused operation, which has no gradient, serves where none is wanted.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if !x.device().is_cpu() && !x.track_op() {
             return candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, self.eps as f32);
@@ -190,26 +291,43 @@ pub(crate) const ROWS: usize = 1024;
 
 /// Multi-head attention over fused projections: [S, T, 3d] → ([S, T, d], class-token probabilities [S, T]).
 ///
-/// The probabilities are the class token's, mean over heads, detached, f32; formed only where asked for. Of long inputs no
-/// more than [`ROWS`] rows of the T × T probabilities are there at a time.
+/// The probabilities are token 0's, mean over heads, detached, f32; formed only where asked for.
 pub(crate) fn attention(qkv: &Tensor, heads: usize, want_class: bool) -> Result<(Tensor, Option<Tensor>)> {
+    let [q, k, v] = split_heads(qkv, heads)?;
+    attend(&q, &k, &v, want_class)
+}
+
+/// Fused projections [S, T, 3d] → q, k and v, each [S, heads, T, d / heads].
+///
+/// A family with rotary positions calls this, rotates q and k (low-rank terms are inside already), then [`attend`].
+pub(crate) fn split_heads(qkv: &Tensor, heads: usize) -> Result<[Tensor; 3]> {
     let (s, t, d3) = qkv.dims3()?;
-    let (d, head) = (d3 / 3, d3 / 3 / heads);
-    // [S, T, 3, heads, head] → three of [S, heads, T, head]
-    let split = qkv.reshape((s, t, 3, heads, head))?.permute((2, 0, 3, 1, 4))?;
+    let split = qkv.reshape((s, t, 3, heads, d3 / 3 / heads))?.permute((2, 0, 3, 1, 4))?;
     let part = |i: usize| split.get(i)?.contiguous();
-    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+    Ok([part(0)?, part(1)?, part(2)?])
+}
+
+/// softmax(q kᵀ / √head) v of [S, heads, T, head] → ([S, T, d], class-token probabilities [S, T]).
+///
+/// Of long inputs no more than [`ROWS`] rows of the T × T probabilities exist at a time.
+pub(crate) fn attend(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    want_class: bool,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let (s, heads, t, head) = q.dims4()?;
     let (mut parts, mut class) = (Vec::new(), None);
     for first in (0..t).step_by(ROWS) {
         let rows = ROWS.min(t - first);
         let q = if rows == t { q.clone() } else { q.narrow(2, first, rows)?.contiguous()? };
-        let p = softmax(&scores(&q, &k)?)?; // [S, heads, rows, T]
+        let p = softmax(&scores(&q, k)?)?; // [S, heads, rows, T]
         if want_class && first == 0 {
             let of_class = p.detach().narrow(2, 0, 1)?.to_dtype(DType::F32)?;
             class = Some(of_class.mean(1)?.reshape((s, t))?);
         }
-        parts.push(p.to_dtype(v.dtype())?.matmul(&v)?);
+        parts.push(p.to_dtype(v.dtype())?.matmul(v)?);
     }
     let y = if parts.len() == 1 { parts.swap_remove(0) } else { Tensor::cat(&parts, 2)? };
-    Ok((y.transpose(1, 2)?.reshape((s, t, d))?, class))
+    Ok((y.transpose(1, 2)?.reshape((s, t, heads * head))?, class))
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Settings that change the arithmetic in a way this host does not do.
+/// Settings that change the arithmetic, and that this host does not implement.
 const REFUSED: [&str; 16] = [
     "use_dora",
     "lora_bias",

@@ -22,14 +22,6 @@ impl<'a> Adapted<'a> {
     }
 }
 
-fn name(site: Site) -> String {
-    match site {
-        Site::PatchEmbed => "patch_embed".to_owned(),
-        Site::Qkv(block) => format!("block.{block}.attention.qkv"),
-        Site::AttentionOutput(block) => format!("block.{block}.attention.o_proj"),
-    }
-}
-
 impl SiteAdapter for Adapted<'_> {
     fn first_block(&self) -> usize {
         match self.adapter {
@@ -50,7 +42,7 @@ impl SiteAdapter for Adapted<'_> {
 
     fn low_rank(&self, site: Site) -> Option<LowRank> {
         let TaskAdapter::Lora { lora, pairs } = self.adapter else { return None };
-        let pair = pairs.get(&name(site))?;
+        let pair = pairs.get(&site.name())?;
         let seen = |t: &Tensor| if self.detached { t.detach() } else { t.clone() };
         Some(LowRank { a: seen(&pair.a), b: seen(&pair.b), scale: lora.alpha / lora.rank as f64 })
     }

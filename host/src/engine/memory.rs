@@ -125,7 +125,7 @@ pub(super) fn of_scan(path: &Path) -> usize {
 /// `kept` blocks, those on their way, and class and patch tokens as the head sees them.
 pub(super) fn of_stack(stack: &SliceStack, backbone: &BackboneInfo, kept: usize) -> usize {
     let [s, channels, h, w] = stack.shape;
-    let tokens = 1 + backbone.registers + h / backbone.patch_size * (w / backbone.patch_size);
+    let tokens = backbone.tokens((h / backbone.patch_size, w / backbone.patch_size));
     4 * s * ((channels + 6) * h * w + (kept + 4) * tokens * backbone.embed_dim)
 }
 

@@ -418,8 +418,8 @@ impl Engine {
             if !prepared.prefixes.contains_key(&next) {
                 let before = prepared.prefixes.range(..next).next_back();
                 let hidden = match before {
-                    Some((_, hidden)) => self.backbone.further(hidden, next)?,
-                    None => self.backbone.prefix(&prepared.pixels, next)?,
+                    Some((_, hidden)) => self.backbone.forward_blocks(hidden, next)?,
+                    None => self.backbone.hidden_states(&prepared.pixels, next)?,
                 };
                 prepared.prefixes.insert(next, hidden);
             }

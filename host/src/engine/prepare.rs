@@ -1,7 +1,7 @@
 //! From a case's files to slices: each file read once, each preprocessing done once, however many tasks ask.
 
 use super::memory::{self, MemoryCap, Step};
-use crate::backbone::{BackboneInfo, Hidden};
+use crate::backbone::{BackboneInfo, HiddenStates};
 use crate::device::uploaded;
 use crate::volume::{Scan, SliceStack, Volume, VolumeError, modality_warning, slices};
 use anymc3d_manifest::{Modality, Region, View};
@@ -39,7 +39,7 @@ pub struct Prepared {
     /// `[S, 3, H, W]`
     pub pixels: Tensor,
     /// Frozen prefixes that tasks share, by number of blocks.
-    pub prefixes: BTreeMap<usize, Hidden>,
+    pub prefixes: BTreeMap<usize, HiddenStates>,
 }
 
 /// What decides the slices.

@@ -5,6 +5,7 @@ use super::error::PluginError;
 use super::load::Library;
 use super::object::{AdapterOwner, HeadOwner, SegmentationOwner, TaskOwner};
 use super::variant::{AdapterChoice, Variant};
+use crate::backbone::{Site, SiteSpec};
 use abi_stable::std_types::RVec;
 use anymc3d_manifest::{LossKind, Manifest};
 use anymc3d_plugin_api::abi::types::{ContextId, Entry, Handle, InitSpec, NamedHandle};
@@ -548,21 +549,15 @@ fn lora_pairs(
     prefix: &str,
     lora: &Lora,
 ) -> anymc3d_plugin_api::Result<BTreeMap<String, LoraPair>> {
-    let d = backbone.embed_dim;
-    let mut sites: Vec<(String, usize, usize)> = Vec::new();
-    if lora.patch_embed {
-        sites.push(("patch_embed".to_owned(), 3 * backbone.patch_size.pow(2), d));
-    }
-    for block in lora.first_block..backbone.blocks {
-        if lora.qkv {
-            sites.push((format!("block.{block}.attention.qkv"), d, 3 * d));
-        }
-        if lora.output {
-            sites.push((format!("block.{block}.attention.o_proj"), d, d));
-        }
-    }
+    let adapted = |s: &SiteSpec| match s.site {
+        Site::PatchEmbed => lora.patch_embed,
+        Site::Qkv(block) => lora.qkv && block >= lora.first_block,
+        Site::AttentionOutput(block) => lora.output && block >= lora.first_block,
+    };
+    let sites = SiteSpec::of_vit(backbone.embed_dim, backbone.blocks, backbone.patch_size);
     let mut pairs = BTreeMap::new();
-    for (site, d_in, d_out) in sites {
+    for SiteSpec { site, d_in, d_out } in sites.into_iter().filter(adapted) {
+        let site = site.name();
         let bound = 1.0 / (d_in as f64).sqrt();
         let uniform = InitSpec { kind: 3, a: -bound, b: bound };
         let zeros = InitSpec { kind: 0, a: 0.0, b: 0.0 };

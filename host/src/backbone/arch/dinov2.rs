@@ -1,215 +1,188 @@
-//! DINOv2's vision transformer, with or without registers: config → blocks → forward.
+//! DINOv2's vision transformer, with or without registers: configuration → weights → blocks → forward pass.
 //!
-//! Shapes: S slices, h × w patches, T = 1 + registers + h·w tokens, d the embedding's width.
+//! Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision" (2023), and Darcet et al., "Vision
+//! Transformers Need Registers" (2023); names and numbers as transformers 5.23 has them.
+//!
+//! Shapes: S slices, h × w patches, T = 1 + registers + h·w tokens, d the width of a token.
 
-use super::position::interpolate;
+use super::Architecture;
 use crate::backbone::adapter::{Site, SiteAdapter};
-use crate::backbone::config::Config;
+use crate::backbone::config::{ConfigFile, IMAGENET, PixelStatistics};
+use crate::backbone::cpu::fused::{Arithmetic, BlockLayers, Fused, FusedBlock};
+use crate::backbone::device_memory::BlockSize;
+use crate::backbone::embedding::PatchEmbedding;
 use crate::backbone::error::BackboneError;
-use crate::backbone::layers::{LayerNorm, Linear, attention};
+use crate::backbone::features::HiddenStates;
+use crate::backbone::info::{BackboneInfo, dinov2_fingerprint, name_of};
+use crate::backbone::layers::{LayerNorm, Linear, adapted, attention};
+use crate::backbone::position::PositionTable;
 use crate::backbone::weights::Weights;
 use candle_core::{DType, Device, Result, Tensor};
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::path::Path;
+use std::sync::Arc;
 
-pub(crate) struct Vit {
-    pub config: Config,
-    /// Over unfolded patches, [d, 3·p·p].
-    pub patch: Linear,
-    pub class_token: Tensor,             // [1, 1, d]
-    pub register_tokens: Option<Tensor>, // [1, registers, d]
-    pub positions: Positions,
-    pub blocks: Vec<Block>,
-    pub norm: LayerNorm,
+// ---- Configuration ----
+
+struct Config {
+    embed_dim: usize,
+    blocks: usize,
+    heads: usize,
+    patch_size: usize,
+    registers: usize,
+    norm_eps: f64,
+    qkv_bias: bool,
+    swiglu: bool,
+    /// transformers interpolates the positions of the model with registers with antialiasing.
+    antialias: bool,
+    pixels: PixelStatistics,
 }
 
-pub(crate) struct Block {
-    pub norm1: LayerNorm,
-    /// Query, key and value in one, [3d, d].
-    pub qkv: Linear,
-    pub output: Linear,
-    pub scale1: Tensor, // [d]
-    pub norm2: LayerNorm,
-    pub mlp: Mlp,
-    pub scale2: Tensor, // [d]
+impl Config {
+    fn read(dir: &Path, file: &ConfigFile) -> std::result::Result<Self, BackboneError> {
+        let with_registers = file.model_type() == "dinov2_with_registers";
+        let act = file.text("hidden_act").unwrap_or("gelu");
+        if act != "gelu" {
+            return Err(file.error(format!("hidden_act is \"{act}\", expected \"gelu\"")));
+        }
+        let config = Self {
+            pixels: PixelStatistics::read(dir, IMAGENET)?,
+            embed_dim: file.count("hidden_size", None)?,
+            blocks: file.count("num_hidden_layers", None)?,
+            heads: file.count("num_attention_heads", None)?,
+            patch_size: file.count("patch_size", Some(14))?,
+            registers: if with_registers { file.count("num_register_tokens", Some(4))? } else { 0 },
+            norm_eps: file.number("layer_norm_eps", 1e-6),
+            qkv_bias: file.flag("qkv_bias", true),
+            swiglu: file.flag("use_swiglu_ffn", false),
+            antialias: with_registers,
+        };
+        file.check_dimensions(config.embed_dim, config.blocks, config.heads, config.patch_size)?;
+        Ok(config)
+    }
+
+    fn info(&self, dir: &Path, sha256: String) -> BackboneInfo {
+        let mut info = BackboneInfo {
+            name: name_of(dir),
+            family: "dinov2".to_owned(),
+            embed_dim: self.embed_dim,
+            blocks: self.blocks,
+            heads: self.heads,
+            patch_size: self.patch_size,
+            class_token: true,
+            registers: self.registers,
+            mean: self.pixels.mean,
+            std: self.pixels.std,
+            sha256,
+            fingerprint: String::new(),
+        };
+        info.fingerprint = dinov2_fingerprint(&info);
+        info
+    }
 }
 
-pub(crate) struct Mlp {
+// ---- Weights ----
+
+struct Dinov2 {
+    info: BackboneInfo,
+    embedding: PatchEmbedding,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+}
+
+struct Block {
+    norm1: LayerNorm,
+    /// Query, key and value stacked, [3d, d].
+    qkv: Linear,
+    output: Linear,
+    scale1: Tensor, // [d]
+    norm2: LayerNorm,
+    mlp: Mlp,
+    scale2: Tensor, // [d]
+}
+
+struct Mlp {
     /// [hidden, d]; twice as many rows where gated (SwiGLU: gate first, then value).
-    pub up: Linear,
+    up: Linear,
     /// [d, hidden]
-    pub down: Linear,
-    pub gated: bool,
+    down: Linear,
+    gated: bool,
 }
 
-impl Vit {
-    pub fn load(config: Config, mut weights: Weights) -> std::result::Result<Self, BackboneError> {
-        let d = config.embed_dim;
-        let p = config.patch_size;
+/// Opens a folder of `model_type` dinov2 or dinov2_with_registers, on the processor.
+pub(super) fn open(
+    dir: &Path,
+    file: &ConfigFile,
+) -> std::result::Result<Box<dyn Architecture>, BackboneError> {
+    let config = Config::read(dir, file)?;
+    let weights = Weights::open(dir)?;
+    let info = config.info(dir, weights.sha256()?);
+    Ok(Box::new(Dinov2::load(info, &config, weights)?))
+}
+
+impl Dinov2 {
+    fn load(
+        info: BackboneInfo,
+        config: &Config,
+        mut weights: Weights,
+    ) -> std::result::Result<Self, BackboneError> {
+        let (d, p) = (config.embed_dim, config.patch_size);
         let root = root_of(&weights);
         let name = |n: &str| format!("{root}{n}");
         let conv = weights.take(&name("embeddings.patch_embeddings.projection.weight"), &[d, 3, p, p])?;
-        let patch = Linear {
+        let projection = Linear {
             weight: conv.reshape((d, 3 * p * p))?,
             bias: weights.take(&name("embeddings.patch_embeddings.projection.bias"), &[d])?,
         };
         let class_token = weights.take(&name("embeddings.cls_token"), &[1, 1, d])?;
-        let register_tokens = match config.registers {
+        let registers = match config.registers {
             0 => None,
             n => Some(weights.take(&name("embeddings.register_tokens"), &[1, n, d])?),
         };
-        let positions = Positions::load(&mut weights, &name("embeddings.position_embeddings"), &config)?;
+        let positions = name("embeddings.position_embeddings");
+        let positions = PositionTable::load(&mut weights, &positions, d, config.antialias)?;
+        let embedding = PatchEmbedding {
+            projection,
+            patch_size: p,
+            class_token: Some(class_token),
+            registers,
+            positions: Some(Arc::new(positions)),
+        };
         let layer = |i: usize| name(&format!("encoder.layer.{i}"));
         let blocks: std::result::Result<Vec<_>, _> =
-            (0..config.blocks).map(|i| Block::load(&mut weights, &layer(i), &config)).collect();
+            (0..config.blocks).map(|i| Block::load(&mut weights, &layer(i), config)).collect();
         let blocks = blocks?;
-        let norm = layer_norm(&mut weights, &name("layernorm"), &config)?;
+        let norm = LayerNorm::load(&mut weights, &name("layernorm"), d, config.norm_eps)?;
         weights.finish()?;
-        Ok(Self { config, patch, class_token, register_tokens, positions, blocks, norm })
-    }
-
-    /// Bytes of its tensors.
-    pub fn bytes(&self) -> usize {
-        let t = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
-        let linear = |l: &Linear| t(&l.weight) + t(&l.bias);
-        let norm = |n: &LayerNorm| t(&n.weight) + t(&n.bias);
-        let block = |b: &Block| {
-            let layers = [&b.qkv, &b.output, &b.mlp.up, &b.mlp.down].map(linear).iter().sum::<usize>();
-            layers + norm(&b.norm1) + norm(&b.norm2) + t(&b.scale1) + t(&b.scale2)
-        };
-        linear(&self.patch) + norm(&self.norm) + self.blocks.iter().map(block).sum::<usize>()
-    }
-
-    /// The MLP's hidden width, and bytes of a number of the weights.
-    pub fn widths(&self) -> (usize, usize) {
-        let hidden = self.blocks.first().map_or(0, |b| b.mlp.up.weight.dims()[0]);
-        (hidden, self.patch.weight.dtype().size_in_bytes())
-    }
-
-    /// The same on a device, its products in another type of number. Tokens between the blocks, norms and scales stay f32: what
-    /// the blocks add to them is small beside them, and would be rounded to what they are.
-    pub fn seat(self, device: &Device, dtype: DType) -> Result<Self> {
-        let t = |t: &Tensor| t.to_device(device);
-        let narrow = |l: &Linear, bias: DType| {
-            let (weight, bias) = (t(&l.weight)?.to_dtype(dtype)?, t(&l.bias)?.to_dtype(bias)?);
-            Ok::<_, candle_core::Error>(Linear { weight, bias })
-        };
-        let (linear, wide) = (|l: &Linear| narrow(l, dtype), |l: &Linear| narrow(l, DType::F32));
-        let norm = |n: &LayerNorm| {
-            Ok::<_, candle_core::Error>(LayerNorm { weight: t(&n.weight)?, bias: t(&n.bias)?, eps: n.eps })
-        };
-        let block = |b: &Block| {
-            Ok::<_, candle_core::Error>(Block {
-                norm1: norm(&b.norm1)?,
-                qkv: linear(&b.qkv)?,
-                output: wide(&b.output)?,
-                scale1: t(&b.scale1)?,
-                norm2: norm(&b.norm2)?,
-                mlp: Mlp { up: linear(&b.mlp.up)?, down: wide(&b.mlp.down)?, gated: b.mlp.gated },
-                scale2: t(&b.scale2)?,
-            })
-        };
-        Ok(Self {
-            patch: wide(&self.patch)?,
-            class_token: t(&self.class_token)?,
-            register_tokens: self.register_tokens.as_ref().map(t).transpose()?,
-            positions: Positions { device: device.clone(), cache: Mutex::default(), ..self.positions },
-            blocks: self.blocks.iter().map(block).collect::<Result<_>>()?,
-            norm: norm(&self.norm)?,
-            config: self.config,
-        })
-    }
-
-    /// Pixels [S, 3, H, W] → patches [S, h·w, 3·p·p], each laid out channel, row, column as the weights are.
-    pub fn unfold(&self, pixels: &Tensor) -> Result<Tensor> {
-        let (s, c, height, width) = pixels.dims4()?;
-        let p = self.config.patch_size;
-        let (h, w) = (height / p, width / p);
-        pixels.reshape((s, c, h, p, w, p))?.permute((0, 2, 4, 1, 3, 5))?.reshape((s, h * w, c * p * p))
-    }
-
-    /// Pixels [S, 3, H, W] → tokens [S, T, d] before the first block.
-    pub fn embed(&self, pixels: &Tensor, adapter: &dyn SiteAdapter) -> Result<Tensor> {
-        let (s, _, height, width) = pixels.dims4()?;
-        let (p, d) = (self.config.patch_size, self.config.embed_dim);
-        let patches = adapted(&self.patch, &self.unfold(pixels)?, Site::PatchEmbed, adapter)?; // [S, h·w, d]
-        let positions = self.positions.at((height / p, width / p))?; // [1, 1 + h·w, d]
-        let n = patches.dim(1)?;
-        let class = (&self.class_token + positions.narrow(1, 0, 1)?)?.broadcast_as((s, 1, d))?;
-        let patches = patches.broadcast_add(&positions.narrow(1, 1, n)?)?;
-        match &self.register_tokens {
-            None => Tensor::cat(&[&class, &patches], 1),
-            Some(r) => Tensor::cat(&[&class, &r.broadcast_as((s, self.config.registers, d))?, &patches], 1),
-        }
-    }
-
-    /// Tokens [S, T, d] → tokens, and the class token's attention [S, T] where asked for.
-    pub fn block(
-        &self,
-        i: usize,
-        x: &Tensor,
-        adapter: &dyn SiteAdapter,
-        want_class: bool,
-    ) -> Result<(Tensor, Option<Tensor>)> {
-        let block = &self.blocks[i];
-        let qkv = adapted(&block.qkv, &block.norm1.forward(x)?, Site::Qkv(i), adapter)?; // [S, T, 3d]
-        let (mixed, class) = attention(&qkv, self.config.heads, want_class)?; // [S, T, d]
-        let mixed = adapted(&block.output, &mixed, Site::AttentionOutput(i), adapter)?;
-        let x = (x + mixed.broadcast_mul(&block.scale1)?)?;
-        let changed = block.mlp.forward(&block.norm2.forward(&x)?)?;
-        Ok(((x + changed.broadcast_mul(&block.scale2)?)?, class))
+        Ok(Self { info, embedding, blocks, norm })
     }
 }
 
-/// A frozen layer and what the adapter adds to it: in f32 where it goes into the tokens, else in the numbers of the layer.
-fn adapted(linear: &Linear, input: &Tensor, site: Site, adapter: &dyn SiteAdapter) -> Result<Tensor> {
-    let x = &input.to_dtype(linear.weight.dtype())?;
-    let mut y = match site {
-        Site::PatchEmbed | Site::AttentionOutput(_) => linear.forward_wide(x)?,
-        Site::Qkv(_) => linear.forward(x)?,
-    };
-    if let Some(term) = adapter.low_rank(site) {
-        let (s, t, d_in) = x.dims3()?;
-        // The task's own tensors are f32, wherever they were read.
-        let seat = |factor: &Tensor| factor.to_device(x.device())?.to_dtype(x.dtype())?.t();
-        let low = (x.reshape((s * t, d_in))?.matmul(&seat(&term.a)?)? * term.scale)?; // [S·T, r]
-        y = (&y + low.matmul(&seat(&term.b)?)?.reshape(y.shape())?.to_dtype(y.dtype())?)?;
-    }
-    if adapter.only_low_rank() {
-        return Ok(y);
-    }
-    // A task's code sees f32, whatever the blocks compute in.
-    let changed = adapter.apply(site, &input.to_dtype(DType::F32)?, y.to_dtype(DType::F32)?)?;
-    changed.to_dtype(y.dtype())
+/// Checkpoints of a model with a task head put a prefix before the backbone's names.
+fn root_of(weights: &Weights) -> String {
+    let class_token = "embeddings.cls_token";
+    let found = weights.names().filter_map(|n| n.strip_suffix(class_token)).min_by_key(|root| root.len());
+    found.unwrap_or_default().to_string()
 }
 
 impl Block {
     fn load(weights: &mut Weights, layer: &str, config: &Config) -> std::result::Result<Self, BackboneError> {
-        let d = config.embed_dim;
-        // transformers 5 renamed the projections in memory; files of both namings are about.
+        let (d, eps) = (config.embed_dim, config.norm_eps);
+        // transformers 5 renamed the projections in memory; files of both namings exist.
         let old = weights.contains(&format!("{layer}.attention.attention.query.weight"));
         let [q, k, v, o] = match old {
             true => ["attention.query", "attention.key", "attention.value", "output.dense"],
             false => ["q_proj", "k_proj", "v_proj", "o_proj"],
         };
-        let mut part = |name: &str| -> std::result::Result<Linear, BackboneError> {
-            let name = format!("{layer}.attention.{name}");
-            if config.qkv_bias {
-                return linear(weights, &name, d, d);
-            }
-            let bias = Tensor::zeros(d, DType::F32, &Device::Cpu)?;
-            Ok(Linear { weight: weights.take(&format!("{name}.weight"), &[d, d])?, bias })
+        let mut part = |name: &str| {
+            Linear::load_with(weights, &format!("{layer}.attention.{name}"), d, d, config.qkv_bias)
         };
-        let (q, k, v) = (part(q)?, part(k)?, part(v)?);
+        let qkv = Linear::stacked(&[part(q)?, part(k)?, part(v)?])?;
         Ok(Self {
-            norm1: layer_norm(weights, &format!("{layer}.norm1"), config)?,
-            qkv: Linear {
-                weight: Tensor::cat(&[&q.weight, &k.weight, &v.weight], 0)?,
-                bias: Tensor::cat(&[&q.bias, &k.bias, &v.bias], 0)?,
-            },
-            output: linear(weights, &format!("{layer}.attention.{o}"), d, d)?,
+            norm1: LayerNorm::load(weights, &format!("{layer}.norm1"), d, eps)?,
+            qkv,
+            output: Linear::load(weights, &format!("{layer}.attention.{o}"), d, d)?,
             scale1: weights.take(&format!("{layer}.layer_scale1.lambda1"), &[d])?,
-            norm2: layer_norm(weights, &format!("{layer}.norm2"), config)?,
+            norm2: LayerNorm::load(weights, &format!("{layer}.norm2"), d, eps)?,
             mlp: Mlp::load(weights, &format!("{layer}.mlp"), config)?,
             scale2: weights.take(&format!("{layer}.layer_scale2.lambda1"), &[d])?,
         })
@@ -226,12 +199,79 @@ impl Mlp {
         let per_unit = if gated { 2 } else { 1 };
         let hidden = width(&down, 1).or(width(&up, 0).map(|rows| rows / per_unit)).unwrap_or(4 * d);
         let rows = per_unit * hidden;
-        Ok(Self { up: linear(weights, &up, d, rows)?, down: linear(weights, &down, hidden, d)?, gated })
+        Ok(Self {
+            up: Linear::load(weights, &up, d, rows)?,
+            down: Linear::load(weights, &down, hidden, d)?,
+            gated,
+        })
+    }
+}
+
+// ---- Forward pass ----
+
+impl Block {
+    /// Tokens [S, T, d] → [S, T, d], and the class token's attention [S, T] where asked for.
+    fn forward(
+        &self,
+        i: usize,
+        x: &Tensor,
+        heads: usize,
+        adapter: &dyn SiteAdapter,
+        want_attention: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let qkv = adapted(&self.qkv, &self.norm1.forward(x)?, Site::Qkv(i), adapter)?; // [S, T, 3d]
+        let (mixed, class) = attention(&qkv, heads, want_attention)?; // [S, T, d], [S, T]
+        let mixed = adapted(&self.output, &mixed, Site::AttentionOutput(i), adapter)?;
+        let x = (x + mixed.broadcast_mul(&self.scale1)?)?;
+        let changed = self.mlp.forward(&self.norm2.forward(&x)?)?;
+        Ok(((x + changed.broadcast_mul(&self.scale2)?)?, class))
     }
 
+    fn layers(&self, heads: usize) -> BlockLayers<'_> {
+        BlockLayers {
+            norm1: &self.norm1,
+            qkv: &self.qkv,
+            output: &self.output,
+            scale1: Some(&self.scale1),
+            norm2: &self.norm2,
+            up: &self.mlp.up,
+            down: &self.mlp.down,
+            scale2: Some(&self.scale2),
+            gated: self.mlp.gated,
+            heads,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let layers = [&self.qkv, &self.output, &self.mlp.up, &self.mlp.down];
+        let scales = [&self.scale1, &self.scale2].map(|s| s.elem_count() * s.dtype().size_in_bytes());
+        let of_layers: usize = layers.into_iter().map(Linear::bytes).sum();
+        of_layers + self.norm1.bytes() + self.norm2.bytes() + scales.iter().sum::<usize>()
+    }
+
+    /// Output projections keep an f32 bias: what is added to the tokens is not rounded.
+    fn to_device(&self, device: &Device, dtype: DType) -> Result<Self> {
+        let into_tokens = |l: &Linear| l.to_device(device, dtype, DType::F32);
+        Ok(Self {
+            norm1: self.norm1.to_device(device)?,
+            qkv: self.qkv.to_device(device, dtype, dtype)?,
+            output: into_tokens(&self.output)?,
+            scale1: self.scale1.to_device(device)?,
+            norm2: self.norm2.to_device(device)?,
+            mlp: Mlp {
+                up: self.mlp.up.to_device(device, dtype, dtype)?,
+                down: into_tokens(&self.mlp.down)?,
+                gated: self.mlp.gated,
+            },
+            scale2: self.scale2.to_device(device)?,
+        })
+    }
+}
+
+impl Mlp {
     /// [S, T, d] → [S, T, d]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.up.forward(&x.to_dtype(self.up.weight.dtype())?)?;
+        let x = self.up.forward(&x.to_dtype(self.up.weight.dtype())?)?; // [S, T, hidden or 2·hidden]
         let x = if self.gated {
             let hidden = x.dim(2)? / 2;
             (x.narrow(2, 0, hidden)?.silu()? * x.narrow(2, hidden, hidden)?)?
@@ -242,78 +282,55 @@ impl Mlp {
     }
 }
 
-/// Checkpoints of a model with a task head put the backbone under a name of its own.
-fn root_of(weights: &Weights) -> String {
-    let class_token = "embeddings.cls_token";
-    let found = weights.names().filter_map(|n| n.strip_suffix(class_token)).min_by_key(|root| root.len());
-    found.unwrap_or_default().to_string()
-}
-
-fn linear(
-    weights: &mut Weights,
-    name: &str,
-    d_in: usize,
-    d_out: usize,
-) -> std::result::Result<Linear, BackboneError> {
-    let weight = weights.take(&format!("{name}.weight"), &[d_out, d_in])?;
-    Ok(Linear { weight, bias: weights.take(&format!("{name}.bias"), &[d_out])? })
-}
-
-fn layer_norm(
-    weights: &mut Weights,
-    name: &str,
-    config: &Config,
-) -> std::result::Result<LayerNorm, BackboneError> {
-    let shape = [config.embed_dim];
-    let weight = weights.take(&format!("{name}.weight"), &shape)?;
-    Ok(LayerNorm { weight, bias: weights.take(&format!("{name}.bias"), &shape)?, eps: config.norm_eps })
-}
-
-/// Learned position embeddings of a square grid, and of every other grid that was asked for.
-pub(crate) struct Positions {
-    class: Vec<f32>,
-    table: Vec<f32>, // [side · side, d]
-    side: usize,
-    antialias: bool,
-    device: Device,
-    cache: Mutex<HashMap<(usize, usize), Tensor>>,
-}
-
-/// A process that meets ever new grids must not grow without bound.
-const CACHED_GRIDS: usize = 16;
-
-impl Positions {
-    fn load(weights: &mut Weights, name: &str, config: &Config) -> std::result::Result<Self, BackboneError> {
-        let d = config.embed_dim;
-        let found = weights.shape(name).map(<[usize]>::to_vec);
-        let rows = found.as_ref().and_then(|s| s.get(1)).copied().unwrap_or(2);
-        let table: Vec<f32> = weights.take(name, &[1, rows, d])?.flatten_all()?.to_vec1()?;
-        let side = rows.saturating_sub(1).isqrt();
-        if side == 0 || side * side + 1 != rows {
-            let message = format!("{name} has {rows} rows, expected one more than a square");
-            return Err(BackboneError::Input(message));
-        }
-        let (class, table) = table.split_at(d);
-        let (class, table) = (class.to_vec(), table.to_vec());
-        let (antialias, device) = (config.antialias, Device::Cpu);
-        Ok(Self { class, table, side, antialias, device, cache: Mutex::default() })
+impl Architecture for Dinov2 {
+    fn info(&self) -> &BackboneInfo {
+        &self.info
     }
 
-    /// [1, 1 + h·w, d]: the class token's, then the patches'.
-    pub fn at(&self, grid: (usize, usize)) -> Result<Tensor> {
-        // A panic elsewhere cannot leave the map half written: its values are complete tensors.
-        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(found) = cache.get(&grid) {
-            return Ok(found.clone());
+    fn bytes(&self) -> usize {
+        self.embedding.bytes() + self.norm.bytes() + self.blocks.iter().map(Block::bytes).sum::<usize>()
+    }
+
+    fn block_size(&self) -> BlockSize {
+        BlockSize {
+            embed_dim: self.info.embed_dim,
+            heads: self.info.heads,
+            hidden: self.blocks.first().map_or(0, |b| b.mlp.up.weight.dims()[0]),
+            number: self.embedding.projection.weight.dtype().size_in_bytes(),
         }
-        let d = self.class.len();
-        let mut rows = self.class.clone();
-        rows.extend(interpolate(&self.table, self.side, d, grid, self.antialias));
-        let tensor = Tensor::from_vec(rows, (1, 1 + grid.0 * grid.1, d), &self.device)?;
-        if cache.len() >= CACHED_GRIDS {
-            cache.clear();
-        }
-        cache.insert(grid, tensor.clone());
-        Ok(tensor)
+    }
+
+    fn to_device(&self, device: &Device, dtype: DType) -> Result<Box<dyn Architecture>> {
+        Ok(Box::new(Self {
+            info: self.info.clone(),
+            embedding: self.embedding.to_device(device, dtype)?,
+            blocks: self.blocks.iter().map(|b| b.to_device(device, dtype)).collect::<Result<_>>()?,
+            norm: self.norm.to_device(device)?,
+        }))
+    }
+
+    fn embed(&self, pixels: &Tensor, adapter: &dyn SiteAdapter) -> Result<HiddenStates> {
+        self.embedding.forward(pixels, adapter)
+    }
+
+    fn block(
+        &self,
+        x: &HiddenStates,
+        adapter: &dyn SiteAdapter,
+        want_attention: bool,
+    ) -> Result<(HiddenStates, Option<Tensor>)> {
+        let (i, heads) = (x.block, self.info.heads);
+        let (tokens, class) = self.blocks[i].forward(i, &x.tokens, heads, adapter, want_attention)?;
+        Ok((x.next(tokens), class))
+    }
+
+    fn final_norm(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.norm.forward(tokens)
+    }
+
+    fn fused(&self, arithmetic: Arithmetic) -> Result<Option<Fused>> {
+        let block = |b: &Block| FusedBlock::new(arithmetic, &b.layers(self.info.heads));
+        let blocks = self.blocks.iter().map(block).collect::<Result<_>>()?;
+        Ok(Some(Fused::new(arithmetic, &self.embedding, blocks, &self.norm)?))
     }
 }

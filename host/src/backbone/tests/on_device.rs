@@ -1,4 +1,4 @@
-//! The way of a GPU: on one where there is one, and with the same operations on the processor.
+//! What a GPU runs: on a GPU where there is one, and with the same operations on the processor.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn devices() -> Vec<Device> {
 }
 
 #[test]
-fn the_way_of_a_gpu_agrees_with_the_plain_path_in_values_and_gradients() -> Outcome {
+fn the_operations_of_a_gpu_agree_with_the_plain_path_in_values_and_gradients() -> Outcome {
     for tiny in ALL {
         let dir = tempfile::tempdir()?;
         write(dir.path(), tiny)?;
@@ -26,8 +26,8 @@ fn the_way_of_a_gpu_agrees_with_the_plain_path_in_values_and_gradients() -> Outc
             for (precision, near, of_gradients) in
                 [(Precision::F32, 2e-4, 5e-4), (Precision::Bf16, 6e-2, 0.15)]
             {
-                let seated = Backbone::open_seated(dir.path(), precision, &device)?;
-                let found = seated.forward_from(&seated.prefix(&x, 1)?, &adapter, true)?;
+                let opened = Backbone::open_on_device(dir.path(), precision, &device)?;
+                let found = opened.forward_from(&opened.hidden_states(&x, 1)?, &adapter, true)?;
                 assert_eq!(found.class_tokens.dtype(), DType::F32);
                 let home = |t: &Tensor| t.to_device(&Device::Cpu);
                 let pairs = [
@@ -45,7 +45,7 @@ fn the_way_of_a_gpu_agrees_with_the_plain_path_in_values_and_gradients() -> Outc
                 // Without gradients candle's fused operations serve: the same again.
                 let constant = variables.iter().map(|(n, v)| (n.clone(), v.as_tensor().detach())).collect();
                 let constant = LoraWeights::from_tensors(&constant, 1.5, plain.info())?;
-                let fused = seated.forward(&x, &constant, false)?;
+                let fused = opened.forward(&x, &constant, false)?;
                 assert!(difference(&home(&fused.patch_tokens)?, &expected.patch_tokens)? < near);
                 let seed = [seed[0].to_device(&device)?, seed[1].to_device(&device)?];
                 let grads = loss(&found, &seed)?.backward()?;
@@ -86,7 +86,8 @@ fn code_of_a_task_sees_full_floats_whatever_the_blocks_compute_in() -> Outcome {
     let plain = Backbone::open_with(dir.path(), Precision::F32, Kernels::Plain)?.forward(&x, &Code, false)?;
     for device in devices() {
         for (precision, near) in [(Precision::F32, 2e-4), (Precision::Bf16, 6e-2)] {
-            let found = Backbone::open_seated(dir.path(), precision, &device)?.forward(&x, &Code, false)?;
+            let found =
+                Backbone::open_on_device(dir.path(), precision, &device)?.forward(&x, &Code, false)?;
             let apart = difference(&found.patch_tokens.to_device(&Device::Cpu)?, &plain.patch_tokens)?;
             assert!(apart < near, "{device:?} {precision:?}: {apart}");
         }

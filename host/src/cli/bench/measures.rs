@@ -3,7 +3,9 @@
 use super::{Row, median, sorted};
 use crate::backbone::kernels::bench;
 use crate::backbone::kernels::clock::{Moment, Spent};
-use crate::backbone::{Backbone, Hidden, Isa, LoraWeights, NoAdapter, Precision, SiteAdapter, lora_shapes};
+use crate::backbone::{
+    Backbone, HiddenStates, Isa, LoraWeights, NoAdapter, Precision, SiteAdapter, lora_shapes,
+};
 use crate::learn::train::AdamW;
 use candle_core::{Device, Result, Tensor, Var};
 use std::cell::RefCell;
@@ -91,7 +93,7 @@ pub(super) struct Bench {
     /// Adapters by task, and trained ones with their optimiser by first block; made when first wanted.
     adapters: RefCell<HashMap<(usize, usize), Factors>>,
     trained: RefCell<HashMap<usize, Trained>>,
-    prefixes: RefCell<HashMap<usize, Hidden>>,
+    prefixes: RefCell<HashMap<usize, HiddenStates>>,
 }
 
 const RANK: usize = 8;
@@ -213,7 +215,7 @@ impl Bench {
                     if first == 0 {
                         return all.iter().try_for_each(|task| backbone.forward(x, task, false).map(drop));
                     }
-                    let shared = backbone.prefix(x, first)?;
+                    let shared = backbone.hidden_states(x, first)?;
                     all.iter().try_for_each(|task| backbone.forward_from(&shared, task, false).map(drop))
                 })
             }
@@ -263,7 +265,7 @@ impl Bench {
         };
         let mut prefixes = self.prefixes.borrow_mut();
         if let (true, Entry::Vacant(place)) = (cached, prefixes.entry(first)) {
-            place.insert(self.backbone.prefix(&self.pixels, first)?);
+            place.insert(self.backbone.hidden_states(&self.pixels, first)?);
         }
         let start = Moment::now();
         let lora = self.lora(factors)?;

@@ -6,7 +6,7 @@
 
 use super::augment::Augmentation;
 use super::sample::{SampleError, ViewSample, prepare};
-use crate::backbone::{Backbone, Hidden, Precision};
+use crate::backbone::{Backbone, HiddenStates, Precision, TokenLayout};
 use crate::learn::table::Row;
 use crate::plugin::hex;
 use crate::volume::files_of;
@@ -120,7 +120,7 @@ impl PrefixCache {
             }
         }
         // As the cache would give it, rounded to f16: a run does not depend on what was in the cache.
-        sample_of(&tensors, blocks).map(Some).map_err(|e| failed(row, e))
+        sample_of(&tensors, blocks, backbone.info().layout()).map(Some).map_err(|e| failed(row, e))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -208,7 +208,11 @@ fn tensors_of(sample: &ViewSample) -> candle_core::Result<HashMap<&'static str, 
     Ok(tensors)
 }
 
-fn sample_of<K>(tensors: &HashMap<K, Tensor>, blocks: usize) -> candle_core::Result<ViewSample>
+fn sample_of<K>(
+    tensors: &HashMap<K, Tensor>,
+    blocks: usize,
+    layout: TokenLayout,
+) -> candle_core::Result<ViewSample>
 where
     K: std::borrow::Borrow<str> + std::hash::Hash + Eq,
 {
@@ -221,15 +225,16 @@ where
         Ok(mask) => Some((mask.to_dtype(DType::F32)? / 255.0)?),
         Err(_) => None,
     };
-    Ok(ViewSample { hidden: Hidden { tokens, block: blocks, grid: (h as usize, w as usize) }, mask })
+    let hidden = HiddenStates { tokens, block: blocks, grid: (h as usize, w as usize), layout };
+    Ok(ViewSample { hidden, mask })
 }
 
 fn read(place: &Path, blocks: usize, backbone: &Backbone, view: &View) -> Option<ViewSample> {
     let tensors: HashMap<String, Tensor> = candle_core::safetensors::load(place, &Device::Cpu).ok()?;
-    let sample = sample_of(&tensors, blocks).ok()?;
-    let (h, w) = sample.hidden.grid;
+    let info = backbone.info();
+    let sample = sample_of(&tensors, blocks, info.layout()).ok()?;
     let dims = sample.hidden.tokens.dims();
-    let expected = [1 + backbone.info().registers + h * w, backbone.info().embed_dim];
+    let expected = [info.tokens(sample.hidden.grid), info.embed_dim];
     if dims.len() != 3 || dims[1..] != expected || view.slices.is_some_and(|s| s != dims[0]) {
         return None;
     }

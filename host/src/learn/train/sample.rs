@@ -1,7 +1,7 @@
 //! A training case on its way to the adapted blocks: slices, augmented, through the frozen prefix, with its mask.
 
 use super::augment::Augmentation;
-use crate::backbone::{Backbone, BackboneError, Hidden};
+use crate::backbone::{Backbone, BackboneError, HiddenStates};
 use crate::engine::PrepareError;
 use crate::learn::table::Row;
 use crate::volume::{Scan, slices};
@@ -12,7 +12,7 @@ use std::path::Path;
 /// One view of a case, ready for the adapted blocks.
 pub struct ViewSample {
     /// Frozen so far.
-    pub hidden: Hidden,
+    pub hidden: HiddenStates,
     /// `[S, H, W]` occupancy 0 to 1, if the case has a mask.
     pub mask: Option<Tensor>,
 }
@@ -86,7 +86,7 @@ pub fn prepare(
     let pixels = tensor(stack.normalised(info.mean, info.std), &[s, 3, h, w])?;
     let mask = mask.map(|values| tensor(values, &[s, h, w])).transpose()?;
     let hidden = backbone
-        .prefix(&pixels, blocks)
+        .hidden_states(&pixels, blocks)
         .map_err(|source| SampleError::Backbone { case: row.case.clone(), source })?;
     Ok(Some(ViewSample { hidden, mask }))
 }

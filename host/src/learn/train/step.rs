@@ -7,7 +7,7 @@ use super::memory::slices_at_once;
 use super::optimiser::AdamW;
 use super::options::TrainOptions;
 use super::sample::targets;
-use crate::backbone::{Backbone, Features, Hidden, Precision, SiteAdapter};
+use crate::backbone::{Backbone, Features, HiddenStates, Precision, SiteAdapter};
 use crate::engine::Adapted;
 use crate::learn::table::Row;
 use crate::plugin::{Task, TaskAdapter, TaskError, ViewTokens};
@@ -63,7 +63,7 @@ pub struct Batch {
 struct Prefixed<'a> {
     view: &'a str,
     adapter: &'a TaskAdapter,
-    hidden: Hidden,
+    hidden: HiddenStates,
     mask: Option<Tensor>,
 }
 

@@ -2,9 +2,9 @@
 //! values and a block of rows of its probabilities stay in the second-level cache.
 
 use super::Isa;
-use super::gemm::{Packed, Store, gemm, gemm_turned};
+use super::gemm::{Packed, Store, gemm, gemm_transposed};
 use super::math::{exp_rows, softmax_backward_rows, softmax_rows};
-use crate::backbone::driver::Precision;
+use crate::backbone::precision::Precision;
 
 /// Rows of probabilities formed at a time: whole tiles of six, and for a slice of 224 pixels no more than the
 /// first-level cache holds.
@@ -114,7 +114,7 @@ pub(crate) fn backward(
             softmax_rows(isa, p, t, shape.scale());
             // dV += Pᵀ dO
             scratch.rows.repack(isa, precision, grads, rows, head, (d, 1));
-            gemm_turned(isa, p, t, t, &scratch.rows, &mut into[v..], 3 * d, sum);
+            gemm_transposed(isa, p, t, t, &scratch.rows, &mut into[v..], 3 * d, sum);
             // dP = dO Vᵀ, then the gradient of the scores
             gemm(isa, grads, d, rows, &scratch.values, dp, t, Store::Set(None));
             softmax_backward_rows(isa, p, t, shape.scale(), dp);
@@ -122,13 +122,13 @@ pub(crate) fn backward(
             let to = &mut into[first * 3 * d + q..];
             gemm(isa, dp, t, rows, &scratch.keys_by_token, to, 3 * d, Store::Set(None));
             scratch.rows.repack(isa, precision, queries, rows, head, (3 * d, 1));
-            gemm_turned(isa, dp, t, t, &scratch.rows, &mut into[k..], 3 * d, sum);
+            gemm_transposed(isa, dp, t, t, &scratch.rows, &mut into[k..], 3 * d, sum);
         }
     }
 }
 
 /// [rows, columns] → [columns, rows], in squares that fit the first-level cache.
-pub(crate) fn turn(from: &[f32], rows: usize, columns: usize, to: &mut [f32]) {
+pub(crate) fn transpose(from: &[f32], rows: usize, columns: usize, to: &mut [f32]) {
     const SIDE: usize = 16;
     for r0 in (0..rows).step_by(SIDE) {
         for c0 in (0..columns).step_by(SIDE) {

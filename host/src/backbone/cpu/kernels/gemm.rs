@@ -8,7 +8,7 @@ use super::math::{gelu_body, round_bits, round_f32};
 use super::micro::{End, Micro, Portable};
 use super::pairs::{round_pairs, round_rows};
 use super::{Isa, Set};
-use crate::backbone::driver::Precision;
+use crate::backbone::precision::Precision;
 use std::cell::RefCell;
 
 const PANEL: usize = 64;
@@ -231,9 +231,9 @@ pub(crate) fn gemm(
     product::<false>(isa, a, lda, m, b, out, ldc, store);
 }
 
-/// As [`gemm`] with A turned: row i of it is column i of `a`, whose rows (stride `lda`) are as many as B's.
+/// As [`gemm`] with A transposed: row i of it is column i of `a`, whose rows (stride `lda`) are as many as B's.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn gemm_turned(
+pub(crate) fn gemm_transposed(
     isa: Isa,
     a: &[f32],
     lda: usize,
@@ -249,7 +249,7 @@ pub(crate) fn gemm_turned(
 
 /// A's extent is the callers' to check.
 #[allow(clippy::too_many_arguments)]
-fn product<const TURNED: bool>(
+fn product<const TRANSPOSED: bool>(
     isa: Isa,
     a: &[f32],
     lda: usize,
@@ -267,13 +267,13 @@ fn product<const TURNED: bool>(
     let (Store::Set(bias) | Store::Add(bias) | Store::Gelu(bias)) = store;
     assert!(bias.is_none_or(|b| b.len() == n), "the bias does not fit");
     // Rows as they lie there, and elements of each.
-    let (rows, each) = if TURNED { (k, m) } else { (m, k) };
+    let (rows, each) = if TRANSPOSED { (k, m) } else { (m, k) };
     LEFT.with_borrow_mut(|(floats, halves)| match &b.data {
         #[cfg(target_arch = "x86_64")]
         Data::Pairs(data) => {
             let pairs = k.div_ceil(2);
             halves.resize(m * pairs, 0);
-            if TURNED {
+            if TRANSPOSED {
                 for (p, to) in halves.chunks_exact_mut(m).enumerate() {
                     let low = &a[2 * p * lda..][..m];
                     let high = if 2 * p + 1 < k { &a[(2 * p + 1) * lda..][..m] } else { &[] };
@@ -284,10 +284,10 @@ fn product<const TURNED: bool>(
                     round_pairs(isa, &row[..k], to);
                 }
             }
-            let left = Left { a: halves.as_ptr(), lda: if TURNED { m } else { pairs }, m, k: pairs };
+            let left = Left { a: halves.as_ptr(), lda: if TRANSPOSED { m } else { pairs }, m, k: pairs };
             // SAFETY: pairs are packed only for an `Isa` with bf16. `halves` holds m rows of `pairs` pairs, or
-            // turned `pairs` rows of m, and `data` n columns padded to 16; `out` was checked above.
-            unsafe { drive_avx512bf16::<TURNED>(left, data.as_ptr().cast(), n, out, ldc, store) }
+            // transposed `pairs` rows of m, and `data` n columns padded to 16; `out` was checked above.
+            unsafe { drive_avx512bf16::<TRANSPOSED>(left, data.as_ptr().cast(), n, out, ldc, store) }
         }
         #[cfg(not(target_arch = "x86_64"))]
         Data::Pairs(_) => unreachable!("pairs are packed only where AVX512-BF16 was detected"),
@@ -308,19 +308,19 @@ fn product<const TURNED: bool>(
                 // `data` holds k rows of n columns padded to 16.
                 #[cfg(target_arch = "x86_64")]
                 Set::Avx512 | Set::Avx512Bf16 => unsafe {
-                    drive_avx512::<TURNED>(left, data, n, out, ldc, store);
+                    drive_avx512::<TRANSPOSED>(left, data, n, out, ldc, store);
                 },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Set::Avx2 => unsafe { drive_avx2::<TURNED>(left, data, n, out, ldc, store) },
+                Set::Avx2 => unsafe { drive_avx2::<TRANSPOSED>(left, data, n, out, ldc, store) },
                 // SAFETY: as above; this one needs no instruction set.
-                _ => unsafe { drive::<Portable, TURNED>(left, data, n, out, ldc, store) },
+                _ => unsafe { drive::<Portable, TRANSPOSED>(left, data, n, out, ldc, store) },
             }
         }
     });
 }
 
-/// A as the tiles see it: `m` rows of `k` elements, or turned `k` rows of `m`.
+/// A as the tiles see it: `m` rows of `k` elements, or transposed `k` rows of `m`.
 struct Left<E> {
     a: *const E,
     lda: usize,
@@ -331,7 +331,7 @@ struct Left<E> {
 /// # Safety
 /// As [`Micro::tile`] for all rows and panels; `out` holds m rows of n at stride `ldc`.
 #[inline(always)]
-unsafe fn drive<M: Micro, const TURNED: bool>(
+unsafe fn drive<M: Micro, const TRANSPOSED: bool>(
     left: Left<M::Element>,
     b: *const M::Element,
     n: usize,
@@ -352,7 +352,7 @@ unsafe fn drive<M: Micro, const TURNED: bool>(
         let direct = columns == width && !gelu;
         for row in (0..left.m).step_by(ROWS) {
             let rows = ROWS.min(left.m - row);
-            let from = if TURNED { row } else { row * left.lda };
+            let from = if TRANSPOSED { row } else { row * left.lda };
             let (a, b) = (left.a.wrapping_add(from), b.wrapping_add(first * left.k));
             let end = match direct {
                 true => {
@@ -365,7 +365,7 @@ unsafe fn drive<M: Micro, const TURNED: bool>(
             };
             // SAFETY: row < m and first < n, within A and B by the caller's promise. `end` is rows of this panel's width
             // of `out` and its bias, or the tile, which is the largest.
-            unsafe { tile_of_any_size::<M, TURNED>(rows, width / 16, a, left.lda, left.k, b, end) };
+            unsafe { tile_of_any_size::<M, TRANSPOSED>(rows, width / 16, a, left.lda, left.k, b, end) };
             if direct {
                 continue;
             }
@@ -396,7 +396,7 @@ unsafe fn drive<M: Micro, const TURNED: bool>(
 /// As [`Micro::tile`] with these numbers of rows (1 to 6) and vectors (1 to 4).
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn tile_of_any_size<M: Micro, const TURNED: bool>(
+unsafe fn tile_of_any_size<M: Micro, const TRANSPOSED: bool>(
     rows: usize,
     vectors: usize,
     a: *const M::Element,
@@ -410,13 +410,13 @@ unsafe fn tile_of_any_size<M: Micro, const TURNED: bool>(
             match (rows, vectors) {
                 $(
                     // SAFETY: the caller's promise, for each size.
-                    ($mr, 1) => unsafe { M::tile::<$mr, 1, TURNED>(a, lda, k, b, end) },
+                    ($mr, 1) => unsafe { M::tile::<$mr, 1, TRANSPOSED>(a, lda, k, b, end) },
                     // SAFETY: as above.
-                    ($mr, 2) => unsafe { M::tile::<$mr, 2, TURNED>(a, lda, k, b, end) },
+                    ($mr, 2) => unsafe { M::tile::<$mr, 2, TRANSPOSED>(a, lda, k, b, end) },
                     // SAFETY: as above.
-                    ($mr, 3) => unsafe { M::tile::<$mr, 3, TURNED>(a, lda, k, b, end) },
+                    ($mr, 3) => unsafe { M::tile::<$mr, 3, TRANSPOSED>(a, lda, k, b, end) },
                     // SAFETY: as above.
-                    ($mr, 4) => unsafe { M::tile::<$mr, 4, TURNED>(a, lda, k, b, end) },
+                    ($mr, 4) => unsafe { M::tile::<$mr, 4, TRANSPOSED>(a, lda, k, b, end) },
                 )*
                 _ => unreachable!("a tile has 1 to 6 rows and 1 to 4 vectors"),
             }
@@ -431,7 +431,7 @@ macro_rules! drive_for {
         /// # Safety
         /// As [`drive`], and the CPU must have these features.
         #[target_feature(enable = $features)]
-        unsafe fn $name<const TURNED: bool>(
+        unsafe fn $name<const TRANSPOSED: bool>(
             left: Left<$element>,
             b: *const $element,
             n: usize,
@@ -440,7 +440,7 @@ macro_rules! drive_for {
             store: Store<'_>,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { drive::<super::micro::$micro, TURNED>(left, b, n, out, ldc, store) }
+            unsafe { drive::<super::micro::$micro, TRANSPOSED>(left, b, n, out, ldc, store) }
         }
     };
 }

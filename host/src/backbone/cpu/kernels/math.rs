@@ -191,7 +191,7 @@ fn exp_row<const FMA: bool>(row: &mut [f32], scale: f32) -> f32 {
     let scale = scale * std::f32::consts::LOG2_E;
     // What rounding does to this shift it does to the whole row: it cancels where the row is divided by its sum.
     let shift = -scale * fold(row, f32::NEG_INFINITY, f32_max, f32_max);
-    // The sum in lanes on the way.
+    // The sum is formed in lanes meanwhile.
     let (chunks, rest) = row.as_chunks_mut::<LANES>();
     let mut lanes = [0f32; LANES];
     for chunk in chunks {

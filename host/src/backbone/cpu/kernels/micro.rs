@@ -1,12 +1,12 @@
 //! The innermost tiles of the matrix product: up to 6 rows by up to 64 columns held in registers.
 //!
-//! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major, or `TURNED`: then its rows
+//! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major, or `TRANSPOSED`: then its rows
 //! are columns of what lies there. Pointers step by `wrapping_add`: `add` carries checks into debug builds that cost more than the arithmetic here.
 
 /// Where element p of row i of A lies.
 #[inline(always)]
-fn at<const TURNED: bool>(lda: usize, i: usize, p: usize) -> usize {
-    if TURNED { p * lda + i } else { i * lda + p }
+fn at<const TRANSPOSED: bool>(lda: usize, i: usize, p: usize) -> usize {
+    if TRANSPOSED { p * lda + i } else { i * lda + p }
 }
 
 /// Where a tile's sums go: rows at this stride, on top of a bias for all of them and of what is there.
@@ -27,10 +27,10 @@ pub(super) trait Micro {
     const FMA: bool;
 
     /// # Safety
-    /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda` (`TURNED`: `k`
+    /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda` (`TRANSPOSED`: `k`
     /// rows of `MR`), `b` `k · 16 · NV` elements from a multiple of 64 bytes, `end` `MR` rows of `16 · NV` numbers and as
     /// wide a bias.
-    unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
+    unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
         a: *const Self::Element,
         lda: usize,
         k: usize,
@@ -76,7 +76,7 @@ impl Micro for Portable {
     const FMA: bool = false;
 
     #[inline(always)]
-    unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
+    unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
         a: *const f32,
         lda: usize,
         k: usize,
@@ -90,7 +90,7 @@ impl Micro for Portable {
                 let b = unsafe { &*b.wrapping_add((p * NV + v) * 16).cast::<[f32; 16]>() };
                 for (i, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: i < MR and p < k lie within A, by the caller's promise.
-                    let a = unsafe { *a.wrapping_add(at::<TURNED>(lda, i, p)) };
+                    let a = unsafe { *a.wrapping_add(at::<TRANSPOSED>(lda, i, p)) };
                     for j in 0..16 {
                         sums[j] += a * b[j];
                     }
@@ -155,7 +155,7 @@ mod x86 {
         const FMA: bool = true;
 
         #[inline(always)]
-        unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
+        unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
             a: *const f32,
             lda: usize,
             k: usize,
@@ -172,7 +172,7 @@ mod x86 {
                         let b = b.wrapping_add((p * NV + v) * 16);
                         let (b0, b1) = (_mm256_load_ps(b), _mm256_load_ps(b.wrapping_add(8)));
                         for (i, sums) in sums.iter_mut().enumerate() {
-                            let a = _mm256_set1_ps(*a.wrapping_add(at::<TURNED>(lda, i, p)));
+                            let a = _mm256_set1_ps(*a.wrapping_add(at::<TRANSPOSED>(lda, i, p)));
                             sums[0] = _mm256_fmadd_ps(a, b0, sums[0]);
                             sums[1] = _mm256_fmadd_ps(a, b1, sums[1]);
                         }
@@ -227,7 +227,7 @@ mod x86 {
         const FMA: bool = true;
 
         #[inline(always)]
-        unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
+        unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
             a: *const f32,
             lda: usize,
             k: usize,
@@ -244,7 +244,7 @@ mod x86 {
                         *row = _mm512_load_ps(b.wrapping_add((p * NV + v) * 16));
                     }
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let a = _mm512_set1_ps(*a.wrapping_add(at::<TURNED>(lda, i, p)));
+                        let a = _mm512_set1_ps(*a.wrapping_add(at::<TRANSPOSED>(lda, i, p)));
                         for v in 0..NV {
                             sums[v] = _mm512_fmadd_ps(a, row[v], sums[v]);
                         }
@@ -262,7 +262,7 @@ mod x86 {
         const FMA: bool = true;
 
         #[inline(always)]
-        unsafe fn tile<const MR: usize, const NV: usize, const TURNED: bool>(
+        unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
             a: *const u32,
             lda: usize,
             k: usize,
@@ -278,9 +278,10 @@ mod x86 {
                         *row = _mm512_load_si512(b.wrapping_add((p * NV + v) * 16).cast());
                     }
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let a: __m512bh = std::mem::transmute(_mm512_set1_epi32(
-                            *a.wrapping_add(at::<TURNED>(lda, i, p)) as i32,
-                        ));
+                        let a: __m512bh =
+                            std::mem::transmute(_mm512_set1_epi32(
+                                *a.wrapping_add(at::<TRANSPOSED>(lda, i, p)) as i32,
+                            ));
                         for v in 0..NV {
                             let b: __m512bh = std::mem::transmute(row[v]);
                             sums[v] = _mm512_dpbf16_ps(sums[v], a, b);

@@ -1,7 +1,7 @@
 //! Every kernel on every instruction set of this CPU, on shapes that fill no tile, against plain arithmetic.
 
 use super::attention::{self, Scratch, Shape};
-use super::gemm::{Packed, Store, gemm, gemm_turned};
+use super::gemm::{Packed, Store, gemm, gemm_transposed};
 use super::{Isa, math};
 use crate::backbone::Precision;
 use crate::backbone::layers;
@@ -83,7 +83,7 @@ fn products_of_any_shape_are_right_and_write_nothing_beside_themselves() {
 }
 
 #[test]
-fn products_with_a_turned_left_side_are_those_of_the_transpose() {
+fn products_with_a_transposed_left_side_are_those_of_the_transpose() {
     for (m, k, n) in [(1, 1, 1), (5, 3, 15), (13, 33, 70), (145, 29, 8), (8, 145, 64), (257, 24, 48)] {
         let lda = m + 3;
         let (a, b) = (noise(1, (k - 1) * lda + m), noise(2, k * n));
@@ -94,7 +94,7 @@ fn products_with_a_turned_left_side_are_those_of_the_transpose() {
                 let transposed: Vec<f32> = (0..m * k).map(|i| a[i % k * lda + i / k]).collect();
                 for store in [Store::Set(None), Store::Add(None)] {
                     let (mut turned, mut plain) = (before.clone(), before.clone());
-                    gemm_turned(isa, &a, lda, m, &packed, &mut turned, n, store);
+                    gemm_transposed(isa, &a, lda, m, &packed, &mut turned, n, store);
                     gemm(isa, &transposed, k, m, &packed, &mut plain, n, store);
                     // The same products in the same order.
                     assert_eq!(turned, plain, "{} {precision:?} {m}x{k}x{n}", isa.name());
@@ -176,7 +176,7 @@ fn no_kernel_touches_what_lies_behind_a_buffer() {
                     for store in [Store::Set(None), Store::Add(Some(bias.values())), Store::Gelu(None)] {
                         gemm(isa, a.values(), k, m, &packed, out.values(), n, store);
                         // The same buffer as k rows of m.
-                        gemm_turned(isa, a.values(), m, m, &packed, out.values(), n, store);
+                        gemm_transposed(isa, a.values(), m, m, &packed, out.values(), n, store);
                     }
                 }
             }
