@@ -146,6 +146,11 @@ fn parity_of_a_model_with_registers() -> Outcome {
     tiny_model_agrees("dinov2_registers")
 }
 
+#[test]
+fn parity_of_dinov3_with_rotary_positions() -> Outcome {
+    tiny_model_agrees("dinov3")
+}
+
 /// a = softmax(H q / sqrt(d)); v = aᵀ H.
 fn pool(h: &Tensor, q: &Tensor) -> Result<(Tensor, Tensor)> {
     let d = h.dim(1)?;

@@ -5,7 +5,7 @@
 //! [`Backbone::hidden_states`]. Nothing here knows plugins or scans.
 //!
 //! `driver` knows no family: it talks to `arch`, where each family is a file, and to `cpu`, the processor's kernels. Both
-//! stand on `embedding`, `position` and `layers`.
+//! stand on `embedding`, `position`, `rotation` and `layers`.
 
 mod adapter;
 mod arch;
@@ -22,6 +22,7 @@ mod lora;
 mod peft;
 mod position;
 mod precision;
+mod rotation;
 mod weights;
 
 pub use adapter::{LowRank, NoAdapter, Site, SiteAdapter, SiteSpec};

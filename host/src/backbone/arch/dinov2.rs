@@ -126,7 +126,7 @@ impl Dinov2 {
         mut weights: Weights,
     ) -> std::result::Result<Self, BackboneError> {
         let (d, p) = (config.embed_dim, config.patch_size);
-        let root = root_of(&weights);
+        let root = weights.root_of("embeddings.cls_token");
         let name = |n: &str| format!("{root}{n}");
         let conv = weights.take(&name("embeddings.patch_embeddings.projection.weight"), &[d, 3, p, p])?;
         let projection = Linear {
@@ -155,13 +155,6 @@ impl Dinov2 {
         weights.finish()?;
         Ok(Self { info, embedding, blocks, norm })
     }
-}
-
-/// Checkpoints of a model with a task head put a prefix before the backbone's names.
-fn root_of(weights: &Weights) -> String {
-    let class_token = "embeddings.cls_token";
-    let found = weights.names().filter_map(|n| n.strip_suffix(class_token)).min_by_key(|root| root.len());
-    found.unwrap_or_default().to_string()
 }
 
 impl Block {

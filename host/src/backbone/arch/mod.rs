@@ -3,7 +3,8 @@
 //! A family implements [`Architecture`] and adds a line to [`FAMILIES`]. The driver brings the rest: slices a few at a
 //! time, hidden states that tasks share, devices and their memory.
 
-pub(crate) mod dinov2;
+mod dinov2;
+mod dinov3;
 
 use super::adapter::SiteAdapter;
 use super::config::ConfigFile;
@@ -79,7 +80,8 @@ pub(crate) trait Architecture: Send + Sync {
 type Open = fn(&Path, &ConfigFile) -> std::result::Result<Box<dyn Architecture>, BackboneError>;
 
 /// Every `model_type` that is read, and the family that reads it.
-const FAMILIES: [(&str, Open); 2] = [("dinov2", dinov2::open), ("dinov2_with_registers", dinov2::open)];
+const FAMILIES: [(&str, Open); 3] =
+    [("dinov2", dinov2::open), ("dinov2_with_registers", dinov2::open), ("dinov3_vit", dinov3::open)];
 
 /// Opens a Hugging Face folder by the `model_type` of its `config.json`, on the processor.
 pub(crate) fn open(dir: &Path) -> std::result::Result<Box<dyn Architecture>, BackboneError> {
