@@ -42,7 +42,7 @@ fn bad(folder: &Path, way: &str, to: &str) -> PathBuf {
     let mut edits = SMALL.to_vec();
     edits.push((&good, &bad));
     if way == "lying_abi" {
-        edits.push(("abi = \"1.0\"", "abi = \"1.3\""));
+        edits.push(("abi = \"1.1\"", "abi = \"1.3\""));
     }
     edited_library(&plugin_library("misbehaves"), &edits, &path);
     path

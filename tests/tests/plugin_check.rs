@@ -96,11 +96,11 @@ fn what_a_host_would_refuse_is_refused_with_its_reason() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("not a library this machine can load"));
     // Its manifest says one ABI, its code is of another.
     let lying = folder.path().join("lying.so");
-    edited_library(&plugin_library("careless"), &[("abi = \"1.0\"", "abi = \"1.3\"")], &lying);
+    edited_library(&plugin_library("careless"), &[("abi = \"1.1\"", "abi = \"1.3\"")], &lying);
     let output = check(&lying, &[]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("its manifest says ABI 1.3, its code ABI 1.0"), "{said}");
+    assert!(said.contains("its manifest says ABI 1.3, its code ABI 1.1"), "{said}");
     assert_eq!(check(&folder.path().join("missing.so"), &[]).status.code(), Some(3));
 }
 

@@ -4,6 +4,7 @@ use super::Findings;
 use super::subject::{Numbers, Subject, Tokens, call, drawn, grid};
 use crate::engine::as_plugins_see;
 use crate::plugin::Task;
+use anymc3d_manifest::ANY_FAMILY;
 use anymc3d_plugin_api::BackboneInfo;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
@@ -124,11 +125,11 @@ pub(super) fn backbones(subject: &mut Subject, findings: &mut Findings) -> Done 
     if least > 0 && !sizes.iter().any(|(d, _)| *d == least) {
         sizes.insert(0, (least, ours.blocks));
     }
-    let family = manifest.backbone.families.first().cloned().unwrap_or_default();
+    let named = manifest.backbone.families.first().filter(|family| *family != ANY_FAMILY);
+    let family = named.unwrap_or(&ours.family).clone();
     for (embed_dim, blocks) in sizes {
         let heads = (embed_dim / 64).max(1);
-        let info =
-            BackboneInfo { family: family.clone(), embed_dim, blocks, heads, patch_size: ours.patch_size };
+        let info = BackboneInfo::new(&*family, embed_dim, blocks, heads, ours.patch_size);
         let mut tried = || -> Result<String, String> {
             let task = subject.build_on(&info, drawn(BTreeMap::new()), true)?;
             let views: Vec<Tokens> = manifest

@@ -8,10 +8,11 @@ use crate::plugin::{
     inspect, load,
 };
 use anymc3d_manifest::{Manifest, View};
-use anymc3d_plugin_api::BackboneInfo;
+use anymc3d_plugin_api::{BackboneInfo, SliceGeometry};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A plugin that is tried.
 pub struct Subject {
@@ -193,7 +194,7 @@ impl Subject {
         let plugin = self.manifest_of()?.plugin.name;
         weights.check(&plugin, &name, &fingerprint).map_err(|e| e.to_string())?;
         let source = ParameterSource::Weights(weights.tensors.clone());
-        let offences = self.build_with(seen, source, true, &weights.info.variant)?.offences();
+        let offences = self.build_with(seen, source, true, &weights.info.variant)?.mismatches();
         if offences.is_empty() {
             Ok(format!("{} tensors", weights.tensors.len()))
         } else {
@@ -345,7 +346,16 @@ impl Tokens {
     }
 
     pub fn view(&self) -> ViewTokens<'_> {
-        ViewTokens { name: &self.name, class_tokens: &self.class, patch_tokens: &self.patch, grid: self.grid }
+        // Slices 5 mm apart, patches of 14 mm: a head that reads positions has some to read.
+        let slices = self.class.dims().first().copied().unwrap_or_default();
+        let geometry = SliceGeometry::evenly_spaced(slices, [5.0, 14.0, 14.0]);
+        ViewTokens {
+            name: &self.name,
+            class_tokens: &self.class,
+            patch_tokens: &self.patch,
+            grid: self.grid,
+            geometry: Some(Arc::new(geometry)),
+        }
     }
 
     /// The same after `f` on both tensors.

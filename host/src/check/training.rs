@@ -7,8 +7,10 @@ use crate::device;
 use crate::engine::{Adapted, as_plugins_see};
 use crate::plugin::{Parameter, Task, TaskAdapter, ViewTokens, ops};
 use anymc3d_manifest::TaskKind;
+use anymc3d_plugin_api::SliceGeometry;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Slices and rows and columns of patches of a step: the backbone runs whole, so few.
 const STEP: (usize, usize, usize) = (3, 4, 4);
@@ -76,6 +78,7 @@ fn step(subject: &Subject, task: &Task, draw: u64) -> Result<(f64, Vec<(String, 
             class_tokens: &f.class_tokens,
             patch_tokens: &f.patch_tokens,
             grid: f.grid,
+            geometry: Some(Arc::new(SliceGeometry::evenly_spaced(slices, [5.0, 14.0, 14.0]))),
         })
         .collect();
     let logits = task.head(&views).map_err(|e| e.to_string())?.logits;

@@ -54,13 +54,8 @@ impl<'a> From<&'a Backbone> for Ground<'a> {
 
 /// The backbone as plugins are told of it.
 pub fn as_plugins_see(backbone: &BackboneInfo) -> anymc3d_plugin_api::BackboneInfo {
-    anymc3d_plugin_api::BackboneInfo {
-        family: backbone.family.clone(),
-        embed_dim: backbone.embed_dim,
-        blocks: backbone.blocks,
-        heads: backbone.heads,
-        patch_size: backbone.patch_size,
-    }
+    let BackboneInfo { family, embed_dim, blocks, heads, patch_size, .. } = backbone;
+    anymc3d_plugin_api::BackboneInfo::new(family, *embed_dim, *blocks, *heads, *patch_size)
 }
 
 /// Finds and loads a plugin's library by what the user typed.
@@ -126,12 +121,12 @@ impl LoadedTask {
         // A branch that is dropped at inference may still have weights in the file: it is built so that they are
         // known to be used.
         let mut task = build(true)?;
-        let mut offences = task.offences();
+        let mut offences = task.mismatches();
         if !segmentation {
             if !offences.is_empty() {
                 // What only one of the two builds complains of is the branch's own: tensors that it lacks, or uses.
                 task = build(false)?;
-                let without = task.offences();
+                let without = task.mismatches();
                 offences.retain(|o| without.contains(o));
             }
             task = task.without_segmentation();

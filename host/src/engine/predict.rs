@@ -313,6 +313,7 @@ impl Engine {
                 class_tokens: &s.features.class_tokens,
                 patch_tokens: &s.features.patch_tokens,
                 grid: s.features.grid,
+                geometry: Some(Arc::new(s.stack.grid.geometry(s.features.grid))),
             })
             .collect();
         told(Stage::Head);

@@ -1,6 +1,6 @@
 //! A plugin at work on a backbone: its adapters, its head, its branch for training, and their parameters.
 
-use super::context::{Context, Parameter, ParameterSource};
+use super::context::{Context, LentView, Parameter, ParameterSource};
 use super::error::PluginError;
 use super::load::Library;
 use super::object::{AdapterOwner, HeadOwner, SegmentationOwner, TaskOwner};
@@ -8,9 +8,10 @@ use super::variant::{AdapterChoice, Variant};
 use abi_stable::std_types::RVec;
 use anymc3d_manifest::{LossKind, Manifest};
 use anymc3d_plugin_api::abi::types::{ContextId, Entry, Handle, InitSpec, NamedHandle};
-use anymc3d_plugin_api::{BackboneInfo, Lora};
+use anymc3d_plugin_api::{BackboneInfo, Lora, SliceGeometry};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A task's code or answer failed on a case.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -34,6 +35,8 @@ pub struct ViewTokens<'a> {
     pub patch_tokens: &'a Tensor,
     /// h, w
     pub grid: (usize, usize),
+    /// Where the slices lie, for a plugin that asks; without it asking is that plugin's error.
+    pub geometry: Option<Arc<SliceGeometry>>,
 }
 
 /// What a head answered, checked.
@@ -147,7 +150,7 @@ impl Task {
     ///
     /// # Errors
     /// When the backbone does not fit the manifest, the plugin's code fails, or a parameter is contradicted. Missing
-    /// and unused weights are told by [`Task::offences`], all at once.
+    /// and unused weights are told by [`Task::mismatches`], all at once.
     pub fn build(
         library: &Library,
         backbone: &BackboneInfo,
@@ -195,10 +198,10 @@ impl Task {
             let name = name.clone();
             move |reason| PluginError::Setup { name, method, reason }
         };
-        variant.head_obeyed(&context.parameters()).map_err(refused("head"))?;
+        variant.check_head_variant(&context.parameters()).map_err(refused("head"))?;
         let segmentation = if options.segmentation {
             let branch = owner.segmentation(context.id(), &settings).map_err(failed("segmentation"))?;
-            variant.branch_obeyed(&context.parameters()).map_err(refused("segmentation"))?;
+            variant.check_segmentation_variant(&context.parameters()).map_err(refused("segmentation"))?;
             branch
         } else {
             None
@@ -271,8 +274,8 @@ impl Task {
     }
 
     /// What is wrong with the weights it was built from.
-    pub fn offences(&self) -> Vec<String> {
-        self.context.offences()
+    pub fn mismatches(&self) -> Vec<String> {
+        self.context.mismatches()
     }
 
     /// Handles that the plugin holds at the moment.
@@ -285,18 +288,24 @@ impl Task {
         TaskError { task: self.manifest.plugin.name.clone(), method, reason: reason.to_string() }
     }
 
-    fn send(&self, views: &[ViewTokens<'_>]) -> (Vec<Entry>, RVec<NamedHandle>) {
+    /// Settings and tensors of a call, and what answers the plugin's questions about its views while it runs.
+    fn send(&self, views: &[ViewTokens<'_>]) -> (Vec<Entry>, RVec<NamedHandle>, Vec<LentView>) {
         let names: Vec<&str> = views.iter().map(|v| v.name).collect();
         let mut settings = vec![entry("views", names.join(","))];
-        let mut tensors = RVec::new();
+        let (mut tensors, mut lent) = (RVec::new(), Vec::new());
         for view in views {
             let (h, w) = view.grid;
+            if let Some(geometry) = &view.geometry {
+                let view_id = self.context.lend(geometry.clone());
+                settings.push(entry(format!("view_id.{}", view.name), view_id.id().0));
+                lent.push(view_id);
+            }
             settings.push(entry(format!("grid.{}", view.name), format!("{h},{w}")));
             for (part, tensor) in [("class_tokens", view.class_tokens), ("patch_tokens", view.patch_tokens)] {
                 tensors.push(self.named(format!("{}/{part}", view.name), tensor));
             }
         }
-        (settings, tensors)
+        (settings, tensors, lent)
     }
 
     fn named(&self, name: impl Into<String>, tensor: &Tensor) -> NamedHandle {
@@ -314,7 +323,7 @@ impl Task {
     pub fn head(&self, views: &[ViewTokens<'_>]) -> Result<HeadAnswer, TaskError> {
         let method = "forward";
         let before = self.context.live_handles();
-        let (settings, tensors) = self.send(views);
+        let (settings, tensors, _lent) = self.send(views);
         let answer = self.head.forward(self.context.id(), &settings, tensors);
         let mut logits = None;
         let mut weights: BTreeMap<usize, Tensor> = BTreeMap::new();
@@ -411,7 +420,7 @@ impl Task {
         let method = "segmentation loss";
         let part =
             self.segmentation.as_ref().ok_or_else(|| self.error(method, "the task has no such branch"))?;
-        let (settings, mut tensors) = self.send(std::slice::from_ref(view));
+        let (settings, mut tensors, _lent) = self.send(std::slice::from_ref(view));
         tensors.push(self.named("mask", mask));
         let loss = part.loss(self.context.id(), &settings, tensors);
         self.receive(method, loss.map_err(|e| self.error(method, e))?)
@@ -425,7 +434,7 @@ impl Task {
         let method = "segmentation logits";
         let part =
             self.segmentation.as_ref().ok_or_else(|| self.error(method, "the task has no such branch"))?;
-        let (settings, tensors) = self.send(std::slice::from_ref(view));
+        let (settings, tensors, _lent) = self.send(std::slice::from_ref(view));
         let logits = part.logits(self.context.id(), &settings, tensors);
         self.receive(method, logits.map_err(|e| self.error(method, e))?)
     }
@@ -470,7 +479,7 @@ impl CustomAdapter {
 fn fits(manifest: &Manifest, backbone: &BackboneInfo) -> Result<(), PluginError> {
     let need = &manifest.backbone;
     let refuse = |reason: String| Err(PluginError::Backbone { name: manifest.plugin.name.clone(), reason });
-    if !need.families.contains(&backbone.family) {
+    if !need.takes_family(&backbone.family) {
         return refuse(format!(
             "needs a backbone of {}, found {}",
             need.families.join(" or "),
@@ -505,14 +514,11 @@ fn adapter(
     let kind = text("kind")?;
     let lora = match kind {
         "lora" => {
-            let lora = Lora {
-                rank: number("rank")?,
-                alpha: text("alpha")?.parse().map_err(|_| Error::msg("`alpha` is not a number"))?,
-                first_block: number("first_block")?,
-                patch_embed: text("patch_embed")? == "true",
-                qkv: text("qkv")? == "true",
-                output: text("output")? == "true",
-            };
+            let alpha = text("alpha")?.parse().map_err(|_| Error::msg("`alpha` is not a number"))?;
+            let on = |key: &str| Ok::<_, Error>(text(key)? == "true");
+            let mut lora =
+                Lora::new(number("rank")?, alpha).at(on("patch_embed")?, on("qkv")?, on("output")?);
+            lora.first_block = number("first_block")?;
             Some(lora)
         }
         _ => None,

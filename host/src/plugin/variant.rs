@@ -150,7 +150,7 @@ impl Variant {
     ///
     /// # Errors
     /// When it did not.
-    pub fn head_obeyed(&self, parameters: &BTreeMap<String, Parameter>) -> Result<(), String> {
+    pub fn check_head_variant(&self, parameters: &BTreeMap<String, Parameter>) -> Result<(), String> {
         let has = |part: &str| has(parameters, part);
         let reads_patches = has("head.patches") || has("head.evidence") || has("segmentation");
         if self.class_tokens_only && reads_patches {
@@ -187,7 +187,7 @@ impl Variant {
     ///
     /// # Errors
     /// When it is one of the plugin's own, or there is none.
-    pub fn branch_obeyed(&self, parameters: &BTreeMap<String, Parameter>) -> Result<(), String> {
+    pub fn check_segmentation_variant(&self, parameters: &BTreeMap<String, Parameter>) -> Result<(), String> {
         let expected = match self.decoder.as_deref() {
             Some("volume") => has(parameters, "segmentation.project"),
             Some(_) => has(parameters, "segmentation.weight"),
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     fn backbone() -> BackboneInfo {
-        BackboneInfo { family: "dinov2".into(), embed_dim: 384, blocks: 12, heads: 6, patch_size: 14 }
+        BackboneInfo::new("dinov2", 384, 12, 6, 14)
     }
 
     #[test]

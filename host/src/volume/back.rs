@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anymc3d_manifest::Axis;
+use anymc3d_plugin_api::SliceGeometry;
 use rayon::prelude::*;
 
 use super::canonical::{StoredAxis, Volume};
@@ -92,6 +93,15 @@ impl SliceGrid {
     /// Distance between slices, mm.
     pub fn slice_distance_mm(&self) -> f64 {
         self.plans[0].step() * self.plans[0].spacing_mm
+    }
+
+    /// Where the slices lie, and tokens on a grid h, w over each image, as plugins are told of it.
+    pub fn geometry(&self, (h, w): (usize, usize)) -> SliceGeometry {
+        let centres = (0..self.slices()).map(|s| self.patch_centre_mm(s, 0.5, 0.5)).collect();
+        let ([rows, columns], pixel) = (self.image_size(), self.pixel_size_mm());
+        let token = |pixels: usize, tokens: usize, mm: f64| pixels as f64 * mm / tokens.max(1) as f64;
+        let spacing = [self.slice_distance_mm(), token(rows, h, pixel[0]), token(columns, w, pixel[1])];
+        SliceGeometry::new((0..self.slices()).map(|s| self.position_mm(s)).collect(), centres, spacing)
     }
 
     /// `values` `[S, h, w]` that span the images edge to edge (any `h`, `w`) on the scan's stored grid, first axis fastest.

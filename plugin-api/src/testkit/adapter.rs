@@ -1,10 +1,10 @@
 //! A task's adapter at the sites of a backbone: declared low-rank terms, or the plugin's code.
 
+use super::call::{called, expect, named, within};
 use super::context::Context;
 use super::table::host_ops;
-use super::task::{expect, named, within};
 use crate::abi::objects::AdapterObject;
-use crate::abi::owned::{Call, Owned};
+use crate::abi::owned::Owned;
 use crate::abi::types::{Entry, InitSpec};
 use crate::adapter::{Lora, Site};
 use crate::build::BackboneInfo;
@@ -92,7 +92,7 @@ impl TaskAdapter {
             Self::Custom(code) => {
                 let expected = output.dims()?;
                 let tensors = [named("input", input)?, named("output", &output)?].into_iter().collect();
-                let call = Call { ops: host_ops(), context: context.id(), settings: &code.settings };
+                let call = called(context.id(), &code.settings);
                 let answer = code.owner.apply(call, kind, block as u64, tensors);
                 let answer = context.host().adopt(answer.map_err(within("adapter apply"))?);
                 expect("an output", &answer, &expected)?;

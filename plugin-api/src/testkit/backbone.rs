@@ -65,12 +65,9 @@ pub(crate) fn features(
         x = x.add(&output)?;
     }
     let x = norm(&x)?;
-    Ok(ViewFeatures {
-        name: of.name.clone(),
-        class_tokens: x.narrow(1, 0, 1)?.reshape(&[slices, d])?,
-        patch_tokens: x.narrow(1, 1, n)?,
-        grid,
-    })
+    let class_tokens = x.narrow(1, 0, 1)?.reshape(&[slices, d])?;
+    let features = ViewFeatures::new(of.name.as_str(), class_tokens, x.narrow(1, 1, n)?, grid);
+    Ok(features.with_geometry(task.geometry(slices)))
 }
 
 /// `[S, T, 3 d]` to `[S, T, d]`.

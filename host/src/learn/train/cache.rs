@@ -11,12 +11,13 @@ use crate::learn::table::Row;
 use crate::plugin::hex;
 use crate::volume::files_of;
 use anymc3d_manifest::View;
+use anymc3d_plugin_api::SliceGeometry;
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 /// Frozen prefixes on disk.
@@ -32,7 +33,7 @@ pub struct PrefixCache {
 }
 
 /// Changes when what the files hold would mean something else.
-const VERSION: &str = "anymc3d prefix 3";
+const VERSION: &str = "anymc3d prefix 4";
 
 impl PrefixCache {
     /// A cache in a folder, up to `cap` bytes; without a folder nothing is kept.
@@ -198,9 +199,13 @@ fn failed(row: &Row, e: candle_core::Error) -> SampleError {
 /// What a file holds: tokens as f16, the mask in steps of 1/255.
 fn tensors_of(sample: &ViewSample) -> candle_core::Result<HashMap<&'static str, Tensor>> {
     let (h, w) = sample.hidden.grid;
+    let SliceGeometry { positions_mm, centres_mm, token_spacing_mm, .. } = &*sample.geometry;
     let mut tensors = HashMap::from([
         ("tokens", sample.hidden.tokens.to_device(&Device::Cpu)?.to_dtype(DType::F16)?),
         ("grid", Tensor::new(&[h as u32, w as u32], &Device::Cpu)?),
+        ("centres", Tensor::from_vec(centres_mm.concat(), (centres_mm.len(), 3), &Device::Cpu)?),
+        ("positions", Tensor::new(&**positions_mm, &Device::Cpu)?),
+        ("spacing", Tensor::new(token_spacing_mm, &Device::Cpu)?),
     ]);
     if let Some(mask) = &sample.mask {
         tensors.insert("mask", (mask * 255.0)?.round()?.to_dtype(DType::U8)?);
@@ -221,7 +226,17 @@ where
         Ok(mask) => Some((mask.to_dtype(DType::F32)? / 255.0)?),
         Err(_) => None,
     };
-    Ok(ViewSample { hidden: Hidden { tokens, block: blocks, grid: (h as usize, w as usize) }, mask })
+    let [slices, rows, columns] = tensor("spacing")?.to_vec1::<f64>()?[..] else {
+        candle_core::bail!("a spacing of three numbers")
+    };
+    let centres = tensor("centres")?.to_vec2::<f64>()?;
+    let geometry = Arc::new(SliceGeometry::new(
+        tensor("positions")?.to_vec1()?,
+        centres.iter().filter_map(|c| c[..].try_into().ok()).collect(),
+        [slices, rows, columns],
+    ));
+    let hidden = Hidden { tokens, block: blocks, grid: (h as usize, w as usize) };
+    Ok(ViewSample { hidden, geometry, mask })
 }
 
 fn read(place: &Path, blocks: usize, backbone: &Backbone, view: &View) -> Option<ViewSample> {

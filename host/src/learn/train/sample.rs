@@ -6,13 +6,17 @@ use crate::engine::PrepareError;
 use crate::learn::table::Row;
 use crate::volume::{Scan, slices};
 use anymc3d_manifest::{Manifest, View};
+use anymc3d_plugin_api::SliceGeometry;
 use candle_core::{Device, Tensor};
 use std::path::Path;
+use std::sync::Arc;
 
 /// One view of a case, ready for the adapted blocks.
 pub struct ViewSample {
     /// Frozen so far.
     pub hidden: Hidden,
+    /// Where its slices lie. An augmentation moves what the slices show, not where they lie.
+    pub geometry: Arc<SliceGeometry>,
     /// `[S, H, W]` occupancy 0 to 1, if the case has a mask.
     pub mask: Option<Tensor>,
 }
@@ -88,7 +92,8 @@ pub fn prepare(
     let hidden = backbone
         .prefix(&pixels, blocks)
         .map_err(|source| SampleError::Backbone { case: row.case.clone(), source })?;
-    Ok(Some(ViewSample { hidden, mask }))
+    let geometry = Arc::new(stack.grid.geometry(hidden.grid));
+    Ok(Some(ViewSample { hidden, geometry, mask }))
 }
 
 /// Whether a mask is on the grid of another of the case's scans than `path`.

@@ -11,8 +11,10 @@ use crate::backbone::{Backbone, Features, Hidden, Precision, SiteAdapter};
 use crate::engine::Adapted;
 use crate::learn::table::Row;
 use crate::plugin::{Task, TaskAdapter, TaskError, ViewTokens};
+use anymc3d_plugin_api::SliceGeometry;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
+use std::sync::Arc;
 
 /// Everything a forward pass needs.
 pub struct Trainer<'a> {
@@ -64,6 +66,7 @@ struct Prefixed<'a> {
     view: &'a str,
     adapter: &'a TaskAdapter,
     hidden: Hidden,
+    geometry: Arc<SliceGeometry>,
     mask: Option<Tensor>,
 }
 
@@ -87,7 +90,8 @@ impl Trainer<'_> {
                 self.cache.sample(row, view, &drawn, blocks, self.backbone, self.precision, wants_mask)?;
             if let Some(sample) = sample {
                 let mask = sample.mask.map(|mask| mask.to_device(self.backbone.device())).transpose()?;
-                views.push(Prefixed { view: &view.name, adapter, hidden: sample.hidden, mask });
+                let (hidden, geometry) = (sample.hidden, sample.geometry);
+                views.push(Prefixed { view: &view.name, adapter, hidden, geometry, mask });
             }
         }
         if views.is_empty() {
@@ -113,6 +117,7 @@ impl Trainer<'_> {
                 class_tokens: &f.class_tokens,
                 patch_tokens: &f.patch_tokens,
                 grid: f.grid,
+                geometry: Some(v.geometry.clone()),
             })
             .collect();
         let logits = self.task.head(&tokens).map_err(failed)?.logits.unsqueeze(0)?;

@@ -181,7 +181,7 @@ fn a_retired_context_holds_no_memory_and_its_handles_are_stale() {
     Params::new(host).get("query", &[8], Init::ones()).unwrap();
     context.retire();
     assert_eq!(context.live_handles(), 0);
-    assert!(context.parameters().is_empty() && context.offences().is_empty());
+    assert!(context.parameters().is_empty() && context.mismatches().is_empty());
     assert_eq!(kept.dims().unwrap_err().code(), ErrorCode::STALE_HANDLE);
     drop(kept);
     assert_eq!(context.live_handles(), 0);

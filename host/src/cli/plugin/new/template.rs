@@ -206,8 +206,7 @@ fn view(name: &str, modality: Modality, may_be_missing: bool) -> String {
 /// Numbers of parameters of adapter, head and branch on the backbone that ships; the new crate's test says the same.
 fn counts(wish: &Wish) -> (usize, usize, usize) {
     let (views, outputs, d) = (wish.views.len(), wish.labels.len(), WIDTH);
-    let backbone =
-        BackboneInfo { family: "dinov2".to_owned(), embed_dim: d, blocks: 12, heads: 6, patch_size: 14 };
+    let backbone = BackboneInfo::new("dinov2", d, 12, 6, 14);
     let adapter = views * Lora::paper(&backbone).from_block(6).parameters(&backbone);
     let queries = if views > 1 { views + 1 } else { 1 };
     let pooling = queries * d + outputs * (d + 1);
