@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// A task's adapter.
+#[non_exhaustive]
 pub enum Adapter {
     /// The backbone as it is (a linear probe, Raptor).
     None,

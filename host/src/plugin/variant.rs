@@ -174,6 +174,7 @@ impl Variant {
             Pooling::Mean | Pooling::Median | Pooling::Max => {
                 has("head") && !(has("query") || has("lstm") || has("transformer"))
             }
+            _ => return Err(format!("--fusion {name}: its parameters are unknown to this host")),
         };
         match expected {
             true => Ok(()),

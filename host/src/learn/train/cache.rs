@@ -250,3 +250,22 @@ fn read(place: &Path, blocks: usize, backbone: &Backbone, view: &View) -> Option
     }
     Some(sample)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_lie_where_they_lay_when_a_case_comes_from_the_cache() {
+        let tokens = Tensor::zeros((3, 5, 2), DType::F32, &Device::Cpu).unwrap();
+        let hidden = Hidden { tokens, block: 6, grid: (2, 2) };
+        let geometry = Arc::new(SliceGeometry::new(
+            vec![-71.3, -68.1, 0.25],
+            vec![[1.5, 2.5, -71.3], [1.75, 2.5, -68.1], [2.0, 2.5, 0.25]],
+            [3.2, 9.8, 10.1],
+        ));
+        let sample = ViewSample { hidden, geometry: geometry.clone(), mask: None };
+        let found = sample_of(&tensors_of(&sample).unwrap(), 6).unwrap();
+        assert_eq!(*found.geometry, *geometry);
+    }
+}

@@ -143,3 +143,30 @@ fn a_sheared_scan_keeps_its_grid_and_its_marker() {
         assert!((found - expected).abs() < 1e-9, "{mm:?}");
     }
 }
+
+#[test]
+fn plugins_are_told_where_slices_lie_and_how_far_tokens_are_apart() {
+    let affine =
+        Affine([[1.0, 0.0, 0.4, 3.0], [0.0, 1.0, 0.0, 4.0], [0.0, 0.0, 2.0, 5.0], [0.0, 0.0, 0.0, 1.0]]);
+    let scan = Scan::from_voxels("x", (0..512).map(|i| i as f32).collect(), [8; 3], affine).unwrap();
+    for (axis, ras) in [(Axis::Sagittal, 0), (Axis::Coronal, 1), (Axis::Axial, 2)] {
+        let stack = slices(&scan.canonical(), &view(axis, 4, [28, 14], Fit::Stretch), 14).unwrap();
+        let geometry = stack.grid.geometry((2, 1));
+        assert_eq!((geometry.positions_mm.len(), geometry.centres_mm.len()), (4, 4));
+        for (s, (position, centre)) in geometry.positions_mm.iter().zip(&geometry.centres_mm).enumerate() {
+            assert_eq!((*position, centre[ras]), (stack.grid.position_mm(s), stack.grid.position_mm(s)));
+            assert_eq!(*centre, stack.grid.patch_centre_mm(s, 0.5, 0.5));
+        }
+        assert!(geometry.positions_mm.is_sorted());
+        // Neighbouring slices and neighbouring tokens are as far apart as they say, also where the grid is sheared.
+        let apart = |a: [f64; 3], b: [f64; 3]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+        };
+        let [slices, rows, columns] = geometry.token_spacing_mm;
+        assert!((apart(geometry.centres_mm[0], geometry.centres_mm[1]) - slices).abs() < 1e-9, "{axis:?}");
+        let down = apart(stack.grid.patch_centre_mm(0, 0.25, 0.5), stack.grid.patch_centre_mm(0, 0.75, 0.5));
+        assert!((down - rows).abs() < 1e-9, "{axis:?}: {down} and {rows}");
+        let edges = apart(stack.grid.patch_centre_mm(0, 0.5, 0.0), stack.grid.patch_centre_mm(0, 0.5, 1.0));
+        assert!((edges - columns).abs() < 1e-9, "{axis:?}: {edges} and {columns}");
+    }
+}
