@@ -20,4 +20,4 @@ else
     run() { cargo test --release "$@"; }
 fi
 run -p anymc3d-plugin-api --lib -- abi::
-run -p anymc3d-host --lib -- backbone:: plugin:: volume::
+run -p anymc3d-host --lib -- backbone:: plugin:: scan::

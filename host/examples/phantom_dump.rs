@@ -4,7 +4,7 @@
 //! Each case gives `NAME.raw` (i16, first axis fastest; of several sequences `NAME_SEQUENCE.raw`), `NAME.mask`
 //! (u8) where there is one, and a line of JSON on stdout.
 
-use anymc3d_host::learn::phantom;
+use anymc3d_host::phantom;
 use rayon::prelude::*;
 use std::error::Error;
 use std::path::Path;

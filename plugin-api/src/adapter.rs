@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// A task's adapter.
+#[non_exhaustive]
 pub enum Adapter {
     /// The backbone as it is (a linear probe, Raptor).
     None,
@@ -24,6 +25,7 @@ impl From<Lora> for Adapter {
 ///
 /// q, k and v are one projection (fused): they share one A `[rank, d]` and have one B `[3 d, rank]`.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Lora {
     /// Rank r.
     pub rank: usize,
@@ -40,9 +42,22 @@ pub struct Lora {
 }
 
 impl Lora {
+    /// A rank and an alpha, at the patch embedding and at every attention projection; the scale is `alpha / rank`.
+    pub fn new(rank: usize, alpha: f64) -> Self {
+        Self { rank, alpha, first_block: 0, patch_embed: true, qkv: true, output: true }
+    }
+
     /// The paper's adapter: rank 8, alpha 16, patch embedding and every attention projection.
     pub fn paper(_backbone: &BackboneInfo) -> Self {
-        Self { rank: 8, alpha: 16.0, first_block: 0, patch_embed: true, qkv: true, output: true }
+        Self::new(8, 16.0)
+    }
+
+    /// Which layers are adapted: the patch embedding (only with blocks from 0 on), the fused query, key and value
+    /// projection, the output projection of attention.
+    #[must_use]
+    pub fn at(mut self, patch_embed: bool, qkv: bool, output: bool) -> Self {
+        (self.patch_embed, self.qkv, self.output) = (patch_embed, qkv, output);
+        self
     }
 
     /// The same in blocks from `block` on only; the patch embedding stays frozen.
@@ -65,7 +80,7 @@ impl Lora {
     ///
     /// ```
     /// # use anymc3d_plugin_api::{BackboneInfo, Lora};
-    /// let vit_s = BackboneInfo { family: "dinov2".into(), embed_dim: 384, blocks: 12, heads: 6, patch_size: 14 };
+    /// let vit_s = BackboneInfo::new("dinov2", 384, 12, 6, 14);
     /// assert_eq!(Lora::paper(&vit_s).parameters(&vit_s), 228_960);
     /// ```
     pub fn parameters(&self, backbone: &BackboneInfo) -> usize {

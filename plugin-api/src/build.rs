@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 /// Shape of the frozen backbone.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BackboneInfo {
     /// For example `dinov2`.
     pub family: String,
@@ -22,8 +23,28 @@ pub struct BackboneInfo {
     pub patch_size: usize,
 }
 
+impl BackboneInfo {
+    /// A family, the width d of a token, transformer blocks, attention heads per block, and the edge of a patch in pixels.
+    ///
+    /// ```
+    /// # use anymc3d_plugin_api::BackboneInfo;
+    /// let vit_s = BackboneInfo::new("dinov2", 384, 12, 6, 14);
+    /// assert_eq!((vit_s.embed_dim, vit_s.heads), (384, 6));
+    /// ```
+    pub fn new(
+        family: impl Into<String>,
+        embed_dim: usize,
+        blocks: usize,
+        heads: usize,
+        patch_size: usize,
+    ) -> Self {
+        Self { family: family.into(), embed_dim, blocks, heads, patch_size }
+    }
+}
+
 /// How the classification loss is computed, from the manifest.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct LossSpec {
     /// `focal`, `bce` or `cross_entropy`.
     pub kind: String,
@@ -33,6 +54,28 @@ pub struct LossSpec {
     pub alpha: f64,
     /// A weight per label or class, or empty.
     pub class_weights: Vec<f64>,
+}
+
+impl LossSpec {
+    /// A loss by its name in the manifest: `focal` (with gamma 2 and alpha 0.25 unless set), `bce` or `cross_entropy`; no
+    /// class weights.
+    pub fn new(kind: impl Into<String>) -> Self {
+        Self { kind: kind.into(), gamma: 2.0, alpha: 0.25, class_weights: Vec::new() }
+    }
+
+    /// Focal: another exponent and another weight of the positive class.
+    #[must_use]
+    pub fn focal(mut self, gamma: f64, alpha: f64) -> Self {
+        (self.gamma, self.alpha) = (gamma, alpha);
+        self
+    }
+
+    /// A weight per label or class.
+    #[must_use]
+    pub fn class_weights(mut self, weights: Vec<f64>) -> Self {
+        self.class_weights = weights;
+        self
+    }
 }
 
 /// What a task's parts are built from.
@@ -107,6 +150,15 @@ impl Build {
     /// When this plugin-api does not know it.
     pub fn pooling(&self) -> Result<Option<Pooling>> {
         self.setting("pooling").map(str::parse).transpose()
+    }
+
+    /// Refuses a host that cannot tell where slices lie: call it where a part is built that reads
+    /// [`crate::ViewFeatures::slice_positions_mm`] or its siblings, so that the plugin is refused once, before any case.
+    ///
+    /// # Errors
+    /// On a host of ABI 1.0, naming the version it needs.
+    pub fn needs_slice_positions(&self) -> Result<()> {
+        crate::geometry::needed(&self.host, "slice_positions")
     }
 
     /// Whether heads that read patch tokens were asked to leave them (`--class-tokens-only`).

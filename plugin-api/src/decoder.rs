@@ -9,6 +9,7 @@ use std::str::FromStr;
 /// A standard segmentation branch: `Decoder::Token.build(build)` in [`crate::TaskPlugin::segmentation`] gives that one,
 /// or the one that was asked for when the task was built (`--decoder`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Decoder {
     /// [`TokenDecoder`]: every patch token alone.
     Token,

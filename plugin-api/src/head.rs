@@ -2,11 +2,13 @@
 
 use crate::build::Build;
 use crate::error::{Error, Result};
+use crate::geometry::GeometrySource;
 use crate::params::Init;
 use crate::pooling::{Pool, Pooling};
 use crate::tensor::Tensor;
 
 /// What the backbone saw in one view of a case.
+#[non_exhaustive]
 pub struct ViewFeatures {
     /// The view's name in the manifest.
     pub name: String,
@@ -16,9 +18,24 @@ pub struct ViewFeatures {
     pub patch_tokens: Tensor,
     /// Patch grid h, w.
     pub grid: [usize; 2],
+    pub(crate) geometry: GeometrySource,
+}
+
+impl ViewFeatures {
+    /// Class tokens `[S, d]` and patch tokens `[S, h·w, d]` on a grid h, w, without a geometry: for tests that call a head
+    /// by hand. [`Self::with_geometry`] adds where the slices lie.
+    pub fn new(
+        name: impl Into<String>,
+        class_tokens: Tensor,
+        patch_tokens: Tensor,
+        grid: [usize; 2],
+    ) -> Self {
+        Self { name: name.into(), class_tokens, patch_tokens, grid, geometry: GeometrySource::Unknown }
+    }
 }
 
 /// What a head answers.
+#[non_exhaustive]
 pub struct HeadOutput {
     /// Logits `[C]`.
     pub logits: Tensor,
@@ -35,6 +52,13 @@ impl HeadOutput {
     /// Logits alone.
     pub fn new(logits: Tensor) -> Self {
         Self { logits, slice_weights: Vec::new(), view_weights: None, patch_weights: Vec::new() }
+    }
+
+    /// Other logits `[C]`, with the same weights.
+    #[must_use]
+    pub fn with_logits(mut self, logits: Tensor) -> Self {
+        self.logits = logits;
+        self
     }
 
     /// Adds the patch weights `[S, h, w]` of the next view.

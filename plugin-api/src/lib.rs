@@ -8,6 +8,7 @@ mod decoder;
 mod error;
 mod evidence;
 mod export;
+mod geometry;
 mod head;
 pub mod loss;
 mod mask_loss;
@@ -30,6 +31,7 @@ pub use evidence::PatchEvidence;
 pub use export::manifest_text;
 #[doc(hidden)]
 pub use export::{embedded_manifest, section_length as __section_length};
+pub use geometry::SliceGeometry;
 pub use head::{AttentionPooling, Boxed, Head, HeadOutput, ViewFeatures};
 pub use mask_loss::MaskLoss;
 pub use params::{Init, Params};
@@ -49,7 +51,7 @@ pub mod prelude {
     pub use crate::{
         Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Decoder, Error, Head, HeadOutput, Init, Lora,
         MaskLoss, Params, PatchEvidence, PatchPooling, Pool, Pooling, Result, Segmentation, Site,
-        SiteAdapter, SomeSegmentation, TaskPlugin, Tensor, TokenDecoder, ViewFeatures, VolumeDecoder,
-        export_plugin, pool,
+        SiteAdapter, SliceGeometry, SomeSegmentation, TaskPlugin, Tensor, TokenDecoder, ViewFeatures,
+        VolumeDecoder, export_plugin, pool,
     };
 }

@@ -5,11 +5,19 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// What the logits of a case, or of a batch, are compared with.
+#[non_exhaustive]
 pub struct Targets {
     /// Multi-label and binary: `[…, C]` of 0 and 1, any value where unknown. Multi-class: one-hot `[…, C]`.
     pub values: Tensor,
     /// 1 where the label is known, 0 where not, the shape of `values`.
     pub known: Tensor,
+}
+
+impl Targets {
+    /// Values `[…, C]`, and 1 where each is known, 0 where not: the same shape.
+    pub fn new(values: Tensor, known: Tensor) -> Self {
+        Self { values, known }
+    }
 }
 
 /// The manifest's loss. `logits` `[…, C]`; the answer has shape `[]`.

@@ -26,6 +26,7 @@ use crate::tensor::Tensor;
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct MaskLoss {
     /// Weight of the Dice loss.
     pub dice: f64,
@@ -45,6 +46,27 @@ impl Default for MaskLoss {
 }
 
 impl MaskLoss {
+    /// Other weights of the Dice loss and of the cross-entropy.
+    #[must_use]
+    pub fn weights(mut self, dice: f64, cross_entropy: f64) -> Self {
+        (self.dice, self.cross_entropy) = (dice, cross_entropy);
+        self
+    }
+
+    /// Another weight of the voxels inside the mask in the cross-entropy.
+    #[must_use]
+    pub fn positive_weight(mut self, weight: f64) -> Self {
+        self.positive_weight = weight;
+        self
+    }
+
+    /// Another smoothing, voxels.
+    #[must_use]
+    pub fn smoothing(mut self, voxels: f64) -> Self {
+        self.smoothing = voxels;
+        self
+    }
+
     /// The loss, shape `[]`.
     ///
     /// # Errors

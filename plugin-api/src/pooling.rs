@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 /// A way of pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pooling {
     /// Task-query attention: `a = softmax(H q / sqrt(d))`, `v = aᵀ H` (paper).
     Attention,

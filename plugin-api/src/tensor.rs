@@ -85,6 +85,7 @@ impl Host {
 
 /// How loud a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum LogLevel {
     /// Something failed.

@@ -13,7 +13,7 @@ use crate::key::signer;
 use crate::lockfile::Locked;
 use crate::package::{FileRole, Limits, MANIFEST, PackageManifest, content, unpack};
 use crate::registry::Registry;
-use crate::resolve::{Platform, Request, Wanted, resolve, withdrawn};
+use crate::resolve::{Platform, Request, Wanted, resolve, yanked};
 use crate::trust::Trust;
 use jiff::Timestamp;
 use semver::Version;
@@ -202,7 +202,7 @@ impl Registry<'_> {
                 format!("is locked with archive sha256 {}, the index has {}", locked.sha256, release.sha256);
             return Err(RegistryError::package(&label, reason));
         }
-        if let Some(w) = withdrawn(events, &locked.version) {
+        if let Some(w) = yanked(events, &locked.version) {
             notes.push(format!(
                 "{label} is withdrawn for {}: {}; it is locked, and was installed all the same",
                 w.reason, w.detail
@@ -247,7 +247,7 @@ impl Registry<'_> {
         let mut known = Withdrawals::open(self.home)?;
         let mut changed = false;
         for version in there {
-            let now = withdrawn(events, &version);
+            let now = yanked(events, &version);
             if let Some(w) = &now {
                 told.push(format!("{name} {version} is withdrawn for {}: {}", w.reason, w.detail));
             }

@@ -87,12 +87,12 @@ pub fn all(home: &Home) -> Vec<(String, Version, PathBuf)> {
 ///
 /// # Errors
 /// When versions are installed and none fits; when the locked one is missing or another; when the package was changed,
-/// or is withdrawn for safety and `allow_withdrawn` is not set.
+/// or is withdrawn for safety and `allow_yanked` is not set.
 pub fn choose(
     home: &Home,
     request: &Request,
     lock: Option<&LockFile>,
-    allow_withdrawn: bool,
+    allow_yanked: bool,
 ) -> Result<Option<InstalledPackage>> {
     let mut there = versions(home, &request.name);
     let locked = lock.and_then(|l| l.find(&request.name).map(|entry| (l, entry)));
@@ -140,7 +140,7 @@ pub fn choose(
         );
         return Err(RegistryError::Lock { path: lock.path().to_owned(), reason });
     }
-    package.may_run(allow_withdrawn)?;
+    package.may_run(allow_yanked)?;
     Ok(Some(package))
 }
 
@@ -215,7 +215,7 @@ impl InstalledPackage {
     ///
     /// # Errors
     /// When what was heard cannot be read.
-    pub fn withdrawn(&self) -> Result<Option<Withdrawal>> {
+    pub fn yanked(&self) -> Result<Option<Withdrawal>> {
         let home = self.folder.ancestors().nth(3).unwrap_or(Path::new(""));
         let all = Withdrawals::open(&Home::new(home))?;
         Ok(all.find(&self.manifest.name, &self.manifest.version).cloned())
@@ -225,9 +225,9 @@ impl InstalledPackage {
     ///
     /// # Errors
     /// [`RegistryError::Yanked`].
-    pub fn may_run(&self, allow_withdrawn: bool) -> Result<()> {
-        match self.withdrawn()? {
-            Some(w) if w.reason == WithdrawalReason::Safety && !allow_withdrawn => Err(RegistryError::Yanked {
+    pub fn may_run(&self, allow_yanked: bool) -> Result<()> {
+        match self.yanked()? {
+            Some(w) if w.reason == WithdrawalReason::Safety && !allow_yanked => Err(RegistryError::Yanked {
                 what: self.manifest.label(),
                 reason: w.reason.to_string(),
                 detail: w.detail,

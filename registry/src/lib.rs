@@ -35,6 +35,6 @@ pub use key::{PublicKey, SecretKey, signer};
 pub use lockfile::{LOCK_FILE, LockFile, Locked};
 pub use mirror::Mirrored;
 pub use registry::Registry;
-pub use resolve::{BackboneHere, Platform, Request, Wanted, resolve, short, withdrawn};
+pub use resolve::{BackboneHere, Platform, Request, Wanted, resolve, short, yanked};
 pub use rotation::{Rotation, Statement};
 pub use trust::{Claim, Role, Trust, Trusted};

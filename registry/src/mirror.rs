@@ -7,7 +7,7 @@ use crate::error::{RegistryError, Result};
 use crate::home::lock;
 use crate::index::{Event, ROOT, ROOT_LIMIT, Release, SignedRoot};
 use crate::registry::Registry;
-use crate::resolve::{Request, Wanted, withdrawn};
+use crate::resolve::{Request, Wanted, yanked};
 use crate::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,7 +106,7 @@ fn select<'a>(request: &Request, events: &'a [Event], target: Option<&str>) -> V
     let mut all = Vec::new();
     for event in events {
         let Event::Release(release) = event else { continue };
-        let standing = withdrawn(events, &release.version).is_none() || request.versions.is_exact();
+        let standing = yanked(events, &release.version).is_none() || request.versions.is_exact();
         if !standing
             || request.versions.refuses(&release.version).is_some()
             || target.is_some_and(|t| t != release.target)

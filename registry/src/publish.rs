@@ -10,7 +10,7 @@ use crate::index::{
 use crate::install::{Candidate, Probe};
 use crate::key::{PublicKey, SecretKey, signer};
 use crate::package::{Limits, PackageManifest, content, unpack};
-use crate::resolve::{Request, withdrawn};
+use crate::resolve::{Request, yanked};
 use crate::rotation::Rotation;
 use crate::store::Store;
 use crate::trust::Role;
@@ -20,7 +20,7 @@ use std::fs::File;
 use std::path::Path;
 
 /// A registry as who holds its index key sees it.
-pub struct Desk<'a> {
+pub struct IndexSigner<'a> {
     /// Where it lies.
     pub store: &'a dyn Store,
     /// The index key.
@@ -33,13 +33,13 @@ pub struct Desk<'a> {
 ///
 /// # Errors
 /// When one is there already, or the store cannot be written to.
-pub fn init(desk: &Desk<'_>, name: &str) -> Result<()> {
-    let at = desk.store.address();
-    if desk.store.read(ROOT, ROOT_LIMIT)?.is_some() {
+pub fn init(signer: &IndexSigner<'_>, name: &str) -> Result<()> {
+    let at = signer.store.address();
+    if signer.store.read(ROOT, ROOT_LIMIT)?.is_some() {
         return Err(RegistryError::Usage(format!("{at}: a registry is there already")));
     }
-    let root = Root::new(name, desk.key.public(), desk.expires()?)?;
-    desk.store.exchange(ROOT, None, &root.sign(desk.key)?)
+    let root = Root::new(name, signer.key.public(), signer.expires()?)?;
+    signer.store.exchange(ROOT, None, &root.sign(signer.key)?)
 }
 
 /// What came of a publication.
@@ -52,7 +52,7 @@ pub struct Published {
     pub new: bool,
 }
 
-impl Desk<'_> {
+impl IndexSigner<'_> {
     fn expires(&self) -> Result<Timestamp> {
         Timestamp::now()
             .checked_add(self.valid)
@@ -112,7 +112,7 @@ impl Desk<'_> {
         (listed.sha256, listed.bytes) = (sha256(&bytes), bytes.len() as u64);
         let versions =
             events.iter().filter_map(|e| if let Event::Release(r) = e { Some(&r.version) } else { None });
-        listed.newest = versions.filter(|v| withdrawn(events, v).is_none()).max().cloned();
+        listed.newest = versions.filter(|v| yanked(events, v).is_none()).max().cloned();
         let scratch = tempfile::NamedTempFile::new()
             .map_err(RegistryError::io(&std::env::temp_dir(), "cannot be written"))?;
         std::fs::write(scratch.path(), &bytes)
@@ -230,7 +230,7 @@ impl Desk<'_> {
         detail: &str,
     ) -> Result<u64> {
         self.append(name, version, |events, revision| {
-            if withdrawn(events, version).is_some_and(|w| w.reason == reason) {
+            if yanked(events, version).is_some_and(|w| w.reason == reason) {
                 return Err(RegistryError::Usage(format!(
                     "{name} {version}: is withdrawn for {reason} already"
                 )));
@@ -245,7 +245,7 @@ impl Desk<'_> {
     /// # Errors
     /// When the version is not withdrawn.
     pub fn restore(&self, name: &str, version: &Version) -> Result<u64> {
-        self.append(name, version, |events, revision| match withdrawn(events, version) {
+        self.append(name, version, |events, revision| match yanked(events, version) {
             Some(_) => Ok(Event::Restore { version: version.clone(), revision }),
             None => Err(RegistryError::Usage(format!("{name} {version}: is not withdrawn"))),
         })
@@ -276,7 +276,7 @@ impl Desk<'_> {
     }
 
     /// A new revision with a later date and nothing else; or with keys that took others' places. For a rotation of the
-    /// index key the desk holds the new key.
+    /// index key the signer holds the new key.
     ///
     /// # Errors
     /// When a rotation's signatures do not fit, or it is of nobody here.

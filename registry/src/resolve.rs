@@ -101,8 +101,8 @@ impl Wanted {
     }
 }
 
-/// What is withdrawn, after all events of a package.
-pub fn withdrawn(events: &[Event], version: &Version) -> Option<Withdrawal> {
+/// What is yanked, after all events of a package.
+pub fn yanked(events: &[Event], version: &Version) -> Option<Withdrawal> {
     events.iter().fold(None, |state, event| match event {
         Event::Yank(w) if &w.version == version => Some(w.clone()),
         Event::Restore { version: v, .. } if v == version => None,
@@ -140,7 +140,7 @@ fn reason(request: &Request, release: &Release, events: &[Event], platform: &Pla
     if release.target != platform.target {
         return Some(format!("this machine is {}", platform.target));
     }
-    if let Some(w) = withdrawn(events, &release.version) {
+    if let Some(w) = yanked(events, &release.version) {
         return Some(format!("withdrawn for {}: {}", w.reason, w.detail));
     }
     if release.abi.major != platform.abi.major || release.abi.minor > platform.abi.minor {

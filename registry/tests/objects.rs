@@ -5,7 +5,7 @@
 mod support;
 
 use anymc3d_registry::index::WithdrawalReason;
-use anymc3d_registry::publish::{Desk, init};
+use anymc3d_registry::publish::{IndexSigner, init};
 use anymc3d_registry::{Home, Registry, RegistryError, installed, sha256, store};
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
@@ -15,12 +15,12 @@ use support::*;
 fn whole_way(address: &str) {
     let world = World::new();
     let objects = store::open(address).unwrap();
-    let desk = Desk { store: &*objects, key: &world.index, valid: SignedDuration::from_hours(24) };
-    init(&desk, REGISTRY).unwrap();
-    assert!(matches!(init(&desk, REGISTRY), Err(RegistryError::Usage(_))));
+    let signer = IndexSigner { store: &*objects, key: &world.index, valid: SignedDuration::from_hours(24) };
+    init(&signer, REGISTRY).unwrap();
+    assert!(matches!(init(&signer, REGISTRY), Err(RegistryError::Usage(_))));
     let archives = ["0.1.0", "0.2.0"].map(|v| world.archive(NAME, v));
     for archive in &archives {
-        desk.publish(archive, world.publisher.public(), &agree).unwrap();
+        signer.publish(archive, world.publisher.public(), &agree).unwrap();
     }
     // Another client with what the index was before is too late.
     let stale = objects.exchange("index.signed", Some(b"what it never was"), b"x");
@@ -39,7 +39,7 @@ fn whole_way(address: &str) {
     let folder = home.package(NAME, &"0.2.0".parse().unwrap());
     assert!(installed::open(&home, &folder).unwrap().audit().is_empty());
 
-    desk.withdraw(NAME, &"0.2.0".parse().unwrap(), WithdrawalReason::Accuracy, "misses").unwrap();
+    signer.withdraw(NAME, &"0.2.0".parse().unwrap(), WithdrawalReason::Accuracy, "misses").unwrap();
     let registry = Registry::open(&home, &*objects, false, Timestamp::now()).unwrap();
     assert_eq!(install(&registry, NAME).unwrap().release.version.to_string(), "0.1.0");
 

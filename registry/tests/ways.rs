@@ -5,7 +5,7 @@ mod support;
 
 use anymc3d_registry::index::{Event, WithdrawalReason};
 use anymc3d_registry::package::Limits;
-use anymc3d_registry::publish::Desk;
+use anymc3d_registry::publish::IndexSigner;
 use anymc3d_registry::{
     Home, Installation, LockFile, Registry, RegistryError, Role, Rotation, Trust, installed, store,
 };
@@ -242,7 +242,7 @@ fn what_is_withdrawn_goes_to_nobody_new_and_safety_stops_it() {
     let registry = world.open().unwrap();
     registry.heed(NAME, &registry.events(NAME).unwrap()).unwrap();
     let choose = |allow| installed::choose(&world.home, &NAME.parse().unwrap(), None, allow);
-    assert_eq!(choose(false).unwrap().unwrap().withdrawn().unwrap().unwrap().detail, "misses the pleura");
+    assert_eq!(choose(false).unwrap().unwrap().yanked().unwrap().unwrap().detail, "misses the pleura");
     // Installing takes the older one; that one is then preferred.
     assert_eq!(install(&registry, NAME).unwrap().release.version.to_string(), "0.1.0");
     assert_eq!(choose(false).unwrap().unwrap().manifest.version.to_string(), "0.1.0");
@@ -256,7 +256,7 @@ fn what_is_withdrawn_goes_to_nobody_new_and_safety_stops_it() {
     world.desk().restore(NAME, version).unwrap();
     let registry = world.open().unwrap();
     registry.heed(NAME, &registry.events(NAME).unwrap()).unwrap();
-    assert!(choose(false).unwrap().unwrap().withdrawn().unwrap().is_none());
+    assert!(choose(false).unwrap().unwrap().yanked().unwrap().is_none());
 }
 
 #[test]
@@ -289,8 +289,8 @@ fn a_rotated_key_is_followed_and_the_old_one_signs_nothing_new() {
 
     // The index key too: by a chain, for a hospital that was away for a while.
     let rotation = Rotation::make(REGISTRY, Role::Registry, &world.index, &new_index).unwrap();
-    let desk = Desk { store: &*world.store, key: &new_index, valid: SignedDuration::from_hours(24) };
-    desk.renew(Some(rotation)).unwrap();
+    let signer = IndexSigner { store: &*world.store, key: &new_index, valid: SignedDuration::from_hours(24) };
+    signer.renew(Some(rotation)).unwrap();
     let registry = world.open().unwrap();
     assert!(registry.learned().iter().any(|l| l.contains("took the place of")), "{:?}", registry.learned());
     // The old index key is worth nothing now.
@@ -461,7 +461,7 @@ fn a_locked_release_is_installed_by_digest_even_if_withdrawn_and_never_another()
     let again = registry.install(&request, Some(&locked), &how).unwrap();
     assert!(again.notes[0].contains("withdrawn for licence: expired; it is locked"), "{:?}", again.notes);
     let chosen = installed::choose(&world.home, &request, None, false).unwrap().unwrap();
-    assert_eq!(chosen.withdrawn().unwrap().unwrap().reason, WithdrawalReason::Licence);
+    assert_eq!(chosen.yanked().unwrap().unwrap().reason, WithdrawalReason::Licence);
     let mut other = locked.clone();
     other.sha256 = "0".repeat(64);
     assert!(

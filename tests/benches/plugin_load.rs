@@ -6,7 +6,8 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use anymc3d_host::plugin::{Context, ParameterSource, Task, TaskOptions, host_ops, load, section};
+use anymc3d_host::plugin::{Context, ParameterSource, host_ops, load, section};
+use anymc3d_host::task::{Task, TaskOptions};
 use anymc3d_plugin_api::{BackboneInfo, Host};
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
@@ -40,8 +41,7 @@ fn main() {
 
 /// Steps of one load on one line, in nanoseconds, and those of the next load on another.
 fn one_load(library: &Path) {
-    let backbone =
-        BackboneInfo { family: "dinov2".into(), embed_dim: 384, blocks: 12, heads: 6, patch_size: 14 };
+    let backbone = BackboneInfo::new("dinov2", 384, 12, 6, 14);
     for _ in 0..2 {
         let bytes = std::fs::read(library).expect("the library is read");
         let start = Instant::now();

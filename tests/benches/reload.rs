@@ -6,7 +6,8 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use anymc3d_host::plugin::{Library, ParameterSource, Task, TaskOptions, ViewTokens, load};
+use anymc3d_host::plugin::{Library, ParameterSource, load};
+use anymc3d_host::task::{Task, TaskOptions, ViewTokens};
 use anymc3d_plugin_api::BackboneInfo;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -46,8 +47,7 @@ fn memory() -> [u64; 2] {
 }
 
 fn built(library: &Library, start: &BTreeMap<String, Tensor>) -> Task {
-    let backbone =
-        BackboneInfo { family: "dinov2".into(), embed_dim: 384, blocks: 12, heads: 6, patch_size: 14 };
+    let backbone = BackboneInfo::new("dinov2", 384, 12, 6, 14);
     let source = if start.is_empty() {
         ParameterSource::Training { seed: 1, start: BTreeMap::new() }
     } else {
@@ -96,7 +96,13 @@ fn reload(plugin: &str, other_each_time: bool) {
             weights = task.parameters().into_iter().map(|(name, p)| (name, p.tensor().detach())).collect();
         }
         let name = task.manifest().views[0].name.clone();
-        let view = ViewTokens { name: &name, class_tokens: &class, patch_tokens: &patch, grid: (2, 2) };
+        let view = ViewTokens {
+            name: &name,
+            class_tokens: &class,
+            patch_tokens: &patch,
+            grid: (2, 2),
+            geometry: None,
+        };
         task.head(&[view]).unwrap_or_else(|e| panic!("{e}"));
     }
     let after = memory();

@@ -60,12 +60,9 @@ fn times(upsamplings: usize, fraction: usize) -> ((f64, f64), (f64, f64)) {
     let mask = host.tensor(&mask, &[40, 168, 168]).expect("a mask");
     let (mut forward, mut both) = (Vec::new(), Vec::new());
     for _ in 0..REPEATS {
-        let view = ViewFeatures {
-            name: "axial".into(),
-            class_tokens: host.full(0.0, &[40, 384]).expect("class tokens"),
-            patch_tokens: host.adopt(context.put(tokens.as_tensor().clone())),
-            grid: [12, 12],
-        };
+        let class_tokens = host.full(0.0, &[40, 384]).expect("class tokens");
+        let patch_tokens = host.adopt(context.put(tokens.as_tensor().clone()));
+        let view = ViewFeatures::new("axial", class_tokens, patch_tokens, [12, 12]);
         let start = Instant::now();
         let loss = decoder.loss(&view, &mask).expect("a loss");
         forward.push(start.elapsed().as_secs_f64() * 1e3);

@@ -3,8 +3,9 @@
 
 use anymc3d_host::backbone::{Backbone, BackboneInfo, Precision};
 use anymc3d_host::device::{DeviceChoice, gpus};
-use anymc3d_host::engine::{as_plugins_see, open_library};
-use anymc3d_host::plugin::{ParameterSource, Task, TaskOptions, WeightsInfo, weights};
+use anymc3d_host::plugin::ParameterSource;
+use anymc3d_host::task::{Task, TaskOptions, WeightsInfo, weights};
+use anymc3d_host::task::{as_plugins_see, open_library};
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -81,7 +82,7 @@ fn build(package: &str) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--package", package, "--profile", &profile]);
-    if package == "anymc3d-host" {
+    if package == "anymc3d-cli" {
         // As this test run has it: without, all of the host would be compiled a second time.
         command.args(["--features", "anymc3d-plugin-api/testkit"]);
     }
@@ -96,7 +97,7 @@ pub fn host_binary() -> PathBuf {
     if let Some(given) = std::env::var_os("ANYMC3D_HOST") {
         return workspace().join(given);
     }
-    build("anymc3d-host");
+    build("anymc3d-cli");
     built().join(format!("host{}", std::env::consts::EXE_SUFFIX))
 }
 

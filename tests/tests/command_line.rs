@@ -1,8 +1,8 @@
 //! The command line as a user types it: what is printed where, what is written, and the exit codes.
 
+use anymc3d_host::data::table::Table;
 use anymc3d_host::engine::result::{CaseResult, FailedCase};
-use anymc3d_host::learn::table::Table;
-use anymc3d_host::volume::{Affine, Scan, write_nifti_f32, write_nifti_i16};
+use anymc3d_host::scan::{Affine, Scan, write_nifti_f32, write_nifti_i16};
 use anymc3d_manifest::Manifest;
 use anymc3d_tests::{
     backbone_folder, backbone_info, edited_library, fixtures, host_binary, plugin_library, random_weights,

@@ -1,9 +1,9 @@
 //! A device that is full now and then: that case's error, and the next one is answered.
 //!
-//! It takes a build with the feature `cuda` and the stand-in of cuda/standin, which can be told when to be full; elsewhere the
+//! It takes a build with the feature `cuda` and the stand-in of host/cuda/standin, which can be told when to be full; elsewhere the
 //! test says that it is skipped.
 
-use anymc3d_host::volume::{Affine, write_nifti_i16};
+use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_tests::{host_binary, plugin_library, tiny_backbone, tiny_weights, workspace};
 use serde_json::Value;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn logit(answer: &Value) -> f64 {
 fn a_device_that_is_full_for_a_moment_costs_one_case_and_never_another_ones_numbers() {
     let doctor = Command::new(host_binary()).arg("doctor").output().unwrap();
     if !String::from_utf8_lossy(&doctor.stdout).contains("stand-in") {
-        println!("skipped: no stand-in for a GPU; see cuda/README.md");
+        println!("skipped: no stand-in for a GPU; see host/cuda/README.md");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -2,8 +2,8 @@
 //! nothing else changes.
 #![cfg(target_os = "linux")]
 
-use anymc3d_host::plugin::{WeightsInfo, weights};
-use anymc3d_host::volume::{Affine, write_nifti_i16};
+use anymc3d_host::scan::{Affine, write_nifti_i16};
+use anymc3d_host::task::{WeightsInfo, weights};
 use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights, workspace};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ fn bad(folder: &Path, way: &str, to: &str) -> PathBuf {
     let mut edits = SMALL.to_vec();
     edits.push((&good, &bad));
     if way == "lying_abi" {
-        edits.push(("abi = \"1.0\"", "abi = \"1.3\""));
+        edits.push(("abi = \"1.1\"", "abi = \"1.3\""));
     }
     edited_library(&plugin_library("misbehaves"), &edits, &path);
     path

@@ -2,7 +2,7 @@
 //! are answered, whatever sets the limit.
 #![cfg(target_os = "linux")]
 
-use anymc3d_host::volume::{Affine, write_nifti_i16};
+use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_tests::{edited_library, host_binary, plugin_library, random_weights, workspace};
 use std::fs;
 use std::path::{Path, PathBuf};

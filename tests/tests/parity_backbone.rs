@@ -89,7 +89,7 @@ fn parity_of_every_prefix_with_the_whole_pass() -> Outcome {
     let Some(path) = fixture("forward.safetensors") else { return Ok(()) };
     on_each_device(&path, |t, backbone| {
         for block in [0, 6, backbone.info().blocks] {
-            let hidden = backbone.prefix(&t["pixels"], block)?;
+            let hidden = backbone.hidden_states(&t["pixels"], block)?;
             let f = backbone.forward_from(&hidden, &NoAdapter, false)?;
             assert_close("tokens", &tokens_at(&f, &SQUARE)?, &t["tokens"], TOKENS)?;
         }
@@ -144,6 +144,11 @@ fn parity_of_a_model_with_swiglu() -> Outcome {
 #[test]
 fn parity_of_a_model_with_registers() -> Outcome {
     tiny_model_agrees("dinov2_registers")
+}
+
+#[test]
+fn parity_of_dinov3_with_rotary_positions() -> Outcome {
+    tiny_model_agrees("dinov3")
 }
 
 /// a = softmax(H q / sqrt(d)); v = aᵀ H.
@@ -312,7 +317,7 @@ fn an_adapter_that_touches_the_prefix_is_refused() -> Outcome {
         }
     }
     let backbone = dinov2_small(&Device::Cpu)?;
-    let hidden = backbone.prefix(&Tensor::zeros((1, 3, 28, 28), DType::F32, &Device::Cpu)?, 3)?;
+    let hidden = backbone.hidden_states(&Tensor::zeros((1, 3, 28, 28), DType::F32, &Device::Cpu)?, 3)?;
     let error = backbone.forward_from(&hidden, &Early, false).err().ok_or("was accepted")?;
     assert!(error.to_string().contains("starts at block 2"), "{error}");
     Ok(())

@@ -1,6 +1,6 @@
 //! Metrics against scikit-learn and DeLong's definition (`metrics.json`, made by `make_metrics.py`).
 
-use anymc3d_host::learn::metrics::{
+use anymc3d_host::eval::metrics::{
     LabelMetrics, accuracy, auroc, balanced_accuracy, known, macro_auroc, one_vs_rest, paired_delong,
     youden_threshold,
 };

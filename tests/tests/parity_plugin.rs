@@ -56,10 +56,10 @@ fn losses_agree(f: &HashMap<String, Tensor>, device: &Device) {
         host.adopt(context.put(f[name].to_dtype(DType::F32).unwrap().to_device(device).unwrap()))
     };
     for (kind, name) in [("bce", "bce"), ("focal", "focal_g2_a025")] {
-        let spec = LossSpec { kind: kind.into(), gamma: 2.0, alpha: 0.25, class_weights: vec![] };
+        let spec = LossSpec::new(kind).focal(2.0, 0.25);
         let logits = seen("logits");
         let known = host.full(1.0, &logits.dims().unwrap()).unwrap();
-        let loss = manifest_loss(&spec, &logits, &Targets { values: seen("targets"), known }).unwrap();
+        let loss = manifest_loss(&spec, &logits, &Targets::new(seen("targets"), known)).unwrap();
         close(kind, &loss.to_vec().unwrap(), &f[name], 1e-5);
     }
     let classes: Vec<usize> = values(&f["mc_targets"]).iter().map(|&c| c as usize).collect();
@@ -69,9 +69,8 @@ fn losses_agree(f: &HashMap<String, Tensor>, device: &Device) {
     let (n, c) = (classes.len(), f["mc_logits"].dims()[1]);
     let mut one_hot = vec![0f32; n * c];
     classes.iter().enumerate().for_each(|(i, &k)| one_hot[i * c + k] = 1.0);
-    let spec = LossSpec { kind: "cross_entropy".into(), gamma: 0.0, alpha: 0.5, class_weights: vec![] };
-    let targets =
-        Targets { values: host.tensor(&one_hot, &[n, c]).unwrap(), known: host.full(1.0, &[n, c]).unwrap() };
+    let spec = LossSpec::new("cross_entropy").focal(0.0, 0.5);
+    let targets = Targets::new(host.tensor(&one_hot, &[n, c]).unwrap(), host.full(1.0, &[n, c]).unwrap());
     let loss = manifest_loss(&spec, &seen("mc_logits"), &targets).unwrap();
     close("cross_entropy by the manifest", &loss.to_vec().unwrap(), &f["cross_entropy"], 1e-5);
 }
@@ -154,7 +153,7 @@ fn volumes_are_convolved_resized_and_judged_as_pytorch_does() {
     }
     let mask = values(&f["loss.y"]);
     let dims = f["loss.y"].dims().to_vec();
-    let loss = MaskLoss { positive_weight: 3.0, ..MaskLoss::default() };
+    let loss = MaskLoss::default().positive_weight(3.0);
     volumes(&f, "loss", &["z"], |x| loss.of(&x[0], &x[0].host().tensor(&mask, &dims).unwrap()).unwrap());
 }
 
@@ -216,5 +215,5 @@ fn an_lstm_and_a_transformer_layer_pool_slices_as_pytorchs_do() {
             close("transformer_a", &a, &f["transformer_a"], 1e-5);
         }
     }
-    assert!(context.offences().is_empty(), "{:?}", context.offences());
+    assert!(context.mismatches().is_empty(), "{:?}", context.mismatches());
 }

@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anymc3d_host::explain::{slice_heat, upsample};
-use anymc3d_host::volume::{Scan, slices};
+use anymc3d_host::output::{slice_heat, upsample};
+use anymc3d_host::scan::{Scan, slices};
 use anymc3d_manifest::{Axis, Fit, Intensity, Modality, Region, View};
 
 fn folder(variable: &str, default: &str) -> (PathBuf, bool) {

@@ -1,7 +1,8 @@
 //! `PatchPooling` through a loaded plugin, against its formula in plain f64 arithmetic.
 
-use anymc3d_host::engine::{as_plugins_see, open_library};
-use anymc3d_host::plugin::{ParameterSource, Task, TaskOptions, ViewTokens};
+use anymc3d_host::plugin::ParameterSource;
+use anymc3d_host::task::{Task, TaskOptions, ViewTokens};
+use anymc3d_host::task::{as_plugins_see, open_library};
 use anymc3d_tests::{backbone_info, plugin_library};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -132,6 +133,7 @@ fn logits_are_those_of_the_formula_with_any_of_the_views() {
                 class_tokens,
                 patch_tokens,
                 grid: GRID,
+                geometry: None,
             })
             .collect();
         let found: Vec<f32> = task.head(&views).unwrap().logits.to_vec1().unwrap();

@@ -1,8 +1,9 @@
 //! `host plugin check`: a good plugin passes, and each planted mistake is found by the check that is there for it.
 
 use anymc3d_host::backbone::{Backbone, Precision};
-use anymc3d_host::engine::{Case, Engine, LoadedTask, golden};
-use anymc3d_host::volume::{Affine, write_nifti_i16};
+use anymc3d_host::engine::{Case, Engine, golden};
+use anymc3d_host::scan::{Affine, write_nifti_i16};
+use anymc3d_host::task::LoadedTask;
 use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights, workspace};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -96,11 +97,11 @@ fn what_a_host_would_refuse_is_refused_with_its_reason() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("not a library this machine can load"));
     // Its manifest says one ABI, its code is of another.
     let lying = folder.path().join("lying.so");
-    edited_library(&plugin_library("careless"), &[("abi = \"1.0\"", "abi = \"1.3\"")], &lying);
+    edited_library(&plugin_library("careless"), &[("abi = \"1.1\"", "abi = \"1.3\"")], &lying);
     let output = check(&lying, &[]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("its manifest says ABI 1.3, its code ABI 1.0"), "{said}");
+    assert!(said.contains("its manifest says ABI 1.3, its code ABI 1.1"), "{said}");
     assert_eq!(check(&folder.path().join("missing.so"), &[]).status.code(), Some(3));
 }
 

@@ -14,16 +14,15 @@ mod support;
 #[path = "plugin_loading/weights.rs"]
 mod weights;
 
-use anymc3d_host::plugin::{
-    HeadAnswer, Library, ParameterSource, PluginError, Task, TaskError, TaskOptions, ViewTokens, load,
-};
+use anymc3d_host::plugin::{Library, ParameterSource, PluginError, load};
+use anymc3d_host::task::{HeadAnswer, Task, TaskError, TaskOptions, ViewTokens};
 use anymc3d_plugin_api::BackboneInfo;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 fn backbone(embed_dim: usize, blocks: usize, patch_size: usize) -> BackboneInfo {
-    BackboneInfo { family: "dinov2".into(), embed_dim, blocks, heads: embed_dim / 64, patch_size }
+    BackboneInfo::new("dinov2", embed_dim, blocks, embed_dim / 64, patch_size)
 }
 
 fn drawn(seed: u64) -> ParameterSource {
@@ -52,7 +51,13 @@ fn answer(task: &Task) -> Result<HeadAnswer, TaskError> {
     let class_tokens = Tensor::from_vec(values, (5, 384), &Device::Cpu).unwrap();
     let patch_tokens = Tensor::zeros((5, 4, 384), DType::F32, &Device::Cpu).unwrap();
     let name = task.manifest().views[0].name.as_str();
-    task.head(&[ViewTokens { name, class_tokens: &class_tokens, patch_tokens: &patch_tokens, grid: (2, 2) }])
+    task.head(&[ViewTokens {
+        name,
+        class_tokens: &class_tokens,
+        patch_tokens: &patch_tokens,
+        grid: (2, 2),
+        geometry: None,
+    }])
 }
 
 fn logits(task: &Task) -> Vec<f32> {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use anymc3d_host::engine::open_library;
+use anymc3d_host::task::open_library;
 use anymc3d_tests::{host_binary, workspace};
 use std::path::Path;
 use std::process::{Command, Output};

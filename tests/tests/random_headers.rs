@@ -2,7 +2,7 @@
 //! the process, none takes more memory than the cap, every refusal names its file.
 
 use anymc3d_host::memory::Room;
-use anymc3d_host::volume::{GeometryLimits, ReadLimits, Scan, slices_within};
+use anymc3d_host::scan::{GeometryLimits, ReadLimits, Scan, slices_within};
 use anymc3d_manifest::{Axis, Fit, Intensity, Modality, Region, View};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;

@@ -3,7 +3,7 @@
 
 use anymc3d_host::engine::result::CaseResult;
 use anymc3d_registry::package::{Parts, pack};
-use anymc3d_registry::publish::{Desk, init};
+use anymc3d_registry::publish::{IndexSigner, init};
 use anymc3d_registry::{Candidate, GoldenReport, Home, Role, SecretKey, Trust, store};
 use anymc3d_tests::{edited_library, host_binary, plugin_library, random_weights, workspace};
 use std::fs;
@@ -87,12 +87,13 @@ impl World {
         let archive = self.folder.path().join(manifest.archive_name());
         pack(&manifest, &sources, &self.publisher, &archive).unwrap();
         let store = store::open(self.folder.path().join("store").to_str().unwrap()).unwrap();
-        let desk = Desk { store: &*store, key: &self.index, valid: jiff::SignedDuration::from_hours(24) };
+        let signer =
+            IndexSigner { store: &*store, key: &self.index, valid: jiff::SignedDuration::from_hours(24) };
         if !self.folder.path().join("store").exists() {
-            init(&desk, "plugins.example").unwrap();
+            init(&signer, "plugins.example").unwrap();
         }
         let unseen = |_: &Candidate<'_>| Ok(GoldenReport::default());
-        desk.publish(&archive, self.publisher.public(), &unseen).unwrap();
+        signer.publish(&archive, self.publisher.public(), &unseen).unwrap();
     }
 
     #[track_caller]

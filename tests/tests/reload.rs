@@ -2,8 +2,9 @@
 //! and `host run --watch` does that by itself.
 
 use anymc3d_host::backbone::{Backbone, Precision};
-use anymc3d_host::engine::{Case, Engine, LoadedTask};
-use anymc3d_host::volume::{Affine, write_nifti_i16};
+use anymc3d_host::engine::{Case, Engine};
+use anymc3d_host::scan::{Affine, write_nifti_i16};
+use anymc3d_host::task::LoadedTask;
 use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights};
 use serde_json::Value;
 use std::collections::BTreeMap;

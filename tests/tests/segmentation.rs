@@ -4,8 +4,8 @@
 mod support;
 
 use anymc3d_host::engine::result::CaseResult;
-use anymc3d_host::plugin::Weights;
-use anymc3d_host::volume::Scan;
+use anymc3d_host::scan::Scan;
+use anymc3d_host::task::Weights;
 use anymc3d_tests::{edited_library, host_binary, plugin_library, random_weights, workspace};
 use candle_core::Tensor;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Several sequences of one case and several classes, end to end: training, evaluation and prediction, with sequences
 //! that are missing.
 
-use anymc3d_host::volume::{Affine, write_nifti_i16};
+use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_tests::{
     backbone_folder, edited_library, host_binary, plugin_library, random_weights, workspace,
 };

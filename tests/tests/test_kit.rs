@@ -171,18 +171,17 @@ fn step(host: Host, entries: &[Entry], make: Parts, views: &[&str]) -> (Seen, Se
     let features: Vec<ViewFeatures> = views
         .iter()
         .enumerate()
-        .map(|(i, name)| ViewFeatures {
-            name: (*name).to_owned(),
-            class_tokens: host.tensor(&numbers(s * d, 3 + i, (-2.0, 2.0)), &[s, d]).unwrap(),
-            patch_tokens: host.tensor(&numbers(s * 6 * d, 7 + i, (-2.0, 2.0)), &[s, 6, d]).unwrap(),
-            grid,
+        .map(|(i, name)| {
+            let class_tokens = host.tensor(&numbers(s * d, 3 + i, (-2.0, 2.0)), &[s, d]).unwrap();
+            let patch_tokens = host.tensor(&numbers(s * 6 * d, 7 + i, (-2.0, 2.0)), &[s, 6, d]).unwrap();
+            ViewFeatures::new(*name, class_tokens, patch_tokens, grid)
         })
         .collect();
     let logits = head.forward(&features).unwrap().logits;
-    let targets = Targets {
-        values: host.tensor(&[1.0, 0.0, 1.0], &[1, 3]).unwrap(),
-        known: host.tensor(&[1.0, 1.0, 0.0], &[1, 3]).unwrap(),
-    };
+    let targets = Targets::new(
+        host.tensor(&[1.0, 0.0, 1.0], &[1, 3]).unwrap(),
+        host.tensor(&[1.0, 1.0, 0.0], &[1, 3]).unwrap(),
+    );
     let mut loss = manifest_loss(build.loss(), &logits.reshape(&[1, 3]).unwrap(), &targets).unwrap();
     if let Some(branch) = branch {
         let mask: Vec<f32> = numbers(s * 8 * 12, 2, (0.0, 1.0)).iter().map(|v| v.round()).collect();

@@ -3,8 +3,9 @@
 mod support;
 
 use anymc3d_host::backbone::{Backbone, Features, Precision};
-use anymc3d_host::engine::{Adapted, as_plugins_see, open_library};
-use anymc3d_host::plugin::{Parameter, ParameterSource, Task, TaskAdapter, TaskOptions, Weights};
+use anymc3d_host::plugin::{Parameter, ParameterSource};
+use anymc3d_host::task::{Task, TaskAdapter, TaskOptions, Weights};
+use anymc3d_host::task::{TaskSiteAdapter, as_plugins_see, open_library};
 use anymc3d_tests::{backbone_folder, host_binary, random_weights, workspace};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
@@ -62,10 +63,10 @@ fn the_gradients_of_an_adapter_in_code_are_those_of_difference_quotients_in_the_
         })
         .collect();
     assert_eq!(adapter.len(), 9);
-    let hidden = backbone.prefix(&pixels(), 9).unwrap();
-    let frozen = backbone.forward_from(&hidden, &Adapted::new(&task.adapters()[0]), false).unwrap();
+    let hidden = backbone.hidden_states(&pixels(), 9).unwrap();
+    let frozen = backbone.forward_from(&hidden, &TaskSiteAdapter::new(&task.adapters()[0]), false).unwrap();
     // `up` is zero at the start: the adapted backbone is the frozen one.
-    let none = backbone.forward(&pixels(), &Adapted::new(&TaskAdapter::None), false).unwrap();
+    let none = backbone.forward(&pixels(), &TaskSiteAdapter::new(&TaskAdapter::None), false).unwrap();
     assert!(moved(&frozen.class_tokens, &none.class_tokens) < 2e-3);
     for (name, var) in &adapter {
         let n = var.elem_count();
@@ -75,7 +76,8 @@ fn the_gradients_of_an_adapter_in_code_are_those_of_difference_quotients_in_the_
         var.set(&(var.as_tensor() + away).unwrap()).unwrap();
     }
     let loss = || {
-        let features = backbone.forward_from(&hidden, &Adapted::new(&task.adapters()[0]), false).unwrap();
+        let features =
+            backbone.forward_from(&hidden, &TaskSiteAdapter::new(&task.adapters()[0]), false).unwrap();
         (weighted(&features), features)
     };
     let (value, features) = loss();
@@ -98,7 +100,8 @@ fn the_gradients_of_an_adapter_in_code_are_those_of_difference_quotients_in_the_
         assert!((numeric - length).abs() < 0.02 * length, "{name}: {length} against {numeric}");
     }
     // Validation sees the same numbers without a graph behind them.
-    let detached = backbone.forward_from(&hidden, &Adapted::detached(&task.adapters()[0]), false).unwrap();
+    let detached =
+        backbone.forward_from(&hidden, &TaskSiteAdapter::detached(&task.adapters()[0]), false).unwrap();
     assert_eq!(moved(&detached.class_tokens, &features.class_tokens), 0.0);
     assert!(!detached.class_tokens.track_op() && features.class_tokens.track_op());
 }
@@ -125,16 +128,16 @@ fn code_that_begins_at_a_block_is_never_asked_about_what_comes_before_it() {
     );
     let backbone = backbone();
     let task = task(&library, &backbone);
-    let adapter = Adapted::new(&task.adapters()[0]);
+    let adapter = TaskSiteAdapter::new(&task.adapters()[0]);
     let whole = backbone.forward(&pixels(), &adapter, true).unwrap();
-    let hidden = backbone.prefix(&pixels(), 6).unwrap();
+    let hidden = backbone.hidden_states(&pixels(), 6).unwrap();
     let from = backbone.forward_from(&hidden, &adapter, true).unwrap();
     assert!(moved(&whole.class_tokens, &from.class_tokens) < 2e-3);
     assert!(moved(&whole.patch_tokens, &from.patch_tokens) < 2e-3);
-    let none = backbone.forward(&pixels(), &Adapted::new(&TaskAdapter::None), true).unwrap();
+    let none = backbone.forward(&pixels(), &TaskSiteAdapter::new(&TaskAdapter::None), true).unwrap();
     assert!(moved(&whole.class_tokens, &none.class_tokens) > 0.05);
     // A shorter prefix is as good, a longer one is refused.
-    assert!(backbone.forward_from(&backbone.prefix(&pixels(), 7).unwrap(), &adapter, false).is_err());
+    assert!(backbone.forward_from(&backbone.hidden_states(&pixels(), 7).unwrap(), &adapter, false).is_err());
 }
 
 fn host(arguments: &[&str]) -> String {

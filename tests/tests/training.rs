@@ -1,10 +1,10 @@
 //! `host train` as a researcher uses it: what it leaves behind, what it refuses, and that a run is the same run
 //! however it came to its end.
 
-use anymc3d_host::learn::metrics::auroc;
-use anymc3d_host::learn::predictions::Predictions;
-use anymc3d_host::plugin::Weights;
-use anymc3d_host::volume::{Affine, write_nifti_i16, write_nifti_u8};
+use anymc3d_host::eval::metrics::auroc;
+use anymc3d_host::eval::predictions::Predictions;
+use anymc3d_host::scan::{Affine, write_nifti_i16, write_nifti_u8};
+use anymc3d_host::task::Weights;
 use anymc3d_tests::{backbone_folder, edited_library, host_binary, plugin_library, workspace};
 use candle_core::{Device, Tensor};
 use std::collections::{BTreeSet, HashMap};
@@ -160,10 +160,10 @@ fn the_same_seed_gives_the_same_run_with_and_without_a_cache_and_another_seed_an
 #[test]
 fn slices_in_groups_learn_what_all_slices_at_once_learn() {
     use anymc3d_host::backbone::{Backbone, Precision};
-    use anymc3d_host::learn::table::Table;
-    use anymc3d_host::learn::train as room;
+    use anymc3d_host::data::table::Table;
+    use anymc3d_host::train as room;
     let bench = bench();
-    let library = anymc3d_host::engine::open_library(&bench.task.display().to_string()).unwrap();
+    let library = anymc3d_host::task::open_library(&bench.task.display().to_string()).unwrap();
     let table = Table::open(bench.folder.path().join("table.csv"), &library.embedded.manifest).unwrap();
     let split = table.split(0.25, 0);
     let options = room::TrainOptions { epochs: 1, batch: 3, seed: 7, ..room::TrainOptions::default() };
@@ -172,7 +172,7 @@ fn slices_in_groups_learn_what_all_slices_at_once_learn() {
     let run = |name: &str, kept_bytes: usize, token_bytes: usize| {
         let mut backbone = Backbone::open(&backbone_folder(), Precision::F32).unwrap();
         backbone.keep_at_most(kept_bytes);
-        let setting = room::Setting {
+        let setting = room::TrainContext {
             library: &library,
             backbone: &backbone,
             precision: Precision::F32,

@@ -1,9 +1,10 @@
 //! A scan through whole tasks, in this process: orientations, sharing, and what a failing plugin leaves alone.
 
 use anymc3d_host::backbone::{Backbone, Precision};
-use anymc3d_host::engine::{Case, Engine, LoadedTask};
-use anymc3d_host::explain::{ViewHeat, on_scan, peak, slice_heat};
-use anymc3d_host::volume::{Affine, Scan, write_nifti_i16};
+use anymc3d_host::engine::{Case, Engine};
+use anymc3d_host::output::{ViewHeat, on_scan, peak, slice_heat};
+use anymc3d_host::scan::{Affine, Scan, write_nifti_i16};
+use anymc3d_host::task::LoadedTask;
 use anymc3d_tests::{backbone_folder, backbone_info, edited_library, plugin_library, random_weights};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -38,10 +38,10 @@ fn the_adapter_changes_nothing_at_the_start_and_only_the_outputs_of_the_last_blo
 fn the_loss_is_its_formula() {
     let context = Context::new(0);
     let (z, y) = ([1.5f32, -0.5, -4.0], [1.0f32, 0.0, 0.0]);
-    let targets = Targets {
-        values: context.tensor(&y, &[1, 3]).unwrap(),
-        known: context.tensor(&[1.0, 1.0, 1.0], &[1, 3]).unwrap(),
-    };
+    let targets = Targets::new(
+        context.tensor(&y, &[1, 3]).unwrap(),
+        context.tensor(&[1.0, 1.0, 1.0], &[1, 3]).unwrap(),
+    );
     let found = loss::asymmetric(&context.tensor(&z, &[1, 3]).unwrap(), &targets).unwrap();
     let p = |z: f32| 1.0 / (1.0 + (-f64::from(z)).exp());
     let positive = -(1.0 - p(z[0])) * p(z[0]).ln();

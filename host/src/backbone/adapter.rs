@@ -13,6 +13,54 @@ pub enum Site {
     AttentionOutput(usize),
 }
 
+impl Site {
+    /// The name that its tensors carry in files, before `.lora_A` and `.lora_B`.
+    pub fn name(self) -> String {
+        match self {
+            Self::PatchEmbed => "patch_embed".to_owned(),
+            Self::Qkv(block) => format!("block.{block}.attention.qkv"),
+            Self::AttentionOutput(block) => format!("block.{block}.attention.o_proj"),
+        }
+    }
+
+    /// The block it belongs to; `None` for the patch embedding, which comes before block 0.
+    pub fn block(self) -> Option<usize> {
+        match self {
+            Self::PatchEmbed => None,
+            Self::Qkv(block) | Self::AttentionOutput(block) => Some(block),
+        }
+    }
+}
+
+/// A site of one model, with the shape of its layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteSpec {
+    /// Which layer. [`Site::name`] and [`Site::block`] say the rest.
+    pub site: Site,
+    /// Width of the layer's input.
+    pub d_in: usize,
+    /// Width of the layer's output.
+    pub d_out: usize,
+}
+
+impl SiteSpec {
+    /// Every site of a vision transformer of `blocks` blocks, in the order of computation.
+    ///
+    /// Names and shapes of adapted layers stand here and nowhere else. ABI 1.0 promises them to plugins for every family, so a
+    /// family that stores q, k and v apart still presents them as one layer `[3·embed_dim, embed_dim]`.
+    pub fn of_vit(embed_dim: usize, blocks: usize, patch_size: usize) -> Vec<Self> {
+        let d = embed_dim;
+        let patch = Self { site: Site::PatchEmbed, d_in: 3 * patch_size * patch_size, d_out: d };
+        let of_block = |i| {
+            [
+                Self { site: Site::Qkv(i), d_in: d, d_out: 3 * d },
+                Self { site: Site::AttentionOutput(i), d_in: d, d_out: d },
+            ]
+        };
+        std::iter::once(patch).chain((0..blocks).flat_map(of_block)).collect()
+    }
+}
+
 /// `y += scale · (x Aᵀ) Bᵀ`.
 #[derive(Clone, Debug)]
 pub struct LowRank {
@@ -45,8 +93,8 @@ pub trait SiteAdapter {
     fn apply(&self, _site: Site, _input: &Tensor, output: Tensor) -> Result<Tensor> {
         Ok(output)
     }
-    /// True promises that [`SiteAdapter::apply`] is the default one, so that whole blocks may run fused.
-    /// An adapter that only declares low-rank terms should say so: it is several times faster.
+    /// True promises that [`SiteAdapter::apply`] is the default one, and the host then runs whole blocks fused.
+    /// An adapter that only declares low-rank terms should return true: it is several times faster.
     fn only_low_rank(&self) -> bool {
         false
     }

@@ -1,83 +1,77 @@
-//! `config.json` of a Hugging Face folder: which family, which dimensions, which preprocessing.
+//! The JSON files of a Hugging Face folder: typed access to `config.json`, and the pixels' mean and deviation.
 
 use super::error::BackboneError;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The values of `model_type` that [`Config::read`] accepts.
-pub(crate) const FAMILIES: [&str; 2] = ["dinov2", "dinov2_with_registers"];
-
-const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
-
-#[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub embed_dim: usize,
-    pub blocks: usize,
-    pub heads: usize,
-    pub patch_size: usize,
-    pub registers: usize,
-    pub norm_eps: f64,
-    pub qkv_bias: bool,
-    pub swiglu: bool,
-    /// transformers interpolates the positions of the model with registers with antialiasing.
-    pub antialias: bool,
-    pub mean: [f32; 3],
-    pub std: [f32; 3],
+/// `config.json` of a model. Each family takes its own keys from it.
+pub(crate) struct ConfigFile {
+    path: PathBuf,
+    json: Value,
 }
 
-impl Config {
-    /// Reads `config.json`, and `preprocessor_config.json` where there is one (ImageNet's mean and std otherwise).
+impl ConfigFile {
+    /// Reads `config.json` in `dir`.
     pub fn read(dir: &Path) -> Result<Self, BackboneError> {
         let path = dir.join("config.json");
         let json = read_json(&path)?;
-        let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or("(none)");
-        if !FAMILIES.contains(&model_type) {
-            let (found, known) = (model_type.to_string(), FAMILIES.to_vec());
-            return Err(BackboneError::UnknownFamily { path, found, known });
+        Ok(Self { path, json })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The family's name; `(none)` where the file has none.
+    pub fn model_type(&self) -> &str {
+        self.text("model_type").unwrap_or("(none)")
+    }
+
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.json.get(key).and_then(Value::as_str)
+    }
+
+    pub fn flag(&self, key: &str, default: bool) -> bool {
+        self.json.get(key).and_then(Value::as_bool).unwrap_or(default)
+    }
+
+    pub fn number(&self, key: &str, default: f64) -> f64 {
+        self.json.get(key).and_then(Value::as_f64).unwrap_or(default)
+    }
+
+    /// A whole number. Without a default the key must be there.
+    pub fn count(&self, key: &str, default: Option<usize>) -> Result<usize, BackboneError> {
+        match self.json.get(key) {
+            None => default.ok_or_else(|| self.error(format!("\"{key}\" is missing"))),
+            Some(value) => value
+                .as_u64()
+                .map(|n| n as usize)
+                .ok_or_else(|| self.error(format!("\"{key}\" is {value}, expected a whole number"))),
         }
-        let with_registers = model_type == "dinov2_with_registers";
-        let count = |key: &str, default: Option<usize>| match json.get(key) {
-            None => default.ok_or_else(|| BackboneError::config(&path, format!("\"{key}\" is missing"))),
-            Some(value) => value.as_u64().map(|n| n as usize).ok_or_else(|| {
-                BackboneError::config(&path, format!("\"{key}\" is {value}, expected a whole number"))
-            }),
-        };
-        let act = json.get("hidden_act").and_then(Value::as_str).unwrap_or("gelu");
-        if act != "gelu" {
-            return Err(BackboneError::config(&path, format!("hidden_act is \"{act}\", expected \"gelu\"")));
+    }
+
+    /// Refuses dimensions that no vision transformer has.
+    pub fn check_dimensions(
+        &self,
+        embed_dim: usize,
+        blocks: usize,
+        heads: usize,
+        patch_size: usize,
+    ) -> Result<(), BackboneError> {
+        if embed_dim == 0 || blocks == 0 || heads == 0 || patch_size == 0 {
+            return Err(self.error("a dimension is 0, expected at least 1"));
         }
-        let (mean, std) = read_preprocessing(&dir.join("preprocessor_config.json"))?;
-        let config = Self {
-            embed_dim: count("hidden_size", None)?,
-            blocks: count("num_hidden_layers", None)?,
-            heads: count("num_attention_heads", None)?,
-            patch_size: count("patch_size", Some(14))?,
-            registers: if with_registers { count("num_register_tokens", Some(4))? } else { 0 },
-            norm_eps: json.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-6),
-            qkv_bias: json.get("qkv_bias").and_then(Value::as_bool).unwrap_or(true),
-            swiglu: json.get("use_swiglu_ffn").and_then(Value::as_bool).unwrap_or(false),
-            antialias: with_registers,
-            mean,
-            std,
-        };
-        if config.embed_dim == 0 || config.blocks == 0 || config.heads == 0 || config.patch_size == 0 {
-            return Err(BackboneError::config(&path, "a dimension is 0, expected at least 1"));
+        if !embed_dim.is_multiple_of(heads) {
+            return Err(self.error(format!("hidden_size {embed_dim} does not divide into {heads} heads")));
         }
-        if !config.embed_dim.is_multiple_of(config.heads) {
-            let (d, h) = (config.embed_dim, config.heads);
-            return Err(BackboneError::config(
-                &path,
-                format!("hidden_size {d} does not divide into {h} heads"),
-            ));
+        if self.count("num_channels", Some(3))? != 3 {
+            return Err(self.error("num_channels is not 3; slices are three-channel images"));
         }
-        if count("num_channels", Some(3))? != 3 {
-            return Err(BackboneError::config(
-                &path,
-                "num_channels is not 3; slices are three-channel images",
-            ));
-        }
-        Ok(config)
+        Ok(())
+    }
+
+    pub fn error(&self, message: impl Into<String>) -> BackboneError {
+        BackboneError::config(&self.path, message)
     }
 }
 
@@ -86,20 +80,35 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, BackboneError> {
     serde_json::from_str(&text).map_err(|e| BackboneError::config(path, format!("not valid JSON: {e}")))
 }
 
-fn read_preprocessing(path: &Path) -> Result<([f32; 3], [f32; 3]), BackboneError> {
-    if !path.exists() {
-        return Ok((IMAGENET_MEAN, IMAGENET_STD));
+/// Mean and deviation per channel that a model's pixels are normalised with.
+#[derive(Clone, Copy)]
+pub(crate) struct PixelStatistics {
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+
+/// Those of ImageNet, which DINOv2 and DINOv3 were trained with.
+pub(crate) const IMAGENET: PixelStatistics =
+    PixelStatistics { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+impl PixelStatistics {
+    /// Those of `preprocessor_config.json` in `dir`. `default` stands for what the file, where there is one, does not say.
+    pub fn read(dir: &Path, default: Self) -> Result<Self, BackboneError> {
+        let path = &dir.join("preprocessor_config.json");
+        if !path.exists() {
+            return Ok(default);
+        }
+        let json = read_json(path)?;
+        let triple = |key: &str, default: [f32; 3]| -> Result<[f32; 3], BackboneError> {
+            let Some(value) = json.get(key) else { return Ok(default) };
+            let numbers: Vec<f32> = value
+                .as_array()
+                .map(|a| a.iter().filter_map(Value::as_f64).map(|x| x as f32).collect())
+                .unwrap_or_default();
+            numbers.try_into().map_err(|_| {
+                BackboneError::config(path, format!("\"{key}\" is {value}, expected three numbers"))
+            })
+        };
+        Ok(Self { mean: triple("image_mean", default.mean)?, std: triple("image_std", default.std)? })
     }
-    let json = read_json(path)?;
-    let triple = |key: &str, default: [f32; 3]| -> Result<[f32; 3], BackboneError> {
-        let Some(value) = json.get(key) else { return Ok(default) };
-        let numbers: Vec<f32> = value
-            .as_array()
-            .map(|a| a.iter().filter_map(Value::as_f64).map(|x| x as f32).collect())
-            .unwrap_or_default();
-        numbers
-            .try_into()
-            .map_err(|_| BackboneError::config(path, format!("\"{key}\" is {value}, expected three numbers")))
-    };
-    Ok((triple("image_mean", IMAGENET_MEAN)?, triple("image_std", IMAGENET_STD)?))
 }

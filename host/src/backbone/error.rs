@@ -40,7 +40,7 @@ impl BackboneError {
     }
 }
 
-/// So that a forward pass can be one step of a function that speaks candle's errors.
+/// Lets a forward pass stand in a function that returns candle's errors.
 impl From<BackboneError> for candle_core::Error {
     fn from(error: BackboneError) -> Self {
         match error {

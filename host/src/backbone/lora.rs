@@ -1,34 +1,25 @@
 //! Low-rank adapters by name: what tensors a task trains, and how they reach the sites.
 
-use super::adapter::{LowRank, Site, SiteAdapter};
+use super::adapter::{LowRank, Site, SiteAdapter, SiteSpec};
 use super::error::BackboneError;
 use super::info::BackboneInfo;
 use candle_core::{DType, Tensor};
 use std::collections::HashMap;
 
-/// The names and shapes of a task's trainable LoRA tensors: fused qkv, output projections of the
-/// blocks from `first_block` on, and the patch embedding where it is adapted.
+/// The names and shapes of a task's trainable LoRA tensors: fused qkv and output projections of the blocks from
+/// `first_block` on, and the patch embedding where it is adapted.
 pub fn lora_shapes(
     info: &BackboneInfo,
     rank: usize,
     first_block: usize,
     patch_embed: bool,
 ) -> Vec<(String, (usize, usize))> {
-    let d = info.embed_dim;
-    let mut sites = Vec::new();
-    if patch_embed {
-        sites.push(("patch_embed".to_string(), 3 * info.patch_size * info.patch_size, d));
-    }
-    for block in first_block..info.blocks {
-        sites.push((format!("block.{block}.attention.qkv"), d, 3 * d));
-        sites.push((format!("block.{block}.attention.o_proj"), d, d));
-    }
-    sites
-        .into_iter()
-        .flat_map(|(site, d_in, d_out)| {
-            [(format!("{site}.lora_A"), (rank, d_in)), (format!("{site}.lora_B"), (d_out, rank))]
-        })
-        .collect()
+    let adapted = |s: &SiteSpec| s.site.block().map_or(patch_embed, |block| block >= first_block);
+    let factors = |s: SiteSpec| {
+        let name = s.site.name();
+        [(format!("{name}.lora_A"), (rank, s.d_in)), (format!("{name}.lora_B"), (s.d_out, rank))]
+    };
+    info.sites().into_iter().filter(adapted).flat_map(factors).collect()
 }
 
 /// How many numbers LoRA of this rank trains on the whole backbone, patch embedding included (qkv fused).
@@ -37,53 +28,40 @@ pub fn lora_parameter_count(info: &BackboneInfo, rank: usize) -> usize {
 }
 
 /// A set of low-rank terms, one per adapted site. The tensors may be candle variables: gradients reach them.
-#[derive(Clone, Debug)]
-pub struct LoraWeights {
-    patch: Option<LowRank>,
-    qkv: Vec<Option<LowRank>>,
-    output: Vec<Option<LowRank>>,
-}
+#[derive(Clone, Debug, Default)]
+pub struct LoraWeights(HashMap<Site, LowRank>);
 
 impl LoraWeights {
-    /// Builds the set from `patch_embed.lora_A/B`, `block.N.attention.{qkv,o_proj}.lora_A/B`, or separate
+    /// Builds the set from `NAME.lora_A` and `NAME.lora_B` of each [`Site::name`]. The fused qkv may come as separate
     /// `q_proj`, `k_proj` and `v_proj`, which are packed as A [R, d] and block-diagonal B [3d, R].
     ///
-    /// Patch factors may be conv shaped ([r, 3, p, p] and [d, r, 1, 1]). Every name must be known and
-    /// every factor must have its partner; an error lists all offenders.
+    /// Patch factors may be conv shaped ([r, 3, p, p] and [d, r, 1, 1]).
+    ///
+    /// # Errors
+    /// When a name is unknown, a factor lacks its partner or a shape does not fit; the error lists all of them.
     pub fn from_tensors(
         tensors: &HashMap<String, Tensor>,
         scale: f64,
         info: &BackboneInfo,
     ) -> Result<Self, BackboneError> {
         let mut pairs = Pairs { left: tensors.keys().cloned().collect(), tensors, problems: Vec::new() };
-        let (d, patch) = (info.embed_dim, 3 * info.patch_size * info.patch_size);
-        let mut found = pairs.take("patch_embed", patch, d)?;
-        if found.is_none() {
-            found = pairs.take("embeddings.patch_embeddings.projection", patch, d)?;
-        }
-        let term = |(a, b): (Tensor, Tensor)| LowRank { a, b, scale };
-        let mut weights = Self { patch: found.map(term), qkv: Vec::new(), output: Vec::new() };
-        for block in 0..info.blocks {
-            let site = format!("block.{block}.attention");
-            let mut qkv = pairs.take(&format!("{site}.qkv"), d, 3 * d)?;
-            let mut parts = Vec::new();
-            for part in ["q_proj", "k_proj", "v_proj"] {
-                parts.push(pairs.take(&format!("{site}.{part}"), d, d)?);
-            }
-            if parts.iter().any(Option::is_some) {
-                if qkv.is_some() {
-                    pairs.problems.push(format!("{site} has both a fused qkv and separate projections"));
+        let mut terms = HashMap::new();
+        for spec in info.sites() {
+            let mut found = pairs.take(&spec.site.name(), spec.d_in, spec.d_out)?;
+            match spec.site {
+                Site::PatchEmbed if found.is_none() => {
+                    found = pairs.take("embeddings.patch_embeddings.projection", spec.d_in, spec.d_out)?;
                 }
-                qkv = Some(pack(&parts, d)?);
+                Site::Qkv(block) => found = pairs.packed_qkv(block, spec, found)?,
+                _ => {}
             }
-            weights.qkv.push(qkv.map(term));
-            weights.output.push(pairs.take(&format!("{site}.o_proj"), d, d)?.map(term));
+            terms.extend(found.map(|(a, b)| (spec.site, LowRank { a, b, scale })));
         }
         pairs.left.sort();
         let unknown = pairs.left.iter().map(|n| format!("{n} belongs to no site of {}", info.name));
         let problems: Vec<String> = pairs.problems.into_iter().chain(unknown).collect();
         match problems.is_empty() {
-            true => Ok(weights),
+            true => Ok(Self(terms)),
             false => Err(BackboneError::Input(format!("LoRA weights do not fit: {}", problems.join("; ")))),
         }
     }
@@ -97,6 +75,27 @@ struct Pairs<'a> {
 }
 
 impl Pairs<'_> {
+    /// The pair of a block's qkv: `fused`, or its separate projections packed.
+    fn packed_qkv(
+        &mut self,
+        block: usize,
+        spec: SiteSpec,
+        fused: Option<(Tensor, Tensor)>,
+    ) -> Result<Option<(Tensor, Tensor)>, BackboneError> {
+        let (site, d) = (format!("block.{block}.attention"), spec.d_out / 3);
+        let mut parts = Vec::new();
+        for part in ["q_proj", "k_proj", "v_proj"] {
+            parts.push(self.take(&format!("{site}.{part}"), spec.d_in, d)?);
+        }
+        if parts.iter().all(Option::is_none) {
+            return Ok(fused);
+        }
+        if fused.is_some() {
+            self.problems.push(format!("{site} has both a fused qkv and separate projections"));
+        }
+        Ok(Some(pack(&parts, d)?))
+    }
+
     fn take(
         &mut self,
         site: &str,
@@ -131,7 +130,7 @@ impl Pairs<'_> {
     }
 }
 
-/// Separate q, k and v pairs as one: A stacked [R, d], B block-diagonal [3d, R]. The scale stays alpha / r.
+/// Separate pairs of q, k and v, packed: A stacked [R, d], B block-diagonal [3d, R]. The scale stays alpha / r.
 fn pack(parts: &[Option<(Tensor, Tensor)>], d: usize) -> candle_core::Result<(Tensor, Tensor)> {
     let ranks: Vec<usize> = parts.iter().map(|p| p.as_ref().map_or(0, |(a, _)| a.dims()[0])).collect();
     let total: usize = ranks.iter().sum();
@@ -157,21 +156,14 @@ fn pack(parts: &[Option<(Tensor, Tensor)>], d: usize) -> candle_core::Result<(Te
 
 impl SiteAdapter for LoraWeights {
     fn first_block(&self) -> usize {
-        let adapted = |i: &usize| self.qkv[*i].is_some() || self.output[*i].is_some();
-        match self.patch {
-            Some(_) => 0,
-            None => (0..self.qkv.len()).find(adapted).unwrap_or(usize::MAX),
-        }
+        let blocks = self.0.keys().map(|site| site.block().unwrap_or(0));
+        blocks.min().unwrap_or(usize::MAX)
     }
     fn patch_embed(&self) -> bool {
-        self.patch.is_some()
+        self.0.contains_key(&Site::PatchEmbed)
     }
     fn low_rank(&self, site: Site) -> Option<LowRank> {
-        match site {
-            Site::PatchEmbed => self.patch.clone(),
-            Site::Qkv(block) => self.qkv.get(block)?.clone(),
-            Site::AttentionOutput(block) => self.output.get(block)?.clone(),
-        }
+        self.0.get(&site).cloned()
     }
     fn only_low_rank(&self) -> bool {
         true
@@ -198,6 +190,20 @@ mod tests {
         assert_eq!(task(768, 12, 14, 18), 467_826);
         assert_eq!(lora_parameter_count(&info(384, 12, 14), 8), 228_960);
         assert_eq!(task(384, 12, 14, 1), 229_729);
+    }
+
+    #[test]
+    fn the_plugins_own_count_of_parameters_is_that_of_the_sites() {
+        let ours = info(384, 12, 14);
+        let theirs = anymc3d_plugin_api::BackboneInfo::new(
+            &ours.family,
+            ours.embed_dim,
+            ours.blocks,
+            ours.heads,
+            ours.patch_size,
+        );
+        let lora = anymc3d_plugin_api::Lora::paper(&theirs);
+        assert_eq!(lora.parameters(&theirs), lora_parameter_count(&ours, lora.rank));
     }
 
     #[test]

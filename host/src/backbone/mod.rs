@@ -1,32 +1,40 @@
-//! The frozen vision transformer: configuration, weights, forward pass, and low-rank adapters inside the blocks.
+//! The frozen vision transformer: families, weights, forward pass, and low-rank adapters inside the blocks.
 //!
 //! [`Backbone::open`] reads a Hugging Face folder; [`Backbone::forward`] turns normalised slices into
 //! tokens, with a task's [`SiteAdapter`] inside. Tasks that adapt only later blocks share
-//! [`Backbone::prefix`]. Nothing here knows plugins or volumes.
+//! [`Backbone::hidden_states`]. Nothing here knows plugins or scans.
+//!
+//! `driver` knows no family: it talks to `arch`, where each family is a file, and to `cpu`, the processor's kernels. Both
+//! stand on `embedding`, `position`, `rotation` and `layers`.
 
 mod adapter;
+mod arch;
 mod config;
+mod cpu;
+mod device_memory;
+mod driver;
+mod embedding;
 mod error;
-mod fused;
+mod features;
 mod info;
-pub mod kernels;
+mod layers;
 mod lora;
-mod model;
-mod ops;
 mod peft;
 mod position;
-mod room;
-mod slices;
-mod vit;
+mod precision;
+mod rotation;
 mod weights;
 
-pub use adapter::{LowRank, NoAdapter, Site, SiteAdapter};
+pub use adapter::{LowRank, NoAdapter, Site, SiteAdapter, SiteSpec};
+pub use cpu::kernels;
+pub use driver::{Backbone, KEPT_BYTES};
 pub use error::BackboneError;
+pub use features::{Features, HiddenStates, TokenLayout};
 pub use info::BackboneInfo;
 pub use kernels::{Isa, Kernels};
 pub use lora::{LoraWeights, lora_parameter_count, lora_shapes};
-pub use model::{Backbone, Features, Hidden, KEPT_BYTES, Precision};
 pub use peft::load_peft;
+pub use precision::Precision;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Settings that change the arithmetic in a way this host does not do.
+/// Settings that change the arithmetic, and that this host does not implement.
 const REFUSED: [&str; 16] = [
     "use_dora",
     "lora_bias",
@@ -101,10 +101,13 @@ fn our_name(name: &str) -> Option<String> {
     if !matches!(factor, "lora_A" | "lora_B") {
         return None;
     }
-    if site.ends_with("embeddings.patch_embeddings.projection") {
+    if site.ends_with("embeddings.patch_embeddings.projection")
+        || site.ends_with("embeddings.patch_embeddings")
+    {
         return Some(format!("patch_embed.{factor}"));
     }
-    let layer = &site[site.find("encoder.layer.")? + "encoder.layer.".len()..];
+    // DINOv2 has them under `encoder.layer.`, DINOv3 under `layer.` or `model.layer.`.
+    let layer = &site[site.find(".layer.")? + ".layer.".len()..];
     let (block, module) = layer.split_once('.')?;
     let block: usize = block.parse().ok()?;
     let module = match module {
@@ -127,6 +130,8 @@ mod tests {
         let new = "base_model.model.encoder.layer.11.attention.v_proj.lora_B.default.weight";
         assert_eq!(our_name(old).as_deref(), Some("block.11.attention.v_proj.lora_B"));
         assert_eq!(our_name(old), our_name(new));
+        let dinov3 = "base_model.model.model.layer.2.attention.o_proj.lora_A.weight";
+        assert_eq!(our_name(dinov3).as_deref(), Some("block.2.attention.o_proj.lora_A"));
         assert_eq!(our_name("base_model.model.encoder.layer.0.mlp.fc1.lora_A.weight"), None);
     }
 }

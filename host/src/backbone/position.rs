@@ -1,6 +1,80 @@
-//! Position embeddings for a grid other than the trained one, as transformers 5.23 computes them:
-//! `torch.nn.functional.interpolate(mode="bicubic", align_corners=False)`, antialiased with registers.
-//! Both are separable, so each axis is a small matrix of weights applied in f32.
+//! Learned position embeddings, and their interpolation to grids other than the trained one.
+//!
+//! Interpolation is what transformers 5.23 computes: `torch.nn.functional.interpolate(mode="bicubic",
+//! align_corners=False)`, with antialiasing in the model with registers. Both are separable, so each axis is a
+//! small matrix of weights applied in f32.
+
+use super::error::BackboneError;
+use super::weights::Weights;
+use candle_core::{Device, Result, Tensor};
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+/// Learned position embeddings of a square grid, and of every other grid that was asked for.
+pub(crate) struct PositionTable {
+    class: Vec<f32>, // [d]
+    table: Vec<f32>, // [side · side, d]
+    side: usize,
+    antialias: bool,
+    device: Device,
+    cache: Mutex<HashMap<(usize, usize), Tensor>>,
+}
+
+/// Grids that are kept. A process that meets ever new grids must not grow without bound.
+const CACHED_GRIDS: usize = 16;
+
+impl PositionTable {
+    /// Takes `name` [1, 1 + side², d]: the class token's row, then the patches'.
+    ///
+    /// # Errors
+    /// When the rows are not those of a square grid.
+    pub fn load(
+        weights: &mut Weights,
+        name: &str,
+        d: usize,
+        antialias: bool,
+    ) -> std::result::Result<Self, BackboneError> {
+        let rows = weights.shape(name).and_then(|s| s.get(1)).copied().unwrap_or(2);
+        let table: Vec<f32> = weights.take(name, &[1, rows, d])?.flatten_all()?.to_vec1()?;
+        let side = rows.saturating_sub(1).isqrt();
+        if side == 0 || side * side + 1 != rows {
+            let message = format!("{name} has {rows} rows, expected one more than a square");
+            return Err(BackboneError::Input(message));
+        }
+        let (class, table) = table.split_at(d);
+        let (class, table) = (class.to_vec(), table.to_vec());
+        Ok(Self { class, table, side, antialias, device: Device::Cpu, cache: Mutex::default() })
+    }
+
+    /// The same table, whose positions lie on a device.
+    pub fn to_device(&self, device: &Device) -> Self {
+        Self {
+            class: self.class.clone(),
+            table: self.table.clone(),
+            device: device.clone(),
+            cache: Mutex::default(),
+            ..*self
+        }
+    }
+
+    /// [1, 1 + h·w, d]: the class token's position, then the patches'.
+    pub fn at(&self, grid: (usize, usize)) -> Result<Tensor> {
+        // A panic elsewhere cannot leave the map half written: its values are complete tensors.
+        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(found) = cache.get(&grid) {
+            return Ok(found.clone());
+        }
+        let d = self.class.len();
+        let mut rows = self.class.clone();
+        rows.extend(interpolate(&self.table, self.side, d, grid, self.antialias));
+        let tensor = Tensor::from_vec(rows, (1, 1 + grid.0 * grid.1, d), &self.device)?;
+        if cache.len() >= CACHED_GRIDS {
+            cache.clear();
+        }
+        cache.insert(grid, tensor.clone());
+        Ok(tensor)
+    }
+}
 
 /// Keys' cubic kernel. PyTorch uses a = -0.75 for plain bicubic and a = -0.5 with antialiasing.
 fn cubic(x: f64, a: f64) -> f64 {
@@ -43,13 +117,7 @@ fn axis(from: usize, to: usize, antialias: bool) -> Vec<Vec<(usize, f32)>> {
 }
 
 /// `table` [side * side, dim] → [grid.0 * grid.1, dim], both row-major over the grid.
-pub(crate) fn interpolate(
-    table: &[f32],
-    side: usize,
-    dim: usize,
-    grid: (usize, usize),
-    antialias: bool,
-) -> Vec<f32> {
+fn interpolate(table: &[f32], side: usize, dim: usize, grid: (usize, usize), antialias: bool) -> Vec<f32> {
     if grid == (side, side) {
         return table.to_vec();
     }

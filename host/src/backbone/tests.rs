@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
 
-mod seated;
+mod on_device;
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -27,14 +27,14 @@ const BLOCKS: usize = 3;
 const PATCH: usize = 4;
 
 /// Normal numbers that depend on `name` alone: the same in every run.
-fn drawn(name: &str, mean: f32, deviation: f32, shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
+fn normal(name: &str, mean: f32, deviation: f32, shape: impl Into<Shape>) -> candle_core::Result<Tensor> {
     let shape = shape.into();
     let mut rng = ChaCha20Rng::from_seed(Sha256::digest(name).into());
-    let mut normal = || {
-        let (u, turn) = (1.0 - rng.random::<f32>(), rng.random::<f32>() * std::f32::consts::TAU);
-        (-2.0 * u.ln()).sqrt() * turn.cos()
+    let mut next = || {
+        let (u, angle) = (1.0 - rng.random::<f32>(), rng.random::<f32>() * std::f32::consts::TAU);
+        (-2.0 * u.ln()).sqrt() * angle.cos()
     };
-    let numbers = (0..shape.elem_count()).map(|_| mean + deviation * normal()).collect::<Vec<_>>();
+    let numbers = (0..shape.elem_count()).map(|_| mean + deviation * next()).collect::<Vec<_>>();
     Tensor::from_vec(numbers, shape, &Device::Cpu)
 }
 
@@ -49,7 +49,7 @@ fn write(dir: &Path, tiny: Tiny) -> Outcome {
     let mut tensors = HashMap::new();
     let mut put = |name: String, shape: &[usize], mean: f32| -> candle_core::Result<()> {
         let spread = if shape.len() > 1 { 0.3 } else { 0.2 };
-        let tensor = drawn(&name, mean, spread, shape)?;
+        let tensor = normal(&name, mean, spread, shape)?;
         tensors.insert(name, if tiny.f16 { tensor.to_dtype(DType::F16)? } else { tensor });
         Ok(())
     };
@@ -110,14 +110,14 @@ const ALL: [Tiny; 4] = [
 ];
 
 fn pixels(slices: usize) -> candle_core::Result<Tensor> {
-    drawn("pixels", 0.0, 1.0, (slices, 3, 3 * PATCH, 5 * PATCH))
+    normal("pixels", 0.0, 1.0, (slices, 3, 3 * PATCH, 5 * PATCH))
 }
 
 /// Random factors of every site from `first` on, none of them zero.
 fn variables(info: &BackboneInfo, first: usize, patch: bool) -> candle_core::Result<HashMap<String, Var>> {
     let shapes = lora_shapes(info, 2, first, patch).into_iter();
     let factor = |(name, shape): (String, _)| {
-        let value = drawn(&name, 0.0, 0.2, shape)?;
+        let value = normal(&name, 0.0, 0.2, shape)?;
         Ok((name, Var::from_tensor(&value)?))
     };
     shapes.map(factor).collect()
@@ -135,8 +135,8 @@ fn loss(f: &Features, seed: &[Tensor; 2]) -> candle_core::Result<Tensor> {
 
 fn weights_of(f: &Features) -> candle_core::Result<[Tensor; 2]> {
     Ok([
-        drawn("of the class tokens", 0.0, 1.0, f.class_tokens.shape())?,
-        drawn("of the patch tokens", 0.0, 0.3, f.patch_tokens.shape())?,
+        normal("of the class tokens", 0.0, 1.0, f.class_tokens.shape())?,
+        normal("of the patch tokens", 0.0, 0.3, f.patch_tokens.shape())?,
     ])
 }
 
@@ -224,7 +224,7 @@ fn gradients_on_the_kernels_are_the_plain_paths_whether_kept_or_formed_again() -
                 for kept in [usize::MAX, 0] {
                     let mut fast = Backbone::open_with(dir.path(), precision, kernels)?;
                     fast.keep_at_most(kept);
-                    let hidden = fast.prefix(&x, 1)?;
+                    let hidden = fast.hidden_states(&x, 1)?;
                     let f = fast.forward_from(&hidden, &adapter, false)?;
                     let grads = loss(&f, &seed)?.backward()?;
                     for (name, variable) in &variables {
@@ -246,9 +246,9 @@ fn a_gradient_reaches_hidden_tokens_that_are_tracked() -> Outcome {
     let dir = tempfile::tempdir()?;
     write(dir.path(), Tiny::default())?;
     let plain = Backbone::open_with(dir.path(), Precision::F32, Kernels::Plain)?;
-    let hidden = plain.prefix(&pixels(2)?, 1)?;
+    let hidden = plain.hidden_states(&pixels(2)?, 1)?;
     let tokens = Var::from_tensor(&hidden.tokens)?;
-    let hidden = Hidden { tokens: tokens.as_tensor().clone(), ..hidden };
+    let hidden = HiddenStates { tokens: tokens.as_tensor().clone(), ..hidden };
     let features = plain.forward_from(&hidden, &NoAdapter, false)?;
     let seed = weights_of(&features)?;
     let expected = loss(&features, &seed)?.backward()?;
@@ -294,19 +294,23 @@ fn custom_code_at_the_sites_does_what_the_declared_terms_do() -> Outcome {
 }
 
 #[test]
-fn a_prefix_that_goes_further_is_the_longer_prefix() -> Outcome {
+fn hidden_states_carried_on_are_those_of_the_later_block() -> Outcome {
     let dir = tempfile::tempdir()?;
     write(dir.path(), Tiny { registers: 2, ..Tiny::default() })?;
     for kernels in engines().into_iter().chain([Kernels::Plain]) {
         let backbone = Backbone::open_with(dir.path(), Precision::F32, kernels)?;
         let x = pixels(3)?;
-        let (embedded, short) = (backbone.prefix(&x, 0)?, backbone.prefix(&x, 1)?);
+        let (embedded, short) = (backbone.hidden_states(&x, 0)?, backbone.hidden_states(&x, 1)?);
         for from in [&embedded, &short] {
-            let further = backbone.further(from, 2)?;
-            assert_eq!((further.block, further.grid), (2, short.grid));
-            assert_eq!(difference(&further.tokens, &backbone.prefix(&x, 2)?.tokens)?, 0.0, "{kernels:?}");
+            let longer = backbone.forward_blocks(from, 2)?;
+            assert_eq!((longer.block, longer.grid), (2, short.grid));
+            assert_eq!(
+                difference(&longer.tokens, &backbone.hidden_states(&x, 2)?.tokens)?,
+                0.0,
+                "{kernels:?}"
+            );
         }
-        assert!(backbone.further(&short, 0).is_err() && backbone.further(&short, 4).is_err());
+        assert!(backbone.forward_blocks(&short, 0).is_err() && backbone.forward_blocks(&short, 4).is_err());
     }
     Ok(())
 }
@@ -353,13 +357,13 @@ fn a_backbone_can_be_shared_between_threads() {
 
 #[test]
 fn attention_over_many_tokens_is_the_same_some_rows_at_a_time() -> Outcome {
-    let (s, t, heads, d) = (1, ops::ROWS + 77, 2, 4);
-    let qkv = drawn("of many tokens", 0.0, 1.0, (s, t, 3 * d))?;
-    let (found, class) = ops::attention(&qkv, heads, true)?;
+    let (s, t, heads, d) = (1, layers::ROWS + 77, 2, 4);
+    let qkv = normal("of many tokens", 0.0, 1.0, (s, t, 3 * d))?;
+    let (found, class) = layers::attention(&qkv, heads, true)?;
     let split = qkv.reshape((s, t, 3, heads, d / heads))?.permute((2, 0, 3, 1, 4))?;
     let part = |i: usize| split.get(i)?.contiguous();
     let scores = (part(0)?.matmul(&part(1)?.t()?)? / ((d / heads) as f64).sqrt())?;
-    let p = ops::softmax(&scores)?;
+    let p = layers::softmax(&scores)?;
     let whole = p.matmul(&part(2)?)?.transpose(1, 2)?.reshape((s, t, d))?;
     assert!(difference(&found, &whole)? < 1e-5);
     let first = p.narrow(2, 0, 1)?.mean(1)?.reshape((s, t))?;

@@ -51,6 +51,12 @@ impl Weights {
         self.entries.keys().map(String::as_str)
     }
 
+    /// What stands before `name` in the checkpoint: that of a model with a task head puts a prefix before the backbone's names.
+    pub fn root_of(&self, name: &str) -> String {
+        let found = self.names().filter_map(|n| n.strip_suffix(name)).min_by_key(|root| root.len());
+        found.unwrap_or_default().to_owned()
+    }
+
     pub fn contains(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }

@@ -1,9 +1,9 @@
 //! Checks of the head and the branch in inference: shapes, views, extremes, order, repeats, threads, nonsense.
 
 use super::Findings;
-use super::subject::{Numbers, Subject, Tokens, call, drawn, grid};
-use crate::engine::as_plugins_see;
-use crate::plugin::Task;
+use super::plugin_under_test::{Numbers, PluginUnderTest, Tokens, call, grid, random_init};
+use crate::task::{Task, as_plugins_see};
+use anymc3d_manifest::ANY_FAMILY;
 use anymc3d_plugin_api::BackboneInfo;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ fn both(task: &Task, views: &[Tokens], patch: usize) -> Result<String, String> {
     Ok(format!("{head}, {}", branch(task, views, patch)?))
 }
 
-pub(super) fn shapes(subject: &mut Subject, findings: &mut Findings) -> Done {
+pub(super) fn shapes(subject: &mut PluginUnderTest, findings: &mut Findings) -> Done {
     let (task, _) = subject.ready()?;
     let manifest = subject.manifest_of()?;
     let (patch, d) = (subject.backbone.info().patch_size, subject.backbone.info().embed_dim);
@@ -70,10 +70,10 @@ pub(super) fn shapes(subject: &mut Subject, findings: &mut Findings) -> Done {
                 .iter()
                 .map(|v| {
                     let (h, w) = grid(v, patch);
-                    Tokens::drawn(&v.name, slices, (h + extra.0, w + extra.1), d, 3)
+                    Tokens::random_init(&v.name, slices, (h + extra.0, w + extra.1), d, 3)
                 })
                 .collect();
-            findings.judge(
+            findings.compare_runs(
                 format!("{slices} slices, {size}"),
                 format!("logits [{outputs}], weights that sum to 1"),
                 both(&task, &views, patch),
@@ -83,7 +83,7 @@ pub(super) fn shapes(subject: &mut Subject, findings: &mut Findings) -> Done {
     Ok(())
 }
 
-pub(super) fn views(subject: &mut Subject, findings: &mut Findings) -> Done {
+pub(super) fn views(subject: &mut PluginUnderTest, findings: &mut Findings) -> Done {
     let (task, _) = subject.ready()?;
     let manifest = subject.manifest_of()?;
     let patch = subject.backbone.info().patch_size;
@@ -95,7 +95,7 @@ pub(super) fn views(subject: &mut Subject, findings: &mut Findings) -> Done {
     }
     for missing in &optional {
         let views = subject.tokens(&manifest, 4, 5, |v| v.name != *missing);
-        findings.judge(
+        findings.compare_runs(
             format!("without view {missing}"),
             "an answer from the others",
             both(&task, &views, patch),
@@ -103,11 +103,19 @@ pub(super) fn views(subject: &mut Subject, findings: &mut Findings) -> Done {
     }
     let views = subject.tokens(&manifest, 4, 5, |v| v.required);
     if optional.len() > 1 && !views.is_empty() {
-        findings.judge("with the required views alone", "an answer from them", both(&task, &views, patch));
+        findings.compare_runs(
+            "with the required views alone",
+            "an answer from them",
+            both(&task, &views, patch),
+        );
     }
     for alone in optional.iter().filter(|_| manifest.views.iter().all(|v| !v.required)) {
         let views = subject.tokens(&manifest, 4, 5, |v| v.name == *alone);
-        findings.judge(format!("with view {alone} alone"), "an answer from it", both(&task, &views, patch));
+        findings.compare_runs(
+            format!("with view {alone} alone"),
+            "an answer from it",
+            both(&task, &views, patch),
+        );
     }
     Ok(())
 }
@@ -115,7 +123,7 @@ pub(super) fn views(subject: &mut Subject, findings: &mut Findings) -> Done {
 /// Widths at which the vision transformers of the supported families come: S, B, L.
 const SIZES: [(usize, usize); 3] = [(384, 12), (768, 12), (1024, 24)];
 
-pub(super) fn backbones(subject: &mut Subject, findings: &mut Findings) -> Done {
+pub(super) fn backbones(subject: &mut PluginUnderTest, findings: &mut Findings) -> Done {
     let manifest = subject.manifest_of()?;
     let ours = as_plugins_see(subject.backbone.info());
     let least = manifest.backbone.min_embed_dim;
@@ -124,21 +132,21 @@ pub(super) fn backbones(subject: &mut Subject, findings: &mut Findings) -> Done 
     if least > 0 && !sizes.iter().any(|(d, _)| *d == least) {
         sizes.insert(0, (least, ours.blocks));
     }
-    let family = manifest.backbone.families.first().cloned().unwrap_or_default();
+    let named = manifest.backbone.families.first().filter(|family| *family != ANY_FAMILY);
+    let family = named.unwrap_or(&ours.family).clone();
     for (embed_dim, blocks) in sizes {
         let heads = (embed_dim / 64).max(1);
-        let info =
-            BackboneInfo { family: family.clone(), embed_dim, blocks, heads, patch_size: ours.patch_size };
+        let info = BackboneInfo::new(&*family, embed_dim, blocks, heads, ours.patch_size);
         let mut tried = || -> Result<String, String> {
-            let task = subject.build_on(&info, drawn(BTreeMap::new()), true)?;
+            let task = subject.build_on(&info, random_init(BTreeMap::new()), true)?;
             let views: Vec<Tokens> = manifest
                 .views
                 .iter()
-                .map(|v| Tokens::drawn(&v.name, 2, grid(v, info.patch_size), embed_dim, 7))
+                .map(|v| Tokens::random_init(&v.name, 2, grid(v, info.patch_size), embed_dim, 7))
                 .collect();
             both(&task, &views, info.patch_size)
         };
-        findings.judge(
+        findings.compare_runs(
             format!("{family} of width {embed_dim} with {blocks} blocks"),
             "it is built and answers: the manifest says that it fits",
             tried(),
@@ -150,7 +158,7 @@ pub(super) fn backbones(subject: &mut Subject, findings: &mut Findings) -> Done 
 /// What is done to tokens.
 type Change = fn(&Tensor) -> candle_core::Result<Tensor>;
 
-pub(super) fn extremes(subject: &mut Subject, findings: &mut Findings) -> Done {
+pub(super) fn extremes(subject: &mut PluginUnderTest, findings: &mut Findings) -> Done {
     let (task, views) = subject.ready()?;
     let patch = subject.backbone.info().patch_size;
     let cases: [(&str, Change); 4] = [
@@ -161,7 +169,7 @@ pub(super) fn extremes(subject: &mut Subject, findings: &mut Findings) -> Done {
     ];
     for (what, change) in cases {
         let views: Vec<Tokens> = views.iter().map(|v| v.map(change)).collect::<Result<_, _>>()?;
-        findings.judge(what, "finite numbers", both(&task, &views, patch));
+        findings.compare_runs(what, "finite numbers", both(&task, &views, patch));
     }
     Ok(())
 }
@@ -177,30 +185,34 @@ fn same(a: &Numbers, b: &Numbers) -> Result<String, String> {
     Err(format!("{:?}, then {:?}: off by {}", a.logits, b.logits, worst(&a.logits, &b.logits)))
 }
 
-pub(super) fn repeatable(subject: &mut Subject, findings: &mut Findings) -> Done {
+pub(super) fn repeatable(subject: &mut PluginUnderTest, findings: &mut Findings) -> Done {
     let (task, views) = subject.ready()?;
     let manifest = subject.manifest_of()?;
     let ask = |task: &Task, views: &[Tokens]| call(task, views).map_err(|e| e.to_string());
     let expected = "the same answer";
     let first = ask(&task, &views)?;
-    findings.judge(
+    findings.compare_runs(
         "the same case twice",
         expected,
         ask(&task, &views).and_then(|again| same(&first, &again)),
     );
     let other = subject.tokens(&manifest, 9, 23, |_| true);
     let after = ask(&task, &other).and_then(|_| ask(&task, &views));
-    findings.judge("with another case in between", expected, after.and_then(|again| same(&first, &again)));
+    findings.compare_runs(
+        "with another case in between",
+        expected,
+        after.and_then(|again| same(&first, &again)),
+    );
     let (fresh, _) = subject.ready()?;
-    findings.judge("built anew", expected, ask(&fresh, &views).and_then(|again| same(&first, &again)));
+    findings.compare_runs("built anew", expected, ask(&fresh, &views).and_then(|again| same(&first, &again)));
     let moved = worst(&first.logits, &ask(&task, &other)?.logits);
     let outcome =
         if moved > 0.0 { Ok("it does".to_owned()) } else { Err(format!("always {:?}", first.logits)) };
-    findings.judge("another case", "another answer", outcome);
+    findings.compare_runs("another case", "another answer", outcome);
     Ok(())
 }
 
-pub(super) fn slice_order(subject: &mut Subject, findings: &mut Findings) -> Done {
+pub(super) fn slice_order(subject: &mut PluginUnderTest, findings: &mut Findings) -> Done {
     let (task, views) = subject.ready()?;
     let promised = subject.manifest_of()?.task.permutation_invariant;
     let backwards = |t: &Tensor| {
@@ -222,7 +234,7 @@ pub(super) fn slice_order(subject: &mut Subject, findings: &mut Findings) -> Don
     let tried = "slices backwards";
     if promised {
         let outcome = if free { Ok(found) } else { Err(found) };
-        findings.judge(tried, "the same logits: the manifest says `permutation_invariant`", outcome);
+        findings.compare_runs(tried, "the same logits: the manifest says `permutation_invariant`", outcome);
         // Their weights must go with the slices.
         let along = |(a, b): (&Vec<f32>, &Vec<f32>)| {
             let b: Vec<f32> = b.iter().rev().copied().collect();
@@ -230,14 +242,14 @@ pub(super) fn slice_order(subject: &mut Subject, findings: &mut Findings) -> Don
         };
         let off = a.slice_weights.iter().zip(&b.slice_weights).map(along).fold(0.0, f32::max);
         let outcome = if off <= 1e-4 { Ok("they do".to_owned()) } else { Err(format!("off by {off}")) };
-        findings.judge("their weights", "go with the slices", outcome);
+        findings.compare_runs("their weights", "go with the slices", outcome);
     } else {
         findings.note(tried, format!("{found} (the manifest promises nothing)"));
     }
     Ok(())
 }
 
-pub(super) fn threads(subject: &mut Subject, findings: &mut Findings) -> Done {
+pub(super) fn threads(subject: &mut PluginUnderTest, findings: &mut Findings) -> Done {
     let (task, _) = subject.ready()?;
     let manifest = subject.manifest_of()?;
     // Each thread has a case of its own, so that what one leaves in the other's way shows.
@@ -258,11 +270,11 @@ pub(super) fn threads(subject: &mut Subject, findings: &mut Findings) -> Done {
         joined.collect::<Result<Vec<()>, String>>()
     });
     let outcome = together.map(|_| "the same, to the bit".to_owned());
-    findings.judge("four cases in four threads at once", "each as it is alone", outcome);
+    findings.compare_runs("four cases in four threads at once", "each as it is alone", outcome);
     Ok(())
 }
 
-pub(super) fn nonsense(subject: &mut Subject, findings: &mut Findings) -> Done {
+pub(super) fn nonsense(subject: &mut PluginUnderTest, findings: &mut Findings) -> Done {
     let (task, views) = subject.ready()?;
     let before = task.live_handles();
     let wider = |t: &Tensor| Tensor::cat(&[t, &t.narrow(t.rank() - 1, 0, 1)?], t.rank() - 1);
@@ -281,15 +293,15 @@ pub(super) fn nonsense(subject: &mut Subject, findings: &mut Findings) -> Done {
             Err(e) if e.reason.contains(" panicked") => {
                 findings.note(what, format!("{e} (caught; an error of its own would read better)"));
             }
-            Err(e) => findings.judge(what, "an error, and the process goes on", Ok(e.to_string())),
+            Err(e) => findings.compare_runs(what, "an error, and the process goes on", Ok(e.to_string())),
         }
     }
     let left = task.live_handles().saturating_sub(before);
     let outcome = if left == 0 { Ok("none".to_owned()) } else { Err(format!("{left}")) };
-    findings.judge("handles left behind by calls that failed", "none", outcome);
+    findings.compare_runs("handles left behind by calls that failed", "none", outcome);
     let (fresh, whole) = subject.ready()?;
     let again = call(&task, &whole).and_then(|a| Ok((a, call(&fresh, &whole)?))).map_err(|e| e.to_string());
-    findings.judge(
+    findings.compare_runs(
         "a good case after these",
         "an answer as from a new one",
         again.and_then(|(a, b)| same(&a, &b)),

@@ -1,13 +1,13 @@
 //! Checks of what a call leaves behind, and what it costs.
 
 use super::Findings;
-use super::subject::{Subject, call};
+use super::plugin_under_test::{PluginUnderTest, call};
 use std::time::{Duration, Instant};
 
-pub(super) fn handles(subject: &mut Subject, findings: &mut Findings) -> Result<(), String> {
+pub(super) fn handles(subject: &mut PluginUnderTest, findings: &mut Findings) -> Result<(), String> {
     const CALLS: usize = 10;
     let (task, views) = subject.ready()?;
-    let failed = |e: crate::plugin::TaskError| e.to_string();
+    let failed = |e: crate::task::TaskError| e.to_string();
     let once = || -> Result<(), String> {
         call(&task, &views).map_err(failed)?;
         if task.has_segmentation() {
@@ -25,14 +25,14 @@ pub(super) fn handles(subject: &mut Subject, findings: &mut Findings) -> Result<
     } else {
         Err(format!("{left} after {CALLS} calls"))
     };
-    findings.judge("handles that calls leave behind", "none", outcome);
+    findings.compare_runs("handles that calls leave behind", "none", outcome);
     Ok(())
 }
 
 /// Bytes that may come to be resident in all calls together without being called a leak: allocators keep some.
 const ALLOWED: usize = 24 << 20;
 
-pub(super) fn cost(subject: &mut Subject, findings: &mut Findings) -> Result<(), String> {
+pub(super) fn cost(subject: &mut PluginUnderTest, findings: &mut Findings) -> Result<(), String> {
     const CALLS: usize = 200;
     let (task, _) = subject.ready()?;
     let manifest = subject.manifest_of()?;
@@ -67,7 +67,7 @@ pub(super) fn cost(subject: &mut Subject, findings: &mut Findings) -> Result<(),
                 grown / calls / 1000
             );
             let outcome = if grown <= ALLOWED { Ok(told) } else { Err(told) };
-            findings.judge(tried, format!("less than {} MiB", ALLOWED >> 20), outcome);
+            findings.compare_runs(tried, format!("less than {} MiB", ALLOWED >> 20), outcome);
         }
         _ => findings.skip(tried, "this system does not tell"),
     }

@@ -4,11 +4,11 @@
 
 mod calls;
 mod cost;
-mod subject;
+mod end_to_end;
+mod plugin_under_test;
 mod training;
-mod whole;
 
-pub use subject::Subject;
+pub use plugin_under_test::PluginUnderTest;
 
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +92,7 @@ impl Findings {
     }
 
     /// `Ok` with what was found, `Err` with what was found instead.
-    fn judge(
+    fn compare_runs(
         &mut self,
         tried: impl Into<String>,
         expected: impl Into<String>,
@@ -115,7 +115,7 @@ impl Findings {
 }
 
 /// At most so many of a list, and how many more there are.
-fn some(list: &[String]) -> String {
+fn shorten(list: &[String]) -> String {
     const SHOWN: usize = 4;
     let shown = list.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
     if list.len() > SHOWN { format!("{shown}; and {} more", list.len() - SHOWN) } else { shown }

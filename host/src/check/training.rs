@@ -1,22 +1,25 @@
 //! Checks of a training step: the plugin's own losses, backwards through head, branch, adapter and backbone.
 
-use super::subject::{Subject, drawn, noise};
-use super::{Findings, some};
+use super::plugin_under_test::{PluginUnderTest, noise, random_init};
+use super::{Findings, shorten};
 use crate::backbone::{Features, SiteAdapter};
 use crate::device;
-use crate::engine::{Adapted, as_plugins_see};
-use crate::plugin::{Parameter, Task, TaskAdapter, ViewTokens, ops};
+use crate::plugin::{Parameter, ops};
+use crate::task::{Task, TaskAdapter, ViewTokens};
+use crate::task::{TaskSiteAdapter, as_plugins_see};
 use anymc3d_manifest::TaskKind;
+use anymc3d_plugin_api::SliceGeometry;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Slices and rows and columns of patches of a step: the backbone runs whole, so few.
 const STEP: (usize, usize, usize) = (3, 4, 4);
 
-pub(super) fn gradients(subject: &mut Subject, findings: &mut Findings) -> Result<(), String> {
+pub(super) fn gradients(subject: &mut PluginUnderTest, findings: &mut Findings) -> Result<(), String> {
     let values = subject.values()?;
     let seen = as_plugins_see(subject.backbone.info());
-    let task = subject.build_on(&seen, drawn(values), true)?;
+    let task = subject.build_on(&seen, random_init(values), true)?;
     let mut reached: BTreeMap<String, f64> = BTreeMap::new();
     let mut losses = Vec::new();
     for draw in 0..2 {
@@ -24,7 +27,7 @@ pub(super) fn gradients(subject: &mut Subject, findings: &mut Findings) -> Resul
         let (loss, gradients) = match step {
             Ok(step) => step,
             Err(e) => {
-                findings.judge("a training step", "a loss, and its gradients", Err(e));
+                findings.compare_runs("a training step", "a loss, and its gradients", Err(e));
                 return Ok(());
             }
         };
@@ -38,24 +41,24 @@ pub(super) fn gradients(subject: &mut Subject, findings: &mut Findings) -> Resul
         }
     }
     let branch = if task.has_segmentation() { "classification and segmentation loss" } else { "loss" };
-    findings.judge(format!("{branch} of two cases"), "a finite number", Ok(losses.join(", ")));
+    findings.compare_runs(format!("{branch} of two cases"), "a finite number", Ok(losses.join(", ")));
     let bad: Vec<String> = reached.iter().filter(|(_, g)| g.is_nan()).map(|(name, _)| name.clone()).collect();
     let outcome =
-        if bad.is_empty() { Ok("all of them".to_owned()) } else { Err(format!("not in {}", some(&bad))) };
-    findings.judge("gradients", "finite", outcome);
+        if bad.is_empty() { Ok("all of them".to_owned()) } else { Err(format!("not in {}", shorten(&bad))) };
+    findings.compare_runs("gradients", "finite", outcome);
     let still: Vec<String> =
         reached.iter().filter(|(_, g)| **g == 0.0).map(|(name, _)| name.clone()).collect();
     let outcome = if still.is_empty() {
         Ok(format!("all {}", reached.len()))
     } else {
-        Err(format!("{} of {} get none: {}", still.len(), reached.len(), some(&still)))
+        Err(format!("{} of {} get none: {}", still.len(), reached.len(), shorten(&still)))
     };
-    findings.judge("parameters that a gradient reaches", "every one of them", outcome);
+    findings.compare_runs("parameters that a gradient reaches", "every one of them", outcome);
     Ok(())
 }
 
 /// Loss of a case, and the largest gradient of every parameter (NaN where one is not finite).
-fn step(subject: &Subject, task: &Task, draw: u64) -> Result<(f64, Vec<(String, f64)>), String> {
+fn step(subject: &PluginUnderTest, task: &Task, draw: u64) -> Result<(f64, Vec<(String, f64)>), String> {
     let of_tensor = |e: candle_core::Error| device::one_line(&e);
     let (slices, rows, columns) = STEP;
     let patch = subject.backbone.info().patch_size;
@@ -76,6 +79,7 @@ fn step(subject: &Subject, task: &Task, draw: u64) -> Result<(f64, Vec<(String, 
             class_tokens: &f.class_tokens,
             patch_tokens: &f.patch_tokens,
             grid: f.grid,
+            geometry: Some(Arc::new(SliceGeometry::evenly_spaced(slices, [5.0, 14.0, 14.0]))),
         })
         .collect();
     let logits = task.head(&views).map_err(|e| e.to_string())?.logits;
@@ -108,8 +112,8 @@ fn step(subject: &Subject, task: &Task, draw: u64) -> Result<(f64, Vec<(String, 
     Ok((value, gradients))
 }
 
-fn through(subject: &Subject, adapter: &TaskAdapter, pixels: &Tensor) -> Result<Features, String> {
-    let adapted = Adapted::new(adapter);
+fn through(subject: &PluginUnderTest, adapter: &TaskAdapter, pixels: &Tensor) -> Result<Features, String> {
+    let adapted = TaskSiteAdapter::new(adapter);
     let frozen = matches!(adapter, TaskAdapter::None);
     let features = subject.backbone.forward(pixels, &adapted, false).map_err(|e| e.to_string())?;
     let tracked = features.class_tokens.track_op();

@@ -212,7 +212,7 @@ fn libraries_are_there() -> std::result::Result<(), String> {
     match all.iter().find(|(_, library)| !is_there(library)) {
         None => Ok(()),
         Some((what, library)) => Err(format!(
-            "{what} ({library}.so) is not found; install it, or name its folder in LD_LIBRARY_PATH (cuda/README.md)"
+            "{what} ({library}.so) is not found; install it, or name its folder in LD_LIBRARY_PATH (host/cuda/README.md)"
         )),
     }
 }

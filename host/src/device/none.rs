@@ -3,7 +3,7 @@
 use super::Gpu;
 use candle_core::{CudaStorage, Device, Layout, Result, Tensor, bail};
 
-const UNKNOWN: &str = "this build knows no GPU; build it with the feature `cuda` (cuda/README.md)";
+const UNKNOWN: &str = "this build knows no GPU; build it with the feature `cuda` (host/cuda/README.md)";
 
 pub(super) fn gpus() -> std::result::Result<Vec<Gpu>, String> {
     Err(UNKNOWN.to_owned())

@@ -194,7 +194,7 @@ fn check_one(engine: &Engine, folder: &Path, file: &Path) -> Result<Checked, Gol
 fn answer<'a>(
     engine: &'a Engine,
     case: &Case,
-) -> Result<(&'a super::loaded::LoadedTask, Vec<GoldenLogit>), GoldenError> {
+) -> Result<(&'a crate::task::LoadedTask, Vec<GoldenLogit>), GoldenError> {
     let path = case.any_file();
     let (Some(task), Some(answer)) = (engine.tasks().first(), engine.predict(case, false).into_iter().next())
     else {
@@ -220,5 +220,5 @@ fn plain(name: &str) -> String {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), GoldenError> {
-    crate::plugin::write_atomically(path, bytes).map_err(|e| failed(path, format!("cannot be written ({e})")))
+    crate::fs::write_atomically(path, bytes).map_err(|e| failed(path, format!("cannot be written ({e})")))
 }

@@ -2,7 +2,7 @@
 
 use crate::backbone::BackboneInfo;
 use crate::memory::{self, Limit, Room, Source};
-use crate::volume::{SliceStack, memory_of};
+use crate::scan::{SliceStack, memory_of};
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
@@ -141,7 +141,7 @@ pub(super) fn of_scan(path: &Path) -> usize {
 /// `kept` blocks, those on their way, and class and patch tokens as the head sees them.
 pub(super) fn of_stack(stack: &SliceStack, backbone: &BackboneInfo, kept: usize) -> usize {
     let [s, channels, h, w] = stack.shape;
-    let tokens = 1 + backbone.registers + h / backbone.patch_size * (w / backbone.patch_size);
+    let tokens = backbone.tokens((h / backbone.patch_size, w / backbone.patch_size));
     let pixels = (channels + 6).saturating_mul(h).saturating_mul(w);
     let tokens = (kept + 4).saturating_mul(tokens).saturating_mul(backbone.embed_dim);
     s.saturating_mul(4).saturating_mul(pixels.saturating_add(tokens))

@@ -1,25 +1,21 @@
 //! One backbone and many plugins: from scans to predictions.
 
-mod adapter;
-mod ahead;
 mod backbones;
-mod branch;
+mod case_data;
+mod decoder;
 pub mod golden;
-mod loaded;
 mod memory;
-mod plan;
 mod predict;
-mod prepare;
+mod prefetch;
 pub mod result;
+mod sharing_plan;
 
-pub use adapter::Adapted;
 pub use backbones::{
     DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone,
     open_backbone_on, precision_name,
 };
-pub use branch::ViewLogits;
-pub use loaded::{Ground, LoadedTask, as_plugins_see, open_library};
+pub use case_data::{CaseData, PrepareError, Prepared, ReadScan, ms, warnings};
+pub use decoder::ViewLogits;
 pub use memory::{Holdings, MemoryCap};
-pub use plan::{Plan, StackPlan, User};
 pub use predict::{Case, CaseError, Engine, Prediction, Stage, ViewEvidence, calibrated, probabilities};
-pub use prepare::{Desk, PrepareError, Prepared, ReadScan, ms, warnings};
+pub use sharing_plan::{Plan, StackPlan, User};

@@ -1,19 +1,17 @@
 //! One backbone, many plugins: a case in, one checked answer per task out. A task that fails is its own error;
 //! the others still answer.
 
-use super::adapter::Adapted;
-use super::ahead::{Ahead, Preparer};
 use super::backbones::precision_name;
-use super::branch::{self, ViewLogits};
-use super::loaded::LoadedTask;
+use super::case_data::{CaseData, Prepared, ReadScan, ms, slices_of, warnings};
+use super::decoder::{self, ViewLogits};
 use super::memory::{Holdings, MemoryCap};
-use super::plan::{Plan, depth, most};
-use super::prepare::{Desk, Prepared, ReadScan, ms, slices_of, warnings};
+use super::prefetch::{Prefetcher, Preparer};
 use super::result::*;
+use super::sharing_plan::{Plan, depth, most};
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
 use crate::device::device_name;
-use crate::plugin::{TaskError, ViewTokens};
-use crate::volume::SliceStack;
+use crate::scan::SliceStack;
+use crate::task::{LoadedTask, TaskError, TaskSiteAdapter, ViewTokens};
 use anymc3d_manifest::{Manifest, TaskKind, View};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -35,6 +33,13 @@ pub struct Case {
 }
 
 impl Case {
+    /// A case of one file, called by the file's name.
+    pub fn of_file(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.split_once('.').map_or(&*name, |(stem, _)| stem).to_owned();
+        Self { name, image: Some(path.to_owned()), views: BTreeMap::new() }
+    }
+
     /// The file that a view reads.
     pub fn file(&self, view: &str) -> Option<&Path> {
         self.views.get(view).or(self.image.as_ref()).map(PathBuf::as_path)
@@ -147,7 +152,7 @@ impl From<candle_core::Error> for CaseError {
     }
 }
 
-/// Where a task's turn at a case is. Told before each step, so that whoever watches the process from outside knows what
+/// Where a task's turn at a case is. OnStage before each step, so that whoever watches the process from outside knows what
 /// it was at when it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
@@ -185,8 +190,8 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Told of each step of a task's turn at a case.
-type Told<'a> = &'a mut dyn FnMut(Stage);
+/// OnStage of each step of a task's turn at a case.
+type OnStage<'a> = &'a mut dyn FnMut(Stage);
 
 /// One backbone and the tasks on it.
 ///
@@ -195,7 +200,7 @@ pub struct Engine {
     backbone: Backbone,
     precision: Precision,
     tasks: Vec<Arc<LoadedTask>>,
-    ahead: Ahead,
+    prefetcher: Prefetcher,
     cap: Option<MemoryCap>,
     /// Name of where it computes, as results tell it.
     device: String,
@@ -205,13 +210,14 @@ impl Engine {
     /// Tasks must have been opened for this backbone.
     pub fn new(backbone: Backbone, precision: Precision, tasks: Vec<LoadedTask>) -> Self {
         let views = tasks.iter().flat_map(|t| t.task.manifest().views.iter().cloned()).collect();
-        let ahead = Ahead::new(Preparer::new(views, backbone.info().clone(), backbone.device().clone()));
+        let prefetcher =
+            Prefetcher::new(Preparer::new(views, backbone.info().clone(), backbone.device().clone()));
         let device = device_name(backbone.device());
         Self {
             backbone,
             precision,
             tasks: tasks.into_iter().map(Arc::new).collect(),
-            ahead,
+            prefetcher,
             cap: MemoryCap::of_process().ok(),
             device,
         }
@@ -238,8 +244,8 @@ impl Engine {
         }
     }
 
-    /// How many cases are worth reading ahead: one where the processor computes as well, several where a GPU would wait.
-    pub fn reads_ahead(&self) -> usize {
+    /// How many cases are worth reading prefetcher: one where the processor computes as well, several where a GPU would wait.
+    pub fn prefetch_depth(&self) -> usize {
         match self.backbone.device().is_cpu() {
             true => 1,
             false => (rayon::current_num_threads() / 2).clamp(1, 4),
@@ -247,9 +253,9 @@ impl Engine {
     }
 
     /// Begins to read and slice a case that will be asked for next, beside what is computed until then.
-    pub fn expect(&self, case: &Case) {
+    pub fn prefetch(&self, case: &Case) {
         if !self.cap.is_some_and(|cap| cap.is_given()) {
-            self.ahead.begin(case, self.cap);
+            self.prefetcher.begin(case, self.cap);
         }
     }
 
@@ -285,19 +291,19 @@ impl Engine {
         case: &Case,
         attention: bool,
         tasks: &[usize],
-        mut told: impl FnMut(usize, Stage),
+        mut on_stage: impl FnMut(usize, Stage),
         mut each: impl FnMut(usize, Result<Prediction, CaseError>),
     ) {
-        let mut desk = self.ahead.take(case);
-        desk.cap = self.cap;
+        let mut data = self.prefetcher.take(case);
+        data.cap = self.cap;
         if self.cap.is_some_and(|cap| cap.wants_all(case.files())) {
-            self.ahead.let_go();
+            self.prefetcher.let_go();
         }
         let asked = tasks.iter().map(|&i| self.tasks[i].as_ref());
         let plan = Plan::of(asked, case, self.backbone.info().blocks, attention);
         for &i in tasks {
-            let told: Told<'_> = &mut |stage| told(i, stage);
-            each(i, self.answer(&self.tasks[i], case, (attention, &plan), &mut desk, told));
+            let on_stage: OnStage<'_> = &mut |stage| on_stage(i, stage);
+            each(i, self.answer(&self.tasks[i], case, (attention, &plan), &mut data, on_stage));
         }
     }
 
@@ -306,8 +312,8 @@ impl Engine {
         loaded: &LoadedTask,
         case: &Case,
         (attention, plan): (bool, &Plan),
-        desk: &mut Desk,
-        told: Told<'_>,
+        data: &mut CaseData,
+        on_stage: OnStage<'_>,
     ) -> Result<Prediction, CaseError> {
         let start = Instant::now();
         let manifest = loaded.task.manifest();
@@ -324,9 +330,9 @@ impl Engine {
                 notes.push(format!("view {}: no file; left out", view.name));
                 continue;
             };
-            told(Stage::Scan);
+            on_stage(Stage::Scan);
             let kept = plan.kept(&slices_of(path, view));
-            let prepared = desk
+            let prepared = data
                 .slices(path, view, self.backbone.info(), kept.len())
                 .map_err(|e| CaseError::Scan(e.to_string()))?;
             for warning in warnings(prepared, view) {
@@ -334,8 +340,8 @@ impl Engine {
                     notes.push(warning);
                 }
             }
-            let adapter = Adapted::new(&loaded.task.adapters()[i]);
-            told(if adapter.only_low_rank() { Stage::Backbone } else { Stage::Adapter });
+            let adapter = TaskSiteAdapter::new(&loaded.task.adapters()[i]);
+            on_stage(if adapter.only_low_rank() { Stage::Backbone } else { Stage::Adapter });
             let began = Instant::now();
             let features = self.features(prepared, kept, &adapter, attention)?;
             timing.backbone += ms(began);
@@ -358,9 +364,10 @@ impl Engine {
                 class_tokens: &s.features.class_tokens,
                 patch_tokens: &s.features.patch_tokens,
                 grid: s.features.grid,
+                geometry: Some(Arc::new(s.stack.grid.geometry(s.features.grid))),
             })
             .collect();
-        told(Stage::Head);
+        on_stage(Stage::Head);
         let began = Instant::now();
         let answer = loaded.task.head(&tokens)?;
         timing.head = ms(began);
@@ -368,10 +375,10 @@ impl Engine {
         let view_weights: Option<Vec<f32>> = answer.view_weights.as_ref().map(Tensor::to_vec1).transpose()?;
         let mut segmentation = None;
         if loaded.task.has_segmentation() {
-            told(Stage::Segmentation);
+            on_stage(Stage::Segmentation);
             let began = Instant::now();
             let first = &seen[0];
-            let logits = branch::logits(&loaded.task, &tokens[0], &first.stack.grid)?;
+            let logits = decoder::logits(&loaded.task, &tokens[0], &first.stack.grid)?;
             segmentation = Some((first.read.clone(), logits));
             timing.segmentation = Some(ms(began));
         }
@@ -413,7 +420,7 @@ impl Engine {
         }
         // The first task's; for a case that was prepared ahead they passed before `start`.
         (timing.read, timing.preprocess) =
-            (std::mem::take(&mut desk.read_ms), std::mem::take(&mut desk.preprocess_ms));
+            (std::mem::take(&mut data.read_ms), std::mem::take(&mut data.preprocess_ms));
         timing.total = ms(start);
         let backbone = self.backbone.info();
         let result = CaseResult {
@@ -463,8 +470,8 @@ impl Engine {
             if !prepared.prefixes.contains_key(&next) {
                 let before = prepared.prefixes.range(..next).next_back();
                 let hidden = match before {
-                    Some((_, hidden)) => self.backbone.further(hidden, next)?,
-                    None => self.backbone.prefix(&prepared.pixels, next)?,
+                    Some((_, hidden)) => self.backbone.forward_blocks(hidden, next)?,
+                    None => self.backbone.hidden_states(&prepared.pixels, next)?,
                 };
                 prepared.prefixes.insert(next, hidden);
             }

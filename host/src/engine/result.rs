@@ -1,5 +1,6 @@
 //! `result.json`: what was asked, what ran, what it said. Schema `anymc3d/result/1`.
 
+pub use crate::task::PackageRecord;
 use serde::{Deserialize, Serialize};
 
 /// The schema's name.
@@ -86,30 +87,6 @@ pub struct PluginRecord {
     /// The signed package that they came in; null for a local file, which nobody vouches for.
     #[serde(default)]
     pub package: Option<PackageRecord>,
-}
-
-/// A package that was installed from a registry, its signature and digests verified before it ran.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PackageRecord {
-    /// Name.
-    pub name: String,
-    /// Version.
-    pub version: String,
-    /// Architecture and system.
-    pub target: String,
-    /// Digest of the archive.
-    pub sha256: String,
-    /// Digest of its signed `package.json`.
-    pub manifest_sha256: String,
-    /// Who signed it.
-    pub publisher: String,
-    /// Id of the key.
-    pub key: String,
-    /// The registry it was installed from.
-    pub registry: String,
-    /// `true`: the weights were given by hand, and are not the package's.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub weights_replaced: bool,
 }
 
 /// The backbone.

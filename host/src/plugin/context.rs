@@ -2,21 +2,21 @@
 
 use super::ops;
 use crate::device;
-use anymc3d_plugin_api::abi::types::{ContextId, ErrorCode, Handle, InitSpec};
-use anymc3d_plugin_api::{Error, Result};
+use anymc3d_plugin_api::abi::types::{ContextId, ErrorCode, Handle, InitSpec, ViewId};
+use anymc3d_plugin_api::{Error, Result, SliceGeometry};
 use candle_core::{DType, Device, Tensor, Var};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 /// Where the values of parameters come from.
 #[derive(Debug, Clone)]
 pub enum ParameterSource {
-    /// Trained weights: constants, without a gradient. A name they do not hold is an offence, reported once all
-    /// are known.
+    /// Trained weights: constants, without a gradient. A name they do not hold is a mismatch, reported once
+    /// all are known.
     Weights(BTreeMap<String, Tensor>),
     /// Drawn from each parameter's initialisation; trainable. Those named here start from given values instead.
     Training {
@@ -60,7 +60,7 @@ struct Slots {
 struct Parameters {
     source: ParameterSource,
     asked: BTreeMap<String, Parameter>,
-    offences: Vec<String>,
+    mismatches: Vec<String>,
     /// Whether the task is whole: weights were compared with what it asked for, the optimiser knows what there is.
     sealed: bool,
 }
@@ -73,10 +73,13 @@ pub struct Context {
     device: Device,
     slots: Mutex<Slots>,
     parameters: Mutex<Parameters>,
+    views: Mutex<BTreeMap<u64, Arc<SliceGeometry>>>,
 }
 
 /// Generations are drawn from one counter, so a handle of another context never fits by accident.
 static NEXT_GENERATION: AtomicU32 = AtomicU32::new(1);
+/// Ids of views are never used twice, so that one kept beyond its call is refused.
+static NEXT_VIEW: AtomicU64 = AtomicU64::new(1);
 static CONTEXTS: OnceLock<RwLock<Vec<&'static Context>>> = OnceLock::new();
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,9 +101,10 @@ impl Context {
             parameters: Mutex::new(Parameters {
                 source,
                 asked: BTreeMap::new(),
-                offences: Vec::new(),
+                mismatches: Vec::new(),
                 sealed: false,
             }),
+            views: Mutex::default(),
         }));
         all.push(context);
         context
@@ -184,6 +188,24 @@ impl Context {
         }
     }
 
+    /// Answers a plugin's questions about a view for as long as what it gives lives: the length of a call.
+    pub fn lend(&'static self, geometry: Arc<SliceGeometry>) -> LentView {
+        let id = ViewId(NEXT_VIEW.fetch_add(1, Ordering::Relaxed));
+        lock(&self.views).insert(id.0, geometry);
+        LentView { context: self, id }
+    }
+
+    /// Where the slices of a view lie that was lent to a call.
+    ///
+    /// # Errors
+    /// When the call has ended, or the id was never given out.
+    pub fn geometry(&self, view: ViewId) -> Result<Arc<SliceGeometry>> {
+        lock(&self.views).get(&view.0).cloned().ok_or_else(|| {
+            let message = format!("view {} is of a call that has ended, or of none", view.0);
+            Error::new(ErrorCode::STALE_HANDLE, message)
+        })
+    }
+
     /// Number of handles that have not been given back.
     pub fn live_handles(&self) -> usize {
         let slots = lock(&self.slots);
@@ -203,7 +225,8 @@ impl Context {
         slots.free.extend(left.iter().map(|(slot, _)| *slot));
         drop(slots);
         let nothing = ParameterSource::Weights(BTreeMap::new());
-        let gone = Parameters { source: nothing, asked: BTreeMap::new(), offences: Vec::new(), sealed: true };
+        let gone =
+            Parameters { source: nothing, asked: BTreeMap::new(), mismatches: Vec::new(), sealed: true };
         // Big memory is freed after the locks are.
         drop((left, std::mem::replace(&mut *lock(&self.parameters), gone)));
     }
@@ -237,11 +260,11 @@ impl Context {
             ParameterSource::Weights(weights) => match weights.get(name) {
                 Some(t) if t.dims() == dims => Parameter::Fixed(self.converted(t)?),
                 found => {
-                    parameters.offences.push(match found {
+                    parameters.mismatches.push(match found {
                         Some(t) => format!("`{name}` is {:?}, expected {dims:?}", t.dims()),
                         None => format!("`{name}` {dims:?} is missing"),
                     });
-                    // Zeros stand in so that every offender is found; a context with offences never predicts.
+                    // Zeros stand in so that every mismatch is found; a context with one never predicts.
                     Parameter::Fixed(self.tensor(Tensor::zeros(dims, self.dtype, &self.device))?)
                 }
             },
@@ -253,7 +276,7 @@ impl Context {
                             format!("parameter `{name}`: the start has {:?}, expected {dims:?}", t.dims());
                         return Err(Error::new(ErrorCode::PARAMETER, message));
                     }
-                    None => self.drawn(*seed, name, dims, init)?,
+                    None => self.random_init(*seed, name, dims, init)?,
                 };
                 Parameter::Trained(self.tensor(Var::from_tensor(&value))?)
             }
@@ -271,7 +294,7 @@ impl Context {
         self.tensor(t.to_dtype(self.dtype).and_then(|t| t.to_device(&self.device)))
     }
 
-    fn drawn(&self, seed: u64, name: &str, dims: &[usize], init: InitSpec) -> Result<Tensor> {
+    fn random_init(&self, seed: u64, name: &str, dims: &[usize], init: InitSpec) -> Result<Tensor> {
         let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(name.as_bytes()).finalize();
         let mut rng = ChaCha20Rng::from_seed(digest.into());
         let n: usize = dims.iter().product();
@@ -310,14 +333,33 @@ impl Context {
     }
 
     /// What is wrong with the weights: missing, misshapen, and those that nobody asked for.
-    pub fn offences(&self) -> Vec<String> {
+    pub fn mismatches(&self) -> Vec<String> {
         let parameters = lock(&self.parameters);
-        let mut all = parameters.offences.clone();
+        let mut all = parameters.mismatches.clone();
         if let ParameterSource::Weights(weights) = &parameters.source {
             let unused = weights.keys().filter(|name| !parameters.asked.contains_key(*name));
             all.extend(unused.map(|name| format!("`{name}` is not used by the plugin")));
         }
         all
+    }
+}
+
+/// A view's geometry while a call runs.
+pub struct LentView {
+    context: &'static Context,
+    id: ViewId,
+}
+
+impl LentView {
+    /// What the plugin asks by.
+    pub fn id(&self) -> ViewId {
+        self.id
+    }
+}
+
+impl Drop for LentView {
+    fn drop(&mut self) {
+        lock(&self.context.views).remove(&self.id.0);
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Choice {
     /// The lock file; by default `anymc3d.lock` in the working folder, where there is one.
     pub lock: Option<PathBuf>,
     /// Whether a version that was withdrawn for safety may run.
-    pub allow_withdrawn: bool,
+    pub allow_yanked: bool,
 }
 
 /// A library by what the user typed: that path; else among the installed plugins, also as `NAME@VERSION`; else beside
@@ -64,7 +64,7 @@ pub fn library_with(wanted: &str, choice: &Choice) -> Result<PathBuf, PluginErro
     let typed = PathBuf::from(wanted);
     if typed.is_file() {
         if let Some(package) = package_of(&typed)? {
-            package.may_run(choice.allow_withdrawn)?;
+            package.may_run(choice.allow_yanked)?;
         }
         return Ok(typed);
     }
@@ -82,8 +82,7 @@ pub fn library_with(wanted: &str, choice: &Choice) -> Result<PathBuf, PluginErro
         if let Some(home) = home() {
             let lock = lock_file(choice.lock.as_deref())?;
             let home = Home::new(home);
-            if let Some(package) = installed::choose(&home, &request, lock.as_ref(), choice.allow_withdrawn)?
-            {
+            if let Some(package) = installed::choose(&home, &request, lock.as_ref(), choice.allow_yanked)? {
                 return Ok(package.library()?);
             }
             looked.push(home.plugins().join(&name).display().to_string());

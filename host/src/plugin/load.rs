@@ -5,6 +5,7 @@
 use super::error::PluginError;
 use super::layout;
 use super::section::{self, Embedded};
+use crate::fs::hex;
 use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError};
 use anymc3d_plugin_api::abi::objects::{ABI_VERSION, ABI_VERSION_TEXT, HEADER_SYMBOL, PluginModule_Ref};
 use anymc3d_registry::InstalledPackage;
@@ -27,7 +28,7 @@ pub struct Library {
     pub package: Option<InstalledPackage>,
     /// What the steps took.
     pub timing: LoadTiming,
-    pub(super) module: PluginModule_Ref,
+    pub(crate) module: PluginModule_Ref,
 }
 
 /// How long each step of a load took.
@@ -215,11 +216,6 @@ unsafe fn open_now(copy: &Path) -> Result<libloading::Library, libloading::Error
 unsafe fn open_now(copy: &Path) -> Result<libloading::Library, libloading::Error> {
     // SAFETY: passed on from the caller.
     unsafe { libloading::Library::new(copy) }
-}
-
-/// Bytes as lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

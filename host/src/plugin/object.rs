@@ -19,7 +19,7 @@ fn list(entries: &[Entry]) -> RSlice<'_, Entry> {
 macro_rules! owner {
     ($(#[$doc:meta])* $name:ident, $object:ident, $part:literal) => {
         $(#[$doc])*
-        pub(super) struct $name {
+        pub(crate) struct $name {
             object: $object,
             /// Whose it is, for messages.
             plugin: &'static str,
@@ -73,7 +73,7 @@ owner! {
 }
 
 /// What a task says of the adapter of a view.
-pub(super) struct AdapterAnswer {
+pub(crate) struct AdapterAnswer {
     pub settings: Vec<(String, String)>,
     pub custom: Option<AdapterOwner>,
 }

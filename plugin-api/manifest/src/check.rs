@@ -1,6 +1,6 @@
 //! Values that parse and still make no sense are refused here, each with its key.
 
-use crate::{Fit, Intensity, LOSSES_BY_KIND, Manifest, ManifestError, TaskKind};
+use crate::{ANY_FAMILY, Fit, Intensity, LOSSES_BY_KIND, Manifest, ManifestError, TaskKind};
 
 fn refuse<T>(
     key: impl Into<String>,
@@ -35,6 +35,13 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
     check_task(m)?;
     if m.backbone.families.is_empty() {
         return refuse("backbone.families", "empty", "at least one family, for example [\"dinov2\"]");
+    }
+    if m.backbone.families.len() > 1 && m.backbone.families.iter().any(|f| f == ANY_FAMILY) {
+        return refuse(
+            "backbone.families",
+            format!("{:?}", m.backbone.families),
+            "names of families, or [\"any\"] alone",
+        );
     }
     if m.views.is_empty() {
         return refuse("view", "no view", "at least one [[view]]");

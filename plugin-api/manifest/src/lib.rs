@@ -151,11 +151,21 @@ pub enum LossKind {
 /// What backbone the adapter can live in; the weights name the exact fingerprint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BackboneNeed {
-    /// For example `dinov2`.
+    /// For example `dinov2`; [`ANY_FAMILY`] alone is every family.
     pub families: Vec<String>,
     /// Smallest embedding width that fits.
     #[serde(default)]
     pub min_embed_dim: usize,
+}
+
+/// `families = ["any"]`: the adapter and the head live in whatever backbone there is.
+pub const ANY_FAMILY: &str = "any";
+
+impl BackboneNeed {
+    /// Whether the families name `family`, or any.
+    pub fn takes_family(&self, family: &str) -> bool {
+        self.families.iter().any(|f| f == ANY_FAMILY || f == family)
+    }
 }
 
 /// From a scan to pixels: one orientation or sequence.

@@ -8,6 +8,7 @@
 pub mod guard;
 pub mod named;
 pub mod objects;
+pub mod ops;
 #[cfg(feature = "testkit")]
 pub(crate) mod owned;
 pub mod shims;

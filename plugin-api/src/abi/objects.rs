@@ -11,9 +11,9 @@ use abi_stable::sabi_types::VersionStrings;
 use abi_stable::std_types::{ROption, RSlice, RStr, RVec};
 
 /// The ABI version of this build: `major << 16 | minor`.
-pub const ABI_VERSION: u32 = 1 << 16;
+pub const ABI_VERSION: u32 = 1 << 16 | 1;
 /// The same for people.
-pub const ABI_VERSION_TEXT: &str = "1.0";
+pub const ABI_VERSION_TEXT: &str = "1.1";
 /// Symbol under which a plugin's header is found.
 pub const HEADER_SYMBOL: &str = "ANYMC3D_PLUGIN_HEADER";
 
@@ -122,7 +122,8 @@ pub struct TaskTable {
 pub struct HeadTable {
     /// Frees the object.
     pub drop: unsafe extern "C" fn(Data) -> Answer<()>,
-    /// From `VIEW/class_tokens` and `VIEW/patch_tokens` (`grid.VIEW` = `h,w` in the settings) to `logits`,
+    /// From `VIEW/class_tokens` and `VIEW/patch_tokens` (`grid.VIEW` = `h,w` in the settings, and `view_id.VIEW` where the
+    /// host knows where the slices lie) to `logits`,
     /// `slice_weights/I`, `patch_weights/I` and `view_weights`; a host leaves names alone that it does not know.
     #[sabi(last_prefix_field)]
     pub forward: unsafe extern "C" fn(

@@ -8,6 +8,7 @@ use crate::TaskPlugin;
 use crate::adapter::{Adapter, Site, SiteAdapter};
 use crate::build::{Build, Settings};
 use crate::error::{Error, Result};
+use crate::geometry::GeometrySource;
 use crate::head::{Head, HeadOutput, ViewFeatures};
 use crate::loss::Targets;
 use crate::segmentation::Segmentation;
@@ -43,15 +44,20 @@ fn host(ops: HostOps_Ref, context: ContextId) -> Host {
 }
 
 /// Takes named handles over, so that they are released whatever happens.
-struct Received(Vec<(String, Option<Tensor>)>);
+struct Received {
+    host: Host,
+    tensors: Vec<(String, Option<Tensor>)>,
+}
 
 impl Received {
     fn adopt(host: Host, named: RVec<NamedHandle>) -> Self {
-        Self(named.into_iter().map(|n| (n.name.into_string(), Some(host.adopt(n.handle)))).collect())
+        let tensors = named.into_iter().map(|n| (n.name.into_string(), Some(host.adopt(n.handle))));
+        Self { host, tensors: tensors.collect() }
     }
 
     fn take(&mut self, name: &str) -> Result<Tensor> {
-        let found = self.0.iter_mut().find(|(n, t)| n == name && t.is_some()).and_then(|(_, t)| t.take());
+        let found =
+            self.tensors.iter_mut().find(|(n, t)| n == name && t.is_some()).and_then(|(_, t)| t.take());
         found.ok_or_else(|| Error::msg(format!("the host sent no `{name}`")))
     }
 
@@ -63,11 +69,13 @@ impl Received {
     fn view(&mut self, name: &str, settings: &Settings) -> Result<ViewFeatures> {
         let grid = settings.find(&format!("grid.{name}")).and_then(|g| g.split_once(','));
         let grid = grid.and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
+        let id = settings.find(&format!("view_id.{name}")).and_then(|id| id.parse().ok()).map(ViewId);
         Ok(ViewFeatures {
             name: name.to_owned(),
             class_tokens: self.take(&format!("{name}/class_tokens"))?,
             patch_tokens: self.take(&format!("{name}/patch_tokens"))?,
             grid: grid.ok_or_else(|| Error::msg(format!("the host sent no patch grid for view `{name}`")))?,
+            geometry: GeometrySource::Host(self.host, id),
         })
     }
 }
@@ -181,7 +189,7 @@ unsafe extern "C" fn task_loss<P: TaskPlugin>(
         // SAFETY: the host calls with the data of the object this table came with.
         let plugin = unsafe { borrow::<P>(data) };
         let build = Build::from_entries(host(ops, context), settings.as_slice())?;
-        let targets = Targets { values: received.take("targets")?, known: received.take("known")? };
+        let targets = Targets::new(received.take("targets")?, received.take("known")?);
         Ok(plugin.loss(&build, &received.take("logits")?, &targets)?.into_handle())
     })
 }

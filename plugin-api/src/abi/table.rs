@@ -75,4 +75,11 @@ pub struct HostOps {
     /// How far a long step is, 0 to 1, and what it is.
     #[sabi(last_prefix_field)]
     pub progress: extern "C" fn(ContextId, f64, RStr<'_>) -> Answer<()>,
+    /// Since 1.1. RAS coordinate (mm) of each slice's centre along the axis that a view cuts, `[S]`. The view's id stands
+    /// in the settings of the call, `view_id.VIEW`, and is good for as long as the call runs.
+    pub slice_positions: extern "C" fn(ContextId, ViewId) -> Answer<RVec<f64>>,
+    /// Since 1.1. RAS centre (mm) of each slice of a view, `[S, 3]`.
+    pub slice_centres: extern "C" fn(ContextId, ViewId) -> Answer<RVec<f64>>,
+    /// Since 1.1. mm between neighbouring tokens of a view along slices, rows and columns.
+    pub token_spacing: extern "C" fn(ContextId, ViewId) -> Answer<RVec<f64>>,
 }

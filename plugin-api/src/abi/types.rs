@@ -23,6 +23,11 @@ pub struct Handle {
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextId(pub u64);
 
+/// Which view of a call is meant, where the host is asked about it during that call. Since 1.1.
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewId(pub u64);
+
 /// Kind of a failure. An integer, so that later codes pass through older builds.
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! A task's adapter at the sites of a backbone: declared low-rank terms, or the plugin's code.
 
+use super::backbone::site_name;
+use super::call::{called, expect, named, within};
 use super::context::Context;
 use super::table::host_ops;
-use super::task::{expect, named, within};
 use crate::abi::objects::AdapterObject;
-use crate::abi::owned::{Call, Owned};
+use crate::abi::owned::Owned;
 use crate::abi::types::{Entry, InitSpec};
 use crate::adapter::{Lora, Site};
 use crate::build::BackboneInfo;
@@ -92,7 +93,7 @@ impl TaskAdapter {
             Self::Custom(code) => {
                 let expected = output.dims()?;
                 let tensors = [named("input", input)?, named("output", &output)?].into_iter().collect();
-                let call = Call { ops: host_ops(), context: context.id(), settings: &code.settings };
+                let call = called(context.id(), &code.settings);
                 let answer = code.owner.apply(call, kind, block as u64, tensors);
                 let answer = context.host().adopt(answer.map_err(within("adapter apply"))?);
                 expect("an output", &answer, &expected)?;
@@ -109,14 +110,6 @@ impl TaskAdapter {
     }
 }
 
-fn site_name(site: Site) -> String {
-    match site {
-        Site::PatchEmbed => "patch_embed".to_owned(),
-        Site::Qkv(block) => format!("block.{block}.attention.qkv"),
-        Site::AttentionOutput(block) => format!("block.{block}.attention.o_proj"),
-    }
-}
-
 /// A uniform within `± 1 / sqrt(d_in)`, B zero, by the names that a host gives them.
 fn lora_pairs(
     context: &Context,
@@ -124,22 +117,14 @@ fn lora_pairs(
     prefix: &str,
     lora: &Lora,
 ) -> Result<BTreeMap<String, (Tensor, Tensor)>> {
-    let d = backbone.embed_dim;
-    let mut sites = Vec::new();
-    if lora.patch_embed {
-        sites.push((Site::PatchEmbed, 3 * backbone.patch_size.pow(2), d));
-    }
-    for block in lora.first_block..backbone.blocks {
-        if lora.qkv {
-            sites.push((Site::Qkv(block), d, 3 * d));
-        }
-        if lora.output {
-            sites.push((Site::AttentionOutput(block), d, d));
-        }
-    }
+    let adapted = |site: Site| match site {
+        Site::PatchEmbed => lora.patch_embed,
+        Site::Qkv(block) => lora.qkv && block >= lora.first_block,
+        Site::AttentionOutput(block) => lora.output && block >= lora.first_block,
+    };
     let host = context.host();
     let mut pairs = BTreeMap::new();
-    for (site, d_in, d_out) in sites {
+    for (site, d_in, d_out) in super::backbone::sites(backbone).into_iter().filter(|(s, ..)| adapted(*s)) {
         let site = site_name(site);
         let bound = 1.0 / (d_in as f64).sqrt();
         let get = |factor: &str, dims: [u64; 2], init: InitSpec| {

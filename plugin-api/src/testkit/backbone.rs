@@ -2,6 +2,7 @@
 
 use super::task::Task;
 use crate::adapter::Site;
+use crate::build::BackboneInfo;
 use crate::error::{Error, Result};
 use crate::head::ViewFeatures;
 use crate::tensor::Tensor;
@@ -35,6 +36,24 @@ impl Weights {
     }
 }
 
+/// The stand-in's sites with the width of each layer's input and output, in the order of computation: those that ABI 1.0
+/// promises, as the host has them.
+pub(crate) fn sites(backbone: &BackboneInfo) -> Vec<(Site, usize, usize)> {
+    let d = backbone.embed_dim;
+    let of_block = |i| [(Site::Qkv(i), d, 3 * d), (Site::AttentionOutput(i), d, d)];
+    let patch = (Site::PatchEmbed, 3 * backbone.patch_size.pow(2), d);
+    std::iter::once(patch).chain((0..backbone.blocks).flat_map(of_block)).collect()
+}
+
+/// The name that a site's parameters carry.
+pub(crate) fn site_name(site: Site) -> String {
+    match site {
+        Site::PatchEmbed => "patch_embed".to_owned(),
+        Site::Qkv(block) => format!("block.{block}.attention.qkv"),
+        Site::AttentionOutput(block) => format!("block.{block}.attention.o_proj"),
+    }
+}
+
 /// Random pixels of a view through the blocks, with the task's adapter at their sites.
 pub(crate) fn features(
     task: &Task,
@@ -65,12 +84,9 @@ pub(crate) fn features(
         x = x.add(&output)?;
     }
     let x = norm(&x)?;
-    Ok(ViewFeatures {
-        name: of.name.clone(),
-        class_tokens: x.narrow(1, 0, 1)?.reshape(&[slices, d])?,
-        patch_tokens: x.narrow(1, 1, n)?,
-        grid,
-    })
+    let class_tokens = x.narrow(1, 0, 1)?.reshape(&[slices, d])?;
+    let features = ViewFeatures::new(of.name.as_str(), class_tokens, x.narrow(1, 1, n)?, grid);
+    Ok(features.with_geometry(task.geometry(slices)))
 }
 
 /// `[S, T, 3 d]` to `[S, T, d]`.

@@ -1,5 +1,6 @@
 //! What a host asks of every task, tried on one: shapes, gradients, order, learning, leaks.
 
+use super::call::targets;
 use super::host::TestHost;
 use super::random::Random;
 use super::report::{Outcome, Report};
@@ -226,26 +227,15 @@ fn finite(task: &Task) -> Result<String> {
     for (what, by) in [("all-zero features", 0.0), ("features a thousand times too large", 1000.0)] {
         let views = task.views(3, GRIDS[0], "finite")?;
         let scaled = views.into_iter().map(|v| {
-            let ViewFeatures { name, class_tokens, patch_tokens, grid } = v;
+            let ViewFeatures { name, class_tokens, patch_tokens, grid, .. } = v;
             let (class_tokens, patch_tokens) = (class_tokens.scale(by)?, patch_tokens.scale(by)?);
-            Ok(ViewFeatures { name, class_tokens, patch_tokens, grid })
+            let geometry = task.geometry(class_tokens.dims()?[0]);
+            Ok(ViewFeatures::new(name, class_tokens, patch_tokens, grid).with_geometry(geometry))
         });
         let scaled = scaled.collect::<Result<Vec<_>>>()?;
         on(task.head(&scaled), || what.to_owned())?;
     }
     Ok("logits and weights are numbers".to_owned())
-}
-
-/// Targets `[1, C]` as a host sends them; `positive` picks which labels, or which class.
-pub(crate) fn targets(task: &Task, positive: usize) -> Result<Targets> {
-    let n = task.manifest().task.outputs();
-    let values: Vec<f32> = match task.manifest().task.kind {
-        TaskKind::Multiclass => (0..n).map(|c| f32::from(u8::from(c == positive % n))).collect(),
-        // Every label is positive in some cases and negative in others, and no two alike in the first ones.
-        _ => (0..n).map(|c| ((positive & (c % 3 + 1)).count_ones() % 2) as f32).collect(),
-    };
-    let host = task.context().host();
-    Ok(Targets { values: host.tensor(&values, &[1, n])?, known: host.full(1.0, &[1, n])? })
 }
 
 fn scalar(what: &str, loss: &Tensor) -> Result<f32> {
@@ -258,26 +248,27 @@ fn scalar(what: &str, loss: &Tensor) -> Result<f32> {
 }
 
 fn loss(task: &Task) -> Result<String> {
-    let host = task.context().host();
+    let context = task.context();
+    let host = context.host();
     let n = task.manifest().task.outputs();
     for size in [0.0, 30.0, -30.0, 1000.0] {
         let logits: Vec<f32> = (0..n).map(|i| if i % 2 == 0 { size } else { -size }).collect();
         let logits = host.tensor(&logits, &[1, n])?;
         for positive in 0..4 {
-            let found = task.loss(&logits, &targets(task, positive)?)?;
+            let found = task.loss(&logits, &targets(context, &task.manifest().task, positive)?)?;
             scalar(&format!("loss of logits ±{size}"), &found)?;
         }
     }
     // What is not known is not judged: neither by its value nor by its logit.
     let unknown = |logit: f32, value: f32| -> Result<f32> {
-        let mut known = targets(task, 0)?;
+        let mut known = targets(context, &task.manifest().task, 0)?;
         let mut values = known.values.to_vec()?;
         let all = task.manifest().task.kind == TaskKind::Multiclass;
         let (mut is_known, mut logits) = (vec![1.0; n], vec![0.3; n]);
         for i in (0..n).filter(|i| all || *i == 0) {
             (values[i], is_known[i], logits[i]) = (value, 0.0, logit);
         }
-        known = Targets { values: host.tensor(&values, &[1, n])?, known: host.tensor(&is_known, &[1, n])? };
+        known = Targets::new(host.tensor(&values, &[1, n])?, host.tensor(&is_known, &[1, n])?);
         scalar("loss with an unknown label", &task.loss(&host.tensor(&logits, &[1, n])?, &known)?)
     };
     let (a, b) = (unknown(0.5, 0.0)?, unknown(3.0, 1.0)?);
@@ -339,12 +330,11 @@ fn permuted(task: &Task) -> Result<String> {
     let order = [3, 0, 4, 1, 2];
     let views = task.views(order.len(), GRIDS[0], "order")?;
     let shuffled = views.iter().map(|v| {
-        Ok(ViewFeatures {
-            name: v.name.clone(),
-            class_tokens: v.class_tokens.index_select(0, &order)?,
-            patch_tokens: v.patch_tokens.index_select(0, &order)?,
-            grid: v.grid,
-        })
+        let class_tokens = v.class_tokens.index_select(0, &order)?;
+        let patch_tokens = v.patch_tokens.index_select(0, &order)?;
+        // A slice takes its place in the patient along.
+        let geometry = task.geometry(order.len()).reordered(&order);
+        Ok(ViewFeatures::new(v.name.as_str(), class_tokens, patch_tokens, v.grid).with_geometry(geometry))
     });
     let (before, after) = (task.head(&views)?, task.head(&shuffled.collect::<Result<Vec<_>>>()?)?);
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * a.abs().max(1.0));

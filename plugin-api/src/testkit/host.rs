@@ -1,5 +1,6 @@
 //! A host for tests: the shape of a backbone, and what parts are told of it.
 
+use super::call::entry;
 use super::context::Context;
 use super::task::Task;
 use crate::TaskPlugin;
@@ -65,13 +66,7 @@ pub struct TestHost {
 impl TestHost {
     /// With the shape of the backbone that ships with the project: DINOv2 ViT-S/14.
     pub fn dinov2_small() -> Self {
-        Self::new(BackboneInfo {
-            family: "dinov2".to_owned(),
-            embed_dim: 384,
-            blocks: 12,
-            heads: 6,
-            patch_size: 14,
-        })
+        Self::new(BackboneInfo::new("dinov2", 384, 12, 6, 14))
     }
 
     /// With a backbone's shape.
@@ -146,8 +141,4 @@ impl TestHost {
 
 fn parsed(manifest: &str) -> Result<Manifest> {
     Manifest::parse_strict(manifest).map_err(|e| Error::msg(e.to_string()))
-}
-
-pub(crate) fn entry(key: impl Into<String>, value: impl ToString) -> Entry {
-    Entry { key: key.into().into(), value: value.to_string().into() }
 }

@@ -1,6 +1,6 @@
 //! A toy problem that every head and branch must be able to learn: a direction of its own in the tokens of a finding.
 
-use super::check::targets;
+use super::call::targets;
 use super::task::Task;
 use crate::error::{Error, Result};
 use crate::head::ViewFeatures;
@@ -69,7 +69,7 @@ fn of(task: &Task, case: &Case) -> Result<Tensor> {
 /// Noise, and for every finding its direction in one slice's class token and two of its patches.
 fn case(task: &Task, i: usize) -> Result<Case> {
     let (context, d, p) = (task.context(), task.backbone().embed_dim, task.backbone().patch_size);
-    let targets = targets(task, i)?;
+    let targets = targets(task.context(), &task.manifest().task, i)?;
     let (slice, n) = (i % SLICES, GRID[0] * GRID[1]);
     let mut findings = Vec::new();
     for (label, value) in targets.values.to_vec()?.into_iter().enumerate() {

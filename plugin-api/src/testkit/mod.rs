@@ -4,7 +4,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! anymc3d-plugin-api = { version = "1.0", features = ["testkit"] }
+//! anymc3d-plugin-api = { version = "1.1", features = ["testkit"] }
 //! ```
 //!
 //! ```ignore
@@ -27,6 +27,7 @@
 
 mod adapter;
 mod backbone;
+mod call;
 mod check;
 mod context;
 mod elementwise;
@@ -38,6 +39,7 @@ mod reach;
 mod reduce;
 mod report;
 mod shape;
+mod state;
 mod table;
 mod task;
 mod volumes;

@@ -1,6 +1,6 @@
 //! Whether a gradient of the losses reaches every parameter, adapter included.
 
-use super::check::targets;
+use super::call::targets;
 use super::random::Random;
 use super::task::Task;
 use crate::error::{Error, Result};
@@ -28,7 +28,8 @@ fn reached(task: &Task) -> Result<String> {
     let mut total = logits.mul(&task.context().random("weights", &[n])?)?.sum_all()?;
     let row = logits.reshape(&[1, n])?;
     for positive in 0..2 {
-        total = total.add(&task.loss(&row, &targets(task, positive)?)?.sum_all()?)?;
+        total = total
+            .add(&task.loss(&row, &targets(task.context(), &task.manifest().task, positive)?)?.sum_all()?)?;
     }
     if task.has_segmentation() {
         let p = task.backbone().patch_size;

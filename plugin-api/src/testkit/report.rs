@@ -4,6 +4,7 @@ use std::fmt;
 
 /// How one thing went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// As it must be.
     Passed,
@@ -17,6 +18,7 @@ pub enum Outcome {
 
 /// One thing that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// What.
     pub what: &'static str,
@@ -28,6 +30,7 @@ pub struct Finding {
 
 /// Everything that was tried, in order.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// Name of the plugin, or what stands for it.
     pub plugin: String,

@@ -1,17 +1,19 @@
 //! A plugin at work in the test host, called through the same tables as in a real one.
 
 use super::adapter::TaskAdapter;
+use super::call::{called, entry, expect, named, within};
 use super::context::Context;
-use super::host::{TestHost, entry};
-use super::table::host_ops;
+use super::host::TestHost;
+use super::state::Lent;
 use crate::TaskPlugin;
 use crate::abi::objects::{HeadObject, SegmentationObject, TaskObject};
 use crate::abi::owned::{Call, Owned};
 use crate::abi::shims::task_object;
-use crate::abi::types::{ContextId, Entry, NamedHandle};
+use crate::abi::types::{Entry, NamedHandle};
 use crate::adapter::Site;
 use crate::build::BackboneInfo;
 use crate::error::{Error, Result};
+use crate::geometry::{GeometrySource, SliceGeometry};
 use crate::head::{HeadOutput, ViewFeatures};
 use crate::loss::Targets;
 use crate::tensor::Tensor;
@@ -35,7 +37,7 @@ pub struct Task {
 impl Task {
     pub(crate) fn new<P: TaskPlugin>(host: &TestHost, plugin: P, manifest: Manifest) -> Result<Self> {
         let (backbone, need) = (&host.backbone, &manifest.backbone);
-        if !need.families.contains(&backbone.family) || backbone.embed_dim < need.min_embed_dim {
+        if !need.takes_family(&backbone.family) || backbone.embed_dim < need.min_embed_dim {
             return Err(Error::msg(format!(
                 "the manifest wants a backbone of {} and a width of {} or more, this is {} of {}",
                 need.families.join(" or "),
@@ -101,23 +103,28 @@ impl Task {
     }
 
     /// Random features of every view, class tokens `[slices, d]` and patch tokens `[slices, h·w, d]`: a case. The same
-    /// for the same `name`.
+    /// for the same `name`. Slices lie 5 mm apart and pixels are 1 mm wide; [`ViewFeatures::with_geometry`] says otherwise.
     ///
     /// # Errors
     /// When the shape is absurd.
     pub fn views(&self, slices: usize, grid: [usize; 2], name: &str) -> Result<Vec<ViewFeatures>> {
         let d = self.backbone.embed_dim;
         let view = |view: &anymc3d_manifest::View| {
-            Ok(ViewFeatures {
-                name: view.name.clone(),
-                class_tokens: self.context.random(&format!("{name}/{}/class", view.name), &[slices, d])?,
-                patch_tokens: self
-                    .context
-                    .random(&format!("{name}/{}/patch", view.name), &[slices, grid[0] * grid[1], d])?,
-                grid,
-            })
+            let random = |part: &str, dims: &[usize]| {
+                self.context.random(&format!("{name}/{}/{part}", view.name), dims)
+            };
+            let class_tokens = random("class", &[slices, d])?;
+            let patch_tokens = random("patch", &[slices, grid[0] * grid[1], d])?;
+            let features = ViewFeatures::new(view.name.as_str(), class_tokens, patch_tokens, grid);
+            Ok(features.with_geometry(self.geometry(slices)))
         };
         self.manifest.views.iter().map(view).collect()
+    }
+
+    /// Where the slices of a made-up case lie: 5 mm apart, pixels of 1 mm.
+    pub(crate) fn geometry(&self, slices: usize) -> SliceGeometry {
+        let patch = self.backbone.patch_size as f64;
+        SliceGeometry::evenly_spaced(slices, [5.0, patch, patch])
     }
 
     /// Features of every view as they come out of a stand-in for the backbone, with the task's adapters at its sites: what
@@ -136,19 +143,25 @@ impl Task {
         called(self.context.id(), settings)
     }
 
-    fn send(&self, views: &[&ViewFeatures]) -> Result<(Vec<Entry>, RVec<NamedHandle>)> {
+    /// Settings and tensors of a call, and what answers its questions about the views while it runs.
+    fn send(&self, views: &[&ViewFeatures]) -> Result<(Vec<Entry>, RVec<NamedHandle>, Vec<Lent>)> {
         let names: Vec<&str> = views.iter().map(|v| v.name.as_str()).collect();
         let mut settings = vec![entry("views", names.join(","))];
-        let mut tensors = RVec::new();
+        let (mut tensors, mut lent) = (RVec::new(), Vec::new());
         for view in views {
             let [h, w] = view.grid;
+            if let GeometrySource::Given(geometry) = &view.geometry {
+                let view_id = self.context.lend(geometry);
+                settings.push(entry(format!("view_id.{}", view.name), view_id.id()));
+                lent.push(view_id);
+            }
             settings.push(entry(format!("grid.{}", view.name), format!("{h},{w}")));
             for (part, tensor) in [("class_tokens", &view.class_tokens), ("patch_tokens", &view.patch_tokens)]
             {
                 tensors.push(named(format!("{}/{part}", view.name), tensor)?);
             }
         }
-        Ok((settings, tensors))
+        Ok((settings, tensors, lent))
     }
 
     /// The head's answer, checked as a host checks it.
@@ -156,7 +169,7 @@ impl Task {
     /// # Errors
     /// The plugin's own error or panic; an answer of a wrong shape; NaN or infinity.
     pub fn head(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
-        let (settings, tensors) = self.send(&views.iter().collect::<Vec<_>>())?;
+        let (settings, tensors, _lent) = self.send(&views.iter().collect::<Vec<_>>())?;
         let host = self.context.host();
         let answer = self.head.forward(self.call(&settings), tensors).map_err(within("forward"))?;
         let (mut slices, mut patches) = (BTreeMap::new(), BTreeMap::new());
@@ -223,7 +236,7 @@ impl Task {
     /// # Errors
     /// The plugin's own error or panic, or a task without the branch.
     pub fn segmentation_logits(&self, view: &ViewFeatures) -> Result<Tensor> {
-        let (settings, tensors) = self.send(&[view])?;
+        let (settings, tensors, _lent) = self.send(&[view])?;
         let logits = self.branch()?.logits(self.call(&settings), tensors);
         Ok(self.context.host().adopt(logits.map_err(within("segmentation logits"))?))
     }
@@ -233,7 +246,7 @@ impl Task {
     /// # Errors
     /// The plugin's own error or panic, or a task without the branch.
     pub fn segmentation_loss(&self, view: &ViewFeatures, mask: &Tensor) -> Result<Tensor> {
-        let (settings, mut tensors) = self.send(&[view])?;
+        let (settings, mut tensors, _lent) = self.send(&[view])?;
         tensors.push(named("mask", mask)?);
         let loss = self.branch()?.loss(self.call(&settings), tensors);
         Ok(self.context.host().adopt(loss.map_err(within("segmentation loss"))?))
@@ -271,30 +284,5 @@ impl Task {
             0 => Ok(()),
             n => Err(Error::msg(format!("{n} handles were not given back when the task was dropped"))),
         }
-    }
-}
-
-fn called(context: ContextId, settings: &[Entry]) -> Call<'_> {
-    Call { ops: host_ops(), context, settings }
-}
-
-/// Which of the plugin's methods an error came from.
-pub(crate) fn within(method: &'static str) -> impl Fn(Error) -> Error {
-    move |e| Error::new(e.code(), format!("{method}: {e}"))
-}
-
-/// A handle of its own for whoever receives it.
-pub(crate) fn named(name: impl Into<String>, tensor: &Tensor) -> Result<NamedHandle> {
-    Ok(NamedHandle { name: name.into().into(), handle: tensor.try_clone()?.into_handle() })
-}
-
-pub(crate) fn expect(what: &str, tensor: &Tensor, dims: &[usize]) -> Result<()> {
-    let found = tensor.dims()?;
-    if found != dims {
-        return Err(Error::msg(format!("{what} of shape {found:?}, expected {dims:?}")));
-    }
-    match tensor.to_vec()?.iter().find(|v| !v.is_finite()) {
-        Some(bad) => Err(Error::msg(format!("{what} with {bad}"))),
-        None => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 pub enum Event {
     /// A version for a target.
     Release(Box<Release>),
-    /// A version is withdrawn, for all targets.
+    /// A version is yanked, for all targets.
     Yank(Withdrawal),
     /// It is back.
     Restore {

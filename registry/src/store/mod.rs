@@ -8,7 +8,7 @@ mod http;
 mod object;
 #[cfg(feature = "oci")]
 mod oci;
-#[cfg(any(feature = "oci", feature = "object-store"))]
+#[cfg(feature = "object-store")]
 mod runtime;
 
 use crate::error::{RegistryError, Result};

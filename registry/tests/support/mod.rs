@@ -3,7 +3,7 @@
 
 use anymc3d_registry::index::{Event, ROOT, Root, SignedRoot, parse_lines, write_lines};
 use anymc3d_registry::package::{Abi, Limits, PackageManifest, Parts, pack};
-use anymc3d_registry::publish::{Desk, init};
+use anymc3d_registry::publish::{IndexSigner, init};
 use anymc3d_registry::store::{self, Store};
 use anymc3d_registry::{
     BackboneHere, Candidate, Done, GoldenReport, Home, Installation, Platform, Registry, Result, Role,
@@ -152,8 +152,8 @@ impl World {
         self.path().join("store").join(name)
     }
 
-    pub fn desk(&self) -> Desk<'_> {
-        Desk { store: &*self.store, key: &self.index, valid: SignedDuration::from_hours(24 * 30) }
+    pub fn desk(&self) -> IndexSigner<'_> {
+        IndexSigner { store: &*self.store, key: &self.index, valid: SignedDuration::from_hours(24 * 30) }
     }
 
     /// An archive as an honest publisher makes it.

@@ -2,8 +2,8 @@
 
 use super::{FILES, host, metrics, names, text};
 use anymc3d_host::engine::result::CaseResult;
-use anymc3d_host::plugin::{Calibration, FittedOn, Weights};
-use anymc3d_host::volume::{Affine, write_nifti_i16};
+use anymc3d_host::scan::{Affine, write_nifti_i16};
+use anymc3d_host::task::{Calibration, FittedOn, Weights};
 use anymc3d_tests::{edited_library, plugin_library, random_weights};
 use std::fmt::Write as _;
 use std::fs;

@@ -45,7 +45,7 @@ fn libraries_for_another_machine_abi_or_schema_are_refused_with_one_line() {
     let theirs =
         format!("target = \"{:_<1$}-{2}", "other", std::env::consts::ARCH.len(), std::env::consts::OS);
     refused_with("other_target.so", &patched(&library, &ours, &theirs), "this machine is");
-    refused_with("other_abi.so", &patched(&library, "abi = \"1.0\"", "abi = \"2.0\""), "built for ABI 2.0");
+    refused_with("other_abi.so", &patched(&library, "abi = \"1.1\"", "abi = \"2.0\""), "built for ABI 2.0");
     refused_with("newer_schema.so", &patched(&library, "schema = 1\n", "schema = 9\n"), "upgrade the host");
     refused_with(
         "no_manifest.so",

@@ -3,6 +3,7 @@
 use super::*;
 
 const TABLE: &str = "plugin-api/src/abi/table.rs";
+const OPS: &str = "plugin-api/src/abi/ops.rs";
 
 /// A plugin whose table has `affine` with an f32.
 fn changed_function() -> std::path::PathBuf {
@@ -15,6 +16,11 @@ fn changed_function() -> std::path::PathBuf {
         "attention_probe",
         &[
             (TABLE, old, new),
+            (
+                OPS,
+                "extern \"C\" fn affine(context: ContextId, handle: Handle, mul: f64, add: f64) -> Answer<Handle> {",
+                "extern \"C\" fn affine(context: ContextId, handle: Handle, mul: f64, add: f32) -> Answer<Handle> {\n        let add = f64::from(add);",
+            ),
             ("plugin-api/src/tensor.rs", "self.handle, mul, add))", "self.handle, mul, add as f32))"),
         ],
     )
@@ -63,11 +69,18 @@ fn a_plugin_whose_table_has_one_function_more_loads_on_this_host() {
     let newer = support::foreign(
         "appended_function",
         "attention_probe",
-        &[(
-            TABLE,
-            "    pub progress: extern \"C\" fn(ContextId, f64, RStr<'_>) -> Answer<()>,",
-            "    pub progress: extern \"C\" fn(ContextId, f64, RStr<'_>) -> Answer<()>,\n    /// Later.\n    pub later: extern \"C\" fn(ContextId, Handle) -> Answer<Handle>,",
-        )],
+        &[
+            (
+                TABLE,
+                "    pub token_spacing: extern \"C\" fn(ContextId, ViewId) -> Answer<RVec<f64>>,",
+                "    pub token_spacing: extern \"C\" fn(ContextId, ViewId) -> Answer<RVec<f64>>,\n    /// Later.\n    pub later: extern \"C\" fn(ContextId, Handle) -> Answer<Handle>,",
+            ),
+            (
+                OPS,
+                "        token_spacing: Self::token_spacing,",
+                "        token_spacing: Self::token_spacing,\n        later: Self::retain,",
+            ),
+        ],
     );
     let (newer, ours) = (opened(&newer), opened(&support::plugin("attention_probe")));
     let answers = [&newer, &ours].map(|l| logits(&built(l, drawn(5)).unwrap()));

@@ -2,13 +2,14 @@
 
 use super::*;
 use anymc3d_host::plugin::inspect;
+use anymc3d_plugin_api::abi::objects::ABI_VERSION_TEXT;
 
 #[test]
 fn the_manifest_is_read_without_running_code_also_from_a_stripped_library() {
     let library = support::plugin("lung_nodule");
     let (embedded, sha256, bytes) = inspect(&library).unwrap();
     assert_eq!(embedded.manifest.plugin.name, "lung_nodule");
-    assert_eq!((embedded.build.abi.as_str(), sha256.len()), ("1.0", 64));
+    assert_eq!((embedded.build.abi.as_str(), sha256.len()), (ABI_VERSION_TEXT, 64));
     assert!(embedded.unknown_keys.is_empty(), "{:?}", embedded.unknown_keys);
     // `constructor_panics` says who it is although nothing of it can run.
     let (embedded, ..) = inspect(&support::plugin("constructor_panics")).unwrap();

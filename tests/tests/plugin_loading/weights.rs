@@ -1,7 +1,7 @@
 //! Weights that do not fit are refused, with every offender at once.
 
 use super::*;
-use anymc3d_host::plugin::{Weights, WeightsInfo, weights};
+use anymc3d_host::task::{Weights, WeightsInfo, weights};
 
 fn zeros(dims: &[usize]) -> Tensor {
     Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap()
@@ -13,10 +13,10 @@ fn missing_unused_and_misshapen_tensors_are_all_listed_at_once() {
     let given = [("head.weight", zeros(&[1, 380])), ("quary", zeros(&[384])), ("old.bias", zeros(&[1]))];
     let given = given.map(|(name, t)| (name.to_owned(), t)).into_iter().collect();
     let task = built(&library, ParameterSource::Weights(given)).unwrap();
-    let mut offences = task.offences();
-    offences.sort();
+    let mut mismatches = task.mismatches();
+    mismatches.sort();
     assert_eq!(
-        offences,
+        mismatches,
         [
             "`head.bias` [1] is missing",
             "`head.weight` is [1, 380], expected [1, 384]",

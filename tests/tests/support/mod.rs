@@ -7,10 +7,11 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Every plugin of the workspace that a test may ask for: built together, so that they share what they depend on.
-const PLUGINS: [&str; 8] = [
+const PLUGINS: [&str; 9] = [
     "lung_nodule",
     "mean_probe",
     "attention_probe",
+    "position_probe",
     "panics",
     "misbehaves",
     "careless",

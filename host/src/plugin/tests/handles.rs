@@ -3,9 +3,10 @@
 use crate::plugin::{Context, ParameterSource, host_ops};
 use abi_stable::std_types::RVec;
 use anymc3d_plugin_api::abi::types::{AbiError, ContextId, Entry, ErrorCode, Handle};
-use anymc3d_plugin_api::{Host, Init, Params};
+use anymc3d_plugin_api::{Host, Init, Params, SliceGeometry};
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 fn host() -> (&'static Context, Host) {
     let source = ParameterSource::Training { seed: 7, start: BTreeMap::new() };
@@ -181,10 +182,27 @@ fn a_retired_context_holds_no_memory_and_its_handles_are_stale() {
     Params::new(host).get("query", &[8], Init::ones()).unwrap();
     context.retire();
     assert_eq!(context.live_handles(), 0);
-    assert!(context.parameters().is_empty() && context.offences().is_empty());
+    assert!(context.parameters().is_empty() && context.mismatches().is_empty());
     assert_eq!(kept.dims().unwrap_err().code(), ErrorCode::STALE_HANDLE);
     drop(kept);
     assert_eq!(context.live_handles(), 0);
+}
+
+#[test]
+fn a_view_is_told_of_for_the_length_of_a_call_and_to_its_own_task() {
+    let ((context, _), (other, _)) = (host(), host());
+    let ops = host_ops();
+    let asked = ops.slice_positions().expect("a host of 1.1 has it");
+    let view = context.lend(Arc::new(SliceGeometry::evenly_spaced(3, [2.5, 14.0, 7.0])));
+    let id = view.id();
+    assert_eq!(*asked(context.id(), id).into_result().unwrap(), [-2.5, 0.0, 2.5]);
+    let centres = ops.slice_centres().unwrap()(context.id(), id).into_result().unwrap();
+    assert_eq!(*centres, [0.0, 0.0, -2.5, 0.0, 0.0, 0.0, 0.0, 0.0, 2.5]);
+    let spacing = ops.token_spacing().unwrap()(context.id(), id).into_result().unwrap();
+    assert_eq!(*spacing, [2.5, 14.0, 7.0]);
+    assert_eq!(asked(other.id(), id).into_result().unwrap_err().code, ErrorCode::STALE_HANDLE);
+    drop(view);
+    assert_eq!(asked(context.id(), id).into_result().unwrap_err().code, ErrorCode::STALE_HANDLE);
 }
 
 fn context_of(_: &anymc3d_plugin_api::Tensor) -> ContextId {

@@ -70,12 +70,8 @@ fn a_decoder_answers_on_the_pixels_and_every_parameter_has_a_gradient() {
     let (context, host) = context(DType::F64);
     let decoder = VolumeDecoder::with(&build(host, 6), 4, 1).unwrap();
     let tokens = noise(&[3, 6, 6]).to_dtype(DType::F64).unwrap();
-    let view = ViewFeatures {
-        name: "axial".into(),
-        class_tokens: host.full(0.0, &[3, 6]).unwrap(),
-        patch_tokens: host.adopt(context.put(tokens)),
-        grid: [2, 3],
-    };
+    let class_tokens = host.full(0.0, &[3, 6]).unwrap();
+    let view = ViewFeatures::new("axial", class_tokens, host.adopt(context.put(tokens)), [2, 3]);
     assert_eq!(decoder.logits(&view).unwrap().dims().unwrap(), [3, 28, 42]);
     let mut mask = vec![0f32; 3 * 28 * 42];
     mask[28 * 42 + 500..28 * 42 + 520].fill(1.0);

@@ -272,3 +272,50 @@ fn a_manifest_that_would_not_compile_and_a_backbone_that_does_not_fit_are_the_fi
     let report = check(task(), &wide);
     assert!(report.to_string().contains("1024"), "{report}");
 }
+
+#[test]
+fn a_head_that_asks_where_slices_lie_is_told_and_one_without_a_geometry_gets_an_error() {
+    let asking = Parts {
+        adapter: frozen,
+        head: |b: &Build| -> Result<Box<dyn Head>> {
+            b.needs_slice_positions()?;
+            let weight =
+                b.params().within("head").get("weight", &[1, b.backbone().embed_dim], Init::normal(0.02))?;
+            Ok(Box::new(Of(move |v: &ViewFeatures| {
+                let mm = v.slice_positions_mm()?;
+                assert_eq!(
+                    (v.slice_centres_mm()?.len(), v.token_spacing_mm()?),
+                    (mm.len(), [5.0, 14.0, 14.0])
+                );
+                let placed = v.class_tokens.host().tensor(&mm, &[1, mm.len()])?.scale(1e-2)?; // [1, S]
+                let pooled = placed.affine(1.0, 1.0)?.matmul(&v.class_tokens)?.flatten()?; // [d]
+                Ok(HeadOutput::new(weight.matmul(&pooled)?))
+            })))
+        },
+        segmentation: no_branch,
+    };
+    let task = TestHost::dinov2_small().task(asking, &one_view()).unwrap();
+    let views = task.views(3, [2, 2], "a case").unwrap();
+    let logits = |views: &[ViewFeatures]| task.head(views).map(|o| o.logits.to_vec().unwrap()[0]);
+    let before = logits(&views).unwrap();
+    let far = SliceGeometry::evenly_spaced(3, [5.0, 14.0, 14.0]).reordered(&[2, 1, 0]);
+    let [view] = <[ViewFeatures; 1]>::try_from(views).ok().unwrap();
+    let elsewhere = [view.with_geometry(far)];
+    assert_ne!(logits(&elsewhere).unwrap(), before);
+    let [view] = elsewhere;
+    let ViewFeatures { name, class_tokens, patch_tokens, grid, .. } = view;
+    let without = [ViewFeatures::new(name, class_tokens, patch_tokens, grid)];
+    let error = logits(&without).unwrap_err();
+    assert_eq!(error.message(), "forward: slice_positions: view `axial` has no geometry");
+}
+
+#[test]
+fn a_task_for_any_family_is_built_on_every_backbone() {
+    let any = one_view().replace("[\"dinov2\"]", "[\"any\"]");
+    let other = TestHost::new(BackboneInfo::new("vit_of_tomorrow", 384, 12, 6, 16));
+    let parts = || Parts { adapter: frozen, head: pooling, segmentation: no_branch };
+    assert!(other.task(parts(), &any).is_ok());
+    assert!(other.task(parts(), &one_view()).is_err());
+    let both = one_view().replace("[\"dinov2\"]", "[\"dinov2\", \"any\"]");
+    assert!(other.task(parts(), &both).err().unwrap().message().contains("[\"any\"] alone"));
+}

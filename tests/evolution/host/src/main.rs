@@ -176,6 +176,23 @@ extern "C" fn log(_: ContextId, _: u32, _: RStr<'_>) -> Answer<()> {
 extern "C" fn progress(_: ContextId, _: f64, _: RStr<'_>) -> Answer<()> {
     guard_ffi("progress", || Ok(()))
 }
+/// Where the slices lie of the one view that this host has; it sends the view's id with every call.
+fn lie(view: ViewId, values: impl IntoIterator<Item = f64>) -> Answer<RVec<f64>> {
+    guard_ffi("where slices lie", || match view {
+        VIEW => Ok(values.into_iter().collect()),
+        _ => Err(Error::new(ErrorCode::STALE_HANDLE, "another view")),
+    })
+}
+const VIEW: ViewId = ViewId(9);
+extern "C" fn slice_positions(_: ContextId, view: ViewId) -> Answer<RVec<f64>> {
+    lie(view, (0..SLICES).map(|s| 5.0 * s as f64 - 10.0))
+}
+extern "C" fn slice_centres(_: ContextId, view: ViewId) -> Answer<RVec<f64>> {
+    lie(view, (0..SLICES).flat_map(|s| [0.0, 0.0, 5.0 * s as f64 - 10.0]))
+}
+extern "C" fn token_spacing(_: ContextId, view: ViewId) -> Answer<RVec<f64>> {
+    lie(view, [5.0, 14.0, 14.0])
+}
 // More functions of the table stand here.
 
 fn table() -> HostOps_Ref {
@@ -208,6 +225,9 @@ fn table() -> HostOps_Ref {
         exec,
         log,
         progress,
+        slice_positions,
+        slice_centres,
+        token_spacing,
         // More fields of the table stand here.
     }
     .leak_into_prefix()
@@ -248,6 +268,7 @@ fn answer(module: PluginModule_Ref) -> std::result::Result<String, String> {
         ("loss.alpha", "0.25"),
         ("loss.class_weights", ""),
         ("grid.axial", "2,2"),
+        ("view_id.axial", "9"),
         // A host may always say more than a plugin knows.
         ("something.new", "ignored"),
     ];

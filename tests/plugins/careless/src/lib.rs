@@ -29,7 +29,8 @@ impl CarelessHead {
         let host = output.logits.host();
         let dims = view.class_tokens.dims()?;
         let plus = |output: HeadOutput, more: Tensor| -> Result<HeadOutput> {
-            Ok(HeadOutput { logits: output.logits.add(&more.reshape(&[1])?)?, ..output })
+            let logits = output.logits.add(&more.reshape(&[1])?)?;
+            Ok(output.with_logits(logits))
         };
         match self.mistake.as_str() {
             "fixed_width" => {
@@ -58,7 +59,9 @@ impl CarelessHead {
             "squeezes" if dims[0] == 1 => {
                 let weights =
                     output.slice_weights.into_iter().map(|w| w.reshape(&[])).collect::<Result<_>>()?;
-                Ok(HeadOutput { slice_weights: weights, ..HeadOutput::new(output.logits) })
+                let mut squeezed = HeadOutput::new(output.logits);
+                squeezed.slice_weights = weights;
+                Ok(squeezed)
             }
             "fixed_grid" => {
                 let map = view.patch_tokens.reshape(&[dims[0], 5, 4, dims[1]])?;
@@ -70,7 +73,7 @@ impl CarelessHead {
             },
             "two_outputs" => {
                 let both = Tensor::concat(&[&output.logits, &output.logits], 0)?;
-                Ok(HeadOutput { logits: both, ..output })
+                Ok(output.with_logits(both))
             }
             "late_parameter" => {
                 let late = self.params.get("late", &[1], Init::ones())?;
@@ -92,7 +95,8 @@ impl Head for CarelessHead {
         let [view] = views else { return Err(Error::msg(format!("{} views, expected one", views.len()))) };
         let output = self.pooling.forward(views)?;
         let gate = if self.mistake == "no_gradient" { self.gate.detach()? } else { self.gate.try_clone()? };
-        let output = HeadOutput { logits: output.logits.mul(&gate)?, ..output };
+        let logits = output.logits.mul(&gate)?;
+        let output = output.with_logits(logits);
         self.spoilt(view, output)
     }
 }

@@ -149,7 +149,8 @@ impl Head for BadHead {
             }
             "late_parameter" => {
                 let extra = Params::new(host).get("late", &[1], Init::ones())?;
-                HeadOutput { logits: output.logits.add(&extra)?, ..output }
+                let logits = output.logits.add(&extra)?;
+                output.with_logits(logits)
             }
             "two_outputs" => HeadOutput::new(host.full(0.0, &[2])?),
             "panic_in_forward" => panic!("gives up after {} views", views.len()),
@@ -159,7 +160,10 @@ impl Head for BadHead {
                 std::panic::resume_unwind(caught.err().unwrap_or_else(|| Box::new("nothing was caught")))
             }
             "error_in_forward" => return Err(Error::msg("no such protocol")),
-            "host_operation_fails" => HeadOutput { logits: output.logits.reshape(&[7, 7])?, ..output },
+            "host_operation_fails" => {
+                let logits = output.logits.reshape(&[7, 7])?;
+                output.with_logits(logits)
+            }
             "wrong_shape" => HeadOutput::new(host.full(0.0, &[3])?),
             "nan_logits" => HeadOutput::new(output.logits.scale(f64::NAN)?),
             "too_many_weights" => output.slice_weights(host.full(0.5, &[2])?),
@@ -170,7 +174,10 @@ impl Head for BadHead {
                 output
             }
             // Handles that are no longer good among those that are: `forge` gives its own back first.
-            "stale_logits" => HeadOutput { logits: forge(&output.logits), ..output },
+            "stale_logits" => {
+                let forged = forge(&output.logits);
+                output.with_logits(forged)
+            }
             "absurd_broadcast" => {
                 let row = host.full(1.0, &[1, 1 << 20])?;
                 HeadOutput::new(row.broadcast_to(&[1 << 40, 1 << 20])?)

@@ -1,0 +1,138 @@
+//! `host backbone`: which backbones there are, and what identifies one.
+
+use super::console::Console;
+use super::outcome::{CommandError, Outcome};
+use super::text;
+use anymc3d_host::backbone::{Backbone as Opened, BackboneInfo, Precision};
+use anymc3d_host::engine::{DEFAULT_BACKBONE, all_backbones, find_backbone};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  host backbone list
+  host backbone inspect dinov2-small
+  host backbone inspect path/to/folder --json";
+
+/// The frozen vision transformers that tasks run on
+#[derive(Debug, Args)]
+#[command(before_help = EXAMPLES)]
+pub(super) struct Backbone {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Backbones that are found by name
+    #[command(before_help = EXAMPLES)]
+    List {
+        /// One JSON object per backbone, one per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Dimensions, normalisation and digests of one backbone
+    #[command(before_help = EXAMPLES)]
+    Inspect {
+        /// By name or folder
+        #[arg(value_name = "NAME|DIR", default_value = DEFAULT_BACKBONE)]
+        backbone: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A backbone that was opened, and so is whole.
+struct Found {
+    path: PathBuf,
+    info: BackboneInfo,
+    bytes: u64,
+}
+
+impl Backbone {
+    pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
+        match self.action {
+            Action::List { json } => list(json, console),
+            Action::Inspect { backbone, json } => {
+                let path = find_backbone(&backbone).map_err(CommandError::refused)?;
+                let found = open(&path).map_err(CommandError::refused)?;
+                console.result(if json { found.json() } else { found.facts() });
+                Ok(Outcome::Done)
+            }
+        }
+    }
+}
+
+fn list(json: bool, console: &Console) -> Result<Outcome, CommandError> {
+    let mut rows =
+        vec![["NAME", "FAMILY", "WIDTH", "BLOCKS", "PATCH", "SIZE", "FOLDER"].map(str::to_owned).to_vec()];
+    for path in all_backbones() {
+        match open(&path) {
+            Ok(found) if json => console.result(found.json()),
+            Ok(found) => rows.push(found.row()),
+            Err(e) => console.warning(e),
+        }
+    }
+    match rows.len() {
+        _ if json => {}
+        1 => console
+            .note("no backbone is found by name; put a Hugging Face folder into $ANYMC3D_HOME/backbones"),
+        _ => console.result(text::table(&rows)),
+    }
+    Ok(Outcome::Done)
+}
+
+fn open(path: &Path) -> Result<Found, anymc3d_host::backbone::BackboneError> {
+    let opened = Opened::open(path, Precision::F32)?;
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let weights = entries.filter(|e| e.path().extension().is_some_and(|x| x == "safetensors"));
+    let bytes = weights.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum();
+    Ok(Found { path: path.to_owned(), info: opened.info().clone(), bytes })
+}
+
+impl Found {
+    fn row(&self) -> Vec<String> {
+        let i = &self.info;
+        let numbers = [i.embed_dim, i.blocks, i.patch_size].map(|n| n.to_string());
+        let path = self.path.display().to_string();
+        [vec![i.name.clone(), i.family.clone()], numbers.to_vec(), vec![text::size(self.bytes), path]]
+            .concat()
+    }
+
+    fn facts(&self) -> String {
+        let i = &self.info;
+        text::facts([
+            ("name", i.name.clone()),
+            ("family", i.family.clone()),
+            ("width", i.embed_dim.to_string()),
+            ("blocks", i.blocks.to_string()),
+            ("heads", i.heads.to_string()),
+            ("patch", format!("{0} × {0} pixels", i.patch_size)),
+            ("registers", i.registers.to_string()),
+            ("mean", format!("{:?}", i.mean)),
+            ("std", format!("{:?}", i.std)),
+            ("sha256", i.sha256.clone()),
+            ("fingerprint", i.fingerprint.clone()),
+            ("size", text::size(self.bytes)),
+            ("folder", self.path.display().to_string()),
+        ])
+    }
+
+    fn json(&self) -> String {
+        let i = &self.info;
+        json!({
+            "name": i.name, "family": i.family, "embed_dim": i.embed_dim, "blocks": i.blocks, "heads": i.heads,
+            "patch_size": i.patch_size, "registers": i.registers, "mean": as_written(i.mean), "std": as_written(i.std),
+            "sha256": i.sha256, "fingerprint": i.fingerprint, "bytes": self.bytes,
+            "path": self.path.display().to_string(),
+        })
+        .to_string()
+    }
+}
+
+/// 0.485 as f32 is 0.485 in JSON too, not 0.48500001430511475.
+fn as_written(values: [f32; 3]) -> [f64; 3] {
+    values.map(|v| v.to_string().parse().unwrap_or(f64::from(v)))
+}

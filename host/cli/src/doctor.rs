@@ -1,0 +1,246 @@
+//! `host doctor`: what this machine can do, and what is wrong with a data table.
+
+use super::console::Console;
+use super::options::GeometryOption;
+use super::outcome::{CommandError, Outcome};
+use anymc3d_host::backbone::kernels::{Isa, Kernels};
+use anymc3d_host::data::doctor::{Findings, examine};
+use anymc3d_host::data::table::{Problem, Table};
+use anymc3d_host::device::{DeviceChoice, gpus};
+use anymc3d_host::engine::{all_backbones, precision_name};
+use anymc3d_host::memory::{Limit, Source, system_limits};
+use anymc3d_host::plugin::find;
+use anymc3d_host::task::open_library;
+use anymc3d_manifest::Manifest;
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  host doctor                                        what this machine has
+  host doctor --data train.csv                       what is wrong with a data table
+  host doctor --data train.csv --plugin lung_nodule  the same, for the plugin's labels and views";
+
+/// Tell what this machine can do, and what is wrong with a data table, before training on it
+#[derive(Debug, Args)]
+#[command(before_help = EXAMPLES)]
+pub(super) struct Doctor {
+    /// Data table: every scan and mask in it is opened
+    #[arg(long, value_name = "T.csv")]
+    data: Option<PathBuf>,
+    /// Plugin whose labels and views the table is for [default: read off the table's header]
+    #[arg(long, short, value_name = "P", requires = "data")]
+    plugin: Option<String>,
+    #[command(flatten)]
+    geometry: GeometryOption,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
+        self.geometry.apply();
+        match &self.data {
+            Some(data) => self.table(data, console),
+            None => {
+                machine(self.json, console);
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    fn table(&self, data: &Path, console: &Console) -> Result<Outcome, CommandError> {
+        let manifest = match &self.plugin {
+            Some(plugin) => open_library(plugin).map_err(CommandError::refused)?.embedded.manifest.clone(),
+            None => guess(data).map_err(CommandError::failed)?,
+        };
+        let (findings, cases) = table_findings(data, &manifest, console);
+        let sound = findings.errors.is_empty();
+        if self.json {
+            let list = |problems: &[Problem]| -> Vec<serde_json::Value> {
+                problems.iter().map(|p| json!({"line": p.line, "what": p.what})).collect()
+            };
+            console.result(json!({
+                "schema": "anymc3d/doctor/1", "table": data, "cases": cases,
+                "errors": list(&findings.errors), "warnings": list(&findings.warnings),
+            }));
+        } else {
+            for (kind, problems) in [("error", &findings.errors), ("warning", &findings.warnings)] {
+                for p in problems {
+                    let line = p.line.map_or(String::new(), |line| format!("line {line}: "));
+                    console.result(format!("{kind}: {line}{}", p.what));
+                }
+            }
+            console.result(format!(
+                "{}: {cases} cases, {} errors, {} warnings",
+                data.display(),
+                findings.errors.len(),
+                findings.warnings.len()
+            ));
+        }
+        Ok(if sound { Outcome::Done } else { Outcome::Failed })
+    }
+}
+
+/// Everything that is wrong with a table, in the table and in its files, and the number of its cases.
+pub(super) fn table_findings(data: &Path, manifest: &Manifest, console: &Console) -> (Findings, usize) {
+    let (table, problems) = Table::read_all(data, manifest);
+    let bar = console.progress(table.rows.len(), "scans opened");
+    let mut findings = examine(&table, &|| bar.inc(1));
+    bar.finish_and_clear();
+    findings.errors.extend(problems);
+    findings.errors.sort_by_key(|p| p.line);
+    (findings, table.rows.len())
+}
+
+/// A task that a table's header describes: a column of zeros and ones is a label, `image.NAME` a view.
+fn guess(data: &Path) -> Result<Manifest, String> {
+    let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", data.display());
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .flexible(true)
+        .from_path(data)
+        .map_err(|e| fail(&e))?;
+    let header = reader.headers().map_err(|e| fail(&e))?.clone();
+    let records: Vec<csv::StringRecord> = reader.records().flatten().collect();
+    let column = |c: usize| records.iter().filter_map(move |r| r.get(c)).filter(|v| !v.is_empty());
+    let (mut labels, mut views, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+    for (c, name) in header.iter().enumerate() {
+        let name = name.trim_start_matches('\u{feff}');
+        match name {
+            "case" | "image" | "patient" | "mask" | "split" => {}
+            "class" => {
+                classes = column(c).map(str::to_owned).collect();
+                classes.sort();
+                classes.dedup();
+            }
+            _ => match name.strip_prefix("image.") {
+                Some(view) => views.push(view.to_owned()),
+                None => {
+                    let (all, good) = column(c).fold((0, 0), |(all, good), v| {
+                        (all + 1, good + usize::from(v.parse().is_ok_and(|v: f32| v == 0.0 || v == 1.0)))
+                    });
+                    if 2 * good > all {
+                        labels.push(name.to_owned());
+                    }
+                }
+            },
+        }
+    }
+    let (kind, labels) = match (labels.len(), classes.len()) {
+        (_, 2..) => ("multiclass", classes),
+        (0, _) => {
+            let found = header.iter().collect::<Vec<_>>().join(",");
+            return Err(fail(&format!(
+                "no column of labels (0, 1 or nothing) and none called `class`; found `{found}`"
+            )));
+        }
+        (1, _) => ("binary", labels),
+        _ => ("multilabel", labels),
+    };
+    if views.is_empty() {
+        views.push("image".to_owned());
+    }
+    let text = |s: &str| serde_json::to_string(s).unwrap_or_default();
+    let list = labels.iter().map(|l| text(l)).collect::<Vec<_>>().join(", ");
+    let loss = if kind == "multiclass" { "cross_entropy" } else { "bce" };
+    let mut manifest = format!(
+        "schema = 1\n[plugin]\nname = \"table\"\nversion = \"0.0.0\"\nsummary = \"A table.\"\nlicense = \"-\"\nintended_use = \"-\"\n\
+         [task]\nkind = \"{kind}\"\nlabels = [{list}]\nloss = {{ kind = \"{loss}\" }}\n[backbone]\nfamilies = [\"dinov2\"]\n"
+    );
+    for view in views {
+        manifest += &format!(
+            "[[view]]\nname = {}\nmodality = \"any\"\naxis = \"axial\"\nslices = 8\nsize = [224, 224]\nrequired = false\n\
+             intensity = {{ kind = \"percentile\", low = 0.5, high = 99.5 }}\n",
+            text(&view)
+        );
+    }
+    Manifest::parse(&manifest).map(|p| p.manifest).map_err(|e| fail(&e))
+}
+
+/// What the system leaves a process, the limit that binds first.
+fn limit_lines(limits: &[(Limit, Option<PathBuf>)]) -> Vec<String> {
+    let line = |(n, (limit, file)): (usize, &(Limit, Option<PathBuf>))| {
+        let of = file.as_ref().map_or(String::new(), |file| format!(", {}", file.display()));
+        let binds = if n == 0 { "; binds where --max-memory is not given" } else { "" };
+        format!("{} MiB: {}{of}{binds}", limit.bytes >> 20, limit.source)
+    };
+    limits.iter().enumerate().map(line).collect()
+}
+
+fn limits_json(limits: &[(Limit, Option<PathBuf>)]) -> serde_json::Value {
+    let one = |(n, (limit, file)): (usize, &(Limit, Option<PathBuf>))| {
+        let source = match limit.source {
+            Source::Machine => "machine",
+            Source::Cgroup => "cgroup",
+            Source::AddressSpace => "address_space",
+            Source::Given | Source::Unknown => "other",
+        };
+        json!({"source": source, "bytes": limit.bytes, "file": file, "binds": n == 0})
+    };
+    limits.iter().enumerate().map(one).collect()
+}
+
+fn machine(as_json: bool, console: &Console) {
+    let kernels = match Kernels::detect() {
+        Ok(Kernels::Plain) => "plain".to_owned(),
+        Ok(Kernels::Fast(isa)) => isa.name().to_owned(),
+        Err(e) => e.to_string(),
+    };
+    let available: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = anymc3d_host::memory::machine_memory();
+    let limits = system_limits();
+    let precision = precision_name(anymc3d_host::engine::PrecisionChoice::Auto.resolve(DeviceChoice::Auto));
+    let gpus = gpus();
+    let home = find::home();
+    let backbones = all_backbones();
+    let plugins = find::all_libraries();
+    if as_json {
+        let named = gpus.iter().flatten().map(|gpu| format!("cuda:{} ({})", gpu.number, gpu.name));
+        let devices: Vec<String> = std::iter::once("cpu".to_owned()).chain(named).collect();
+        let no_gpu = gpus.as_ref().err();
+        console.result(json!({
+            "schema": "anymc3d/machine/1", "host": env!("CARGO_PKG_VERSION"),
+            "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": threads,
+            "memory_bytes": memory, "memory_limits": limits_json(&limits), "kernels": kernels, "kernels_available": available,
+            "precision": precision, "devices": devices, "no_gpu": no_gpu, "home": home, "backbones": backbones,
+            "plugins": plugins,
+        }));
+        return;
+    }
+    let paths = |paths: &[PathBuf]| match paths.len() {
+        0 => "none".to_owned(),
+        _ => paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "),
+    };
+    let memory =
+        memory.map_or("unknown".to_owned(), |b| format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64));
+    console.result(format!("host        {}", env!("CARGO_PKG_VERSION")));
+    console.result(format!("system      {} on {}", std::env::consts::OS, std::env::consts::ARCH));
+    console.result(format!("processor   {threads} threads; kernels {kernels} (of {})", available.join(", ")));
+    console.result(format!("precision   {precision} where auto is asked for"));
+    console.result(format!("memory      {memory}"));
+    for line in limit_lines(&limits) {
+        console.result(format!("limit       {line}"));
+    }
+    console.result("device      cpu");
+    for gpu in gpus.iter().flatten() {
+        let (major, minor) = gpu.compute_capability;
+        console.result(format!(
+            "device      cuda:{}: {}, {:.1} GiB, compute capability {major}.{minor}; its driver takes CUDA {}.{}",
+            gpu.number,
+            gpu.name,
+            gpu.memory as f64 / (1u64 << 30) as f64,
+            gpu.driver / 1000,
+            gpu.driver % 1000 / 10,
+        ));
+    }
+    if let Err(reason) = &gpus {
+        console.result(format!("no GPU      {reason}"));
+    }
+    console.result(format!("home        {}", home.map_or("unknown".to_owned(), |h| h.display().to_string())));
+    console.result(format!("backbones   {}", paths(&backbones)));
+    console.result(format!("plugins     {}", paths(&plugins)));
+}

@@ -1,0 +1,267 @@
+//! `host embed`: what the backbone sees in a scan, as tensors in a file.
+
+use super::console::Console;
+use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
+use super::outcome::{CommandError, Outcome};
+
+use anymc3d_host::backbone::{
+    Backbone, BackboneInfo, Features, NoAdapter, Precision, SiteAdapter, load_peft,
+};
+use anymc3d_host::engine::{CaseData, precision_name, warnings};
+use anymc3d_host::fs::hex;
+use anymc3d_host::fs::write_atomically;
+use anymc3d_host::plugin::{PluginError, find, inspect};
+use anymc3d_host::task::{LoadedTask, TaskSiteAdapter};
+use anymc3d_manifest::{Axis, Fit, Intensity, Manifest, Modality, Region, View};
+use candle_core::{DType, Device, Tensor};
+use clap::Args;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  host embed scan.nii.gz --out features.safetensors
+  host embed scan.nii.gz --plugin lung_nodule --out features.safetensors
+  host embed pixels.safetensors --peft adapter/ --out features.safetensors";
+
+/// Export the backbone's features of a scan: `class` [S,d], `patches` [S,h,w,d], `class_attention` [S,h,w]
+///
+/// Without --plugin a scan is cut into 32 axial slices of 224 x 224 pixels, padded to squares, over its full extent;
+/// a CT (told by its intensities) is seen through a window of -1000 to 1000 HU, anything else between its
+/// percentiles 0.5 and 99.5.
+#[derive(Debug, Args)]
+#[command(before_help = EXAMPLES)]
+pub(super) struct Embed {
+    /// A scan, or a .safetensors file with `pixels` [S,3,H,W], already normalised
+    input: PathBuf,
+    /// File to write (.safetensors, f32)
+    #[arg(long, short, value_name = "F")]
+    out: PathBuf,
+    /// Plugin whose preprocessing is used and, where it has weights, its adapter
+    #[arg(long, short, value_name = "P")]
+    plugin: Option<String>,
+    /// Which of the plugin's views [default: its first]
+    #[arg(long, value_name = "NAME", requires = "plugin")]
+    view: Option<String>,
+    /// The plugin's weights [default: as `host run` finds them]
+    #[arg(long, value_name = "FILE", requires = "plugin", conflicts_with = "peft")]
+    weights: Option<PathBuf>,
+    /// LoRA adapter folder of Hugging Face's peft, instead of the plugin's
+    #[arg(long, value_name = "DIR")]
+    peft: Option<PathBuf>,
+    /// Numbers of the large products; auto means f32 here, for these are numbers to compare
+    #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
+    precision: PrecisionOption,
+    #[command(flatten)]
+    geometry: GeometryOption,
+    #[command(flatten)]
+    backbone: BackboneOptions,
+}
+
+/// The plugin of a command: with weights or as preprocessing alone.
+struct Chosen {
+    manifest: Manifest,
+    task: Option<LoadedTask>,
+    view: usize,
+}
+
+/// What goes into the backbone.
+struct Input {
+    pixels: Tensor,
+    sha256: String,
+    view: Option<View>,
+}
+
+impl Embed {
+    pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
+        self.geometry.apply();
+        self.backbone.threads.apply()?;
+        let precision = match self.precision {
+            PrecisionOption::Auto => Precision::F32,
+            other => other.resolve(self.backbone.device),
+        };
+        let manifest = self.manifest()?;
+        crate::options::out_file("--out", &self.out).map_err(CommandError::failed)?;
+        let backbone = self.backbone.open(precision)?;
+        let chosen = manifest.map(|m| self.choose(m, &backbone, console)).transpose()?;
+        let peft = self.peft.as_deref().map(|dir| load_peft(dir, backbone.info()));
+        let peft = peft.transpose().map_err(CommandError::refused)?;
+        let adapter = chosen
+            .as_ref()
+            .and_then(|c| Some(TaskSiteAdapter::new(&c.task.as_ref()?.task.adapters()[c.view])));
+        let adapter: &dyn SiteAdapter = match (&peft, &adapter) {
+            (Some(lora), _) => lora,
+            (None, Some(adapter)) => adapter,
+            (None, None) => &NoAdapter,
+        };
+
+        let input = self.read(chosen.as_ref(), backbone.info(), console).map_err(CommandError::failed)?;
+        let features = backbone.forward(&input.pixels, adapter, true).map_err(CommandError::failed)?;
+        let about = self.about(&input, chosen.as_ref(), backbone.info(), precision);
+        let bytes = serialised(&features, about).map_err(CommandError::failed)?;
+        let unwritable = |e| CommandError::failed(format!("{}: cannot be written ({e})", self.out.display()));
+        write_atomically(&self.out, &bytes).map_err(unwritable)?;
+        let (slices, width) = features.class_tokens.dims2().map_err(CommandError::failed)?;
+        let (h, w) = features.grid;
+        console.result(format!("{slices} slices, {h} × {w} patches, width {width}: {}", self.out.display()));
+        Ok(Outcome::Done)
+    }
+
+    fn manifest(&self) -> Result<Option<Manifest>, CommandError> {
+        let read = |wanted: &String| inspect(&find::library(wanted)?);
+        let inspected = self.plugin.as_ref().map(read).transpose().map_err(CommandError::refused)?;
+        Ok(inspected.map(|(embedded, _, _)| embedded.manifest))
+    }
+
+    /// The plugin's view and, with weights, its task. Weights that are there and do not fit are refused.
+    fn choose(
+        &self,
+        manifest: Manifest,
+        backbone: &Backbone,
+        console: &Console,
+    ) -> Result<Chosen, CommandError> {
+        let named = |v: &View| self.view.as_ref().is_none_or(|wanted| *wanted == v.name);
+        let Some(view) = manifest.views.iter().position(named) else {
+            let views: Vec<&str> = manifest.views.iter().map(|v| v.name.as_str()).collect();
+            let wanted = self.view.as_deref().unwrap_or_default();
+            let message =
+                format!("--view {wanted}: no such view; {} has: {}", manifest.plugin.name, views.join(", "));
+            return Err(CommandError::usage(message));
+        };
+        let apart = manifest.views_of_other_scans(|_| true);
+        if self.view.is_none() && apart.len() > 1 {
+            let views: Vec<&str> = apart.iter().map(|v| v.name.as_str()).collect();
+            return Err(CommandError::usage(format!(
+                "{}: plugin {} has views of different sequences: {}; say which of them this scan is: --view NAME",
+                self.input.display(),
+                manifest.plugin.name,
+                views.join(", ")
+            )));
+        }
+        let Some(wanted) = self.plugin.as_deref().filter(|_| self.peft.is_none()) else {
+            return Ok(Chosen { manifest, task: None, view });
+        };
+        let task = match LoadedTask::open(wanted, self.weights.as_deref(), backbone) {
+            Ok(task) => Some(task),
+            Err(PluginError::NoWeights { name, .. }) => {
+                console.warning(format!(
+                    "plugin {name}: no weights; its preprocessing with the frozen backbone"
+                ));
+                None
+            }
+            Err(e) => return Err(CommandError::refused(e)),
+        };
+        task.iter().flat_map(|t| &t.notices).for_each(|notice| console.warning(notice));
+        Ok(Chosen { manifest, task, view })
+    }
+
+    fn read(
+        &self,
+        chosen: Option<&Chosen>,
+        backbone: &BackboneInfo,
+        console: &Console,
+    ) -> Result<Input, String> {
+        if self.input.extension().is_some_and(|e| e == "safetensors") {
+            return pixels(&self.input);
+        }
+        let mut data = CaseData::default();
+        let read = data.scan(&self.input).map_err(|e| e.to_string())?;
+        let view = match chosen {
+            Some(chosen) => chosen.manifest.views[chosen.view].clone(),
+            None => default_view(read.scan.modality.or(read.scan.modality_guess)),
+        };
+        let prepared = data.slices(&self.input, &view, backbone, 0).map_err(|e| e.to_string())?;
+        warnings(prepared, &view)
+            .iter()
+            .for_each(|w| console.warning(format!("{}: {w}", self.input.display())));
+        Ok(Input { pixels: prepared.pixels.clone(), sha256: read.scan.sha256.clone(), view: Some(view) })
+    }
+
+    /// The file's metadata.
+    fn about(
+        &self,
+        input: &Input,
+        chosen: Option<&Chosen>,
+        backbone: &BackboneInfo,
+        precision: Precision,
+    ) -> HashMap<String, String> {
+        let adapter = match (&self.peft, chosen.and_then(|c| c.task.as_ref())) {
+            (Some(dir), _) => format!("peft {}", dir.display()),
+            (None, Some(task)) => format!("{} {}", task.name(), task.weights_sha256),
+            (None, None) => "none".to_owned(),
+        };
+        let view = input.view.as_ref().and_then(|v| serde_json::to_string(v).ok());
+        let facts = [
+            ("schema", "anymc3d/embedding/1".to_owned()),
+            ("backbone", backbone.name.clone()),
+            ("sha256", backbone.sha256.clone()),
+            ("precision", precision_name(precision).to_owned()),
+            ("input", self.input.display().to_string()),
+            ("input_sha256", input.sha256.clone()),
+            ("adapter", adapter),
+            ("host", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        let facts = facts.into_iter().chain(view.map(|v| ("view", v)));
+        facts.map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+/// How a scan is seen when no plugin says.
+fn default_view(modality: Option<Modality>) -> View {
+    let intensity = match modality {
+        Some(Modality::CT) => Intensity::Window { windows: vec![[-1000.0, 1000.0]] },
+        _ => Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false },
+    };
+    View {
+        name: "axial".to_owned(),
+        modality: Modality::Any,
+        axis: Axis::Axial,
+        slices: Some(32),
+        slice_spacing_mm: None,
+        size: [224, 224],
+        fit: Fit::Square,
+        spacing_mm: None,
+        region: Region::Full,
+        crop: None,
+        intensity,
+        required: true,
+    }
+}
+
+/// `pixels` of a safetensors file.
+fn pixels(path: &Path) -> Result<Input, String> {
+    let say = |what: &str| {
+        format!("{}: {what}; expected a .safetensors file with `pixels` [S,3,H,W]", path.display())
+    };
+    let bytes = std::fs::read(path).map_err(|e| say(&format!("cannot be read ({e})")))?;
+    let damaged = |e: candle_core::Error| say(&anymc3d_host::device::one_line(&e));
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(damaged)?;
+    let pixels = tensors.get("pixels").ok_or_else(|| say("no tensor `pixels`"))?;
+    if !matches!(pixels.dtype(), DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
+        return Err(say(&format!("`pixels` of type {:?}", pixels.dtype())));
+    }
+    let pixels = pixels.to_dtype(DType::F32).map_err(damaged)?;
+    let values: Vec<f32> = pixels.flatten_all().and_then(|p| p.to_vec1()).map_err(damaged)?;
+    if values.iter().any(|v| !v.is_finite()) {
+        return Err(say("`pixels` with NaN or infinity"));
+    }
+    Ok(Input { pixels, sha256: hex(&Sha256::digest(&bytes)), view: None })
+}
+
+fn serialised(features: &Features, about: HashMap<String, String>) -> Result<Vec<u8>, String> {
+    let (h, w) = features.grid;
+    let attention = features.class_attention.as_ref().ok_or("the backbone gave no attention")?;
+    let tensors = || -> candle_core::Result<[(&str, Tensor); 3]> {
+        let (s, d) = features.class_tokens.dims2()?;
+        let plain = |t: &Tensor| t.to_dtype(DType::F32)?.contiguous();
+        Ok([
+            ("class", plain(&features.class_tokens)?),
+            ("patches", plain(&features.patch_tokens.reshape((s, h, w, d))?)?),
+            ("class_attention", plain(attention)?),
+        ])
+    };
+    let tensors = tensors().map_err(|e| anymc3d_host::device::one_line(&e))?;
+    let views = tensors.iter().map(|(name, t)| (*name, t));
+    safetensors::serialize(views, Some(about)).map_err(|e| e.to_string())
+}

@@ -1,0 +1,36 @@
+//! `host eval --compare`: two models on the same cases.
+
+use super::summary::number;
+use super::{CommandError, Console, Outcome};
+use crate::text;
+use anymc3d_host::eval::evaluation::{Comparisons, RESEARCH_ONLY, compare, same_cases};
+use anymc3d_host::eval::predictions::Predictions;
+use std::path::PathBuf;
+
+/// One JSON object on stdout; without `--json` a table beside it, on stderr.
+pub(super) fn run(files: &[PathBuf], json: bool, console: &Console) -> Result<Outcome, CommandError> {
+    let [a, b] = files else { return Err(CommandError::usage("--compare: expected A.csv and B.csv")) };
+    let open = |path: &PathBuf| Predictions::open(path).map_err(CommandError::failed);
+    let (a, b) = (open(a)?, open(b)?);
+    let b = same_cases(&a, &b).map_err(CommandError::failed)?;
+    let found = Comparisons(compare(&a, &b));
+    if !json {
+        let mut rows = vec![["LABEL", "AUROC A", "AUROC B", "Z", "P"].map(str::to_owned).to_vec()];
+        for (name, test) in &found.0 {
+            let p = test.p_value.map_or(number(None), |p| match p < 0.001 {
+                true => "< 0.001".to_owned(),
+                false => number(Some(p)),
+            });
+            rows.push(vec![
+                name.clone(),
+                number(test.auroc_a),
+                number(test.auroc_b),
+                test.z.map_or(number(None), |z| format!("{z:.2}")),
+                p,
+            ]);
+        }
+        console.aside(format!("{}\n{} cases. {RESEARCH_ONLY}", text::table(&rows), a.cases.len()));
+    }
+    console.result(serde_json::to_string(&found).map_err(CommandError::failed)?);
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,207 @@
+//! A plugin's answers to the cases of a table.
+
+use super::thresholds;
+use super::{CommandError, Console, Eval, OutputFolder, Scored, digest};
+use anymc3d_host::data::table::{Row, Table};
+use anymc3d_host::engine::{Case, Engine, precision_name};
+use anymc3d_host::eval::evaluation::Source;
+use anymc3d_host::eval::metrics::{FEWEST, fit};
+use anymc3d_host::eval::predictions::Predictions;
+use anymc3d_host::plugin::{find, inspect};
+use anymc3d_host::task::LoadedTask;
+use anymc3d_host::task::{Calibration, FittedOn, Weights, weights};
+use anymc3d_manifest::{Manifest, TaskKind};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The cases that have an answer.
+#[derive(Default)]
+struct Answers<'a> {
+    rows: Vec<&'a Row>,
+    probabilities: Vec<Vec<f64>>,
+    logits: Vec<Vec<f64>>,
+    failed: usize,
+    /// And in how many cases.
+    warnings: BTreeMap<String, usize>,
+}
+
+/// Everything that can be refused is, before the first case is computed.
+pub(super) fn of(
+    eval: &Eval,
+    folder: &Path,
+    console: &Console,
+) -> Result<(Scored, OutputFolder), CommandError> {
+    let (Some(plugin), Some(data)) = (&eval.plugin, &eval.data) else {
+        return Err(CommandError::usage("--plugin and --data belong together"));
+    };
+    let library = find::library(plugin).map_err(CommandError::refused)?;
+    let manifest = inspect(&library).map_err(CommandError::refused)?.0.manifest;
+    let table = Table::open(data, &manifest).map_err(CommandError::failed)?;
+    let rows = chosen(eval, &table)?;
+    let out = crate::options::out_folder(folder).map_err(CommandError::failed)?;
+    if let Some(file) = &eval.calibrate {
+        crate::options::out_file("--calibrate", file).map_err(CommandError::failed)?;
+    }
+    let precision = eval.precision.resolve(eval.backbone.device);
+    let backbone = eval.backbone.open(precision)?;
+    let task = LoadedTask::open(plugin, eval.weights.as_deref(), &backbone).map_err(CommandError::refused)?;
+    let own = match table.kind {
+        TaskKind::Multiclass => vec![0.5],
+        TaskKind::Binary | TaskKind::Multilabel => {
+            (0..table.labels.len()).map(|i| task.threshold(i)).collect()
+        }
+    };
+    let labels = Predictions::of(&table, &[], &[]).labels;
+    let thresholds = thresholds::of(&eval.threshold, &labels, own)?;
+    let engine = Engine::new(backbone, precision, vec![task]);
+    let answers = predict(&engine, &rows, console);
+    if answers.rows.is_empty() {
+        return Err(CommandError::failed(format!("{}: no case has an answer", data.display())));
+    }
+    let task = &engine.tasks()[0];
+    let predictions = Predictions::of(&table, &answers.rows, &answers.probabilities);
+    predictions.check_known().map_err(CommandError::failed)?;
+
+    let names = || answers.rows.iter().map(|r| r.case.as_str());
+    let mut warnings: Vec<String> = task.notices.clone();
+    warnings.extend(
+        answers
+            .warnings
+            .iter()
+            .filter(|(text, _)| !task.notices.contains(text))
+            .map(|(text, cases)| format!("{text} ({cases} of {} cases)", answers.rows.len())),
+    );
+    let fitted = task.weights_info.calibration.as_ref().map(|c| &c.fitted_on);
+    if fitted == Some(&FittedOn::of(names())) {
+        warnings.push(
+            "temperature and threshold were fitted on these very cases: what depends on them is too good"
+                .to_owned(),
+        );
+    }
+    if let Some(file) = &eval.calibrate {
+        let calibration = calibrate(task, &answers, FittedOn::of(names()), file)?;
+        console.note(said(&calibration, &table, file));
+    }
+    let backbone = engine.backbone().info();
+    let source = Source::Plugin {
+        plugin: task.name().to_owned(),
+        version: manifest.plugin.version.to_string(),
+        plugin_sha256: task.library_sha256.clone(),
+        weights_sha256: task.weights_sha256.clone(),
+        backbone: backbone.name.clone(),
+        precision: precision_name(precision).to_owned(),
+        data: data.display().to_string(),
+        data_sha256: digest(data)?,
+        split: eval.split.map(|s| s.part().name().to_owned()),
+    };
+    let scored = Scored {
+        predictions,
+        thresholds,
+        source,
+        failed: answers.failed,
+        warnings,
+        intended_use: Some(intended_use(&manifest)),
+    };
+    Ok((scored, out))
+}
+
+fn intended_use(manifest: &Manifest) -> String {
+    format!("{}: {}", manifest.plugin.name, manifest.plugin.intended_use)
+}
+
+/// The rows that are asked for, of which something is known.
+fn chosen<'a>(eval: &Eval, table: &'a Table) -> Result<Vec<&'a Row>, CommandError> {
+    let part = eval.split.map(|s| s.part());
+    let rows: Vec<&Row> = table.rows.iter().filter(|r| part.is_none() || r.split == part).collect();
+    let at = table.path.display();
+    if let (Some(part), true) = (part, rows.is_empty()) {
+        let name = part.name();
+        return Err(CommandError::failed(format!(
+            "{at}: --split {name}: no case has `{name}` in the column `split`"
+        )));
+    }
+    if rows.iter().all(|r| r.labels.iter().all(Option::is_none)) {
+        let (n, labels) = (rows.len(), table.labels.join(", "));
+        return Err(CommandError::failed(format!(
+            "{at}: no known label in {n} cases: nothing to measure against; expected some for {labels}"
+        )));
+    }
+    Ok(rows)
+}
+
+fn predict<'a>(engine: &Engine, rows: &[&'a Row], console: &Console) -> Answers<'a> {
+    let mut answers = Answers::default();
+    let bar = console.progress(rows.len(), "cases");
+    for &row in rows {
+        let case = Case { name: row.case.clone(), image: None, views: row.images.clone() };
+        for answer in engine.predict(&case, false) {
+            match answer {
+                Ok(prediction) => {
+                    let result = prediction.result;
+                    answers.rows.push(row);
+                    answers.probabilities.push(result.predictions.iter().map(|p| p.probability).collect());
+                    answers.logits.push(result.predictions.iter().map(|p| p.logit).collect());
+                    for warning in result.warnings {
+                        *answers.warnings.entry(warning).or_default() += 1;
+                    }
+                }
+                Err(e) => {
+                    answers.failed += 1;
+                    let (at, error) = (case.any_file().display().to_string(), e.to_string());
+                    // Most messages name the file already.
+                    console.error(if error.contains(&at) { error } else { format!("{at}: {error}") });
+                }
+            }
+        }
+        bar.inc(1);
+    }
+    answers
+}
+
+/// Fits on the raw logits, and writes a copy of the weights that has what was fitted.
+fn calibrate(
+    task: &LoadedTask,
+    answers: &Answers<'_>,
+    fitted_on: FittedOn,
+    file: &Path,
+) -> Result<Calibration, CommandError> {
+    let labels: Vec<_> = answers.rows.iter().map(|r| r.labels.clone()).collect();
+    let kind = task.task.manifest().task.kind;
+    let fitted = fit(kind, &answers.logits, &labels, fitted_on).ok_or_else(|| {
+        CommandError::failed(format!(
+            "--calibrate {}: nothing can be fitted on {} cases; expected {FEWEST} positives and {FEWEST} negatives of a label at least, that the answers do not tell apart without error",
+            file.display(),
+            answers.rows.len()
+        ))
+    })?;
+    let Weights { tensors, mut info, .. } = Weights::open(&task.weights).map_err(CommandError::refused)?;
+    info.calibration = Some(fitted.clone());
+    weights::write(file, &tensors, &info).map_err(CommandError::failed)?;
+    Ok(fitted)
+}
+
+/// What was fitted, label by label.
+fn said(calibration: &Calibration, table: &Table, file: &Path) -> String {
+    let number = |v: Option<f64>| v.map_or("not fitted".to_owned(), |v| format!("{v:.3}"));
+    let fitted: Vec<String> = match table.kind {
+        TaskKind::Multiclass => {
+            vec![format!("temperature {}", number(calibration.temperature(table.kind, 0)))]
+        }
+        TaskKind::Binary | TaskKind::Multilabel => (0..table.labels.len())
+            .map(|i| {
+                let temperature = number(calibration.temperature(table.kind, i));
+                format!(
+                    "{}: temperature {temperature}, threshold {}",
+                    table.labels[i],
+                    number(calibration.threshold(i))
+                )
+            })
+            .collect(),
+    };
+    format!(
+        "{}: {}; fitted on {} cases, table_findings it by others",
+        file.display(),
+        fitted.join("; "),
+        calibration.fitted_on.cases
+    )
+}

@@ -1,0 +1,63 @@
+//! An evaluation as a person reads it: a line per label.
+
+use super::files::{METRICS, PREDICTIONS};
+use crate::text;
+use anymc3d_host::eval::evaluation::Evaluation;
+use std::path::Path;
+
+/// What stands for a figure that the cases do not define.
+const UNDEFINED: &str = "-";
+
+/// The table, what all labels have together, where the files are, and what the figures are not for.
+pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
+    let head = ["LABEL", "N", "POSITIVE", "AUROC [95 % CI]", "AP", "SENS", "SPEC", "THRESHOLD"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for (name, report) in &evaluation.labels {
+        let m = &report.metrics;
+        rows.push(vec![
+            name.clone(),
+            m.n.to_string(),
+            m.positives.to_string(),
+            with_interval(m.auroc, m.auroc_ci95),
+            number(m.average_precision),
+            number(m.sensitivity),
+            number(m.specificity),
+            // A class is positive where it is the most probable one.
+            m.threshold.map_or("most probable".to_owned(), |t| number(Some(t))),
+        ]);
+    }
+    let mut lines = vec![text::table(&rows)];
+    if evaluation.labels.len() > 1 {
+        let interval = evaluation.macro_auroc_bootstrap_ci95;
+        lines.push(format!("macro AUROC {}", with_interval(evaluation.macro_auroc, interval)));
+    }
+    for (name, report) in &evaluation.multiclass {
+        lines.push(format!(
+            "{name}: accuracy {}, balanced accuracy {}",
+            with_interval(report.accuracy, report.accuracy_bootstrap_ci95),
+            with_interval(report.balanced_accuracy, report.balanced_accuracy_bootstrap_ci95)
+        ));
+    }
+    let failed =
+        if evaluation.failed > 0 { format!(", {} failed", evaluation.failed) } else { String::new() };
+    lines.push(format!(
+        "{} cases of {} patients{failed}; in {}: {METRICS}, {PREDICTIONS} and pictures",
+        evaluation.cases,
+        evaluation.patients,
+        folder.display()
+    ));
+    lines.push(evaluation.research_only.clone());
+    lines.join("\n")
+}
+
+/// Three digits, or a dash.
+pub(super) fn number(value: Option<f64>) -> String {
+    value.map_or(UNDEFINED.to_owned(), |v| format!("{v:.3}"))
+}
+
+fn with_interval(value: Option<f64>, interval: Option<[f64; 2]>) -> String {
+    match interval {
+        Some([low, high]) => format!("{} [{low:.3}, {high:.3}]", number(value)),
+        None => number(value),
+    }
+}

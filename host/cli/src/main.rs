@@ -1,0 +1,125 @@
+//! The command line: one file per command; this one parses and dispatches.
+//!
+//! A new command is a file of its own, a variant of `Command` and a line of its dispatch.
+
+mod backbone;
+mod bench;
+mod cases;
+mod console;
+mod doctor;
+mod embed;
+mod eval;
+mod golden;
+mod options;
+mod outcome;
+mod phantom;
+mod plugin;
+#[cfg(unix)]
+mod plugin_check;
+mod registry;
+mod report;
+mod run;
+mod tasks;
+mod text;
+mod train;
+mod watch;
+#[cfg(unix)]
+mod worker;
+
+use clap::{Parser, Subcommand};
+use console::{Console, Loudness};
+use outcome::{CommandError, Outcome};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Memory that is free stays with the process. A pass through the blocks frees and asks for the same hundreds of
+/// megabytes again: handed back between, the system clears them anew each time, a tenth of a training run.
+#[allow(unsafe_code)]
+fn keep_free_memory() {
+    /// `mi_option_purge_delay`, in mimalloc 2 and 3 alike; negative is never.
+    const PURGE_DELAY: std::ffi::c_int = 15;
+    // SAFETY: the function of the allocator that is linked in above, as its `mimalloc.h` declares it.
+    unsafe extern "C" {
+        safe fn mi_option_set_default(option: std::ffi::c_int, value: std::ffi::c_long);
+    }
+    // Unless MIMALLOC_PURGE_DELAY says otherwise.
+    mi_option_set_default(PURGE_DELAY, -1);
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  host run --plugin lung_nodule scan.nii.gz                     a result on the terminal
+  host run --plugin lung_nodule scans/ --out results            results, heatmaps and previews
+  host run --plugin lung_nodule scans/ --json > results.jsonl   one JSON object per line
+  host eval --predictions scores.csv --out figures              how good any model's scores are
+  host plugin check target/release/libmine.so                   is a plugin fit to be shipped?
+  host plugin list                                              the plugins that are found by name
+  host phantom lung_nodule --count 20 --seed 1 --out phantoms   synthetic scans to try it on";
+
+/// One frozen 2D vision foundation model, any number of 3D medical classification tasks as plugins.
+#[derive(Debug, Parser)]
+#[command(name = "host", version, before_help = EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    loudness: Loudness,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::Run>),
+    Train(Box<train::Train>),
+    Eval(Box<eval::Eval>),
+    Embed(Box<embed::Embed>),
+    Doctor(doctor::Doctor),
+    Phantom(phantom::Phantom),
+    Plugin(plugin::Plugin),
+    Registry(Box<registry::Registry>),
+    Backbone(backbone::Backbone),
+    Bench(bench::Command),
+    #[cfg(unix)]
+    #[command(hide = true)]
+    Worker(worker::Worker),
+}
+
+impl Command {
+    fn run(self, console: &Console) -> Result<Outcome, CommandError> {
+        match self {
+            Self::Run(command) => command.run(console),
+            Self::Train(command) => command.run(console),
+            Self::Eval(command) => command.run(console),
+            Self::Embed(command) => command.run(console),
+            Self::Doctor(command) => command.run(console),
+            Self::Phantom(command) => command.run(console),
+            Self::Plugin(command) => command.run(console),
+            Self::Registry(command) => command.run(console),
+            Self::Backbone(command) => command.run(console),
+            Self::Bench(command) => command.run(console),
+            #[cfg(unix)]
+            Self::Worker(command) => command.run(),
+        }
+    }
+}
+
+/// Parses the process's arguments, carries the command out, and says how it went.
+fn main() -> ExitCode {
+    keep_free_memory();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version come this way too; clap knows which stream and which code each is.
+        Err(e) => {
+            // A closed stream is no reason to fail on the way out.
+            let _ = e.print();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(Outcome::Usage.code()));
+        }
+    };
+    let console = Console::new(&cli.loudness);
+    let outcome = cli.command.run(&console).unwrap_or_else(|e| {
+        console.error(&e.message);
+        e.outcome
+    });
+    ExitCode::from(outcome.or(console.close()).code())
+}

@@ -1,0 +1,164 @@
+//! Options that several commands share: the backbone, its precision, the device, threads.
+
+use super::outcome::CommandError;
+use anymc3d_host::backbone::{Backbone, Precision};
+use anymc3d_host::device::DeviceChoice;
+use anymc3d_host::engine::{PrecisionChoice, open_backbone_on};
+#[cfg(unix)]
+use anymc3d_host::memory;
+use anymc3d_host::output::{OutputFolder, try_file};
+use anymc3d_host::run::use_threads;
+use anymc3d_host::scan::allow_micro_ct;
+use clap::{Args, ValueEnum};
+use std::path::Path;
+
+/// Which backbone, and where it computes.
+#[derive(Debug, Args)]
+pub(super) struct BackboneOptions {
+    /// Backbone by name or folder [default: dinov2-small]
+    #[arg(long, value_name = "NAME|DIR")]
+    pub backbone: Option<String>,
+    /// Where to compute: cpu, cuda:N, or auto: the first GPU that this build can use, else the processor
+    #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+    /// What a command's `--max-memory` leaves of a device's own memory, in bytes.
+    #[arg(skip)]
+    pub most: Option<usize>,
+    #[command(flatten)]
+    pub threads: ThreadOption,
+}
+
+/// `--precision`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PrecisionOption {
+    Auto,
+    F32,
+    Bf16,
+}
+
+impl PrecisionOption {
+    pub fn choice(self) -> PrecisionChoice {
+        match self {
+            Self::Auto => PrecisionChoice::Auto,
+            Self::F32 => PrecisionChoice::F32,
+            Self::Bf16 => PrecisionChoice::Bf16,
+        }
+    }
+
+    /// `auto` is left to the device.
+    pub fn resolve(self, device: DeviceChoice) -> Precision {
+        self.choice().resolve(device)
+    }
+}
+
+/// The folder of `--out`, made and tried.
+///
+/// # Errors
+/// One line that names the option and the folder.
+pub(super) fn out_folder(folder: &Path) -> Result<OutputFolder, String> {
+    OutputFolder::open(folder).map_err(|e| format!("--out {e}; choose another folder"))
+}
+
+/// The file of an option, its folder made and tried.
+///
+/// # Errors
+/// One line that names the option and the file.
+pub(super) fn out_file(option: &str, file: &Path) -> Result<(), String> {
+    try_file(file).map_err(|e| format!("{option} {e}"))
+}
+
+/// A size in bytes: a number with `K`, `M`, `G` or `T` for powers of 1024, as in `4G` or `1.5GiB`.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let wrong = || format!("`{text}` is no size; write for example 800M or 4G");
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().map_err(|_| wrong())?;
+    let unit = text[digits..].trim().to_ascii_lowercase();
+    let power = match unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * 1024f64.powi(power);
+    if bytes >= 1.0 && bytes < usize::MAX as f64 { Ok(bytes as usize) } else { Err(wrong()) }
+}
+
+/// What `--max-memory` gives a process of its own in address space: as given, else 80 % of the machine's, and never more
+/// than this one has. A control group's limit counts what is resident: the process finds it by itself.
+#[cfg(unix)]
+pub(super) fn memory_limit(given: Option<usize>) -> Option<u64> {
+    let limits = memory::system_limits().into_iter().map(|(limit, _)| limit);
+    let wanted = |limit: &memory::Limit| match limit.source {
+        memory::Source::Machine => given.is_none(),
+        source => source == memory::Source::AddressSpace,
+    };
+    limits.filter(wanted).map(|limit| limit.bytes).chain(given).min().map(|bytes| bytes as u64)
+}
+
+/// `--micro-ct`
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct GeometryOption {
+    /// Take voxels down to 0.0001 mm, as micro-CT has; without it scans with voxels below 0.01 mm are refused (others
+    /// always: above 100 mm, one axis more than 1000 times as coarse as another, a field of view above 5 m)
+    #[arg(long)]
+    pub micro_ct: bool,
+}
+
+impl GeometryOption {
+    /// For all scans of the process; before any is read.
+    pub fn apply(self) {
+        allow_micro_ct(self.micro_ct);
+    }
+}
+
+/// `--threads`
+#[derive(Debug, Args)]
+pub(super) struct ThreadOption {
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ThreadOption {
+    /// Sizes the process's pool; before anything has used it.
+    pub fn apply(&self) -> Result<(), CommandError> {
+        threads(self.threads)
+    }
+
+    /// As given.
+    #[cfg(unix)]
+    pub fn number(&self) -> Option<u16> {
+        self.threads
+    }
+}
+
+/// Sizes the process's pool; before anything has used it.
+pub(super) fn threads(threads: Option<u16>) -> Result<(), CommandError> {
+    let Some(threads) = threads else { return Ok(()) };
+    use_threads(threads).map_err(|e| CommandError::failed(format!("--threads: {e}")))
+}
+
+impl BackboneOptions {
+    /// The backbone, or why it is refused.
+    pub fn open(&self, precision: Precision) -> Result<Backbone, CommandError> {
+        let place = (self.device, self.most);
+        open_backbone_on(self.backbone.as_deref(), precision, place).map_err(CommandError::refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_powers_of_1024_and_anything_else_is_refused() {
+        assert_eq!(size("4G"), Ok(4 << 30));
+        assert_eq!(size("1.5GiB"), Ok(3 << 29));
+        assert_eq!((size("800m"), size("512KB"), size("77")), (Ok(800 << 20), Ok(512 << 10), Ok(77)));
+        for wrong in ["", "G", "4X", "-1G", "0", "1e3", "4 G 2"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A result as a person reads it: what was found, where to look, what to beware of.
+
+use anymc3d_host::engine::result::{CaseResult, LabelPrediction, ViewRecord};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The block of one case and plugin, without a final line break. `folder`: where its files are.
+pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
+    let mut text = format!("{}  {} {}\n", result.case, result.plugin.name, result.plugin.version);
+    let width = result.predictions.iter().map(|p| p.label.chars().count()).max().unwrap_or(0);
+    // Writing to a String cannot fail.
+    for p in &result.predictions {
+        let _ = writeln!(text, "  {:<width$}  {:>7}  {}", p.label, percent(p.probability), decision(p));
+    }
+    for view in &result.views {
+        let _ = writeln!(text, "  {}", slices(view));
+    }
+    if let Some(s) = &result.segmentation {
+        let _ = writeln!(text, "  segmented: {:.2} ml in {} voxels (view {})", s.volume_ml, s.voxels, s.view);
+    }
+    for warning in &result.warnings {
+        let _ = writeln!(text, "  warning: {warning}");
+    }
+    let _ = writeln!(text, "  {}", origin(result));
+    if let Some(folder) = folder {
+        let written = &result.files;
+        let files = [&written.heatmap, &written.preview, &written.segmentation].map(Option::as_deref);
+        let files: Vec<&str> = std::iter::once("result.json").chain(files.into_iter().flatten()).collect();
+        let _ = writeln!(text, "  in {}: {}", folder.display(), files.join(", "));
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// Who vouches for what answered.
+fn origin(result: &CaseResult) -> String {
+    match &result.plugin.package {
+        Some(p) if p.weights_replaced => {
+            format!("library by {} (registry {}); weights of your own", p.publisher, p.registry)
+        }
+        Some(p) => format!("package by {} (registry {})", p.publisher, p.registry),
+        None => "local files, not signed by anybody".to_owned(),
+    }
+}
+
+fn percent(probability: f64) -> String {
+    format!("{:.1} %", 100.0 * probability)
+}
+
+fn decision(p: &LabelPrediction) -> String {
+    let said = if p.positive { "positive" } else { "negative" };
+    match p.threshold {
+        Some(threshold) => format!("{said} (threshold {})", percent(threshold)),
+        None if p.positive => "most probable".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn slices(view: &ViewRecord) -> String {
+    let tops: Vec<String> = view
+        .top_slices
+        .iter()
+        .take(3)
+        .map(|s| format!("{} at {:.1} mm ({})", s.index, s.position_mm, percent(f64::from(s.weight))))
+        .collect();
+    let among = format!("{} slices of view {}", view.slices, view.name);
+    if tops.is_empty() { among } else { format!("top slices: {}; of {among}", tops.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_says_its_threshold() {
+        let mut p = LabelPrediction {
+            label: "nodule".into(),
+            probability: 0.934,
+            logit: 2.65,
+            temperature: None,
+            threshold: Some(0.5),
+            positive: true,
+        };
+        assert_eq!(decision(&p), "positive (threshold 50.0 %)");
+        p.threshold = None;
+        assert_eq!(decision(&p), "most probable");
+    }
+}

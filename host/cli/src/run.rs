@@ -1,0 +1,432 @@
+//! `host run`: scans in, every plugin's answer out.
+
+use super::cases::{self, ViewFile};
+use super::console::Console;
+use super::options::{self, BackboneOptions, GeometryOption, PrecisionOption};
+use super::outcome::{CommandError, Outcome};
+use super::report;
+use super::tasks::tell_refused;
+use super::watch::{self, Before};
+#[cfg(unix)]
+use super::worker;
+use anymc3d_host::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
+use anymc3d_host::engine::{Case, MemoryCap};
+use anymc3d_host::memory;
+use anymc3d_host::output::{OutputFolder, Writers};
+use anymc3d_host::plugin::find::Choice;
+use anymc3d_host::run::{Blame, CaseFailure, CaseOutput, Selection, Session, SessionOptions, Wanted};
+#[cfg(unix)]
+use anymc3d_host::run::{Isolation, isolate::Limits};
+use anymc3d_manifest::Manifest;
+use clap::Args;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  host run --plugin lung_nodule scan.nii.gz
+  host run --plugin lung_nodule scans/ --out results        DIR/<case>/<plugin>/result.json, …
+  host run --plugin lung_nodule table.csv --json > results.jsonl
+  host run --plugin lung_nodule@0.1 scan.nii.gz             an installed version, see `host registry`
+  host run --plugin lung_nodule --segmentation scan.nii.gz --out results
+  host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
+  host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz
+  host run --plugin untried --plugin lung_nodule --isolate scans/ --out results
+  host run --plugin libmine.so --watch scan.nii.gz          answers anew after every build
+  host run --plugin lung_nodule --watch inbox/ --out results     answers scans as they arrive";
+
+/// Predict: scans through one or more plugins
+#[derive(Debug, Args)]
+#[command(before_help = EXAMPLES)]
+pub(super) struct Run {
+    /// Scans (.nii, .nii.gz, .hdr/.img), folders of scans, or data tables (.csv)
+    #[arg(required_unless_present_any = ["view", "explain_plan"])]
+    input: Vec<PathBuf>,
+    /// Plugin by name or path; may be given several times
+    #[arg(long, short, value_name = "P", required = true)]
+    plugin: Vec<String>,
+    /// Where results are written: DIR/<case>/<plugin>. A case is called by its file, or by the table. The same scan once
+    /// more replaces its own result; another scan's is never replaced: the second of a name goes to DIR/<case>-<the first
+    /// 8 digits of its sha256>, with a warning
+    #[arg(long, short, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace also what earlier calls wrote for other scans of the same name
+    #[arg(long, requires = "out")]
+    overwrite: bool,
+    /// Heatmap and preview beside each result [default: with --out]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    heatmap: Option<bool>,
+    /// Keep the plugin's segmentation branch: the volume it outlines, and with --out segmentation.nii.gz, 1 where the
+    /// probability is 0.5 or more, on the scan's own grid. Of several views the first that has a file is outlined; a
+    /// plugin without such a branch gives a warning and no mask
+    #[arg(long)]
+    segmentation: bool,
+    /// One JSON object per case and plugin, one per line
+    #[arg(long)]
+    json: bool,
+    /// One case of several files: the scan of each view
+    #[arg(long, value_name = "NAME=FILE")]
+    view: Vec<ViewFile>,
+    /// Trained weights of the one plugin given [default: beside the library, then installed ones]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Print what the tasks share and what each computes by itself, and run nothing
+    #[arg(long, conflicts_with_all = ["isolate", "watch"])]
+    explain_plan: bool,
+    /// Numbers of the large products; auto is bf16 where the device has it, else f32
+    #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
+    precision: PrecisionOption,
+    /// Lock file that says which installed version answers [default: anymc3d.lock, where there is one]
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// Run an installed version even though its publisher withdrew it for safety
+    #[arg(long)]
+    allow_yanked: bool,
+    /// Run the plugins in a process of their own: one that crashes, exits or never returns ends that process and not the
+    /// run. It is started again, the plugin is named and left out from then on, the others answer
+    #[arg(long)]
+    isolate: bool,
+    /// Longest time that a plugin may take to be opened, and for its turn at a case [default: 300]
+    #[arg(long, value_name = "SECONDS", requires = "isolate", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    time_limit: Option<u64>,
+    /// Most memory of the process, as in 2G: a scan that would take more is refused, and scans are read one after the
+    /// other. With --isolate, address space of the plugins' process: a plugin that asks for more ends that process
+    /// [default: the least of 80 % of the machine's, its control group's limit and RLIMIT_AS; `host doctor` tells which]
+    #[arg(long, value_name = "SIZE", value_parser = options::size)]
+    max_memory: Option<usize>,
+    /// Stay after the last case. A plugin whose library or weights change on the disk is opened anew and answers from
+    /// then on, the scans that were given by name once more (a build that is refused is told, and the earlier one goes
+    /// on); of folders, scans that arrive or change are answered as soon as they are whole. Tables are read once. Ends
+    /// with Ctrl-C, or when nobody reads the results any more
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    geometry: GeometryOption,
+    #[command(flatten)]
+    backbone: BackboneOptions,
+}
+
+/// An INPUT after it was looked at.
+pub(super) enum Work {
+    Case(Case),
+    /// An input that gives no case.
+    Failed {
+        path: PathBuf,
+        error: String,
+    },
+}
+
+/// Where results go: files, lines on the terminal.
+pub(super) struct ResultSink<'a> {
+    console: &'a Console,
+    out: Option<OutputFolder>,
+    writers: Writers,
+    json: bool,
+}
+
+impl Run {
+    pub fn run(mut self, console: &Console) -> Result<Outcome, CommandError> {
+        self.check()?;
+        memory::give(self.max_memory);
+        self.geometry.apply();
+        self.backbone.most = self.max_memory;
+        self.backbone.threads.apply()?;
+        let mut options = self.session_options(console)?;
+        let selection = Selection::new(&self.plugin, &options.choice)?;
+        let refused = selection.refused.len();
+        let mut outcome = tell_refused(&selection.refused, console);
+        if selection.plugins.is_empty() {
+            return Ok(outcome);
+        }
+        // An hour of computing must not end at a folder that cannot be written.
+        let out = match self.open_out() {
+            Ok(out) => out,
+            Err(e) => {
+                console.error(e);
+                return Ok(outcome.or(Outcome::Failed));
+            }
+        };
+        options.device_memory = self.max_memory;
+        let mut session = selection.open(&options)?;
+        outcome = outcome.or(tell_refused(&session.refused()[refused..], console));
+        if session.plugins().is_empty() {
+            return Ok(outcome);
+        }
+        self.check_views(&session.manifests())?;
+        let heatmap = out.is_some() && self.heatmap.unwrap_or(true);
+        if let Some(engine) = session.engine() {
+            let cap = MemoryCap::of_process().map_err(CommandError::failed)?;
+            engine.cap(cap.writing(heatmap, out.is_some() && self.segmentation));
+        }
+        if self.explain_plan {
+            return Ok(outcome.or(self.explain(&mut session, console)?));
+        }
+        let sink = ResultSink { console, writers: Writers::default().heatmap(heatmap), out, json: self.json };
+        let work = self.work(&session.manifests(), console);
+        let before = self.watch.then(|| Before::of(&session, &work));
+        let bar = console.progress(work.len(), "cases");
+        let mut intended_use = BTreeSet::new();
+        let cases: Vec<Option<&Case>> = work.iter().map(Work::case).collect();
+        session.run_all(&cases, sink.wanted(), console, |session, i, answers| {
+            outcome = outcome.or(sink.take(session, &work[i], answers, &mut intended_use));
+            bar.inc(1);
+        });
+        if !self.json {
+            intended_use.iter().for_each(|line| console.result(line));
+        }
+        if let Some(before) = before {
+            bar.finish_and_clear();
+            outcome = outcome.or(watch::watch(&self.input, &work, &mut session, &sink, before));
+        }
+        session.close(console);
+        Ok(outcome)
+    }
+
+    /// What the options say of the session.
+    fn session_options(&self, console: &Console) -> Result<SessionOptions, CommandError> {
+        // Not used where there are no other processes.
+        let _ = console;
+        let mut options = SessionOptions::default();
+        options.backbone.clone_from(&self.backbone.backbone);
+        options.device = self.backbone.device;
+        options.precision = self.precision.choice();
+        options.weights.clone_from(&self.weights);
+        options.choice = Choice { lock: self.lock.clone(), allow_yanked: self.allow_yanked };
+        options.segmentation = self.segmentation;
+        #[cfg(unix)]
+        if self.isolate {
+            options.threads = self.backbone.threads.number();
+            options.isolation = Some(Isolation {
+                limits: Limits { time: std::time::Duration::from_secs(self.time_limit.unwrap_or(300)) },
+                max_memory: options::memory_limit(self.max_memory),
+                micro_ct: self.geometry.micro_ct,
+                spawn: worker::spawn(console),
+            });
+        }
+        #[cfg(not(unix))]
+        if self.isolate {
+            let message =
+                "--isolate: this build has no processes to isolate in; it is there on Linux and macOS";
+            return Err(CommandError::usage(message));
+        }
+        Ok(options)
+    }
+
+    fn open_out(&self) -> Result<Option<OutputFolder>, String> {
+        let open = |root: &PathBuf| OutputFolder::overwriting(root, self.overwrite);
+        let out = self.out.as_ref().map(open).transpose();
+        out.map_err(|e| format!("--out {e}; choose another folder"))
+    }
+
+    /// What clap cannot see.
+    fn check(&self) -> Result<(), CommandError> {
+        let usage = |message: &str| Err(CommandError::usage(message));
+        if self.weights.is_some() && self.plugin.len() > 1 {
+            return usage("--weights belongs to one plugin; give one --plugin with it");
+        }
+        if self.heatmap == Some(true) && self.out.is_none() {
+            return usage("--heatmap needs a place; give --out DIR with it");
+        }
+        if !self.view.is_empty() && self.input.len() > 1 {
+            return usage("--view makes one case; give one INPUT at most with it (for the other views)");
+        }
+        if !self.view.is_empty() && self.input.iter().any(|i| i.is_dir() || cases::is_table(i)) {
+            return usage("--view makes one case; a folder or a table cannot be given with it");
+        }
+        let mut seen = BTreeSet::new();
+        match self.view.iter().find(|v| !seen.insert(&v.view)) {
+            Some(twice) => Err(CommandError::usage(format!("--view {}: given twice", twice.view))),
+            None => Ok(()),
+        }
+    }
+
+    /// A view that no plugin has is a typing error, and would otherwise be left out silently; and one scan is not
+    /// taken for several sequences. Of tables that is found when they are read.
+    fn check_views(&self, tasks: &[Manifest]) -> Result<(), CommandError> {
+        if let Some(scan) = self.input.iter().find(|i| !cases::is_table(i)) {
+            let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
+            let case = Case { name: String::new(), image: Some(scan.clone()), views };
+            for manifest in tasks {
+                case.check_sequences(manifest).map_err(|e| {
+                    CommandError::usage(format!("{e}, or a table with the columns image.VIEW"))
+                })?;
+            }
+        }
+        let known: BTreeSet<&str> = tasks.iter().flat_map(|m| &m.views).map(|v| v.name.as_str()).collect();
+        match self.view.iter().find(|v| !known.contains(v.view.as_str())) {
+            Some(v) => {
+                let known: Vec<&str> = known.into_iter().collect();
+                let message = format!("--view {}: no such view; there is: {}", v.view, known.join(", "));
+                Err(CommandError::usage(message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The plan for the first case, or for any scan.
+    fn explain(&self, session: &mut Session, console: &Console) -> Result<Outcome, CommandError> {
+        let work = self.work(&session.manifests(), console);
+        let Some(engine) = session.engine() else {
+            return Err(CommandError::usage("--explain-plan: what is shared is known without --isolate"));
+        };
+        let first = work.into_iter().find_map(|work| match work {
+            Work::Case(case) => Some(case),
+            Work::Failed { .. } => None,
+        });
+        let any = || Case { name: "scan".to_owned(), image: Some("SCAN".into()), views: Default::default() };
+        let plan = engine.plan(&first.unwrap_or_else(any));
+        let holds = engine.holds();
+        let json = || {
+            serde_json::to_string(
+                &serde_json::json!({ "blocks": plan.blocks, "stacks": plan.stacks, "memory": holds }),
+            )
+        };
+        console.result(if self.json {
+            json().map_err(CommandError::failed)?
+        } else {
+            format!("{plan}\n{holds}")
+        });
+        Ok(Outcome::Done)
+    }
+
+    fn work(&self, tasks: &[Manifest], console: &Console) -> Vec<Work> {
+        if let Some(first) = self.view.first() {
+            let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
+            let image = self.input.first().cloned();
+            let name = cases::name(image.as_ref().unwrap_or(&first.file));
+            return vec![Work::Case(Case { name, image, views })];
+        }
+        let mut work = Vec::new();
+        for input in &self.input {
+            let failed = |error| Work::Failed { path: input.clone(), error };
+            if input.is_dir() {
+                match cases::in_folder(input) {
+                    Ok((files, masks)) => {
+                        if masks > 0 {
+                            console.note(format!("{}: {masks} masks left out (…_mask)", input.display()));
+                        }
+                        work.extend(files.iter().map(|f| Work::Case(cases::of_file(f))));
+                    }
+                    // An inbox may be empty.
+                    Err(e) if self.watch => console.note(e),
+                    Err(e) => work.push(failed(e)),
+                }
+            } else if cases::is_table(input) {
+                match cases::in_table(input, tasks) {
+                    Ok(cases) => work.extend(cases.into_iter().map(Work::Case)),
+                    Err(e) => work.push(failed(e)),
+                }
+            } else {
+                work.push(Work::Case(cases::of_file(input)));
+            }
+        }
+        work
+    }
+}
+
+impl Work {
+    /// The case, where the input gives one.
+    pub fn case(&self) -> Option<&Case> {
+        match self {
+            Self::Case(case) => Some(case),
+            Self::Failed { .. } => None,
+        }
+    }
+}
+
+impl<'a> ResultSink<'a> {
+    pub fn console(&self) -> &'a Console {
+        self.console
+    }
+
+    /// What is wanted of each case.
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted { output: self.out.as_ref(), writers: self.writers }
+    }
+
+    /// Answers a piece of work, and tells what came of it.
+    pub fn process(
+        &self,
+        session: &mut Session,
+        work: &Work,
+        intended_use: &mut BTreeSet<String>,
+    ) -> Outcome {
+        let case = work.case();
+        let answers = case.map(|case| session.run(case, self.wanted(), self.console)).unwrap_or_default();
+        self.take(session, work, answers, intended_use)
+    }
+
+    /// Tells what came of a piece of work.
+    pub fn take(
+        &self,
+        session: &Session,
+        work: &Work,
+        answers: Vec<Result<CaseOutput, CaseFailure>>,
+        intended_use: &mut BTreeSet<String>,
+    ) -> Outcome {
+        let case = match work {
+            Work::Case(case) => case,
+            Work::Failed { path, error } => return self.fail(cases::stem(path), path, None, error.clone()),
+        };
+        // What is wrong with the scan is told once, not once per plugin.
+        if let Some(error) = same_fault(&answers) {
+            return self.fail(case.name.clone(), case.any_file(), None, error);
+        }
+        let mut outcome = Outcome::Done;
+        for (index, answer) in answers.into_iter().enumerate() {
+            let done = match answer {
+                Ok(output) => {
+                    let result = &output.result;
+                    intended_use.insert(format!("{}: {}", result.plugin.name, result.intended_use));
+                    self.tell(&output)
+                }
+                Err(failure) => {
+                    let plugin = Some(session.name(index).to_owned());
+                    self.fail(case.name.clone(), case.any_file(), plugin, failure.message)
+                }
+            };
+            outcome = outcome.or(done);
+        }
+        outcome
+    }
+
+    fn tell(&self, CaseOutput { result, json, folder }: &CaseOutput) -> Outcome {
+        if !self.json {
+            self.console.result(report::block(result, folder.as_deref()) + "\n");
+            return Outcome::Done;
+        }
+        let CaseResult { case, warnings, .. } = result;
+        warnings.iter().for_each(|w| self.console.warning(format!("{case}: {w}")));
+        self.console.result(json);
+        Outcome::Done
+    }
+
+    fn fail(&self, case: String, path: &Path, plugin: Option<String>, error: String) -> Outcome {
+        let at = path.display().to_string();
+        // Most messages name the file already.
+        if error.contains(&at) {
+            self.console.error(&error);
+        } else {
+            self.console.error(format!("{at}: {error}"));
+        }
+        if self.json {
+            let input = FailedInput { path: at };
+            let failed = FailedCase { schema: SCHEMA.to_owned(), case, input, plugin, error };
+            match serde_json::to_string(&failed) {
+                Ok(json) => self.console.result(json),
+                Err(e) => self.console.error(format!("a result cannot be written as JSON: {e}")),
+            }
+        }
+        Outcome::Failed
+    }
+}
+
+/// The one message of all tasks, where none could use the scan.
+fn same_fault(answers: &[Result<CaseOutput, CaseFailure>]) -> Option<String> {
+    let mut faults = answers.iter().map(|a| match a {
+        Err(CaseFailure { message, blame: Blame::Scan }) => Some(message),
+        _ => None,
+    });
+    let first = faults.next()??;
+    faults.all(|f| f == Some(first)).then(|| first.clone())
+}

@@ -1,0 +1,40 @@
+//! The plugins of a command: what is refused is told before any scan is read.
+
+use super::console::Console;
+use super::outcome::{CommandError, Outcome};
+use anymc3d_host::run::{Events, Notice, RefusedPlugin, SessionError, Severity};
+
+impl From<SessionError> for CommandError {
+    fn from(e: SessionError) -> Self {
+        match e {
+            SessionError::GivenTwice { .. } => Self::usage(format!("--{e}")),
+            other => Self::refused(other),
+        }
+    }
+}
+
+/// A session's notices as lines on stderr.
+impl Events for Console {
+    fn notice(&self, notice: &Notice) {
+        if let Notice::PlacedElsewhere { reason } = notice {
+            return self.warning(format!("{reason}; --overwrite replaces it"));
+        }
+        match notice.severity() {
+            Severity::Note => self.note(notice),
+            Severity::Warning => self.warning(notice),
+        }
+    }
+}
+
+/// What was refused, one line each.
+pub(super) fn tell_refused<'a>(
+    refused: impl IntoIterator<Item = &'a RefusedPlugin>,
+    console: &Console,
+) -> Outcome {
+    let mut outcome = Outcome::Done;
+    for plugin in refused {
+        console.error(&plugin.reason);
+        outcome = Outcome::Refused;
+    }
+    outcome
+}

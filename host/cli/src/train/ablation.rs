@@ -1,0 +1,109 @@
+//! Options that change a task without touching its plugin.
+
+use anymc3d_host::task::{AdapterChoice, LossChange, Variant};
+use anymc3d_manifest::LossKind;
+use clap::{Args, ValueEnum};
+
+/// Ablations.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Ablations (kept in the weights, so that run and eval build the same task)")]
+pub(super) struct Ablation {
+    /// Pool slices in another way than the plugin's head
+    #[arg(long, value_name = "WAY", value_parser = ["attention", "mean", "median", "max", "lstm", "transformer"])]
+    fusion: Option<String>,
+    /// Leave the patch tokens out of a head that reads them: the paper's head, class tokens alone
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    class_tokens_only: bool,
+    /// Another standard decoder for pixel supervision: token judges each patch alone, volume is the 3D one
+    #[arg(long, value_name = "NAME", value_parser = ["token", "volume"])]
+    decoder: Option<String>,
+    /// none: the frozen backbone as it is; lora: the plugin's low-rank adapter, or the paper's where it has none
+    #[arg(long, value_enum)]
+    adapter: Option<AdapterOption>,
+    /// Rank of the adapter; the scale alpha / rank stays unless --alpha is given
+    #[arg(long, value_name = "R")]
+    rank: Option<usize>,
+    /// alpha of the adapter
+    #[arg(long, value_name = "A")]
+    alpha: Option<f64>,
+    /// First adapted block; 0 adapts the patch embedding too
+    #[arg(long, value_name = "N")]
+    first_block: Option<usize>,
+    /// Loss instead of the manifest's
+    #[arg(long, value_enum)]
+    loss: Option<LossOption>,
+    /// Focal loss: exponent
+    #[arg(long, value_name = "G")]
+    focal_gamma: Option<f64>,
+    /// Focal loss: weight of the positive class, 0 to 1
+    #[arg(long, value_name = "A")]
+    focal_alpha: Option<f64>,
+    /// A weight per label or class, with commas between
+    #[arg(long, value_name = "W", value_delimiter = ',')]
+    class_weights: Option<Vec<f64>>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum AdapterOption {
+    None,
+    Lora,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum LossOption {
+    Focal,
+    Bce,
+    CrossEntropy,
+}
+
+impl Ablation {
+    /// What was asked for, for a task of `outputs` labels or classes.
+    ///
+    /// # Errors
+    /// One line that names the option, what was found and what was expected.
+    pub fn variant(&self, outputs: usize) -> Result<Variant, String> {
+        let refuse = |option: &str, found: f64, expected: &str| {
+            Err(format!("--{option} {found}: expected {expected}"))
+        };
+        for (option, value) in [("alpha", self.alpha), ("focal-gamma", self.focal_gamma)] {
+            if let Some(v) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+                return refuse(option, v, "a number of 0 or more");
+            }
+        }
+        if let Some(v) = self.focal_alpha.filter(|v| !(0.0..=1.0).contains(v)) {
+            return refuse("focal-alpha", v, "a share, 0 to 1");
+        }
+        if let Some(weights) = &self.class_weights {
+            if weights.len() != outputs {
+                let found = weights.len();
+                return Err(format!("--class-weights: {found} weights, expected {outputs}, one per label"));
+            }
+            if let Some(v) = weights.iter().find(|v| !(v.is_finite() && **v >= 0.0)) {
+                return refuse("class-weights", *v, "numbers of 0 or more");
+            }
+        }
+        Ok(Variant {
+            adapter: self.adapter.map(|a| match a {
+                AdapterOption::None => AdapterChoice::None,
+                AdapterOption::Lora => AdapterChoice::Lora,
+            }),
+            rank: self.rank,
+            alpha: self.alpha,
+            first_block: self.first_block,
+            pooling: self.fusion.clone(),
+            class_tokens_only: self.class_tokens_only,
+            decoder: self.decoder.clone(),
+            loss: LossChange {
+                kind: self.loss.map(|l| match l {
+                    LossOption::Focal => LossKind::Focal,
+                    LossOption::Bce => LossKind::Bce,
+                    LossOption::CrossEntropy => LossKind::CrossEntropy,
+                }),
+                gamma: self.focal_gamma,
+                alpha: self.focal_alpha,
+                class_weights: self.class_weights.clone(),
+            },
+        })
+    }
+}

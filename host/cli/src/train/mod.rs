@@ -1,0 +1,446 @@
+//! `host train`: a plugin's weights from a table of labelled scans.
+
+mod ablation;
+mod folds;
+mod progress;
+mod run_summary;
+mod sweep;
+
+use super::console::{Console, Loudness};
+use super::doctor::table_findings;
+use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
+use super::outcome::{CommandError, Outcome};
+use ablation::Ablation;
+use anymc3d_host::data::table::{Part, Row, Split, Table, TableError};
+use anymc3d_host::fs::write_atomically;
+use anymc3d_host::memory;
+use anymc3d_host::plugin::find;
+use anymc3d_host::task::open_library;
+use anymc3d_host::train::{
+    MemoryPlan, PrefixCache, Progress, Recipe, Silent, TEST_PREDICTIONS, TrainContext, TrainError,
+    TrainOptions, score_test_set, train, untrained_parameter,
+};
+use anymc3d_manifest::Manifest;
+use clap::{Args, Parser};
+use progress::Terminal;
+use run_summary::RunSummary;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  host phantom lung_nodule --count 300 --seed 1 --out phantoms
+  host train --plugin lung_nodule --data phantoms/table.csv --out run1
+  host train --plugin lung_nodule --data phantoms/table.csv --out run1 --resume
+  host train --plugin lung_nodule --data train.csv --val val.csv --epochs 8 --lr 1e-3 --out run2
+  host train --plugin lung_nodule --data train.csv --folds 5 --patience 10 --out run3
+  host train --plugin lung_nodule --data train.csv --adapter none --fusion mean --out probe
+  host train --plugin lung_nodule --data train.csv --sweep grid.toml --out sweep
+  host run --plugin lung_nodule --weights run1/lung_nodule.safetensors scan.nii.gz";
+
+/// Train a plugin's adapter and head on a table of labelled scans
+#[derive(Debug, Args)]
+#[command(before_help = EXAMPLES, args_override_self = true)]
+pub(super) struct Train {
+    /// Plugin by name or path
+    #[arg(long, short, value_name = "P")]
+    plugin: String,
+    /// Labelled scans: columns case, image (or image.VIEW), one per label; optional patient, mask, split
+    #[arg(long, value_name = "T.csv")]
+    data: PathBuf,
+    /// Folder for weights, model card, metrics.csv, predictions.csv, TensorBoard's events and training.json
+    #[arg(long, short, value_name = "DIR")]
+    out: PathBuf,
+    /// Validation cases [default: the table's split column, else a fifth of the patients]
+    #[arg(long, value_name = "V.csv")]
+    val: Option<PathBuf>,
+    /// Cases that neither train nor choose: the best epoch's weights score them into test_predictions.csv at the end
+    #[arg(long, value_name = "T.csv", conflicts_with = "folds")]
+    test: Option<PathBuf>,
+    /// Train K times, each part of the patients judging once; a folder fold-N each, and predictions.csv of all cases
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), conflicts_with = "val")]
+    folds: Option<u16>,
+    /// A run for every combination of the options in the file's [grid], and sweep.csv of them all
+    #[arg(long, value_name = "F.toml")]
+    sweep: Option<PathBuf>,
+    /// Share of the cases held out where no split is given
+    #[arg(long, value_name = "SHARE", default_value_t = TrainOptions::default().val_fraction)]
+    val_fraction: f64,
+    /// Passes over the training cases
+    #[arg(long, default_value_t = TrainOptions::default().epochs)]
+    epochs: usize,
+    /// Cases per step
+    #[arg(long, default_value_t = TrainOptions::default().batch)]
+    batch: usize,
+    /// Peak learning rate of the adapter
+    #[arg(long, default_value_t = TrainOptions::default().lr)]
+    lr: f64,
+    /// Peak learning rate of head and segmentation branch
+    #[arg(long, default_value_t = TrainOptions::default().head_lr)]
+    head_lr: f64,
+    /// Weight decay of the adapter
+    #[arg(long, default_value_t = TrainOptions::default().weight_decay)]
+    weight_decay: f64,
+    /// Weight decay of head and segmentation branch
+    #[arg(long, default_value_t = TrainOptions::default().head_weight_decay)]
+    head_weight_decay: f64,
+    /// Weight of the segmentation loss on cases with a mask
+    #[arg(long, default_value_t = TrainOptions::default().lambda)]
+    lambda: f64,
+    /// Share of the steps in which the learning rates rise
+    #[arg(long, default_value_t = TrainOptions::default().warmup)]
+    warmup: f64,
+    /// How training cases are varied: full is the paper's recipe, in 3D
+    #[arg(long, value_enum, default_value_t = AugmentOption::Full)]
+    augment: AugmentOption,
+    /// Augmentation draws kept per case, the case as it is among them
+    #[arg(long, default_value_t = TrainOptions::default().draws)]
+    draws: usize,
+    /// Longest gradient of a step; longer ones are shortened to it [0: never]
+    #[arg(long, value_name = "NORM", default_value_t = TrainOptions::default().clip)]
+    clip: f64,
+    /// End after this many epochs without a better validation AUROC [0: never]
+    #[arg(long, value_name = "EPOCHS", default_value_t = TrainOptions::default().patience)]
+    patience: usize,
+    /// Go on with the run in --out after its last whole epoch
+    #[arg(long)]
+    resume: bool,
+    /// Most memory for the whole process, for example 4G: activations are recomputed and slices go in groups to keep it
+    #[arg(long, value_name = "SIZE", value_parser = super::options::size)]
+    max_memory: Option<usize>,
+    /// Do not open every scan and mask before the first step (`host doctor --data` does the same by itself)
+    #[arg(long)]
+    unchecked: bool,
+    /// Seed of initialisation, order, split and augmentation
+    #[arg(long, default_value_t = TrainOptions::default().seed)]
+    seed: u64,
+    /// Most disk space for frozen prefixes, GiB; 0 keeps none
+    #[arg(long, value_name = "GIB", default_value_t = 16.0)]
+    cache_size: f64,
+    /// Folder for frozen prefixes [default: cache/prefix in $ANYMC3D_HOME]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Numbers of the large products; auto is bf16 where the processor has it
+    #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
+    precision: PrecisionOption,
+    #[command(flatten)]
+    ablation: Ablation,
+    #[command(flatten)]
+    geometry: GeometryOption,
+    #[command(flatten)]
+    backbone: BackboneOptions,
+}
+
+/// The command by itself, for the runs of a sweep.
+#[derive(Debug, Parser)]
+struct Alone {
+    #[command(flatten)]
+    train: Train,
+    #[command(flatten)]
+    _loudness: Loudness,
+}
+
+/// How training cases are varied.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum AugmentOption {
+    /// Not at all
+    None,
+    /// Mirror images
+    Flips,
+    /// Mirror images, rotation, zoom, shift, noise, blur, brightness, contrast, resolution, gamma
+    Full,
+}
+
+impl From<AugmentOption> for Recipe {
+    fn from(option: AugmentOption) -> Self {
+        match option {
+            AugmentOption::None => Self::None,
+            AugmentOption::Flips => Self::Flips,
+            AugmentOption::Full => Self::Full,
+        }
+    }
+}
+
+impl Train {
+    pub fn run(mut self, console: &Console) -> Result<Outcome, CommandError> {
+        memory::give(self.max_memory);
+        self.geometry.apply();
+        self.backbone.most = self.max_memory;
+        self.backbone.threads.apply()?;
+        match &self.sweep {
+            Some(grid) => self.sweep(&sweep::combinations(grid)?, console),
+            None => self.every_fold(console).map(|_| Outcome::Done),
+        }
+    }
+
+    /// A run per combination of the grid; one that fails leaves the others to be done.
+    fn sweep(&self, all: &[sweep::Combination], console: &Console) -> Result<Outcome, CommandError> {
+        crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
+        let mut given: Vec<String> = std::env::args().collect();
+        given.drain(..given.iter().position(|a| a == "train").unwrap_or(0));
+        without(&mut given, &["--sweep"]);
+        let mut outcome = Outcome::Done;
+        let mut table = String::new();
+        // A slip in the last combination, or in the table, is told before the first run.
+        let runs = all.iter().map(|one| self.alone(&given, one)).collect::<Result<Vec<_>, _>>()?;
+        let library = open_library(&self.plugin).map_err(CommandError::refused)?;
+        self.check_tables(&library.embedded.manifest, console)?;
+        for (n, (combination, train)) in all.iter().zip(runs).enumerate() {
+            console.note(format!("run {} of {}: {}", n + 1, all.len(), sweep::name(combination)));
+            let ended = train.every_fold(console);
+            if n == 0 {
+                let options = combination.iter().map(|(o, _)| o.as_str());
+                table = options.chain(RunSummary::COLUMNS).collect::<Vec<_>>().join(",") + "\n";
+            }
+            let values = combination.iter().map(|(_, v)| v.clone());
+            let cells: Vec<String> = match ended {
+                Ok(ended) => values.chain(ended.cells()).collect(),
+                Err(e) => {
+                    console.error(&e.message);
+                    outcome = outcome.or(e.outcome);
+                    values.chain(RunSummary::COLUMNS.map(|_| String::new())).collect()
+                }
+            };
+            table += &(cells.join(",") + "\n");
+            let place = self.out.join("sweep.csv");
+            write_atomically(&place, table.as_bytes())
+                .map_err(|e| CommandError::failed(format!("{}: cannot be written ({e})", place.display())))?;
+        }
+        console.result(table.trim_end());
+        Ok(outcome)
+    }
+
+    /// The command of one combination of a sweep; its tables are checked by the sweep.
+    fn alone(&self, given: &[String], combination: &sweep::Combination) -> Result<Self, CommandError> {
+        let mut args = given.to_vec();
+        args.extend(combination.iter().map(|(option, value)| format!("--{option}={value}")));
+        args.extend(["--out".to_owned(), self.out.join(sweep::name(combination)).display().to_string()]);
+        let mut train = Alone::try_parse_from(&args)
+            .map_err(|e| {
+                let (name, text) = (sweep::name(combination), e.to_string());
+                CommandError::usage(format!("{name}: {}", text.lines().next().unwrap_or("")))
+            })?
+            .train;
+        train.unchecked = true;
+        Ok(train)
+    }
+
+    fn check_tables(&self, manifest: &Manifest, console: &Console) -> Result<(), CommandError> {
+        let tables = [Some(&self.data), self.val.as_ref(), self.test.as_ref()];
+        match self.unchecked {
+            true => Ok(()),
+            false => tables.into_iter().flatten().try_for_each(|data| checked(data, manifest, console)),
+        }
+    }
+
+    /// One run, or one per fold.
+    fn every_fold(&self, console: &Console) -> Result<RunSummary, CommandError> {
+        let library = open_library(&self.plugin).map_err(CommandError::refused)?;
+        let manifest = &library.embedded.manifest;
+        let options = self.options(manifest.task.outputs())?;
+        self.check_tables(manifest, console)?;
+        let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
+        let splits = match (&self.val, self.folds) {
+            (Some(val), _) => {
+                let train =
+                    (0..table.rows.len()).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
+                let mut val = append(&mut table, val, manifest, "trains or validates")?;
+                val.retain(|&i| table.rows[i].split != Some(Part::Test));
+                vec![Split { train, val }]
+            }
+            (None, None) => vec![table.split(options.val_fraction, options.seed)],
+            (None, Some(k)) => table.folds(usize::from(k), options.seed),
+        };
+        if let Some(n) = splits.iter().position(|s| s.val.is_empty() && splits.len() > 1) {
+            let (k, path) = (splits.len(), table.path.display());
+            return Err(CommandError::usage(format!("--folds {k}: {path} has no case for fold {}", n + 1)));
+        }
+        let test = match &self.test {
+            Some(test) => append(&mut table, test, manifest, "learns or is tested")?,
+            None => Vec::new(),
+        };
+        // The folder is made before an hour is spent.
+        crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
+        let precision = self.precision.resolve(self.backbone.device);
+        let memory = MemoryPlan::new(memory::limit(), memory::base()).map_err(CommandError::usage)?;
+        let mut backbone = self.backbone.open(precision)?;
+        memory::hold(backbone.bytes());
+        let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
+        let folder = folder.filter(|_| self.cache_size > 0.0);
+        let cap = (self.cache_size * (1u64 << 30) as f64) as u64;
+        let cache = PrefixCache::open(folder.as_deref(), cap).map_err(|e| {
+            let folder = folder.as_deref().unwrap_or(Path::new("")).display();
+            CommandError::failed(format!(
+                "{folder}: the prefix cache cannot be opened: {e}; give --cache DIR"
+            ))
+        })?;
+        backbone.keep_at_most(memory.kept_bytes);
+        let (mut records, mut tested) = (Vec::new(), None);
+        for (n, split) in splits.iter().enumerate() {
+            let out = match splits.len() {
+                1 => self.out.clone(),
+                _ => folds::folder(&self.out, n),
+            };
+            console.note(format!(
+                "{} training and {} validation cases; results in {}",
+                split.train.len(),
+                split.val.len(),
+                out.display()
+            ));
+            let mut progress: Box<dyn Progress> =
+                if console.is_quiet() { Box::new(Silent) } else { Box::new(Terminal::default()) };
+            let setting = TrainContext {
+                library: &library,
+                backbone: &backbone,
+                precision,
+                table: &table,
+                split,
+                cache: &cache,
+                memory,
+            };
+            let refuse = |e: TrainError| match e {
+                TrainError::Plugin(e) => CommandError::refused(e),
+                other => CommandError::failed(other),
+            };
+            if let Some(name) = untrained_parameter(&setting, &options).map_err(refuse)? {
+                console.warning(format!(
+                    "the head reads `{name}`, which only masks teach, and there are none (or --lambda 0): it stays as it was \
+                     drawn; add --class-tokens-only"
+                ));
+            }
+            let trained = train(setting, &options, &out, self.resume, progress.as_mut()).map_err(refuse)?;
+            let r = &trained.record;
+            console.result(format!(
+                "{}: epoch {} of {}, validation AUROC {}, {} parameters, {:.1} min",
+                trained.weights.display(),
+                r.best_epoch,
+                r.options.epochs,
+                r.val_auroc.map_or("not defined".to_owned(), |a| format!("{a:.3}")),
+                r.all_parameters(),
+                r.seconds / 60.0
+            ));
+            if !test.is_empty() {
+                tested = score_test_set(setting, &options, &trained, &test, &out).map_err(refuse)?;
+                let auroc = tested.map_or("not defined".to_owned(), |a| format!("{a:.3}"));
+                let place = out.join(TEST_PREDICTIONS);
+                console.result(format!("{}: {} unseen cases, AUROC {auroc}", place.display(), test.len()));
+            }
+            records.push(trained.record);
+        }
+        let ended = RunSummary::of(&records, tested);
+        if records.len() > 1 {
+            console.result(ended.sentence());
+            console.result(folds::out_of_fold(&self.out, records.len())?);
+        }
+        Ok(ended)
+    }
+
+    fn options(&self, outputs: usize) -> Result<TrainOptions, CommandError> {
+        let refuse = |option: &str, found: f64, expected: &str| {
+            Err(CommandError::usage(format!("--{option} {found}: expected {expected}")))
+        };
+        let whole = [("epochs", self.epochs), ("batch", self.batch), ("draws", self.draws)];
+        if let Some((option, _)) = whole.iter().find(|(_, n)| *n == 0) {
+            return refuse(option, 0.0, "1 or more");
+        }
+        let positive = [("lr", self.lr), ("head-lr", self.head_lr)];
+        if let Some((option, v)) = positive.iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
+            return refuse(option, *v, "a number above 0");
+        }
+        let decays = [("weight-decay", self.weight_decay), ("head-weight-decay", self.head_weight_decay)];
+        let [a, b] = decays;
+        let not_negative =
+            [a, b, ("lambda", self.lambda), ("cache-size", self.cache_size), ("clip", self.clip)];
+        if let Some((option, v)) = not_negative.iter().find(|(_, v)| !(v.is_finite() && *v >= 0.0)) {
+            return refuse(option, *v, "a number of 0 or more");
+        }
+        if !(0.0..=1.0).contains(&self.warmup) {
+            return refuse("warmup", self.warmup, "a share, 0 to 1");
+        }
+        if !(self.val_fraction > 0.0 && self.val_fraction < 1.0) {
+            return refuse("val-fraction", self.val_fraction, "a share between 0 and 1");
+        }
+        Ok(TrainOptions {
+            epochs: self.epochs,
+            batch: self.batch,
+            lr: self.lr,
+            head_lr: self.head_lr,
+            weight_decay: self.weight_decay,
+            head_weight_decay: self.head_weight_decay,
+            lambda: self.lambda,
+            warmup: self.warmup,
+            // Draw 0 is the case as it is: one draw is no augmentation, and the record says so.
+            augment: if self.draws == 1 { Recipe::None } else { self.augment.into() },
+            draws: if matches!(self.augment, AugmentOption::None) { 1 } else { self.draws },
+            clip: self.clip,
+            patience: self.patience,
+            val_fraction: self.val_fraction,
+            variant: self.ablation.variant(outputs).map_err(CommandError::usage)?,
+            seed: self.seed,
+        })
+    }
+}
+
+/// A table of thousands may have the same oddity in every row.
+const WARNINGS_SHOWN: usize = 10;
+
+/// Refuses a table with anything wrong in it or in its files; says what is worth a look.
+fn checked(data: &Path, manifest: &Manifest, console: &Console) -> Result<(), CommandError> {
+    let (findings, _) = table_findings(data, manifest, console);
+    for warning in findings.warnings.iter().take(WARNINGS_SHOWN) {
+        let line = warning.line.map_or(String::new(), |line| format!("line {line}: "));
+        console.warning(format!("{}: {line}{}", data.display(), warning.what));
+    }
+    let more = findings.warnings.len().saturating_sub(WARNINGS_SHOWN);
+    if more > 0 {
+        let table = data.display();
+        console.warning(format!("{table}: {more} more; `host doctor --data {table}` shows them all"));
+    }
+    match findings.errors.is_empty() {
+        true => Ok(()),
+        false => Err(CommandError::failed(TableError { path: data.to_owned(), problems: findings.errors })),
+    }
+}
+
+/// Takes options and their values out of a command line.
+fn without(args: &mut Vec<String>, options: &[&str]) {
+    let mut at = 0;
+    while at < args.len() {
+        let whole = options.contains(&args[at].as_str());
+        let joined =
+            options.iter().any(|o| args[at].strip_prefix(o).is_some_and(|rest| rest.starts_with('=')));
+        match (whole, joined) {
+            (true, _) => drop(args.drain(at..(at + 2).min(args.len()))),
+            (_, true) => drop(args.remove(at)),
+            _ => at += 1,
+        }
+    }
+}
+
+/// Appends the cases of another table, none of whose patients may be in this one; their rows.
+fn append(
+    table: &mut Table,
+    more: &Path,
+    manifest: &Manifest,
+    either: &str,
+) -> Result<Vec<usize>, CommandError> {
+    let more = Table::open(more, manifest).map_err(CommandError::failed)?;
+    let first = table.rows.len();
+    let known = |of: &dyn Fn(&Row) -> Vec<String>| table.rows.iter().flat_map(of).collect::<BTreeSet<_>>();
+    let whose = |r: &Row| vec![r.patient_or_case().to_owned(), r.case.clone()];
+    let files = |r: &Row| r.images.values().map(|f| f.display().to_string()).collect();
+    let (patients, scans) = (known(&whose), known(&files));
+    for row in &more.rows {
+        let again = whose(row).into_iter().find(|p| patients.contains(p));
+        if let Some(again) = again.or_else(|| files(row).into_iter().find(|f| scans.contains(f))) {
+            return Err(CommandError::failed(format!(
+                "{}: line {}: {again} is in {} too; a patient {either}, never both",
+                more.path.display(),
+                row.line,
+                table.path.display()
+            )));
+        }
+    }
+    table.rows.extend(more.rows);
+    Ok((first..table.rows.len()).collect())
+}

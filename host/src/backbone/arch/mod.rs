@@ -1,0 +1,97 @@
+//! The families of vision transformers. Each one is a file: configuration, weights, blocks, forward pass.
+//!
+//! A family implements [`Architecture`] and adds a line to [`FAMILIES`]. The driver brings the rest: slices a few at a
+//! time, hidden states that tasks share, devices and their memory.
+
+mod dinov2;
+mod dinov3;
+
+use super::adapter::SiteAdapter;
+use super::config::ConfigFile;
+use super::cpu::fused::{Arithmetic, Fused};
+use super::device_memory::BlockSize;
+use super::error::BackboneError;
+use super::features::{Features, HiddenStates};
+use super::info::BackboneInfo;
+use candle_core::{DType, Device, Result, Tensor};
+use std::path::Path;
+
+/// The final norm of tokens `first..first + n` of every slice, [S, n, d], by whoever computes it: candle or the kernels.
+pub(crate) type NormedTokens<'a> = dyn Fn(usize, usize) -> Result<Tensor> + 'a;
+
+/// One family of vision transformers with its frozen weights.
+///
+/// The methods that compute do it with candle's operations, which is the reference, and what runs on a GPU. [`Self::fused`]
+/// gives the same model to the processor's kernels. The layers that an adapter may touch are
+/// [`super::adapter::SiteSpec::of_vit`]'s for every family, because ABI 1.0 promises them to plugins.
+pub(crate) trait Architecture: Send + Sync {
+    /// Dimensions, preprocessing and fingerprint.
+    fn info(&self) -> &BackboneInfo;
+
+    /// Bytes of the frozen weights.
+    fn bytes(&self) -> usize;
+
+    /// What decides how much memory a block takes.
+    fn block_size(&self) -> BlockSize;
+
+    /// The same model on a device, its products in another type of number. Tokens between the blocks, norms and scales
+    /// stay f32: what a block adds to a token is small beside it, and bf16 would round it away.
+    fn to_device(&self, device: &Device, dtype: DType) -> Result<Box<dyn Architecture>>;
+
+    /// Pixels [S, 3, H, W] → the input of block 0.
+    fn embed(&self, pixels: &Tensor, adapter: &dyn SiteAdapter) -> Result<HiddenStates>;
+
+    /// Block `x.block` on its input. Where asked for, also the class token's attention [S, T], mean over heads; a family
+    /// without a class token gives `None`, and finds its attention in [`Self::finish`].
+    fn block(
+        &self,
+        x: &HiddenStates,
+        adapter: &dyn SiteAdapter,
+        want_attention: bool,
+    ) -> Result<(HiddenStates, Option<Tensor>)>;
+
+    /// The final norm of every token, [S, T, d].
+    fn final_norm(&self, tokens: &Tensor) -> Result<Tensor>;
+
+    /// The tokens of the last block, normed → features. `attention` is what the last block gave, [S, T].
+    ///
+    /// This body serves families with a class token. A family with a pooling head puts the pooled output and the head's
+    /// attention in their place.
+    fn finish(
+        &self,
+        grid: (usize, usize),
+        normed: &NormedTokens<'_>,
+        attention: Option<Tensor>,
+        _want_attention: bool,
+    ) -> Result<Features> {
+        let (layout, class) = (self.info().layout(), normed(0, 1)?); // [S, 1, d]
+        Ok(Features {
+            class_tokens: class.reshape((class.dim(0)?, class.dim(2)?))?,
+            patch_tokens: normed(layout.leading(), grid.0 * grid.1)?,
+            class_attention: attention.map(|a| layout.over_patches(&a, grid)).transpose()?,
+            grid,
+        })
+    }
+
+    /// The model on the processor's kernels; `None` where they lack an operation of the family.
+    fn fused(&self, arithmetic: Arithmetic) -> Result<Option<Fused>>;
+}
+
+type Open = fn(&Path, &ConfigFile) -> std::result::Result<Box<dyn Architecture>, BackboneError>;
+
+/// Every `model_type` that is read, and the family that reads it.
+const FAMILIES: [(&str, Open); 3] =
+    [("dinov2", dinov2::open), ("dinov2_with_registers", dinov2::open), ("dinov3_vit", dinov3::open)];
+
+/// Opens a Hugging Face folder by the `model_type` of its `config.json`, on the processor.
+pub(crate) fn open(dir: &Path) -> std::result::Result<Box<dyn Architecture>, BackboneError> {
+    let config = ConfigFile::read(dir)?;
+    match FAMILIES.iter().find(|(name, _)| *name == config.model_type()) {
+        Some((_, open)) => open(dir, &config),
+        None => Err(BackboneError::UnknownFamily {
+            path: config.path().to_owned(),
+            found: config.model_type().to_owned(),
+            known: FAMILIES.map(|(name, _)| name).to_vec(),
+        }),
+    }
+}

@@ -1,0 +1,279 @@
+//! The transformer over one slice at a time, on the processor's kernels: forward, and backward for what an adapter trains.
+//!
+//! A slice's activations stay in the caches, and slices share the threads. The layers are packed once: see `packed`.
+
+use super::kernels::{attention, math};
+pub(crate) use super::packed::Arithmetic;
+use super::packed::{Layer, Norm, Term, TermScratch, Terms};
+use crate::backbone::embedding::PatchEmbedding;
+use crate::backbone::layers::{LayerNorm, Linear};
+use candle_core::{Result, Tensor};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What the backward pass of a block needs of the forward pass of one slice.
+#[derive(Default)]
+pub(crate) struct Activations {
+    qkv: Vec<f32>,    // [T, 3d]
+    mixed: Vec<f32>,  // [T, d], the attention's output before its projection
+    middle: Vec<f32>, // [T, d], after the attention's residual
+    up: Vec<f32>,     // [T, hidden], before the activation
+}
+
+/// Memory of one thread, reused from block to block and slice to slice.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    normed: Vec<f32>,
+    hidden: Vec<f32>,
+    wide: Vec<f32>,
+    back: Vec<f32>,
+    low: Vec<f32>,
+    term: TermScratch,
+    attention: attention::Scratch,
+    pub activations: Activations,
+}
+
+/// The frozen layers of a block, as its family read them.
+pub(crate) struct BlockLayers<'a> {
+    pub norm1: &'a LayerNorm,
+    /// [3d, d]
+    pub qkv: &'a Linear,
+    pub output: &'a Linear,
+    /// [d], after the output projection.
+    pub scale1: Option<&'a Tensor>,
+    pub norm2: &'a LayerNorm,
+    /// [hidden, d]; [2·hidden, d] where gated, gate first.
+    pub up: &'a Linear,
+    pub down: &'a Linear,
+    /// [d], after the MLP.
+    pub scale2: Option<&'a Tensor>,
+    /// SwiGLU; else GELU by the error function.
+    pub gated: bool,
+    pub heads: usize,
+}
+
+/// One block on the kernels.
+pub(crate) struct FusedBlock {
+    norm1: Norm,
+    qkv: Layer,
+    output: Layer,
+    norm2: Norm,
+    up: Layer,
+    down: Layer,
+    gated: bool,
+    heads: usize,
+    arithmetic: Arithmetic,
+}
+
+impl FusedBlock {
+    pub fn new(arithmetic: Arithmetic, block: &BlockLayers<'_>) -> Result<Self> {
+        Ok(Self {
+            norm1: Norm::new(arithmetic.isa, block.norm1)?,
+            qkv: Layer::new(arithmetic, block.qkv, None)?,
+            output: Layer::new(arithmetic, block.output, block.scale1)?,
+            norm2: Norm::new(arithmetic.isa, block.norm2)?,
+            up: Layer::new(arithmetic, block.up, None)?,
+            down: Layer::new(arithmetic, block.down, block.scale2)?,
+            gated: block.gated,
+            heads: block.heads,
+            arithmetic,
+        })
+    }
+
+    fn shape(&self, tokens: usize) -> attention::Shape {
+        attention::Shape { tokens, heads: self.heads, head: self.output.d_out() / self.heads }
+    }
+
+    fn hidden(&self) -> usize {
+        if self.gated { self.up.d_out() / 2 } else { self.up.d_out() }
+    }
+
+    /// The layer scale behind the attention's output projection, which its low-rank term shares.
+    pub fn output_scale(&self) -> Option<&[f32]> {
+        self.output.scale.as_deref()
+    }
+
+    /// Bytes that [`Activations`] takes for one token.
+    pub fn activation_bytes(&self) -> usize {
+        4 * (5 * self.output.d_out() + self.up.d_out())
+    }
+
+    pub fn prepare_backward(&self) -> Result<()> {
+        [&self.qkv, &self.output, &self.up, &self.down].into_iter().try_for_each(Layer::prepare_backward)
+    }
+
+    /// x [T, d] becomes the block's output; `class` the class token's attention [T]. What [`Self::backward`] needs is
+    /// in `keep` afterwards only where `backward` says so.
+    #[allow(clippy::too_many_arguments)]
+    pub fn forward(
+        &self,
+        terms: &Terms,
+        x: &mut [f32],
+        class: Option<&mut [f32]>,
+        keep: &mut Activations,
+        backward: bool,
+        s: &mut Scratch,
+    ) {
+        let d = self.output.d_out();
+        let (t, Arithmetic { isa, precision }) = (x.len() / d, self.arithmetic);
+        s.normed.resize(t * d, 0.0);
+        keep.qkv.resize(t * 3 * d, 0.0);
+        keep.mixed.resize(t * d, 0.0);
+        // x += output(attention(qkv(norm1(x))))
+        self.norm1.forward(x, &mut s.normed);
+        self.qkv.forward(&s.normed, d, &mut keep.qkv);
+        if let Some(term) = &terms.qkv {
+            term.add(&s.normed, &mut keep.qkv, &mut s.low);
+        }
+        // Rotary positions rotate q and k here: the projections are complete, low-rank terms included, and no score is formed.
+        // `backward` rotates the gradients back where it leaves the attention.
+        attention::forward(
+            isa,
+            precision,
+            self.shape(t),
+            &keep.qkv,
+            &mut keep.mixed,
+            class,
+            &mut s.attention,
+        );
+        self.output.add(&keep.mixed, d, x);
+        if let Some(term) = &terms.output {
+            term.add(&keep.mixed, x, &mut s.low);
+        }
+        if backward {
+            keep.middle.clear();
+            keep.middle.extend_from_slice(x);
+        }
+        // x += down(activation(up(norm2(x))))
+        self.norm2.forward(x, &mut s.normed);
+        let hidden = self.hidden();
+        s.hidden.resize(t * hidden, 0.0);
+        if !(backward || self.gated) {
+            self.up.gelu(&s.normed, d, &mut s.hidden);
+        } else {
+            keep.up.resize(t * self.up.d_out(), 0.0);
+            self.up.forward(&s.normed, d, &mut keep.up);
+            match self.gated {
+                true => math::swiglu(isa, &keep.up, hidden, &mut s.hidden),
+                false => math::gelu(isa, &keep.up, &mut s.hidden),
+            }
+        }
+        self.down.add(&s.hidden, hidden, x);
+    }
+
+    /// From the gradient of the block's output: that of x into `to_x` (unwanted at the first adapted
+    /// block), and those of the terms into `to_terms`: A and B of qkv, then of the output projection.
+    pub fn backward(
+        &self,
+        terms: &Terms,
+        (x, kept): (&[f32], &Activations),
+        grad: &[f32],
+        to_x: Option<&mut [f32]>,
+        to_terms: &mut [f32],
+        s: &mut Scratch,
+    ) {
+        let d = self.output.d_out();
+        let (t, hidden, Arithmetic { isa, precision }) = (x.len() / d, self.hidden(), self.arithmetic);
+        s.normed.resize(t * d, 0.0);
+        s.hidden.resize(t * hidden, 0.0);
+        s.wide.resize(t * (3 * d).max(self.up.d_out()), 0.0);
+        // Through the MLP: `back` is the gradient of the middle.
+        s.back.clear();
+        s.back.extend_from_slice(grad);
+        self.down.backward(grad, &mut s.hidden);
+        let before = match self.gated {
+            true => {
+                let wide = &mut s.wide[..t * 2 * hidden];
+                math::swiglu_backward(isa, &kept.up, hidden, &s.hidden, wide);
+                &*wide
+            }
+            false => {
+                math::gelu_backward(isa, &kept.up, &mut s.hidden);
+                &s.hidden
+            }
+        };
+        self.up.backward(before, &mut s.normed);
+        self.norm2.backward(&kept.middle, &s.normed, &mut s.back);
+        // Through the attention.
+        let (to_qkv, to_output) = to_terms.split_at_mut(terms.qkv.as_ref().map_or(0, Term::size));
+        let to_mixed = &mut s.hidden[..t * d];
+        self.output.backward(&s.back, to_mixed);
+        if let Some(term) = &terms.output {
+            term.backward(&kept.mixed, &s.back, Some(to_mixed), to_output, &mut s.term);
+        }
+        if to_x.is_none() && terms.qkv.is_none() {
+            return;
+        }
+        let to_projections = &mut s.wide[..t * 3 * d];
+        attention::backward(
+            isa,
+            precision,
+            self.shape(t),
+            &kept.qkv,
+            to_mixed,
+            to_projections,
+            &mut s.attention,
+        );
+        // Rotary positions: the gradients of q and k are rotated back here.
+        let to_normed = &mut s.hidden[..t * d];
+        let wanted = to_x.is_some();
+        if wanted {
+            self.qkv.backward(to_projections, to_normed);
+        }
+        if let Some(term) = &terms.qkv {
+            self.norm1.forward(x, &mut s.normed);
+            let to_normed = wanted.then_some(&mut *to_normed);
+            term.backward(&s.normed, to_projections, to_normed, to_qkv, &mut s.term);
+        }
+        if let Some(to_x) = to_x {
+            to_x.copy_from_slice(&s.back);
+            self.norm1.backward(x, to_normed, to_x);
+        }
+    }
+}
+
+/// The whole model on the kernels.
+pub(crate) struct Fused {
+    pub arithmetic: Arithmetic,
+    pub embedding: PatchEmbedding,
+    /// `embedding.projection`, packed.
+    pub patch: Layer,
+    pub blocks: Vec<FusedBlock>,
+    pub norm: Norm,
+    /// Memory for the next training pass.
+    pub pool: ActivationPool,
+}
+
+impl Fused {
+    pub fn new(
+        arithmetic: Arithmetic,
+        embedding: &PatchEmbedding,
+        blocks: Vec<FusedBlock>,
+        norm: &LayerNorm,
+    ) -> Result<Self> {
+        Ok(Self {
+            arithmetic,
+            patch: Layer::new(arithmetic, &embedding.projection, None)?,
+            embedding: embedding.clone(),
+            blocks,
+            norm: Norm::new(arithmetic.isa, norm)?,
+            pool: ActivationPool::default(),
+        })
+    }
+}
+
+/// Activations of slices, one each.
+#[derive(Default)]
+pub(crate) struct ActivationPool(Mutex<Vec<Activations>>);
+
+impl ActivationPool {
+    pub fn lock(&self) -> MutexGuard<'_, Vec<Activations>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Memory that an earlier pass is done with, so that a step neither allocates nor clears it again.
+    pub fn take(&self) -> Activations {
+        self.lock().pop().unwrap_or_default()
+    }
+    pub fn give(&self, done: Vec<Activations>) {
+        self.lock().extend(done);
+    }
+}

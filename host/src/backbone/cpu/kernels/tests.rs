@@ -1,0 +1,305 @@
+//! Every kernel on every instruction set of this CPU, on shapes that fill no tile, against plain arithmetic.
+
+use super::attention::{self, Scratch, Shape};
+use super::gemm::{Packed, Store, gemm, gemm_transposed};
+use super::{Isa, math};
+use crate::backbone::Precision;
+use crate::backbone::layers;
+use candle_core::{Device, Result, Tensor, Var};
+use half::bf16;
+
+/// Numbers between -1 and 1 that are the same in every run.
+fn noise(seed: u64, n: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!((f - e).abs() <= tolerance * largest, "{what}: at {i} {f}, expected {e}");
+    }
+}
+
+fn tensor(data: &[f32], shape: &[usize]) -> Result<Tensor> {
+    Tensor::from_slice(data, shape, &Device::Cpu)
+}
+
+fn vector(x: &Tensor) -> Result<Vec<f32>> {
+    x.flatten_all()?.to_vec1()
+}
+
+const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+#[test]
+fn products_of_any_shape_are_right_and_write_nothing_beside_themselves() {
+    let shapes = [
+        (1, 1, 1),
+        (5, 3, 15),
+        (6, 64, 64),
+        (7, 65, 66),
+        (13, 33, 113),
+        (4, 129, 48),
+        (49, 20, 16),
+        (2, 7, 200),
+    ];
+    for (case, (m, k, n)) in shapes.into_iter().enumerate() {
+        let (lda, ldc) = (k + case % 3, n + case % 2 * 5);
+        let (a, b) = (noise(1, (m - 1) * lda + k), noise(2, k * n));
+        let (bias, before) = (noise(3, n), noise(4, (m - 1) * ldc + n + 3));
+        for precision in BOTH {
+            let input =
+                |x: f32| f64::from(if precision == Precision::Bf16 { bf16::from_f32(x).to_f32() } else { x });
+            for isa in Isa::available() {
+                for (turned, add) in [(false, false), (true, false), (false, true), (true, true)] {
+                    let strides = if turned { (1, k) } else { (n, 1) };
+                    let packed = Packed::new(isa, precision, &b, k, n, strides);
+                    let mut out = before.clone();
+                    let store = if add { Store::Add(Some(&bias)) } else { Store::Set(None) };
+                    gemm(isa, &a, lda, m, &packed, &mut out, ldc, store);
+                    let mut expected = before.clone();
+                    for i in 0..m {
+                        for j in 0..n {
+                            let terms = (0..k)
+                                .map(|p| input(a[i * lda + p]) * input(b[p * strides.0 + j * strides.1]));
+                            let at = &mut expected[i * ldc + j];
+                            let rest = if add { *at + bias[j] } else { 0.0 };
+                            *at = terms.sum::<f64>() as f32 + rest;
+                        }
+                    }
+                    let what = format!("{} {precision:?} {m}x{k}x{n} turned {turned} add {add}", isa.name());
+                    assert_close(&what, &out, &expected, 2e-5);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_with_a_transposed_left_side_are_those_of_the_transpose() {
+    for (m, k, n) in [(1, 1, 1), (5, 3, 15), (13, 33, 70), (145, 29, 8), (8, 145, 64), (257, 24, 48)] {
+        let lda = m + 3;
+        let (a, b) = (noise(1, (k - 1) * lda + m), noise(2, k * n));
+        let before = noise(4, m * n);
+        for precision in BOTH {
+            for isa in Isa::available() {
+                let packed = Packed::new(isa, precision, &b, k, n, (n, 1));
+                let transposed: Vec<f32> = (0..m * k).map(|i| a[i % k * lda + i / k]).collect();
+                for store in [Store::Set(None), Store::Add(None)] {
+                    let (mut turned, mut plain) = (before.clone(), before.clone());
+                    gemm_transposed(isa, &a, lda, m, &packed, &mut turned, n, store);
+                    gemm(isa, &transposed, k, m, &packed, &mut plain, n, store);
+                    // The same products in the same order.
+                    assert_eq!(turned, plain, "{} {precision:?} {m}x{k}x{n}", isa.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_product_that_ends_in_gelu_is_the_gelu_of_the_product() {
+    for (m, k, n) in [(1, 1, 1), (7, 20, 66), (13, 33, 113)] {
+        let (a, b, bias) = (noise(1, m * k), noise(2, k * n), noise(3, n));
+        for precision in BOTH {
+            for isa in Isa::available() {
+                let packed = Packed::new(isa, precision, &b, k, n, (n, 1));
+                let (mut product, mut two, mut one) = (vec![0.0; m * n], vec![0.0; m * n], vec![0.0; m * n]);
+                gemm(isa, &a, k, m, &packed, &mut product, n, Store::Set(Some(&bias)));
+                math::gelu(isa, &product, &mut two);
+                gemm(isa, &a, k, m, &packed, &mut one, n, Store::Gelu(Some(&bias)));
+                assert_close(isa.name(), &one, &two, 1e-6);
+            }
+        }
+    }
+}
+
+/// Memory whose last byte is followed by a page that must not be touched.
+#[cfg(unix)]
+struct Guarded {
+    start: *mut libc::c_void,
+    bytes: usize,
+    floats: usize,
+}
+
+#[cfg(unix)]
+impl Guarded {
+    fn new(values: &[f32]) -> Self {
+        let (page, length) = (4096, size_of_val(values));
+        let bytes = length.next_multiple_of(page) + page;
+        let (rights, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a mapping of our own; its last page is closed before anyone is given it.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, rights, kind, -1, 0) };
+        assert_ne!(start, libc::MAP_FAILED);
+        // SAFETY: the last page lies within the mapping.
+        assert_eq!(unsafe { libc::mprotect(start.byte_add(bytes - page), page, libc::PROT_NONE) }, 0);
+        let mut guarded = Self { start, bytes, floats: values.len() };
+        guarded.values().copy_from_slice(values);
+        guarded
+    }
+
+    fn values(&mut self) -> &mut [f32] {
+        // SAFETY: the floats end where the closed page begins, inside the mapping, and are ours alone.
+        unsafe {
+            let end = self.start.byte_add(self.bytes - 4096).cast::<f32>();
+            std::slice::from_raw_parts_mut(end.sub(self.floats), self.floats)
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and no slice of it outlives it.
+        unsafe { libc::munmap(self.start, self.bytes) };
+    }
+}
+
+/// A read or write beyond a buffer's end would end the process here.
+#[cfg(unix)]
+#[test]
+fn no_kernel_touches_what_lies_behind_a_buffer() {
+    for isa in Isa::available() {
+        for precision in BOTH {
+            for (m, k, n) in [(1, 1, 1), (5, 3, 15), (7, 65, 66), (13, 33, 17), (6, 64, 64)] {
+                let [mut a, mut b, mut bias, mut out] =
+                    [m * k, k * n, n, m * n].map(|length| Guarded::new(&noise(1, length)));
+                for strides in [(n, 1), (1, k)] {
+                    let packed = Packed::new(isa, precision, b.values(), k, n, strides);
+                    for store in [Store::Set(None), Store::Add(Some(bias.values())), Store::Gelu(None)] {
+                        gemm(isa, a.values(), k, m, &packed, out.values(), n, store);
+                        // The same buffer as k rows of m.
+                        gemm_transposed(isa, a.values(), m, m, &packed, out.values(), n, store);
+                    }
+                }
+            }
+            for (tokens, heads, head) in [(1, 1, 4), (5, 3, 12), (29, 2, 7), (49, 1, 16)] {
+                let (d, shape) = (heads * head, Shape { tokens, heads, head });
+                let [mut qkv, mut out, mut map, mut into] =
+                    [tokens * 3 * d, tokens * d, tokens, tokens * 3 * d].map(|n| Guarded::new(&noise(2, n)));
+                let mut s = Scratch::default();
+                attention::forward(
+                    isa,
+                    precision,
+                    shape,
+                    qkv.values(),
+                    out.values(),
+                    Some(map.values()),
+                    &mut s,
+                );
+                attention::backward(isa, precision, shape, qkv.values(), out.values(), into.values(), &mut s);
+            }
+        }
+        for d in [1, 5, 16, 47] {
+            let [mut x, mut weight, mut grad, mut out] =
+                [3 * d, d, 3 * d, 3 * d].map(|length| Guarded::new(&noise(3, length)));
+            let mut bias = Guarded::new(&noise(5, d));
+            math::layer_norm(isa, x.values(), weight.values(), bias.values(), 1e-6, out.values());
+            math::layer_norm_backward(isa, x.values(), weight.values(), 1e-6, grad.values(), out.values());
+            math::gelu(isa, x.values(), out.values());
+            math::gelu_backward(isa, x.values(), grad.values());
+            math::softmax_rows(isa, x.values(), d, 0.3);
+            math::softmax_backward_rows(isa, x.values(), d, 0.3, grad.values());
+        }
+    }
+}
+
+#[test]
+fn gelu_and_its_derivative_are_within_a_millionth() {
+    let x: Vec<f32> = (-1200..1200).map(|i| i as f32 * 0.01 + 0.003).collect();
+    let cdf = |x: f64| 0.5 * (1.0 + libm::erf(x / std::f64::consts::SQRT_2));
+    let pdf = |x: f64| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    for isa in Isa::available() {
+        let (mut y, mut g) = (vec![0f32; x.len()], vec![1f32; x.len()]);
+        math::gelu(isa, &x, &mut y);
+        math::gelu_backward(isa, &x, &mut g);
+        for ((x, y), g) in x.iter().map(|x| f64::from(*x)).zip(&y).zip(&g) {
+            assert!(
+                (f64::from(*y) - x * cdf(x)).abs() < 1e-6 * x.abs().max(1.0),
+                "{} gelu({x}) = {y}",
+                isa.name()
+            );
+            let expected = cdf(x) + x * pdf(x);
+            assert!((f64::from(*g) - expected).abs() < 2e-6, "{} gelu'({x}) = {g}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn the_layer_norm_and_its_gradient_agree_with_the_plain_path() -> Result<()> {
+    for (rows, d) in [(1, 5), (7, 16), (3, 47), (4, 384)] {
+        let (x, grad) = (noise(1, rows * d), noise(2, rows * d));
+        let (weight, bias) = (noise(3, d), noise(4, d));
+        let plain =
+            layers::LayerNorm { weight: tensor(&weight, &[d])?, bias: tensor(&bias, &[d])?, eps: 1e-6 };
+        let variable = Var::from_tensor(&tensor(&x, &[rows, d])?)?;
+        let y = plain.forward(&variable)?;
+        let grads = (&y * tensor(&grad, &[rows, d])?)?.sum_all()?.backward()?;
+        let expected = vector(grads.get(&variable).unwrap_or(&y))?;
+        for isa in Isa::available() {
+            let mut out = vec![0f32; rows * d];
+            math::layer_norm(isa, &x, &weight, &bias, 1e-6, &mut out);
+            assert_close(isa.name(), &out, &vector(&y)?, 1e-5);
+            let mut into = vec![0f32; rows * d];
+            math::layer_norm_backward(isa, &x, &weight, 1e-6, &grad, &mut into);
+            assert_close(isa.name(), &into, &expected, 2e-5);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_gated_activation_and_its_gradient_agree_with_the_plain_path() -> Result<()> {
+    let (rows, hidden) = (3, 37);
+    let (x, grad) = (noise(1, rows * 2 * hidden), noise(2, rows * hidden));
+    let x: Vec<f32> = x.iter().map(|x| 6.0 * x).collect();
+    let variable = Var::from_tensor(&tensor(&x, &[rows, 2 * hidden])?)?;
+    let y = (variable.narrow(1, 0, hidden)?.silu()? * variable.narrow(1, hidden, hidden)?)?;
+    let grads = (&y * tensor(&grad, &[rows, hidden])?)?.sum_all()?.backward()?;
+    let expected = vector(grads.get(&variable).unwrap_or(&y))?;
+    for isa in Isa::available() {
+        let (mut out, mut into) = (vec![0f32; rows * hidden], vec![0f32; rows * 2 * hidden]);
+        math::swiglu(isa, &x, hidden, &mut out);
+        math::swiglu_backward(isa, &x, hidden, &grad, &mut into);
+        assert_close(isa.name(), &out, &vector(&y)?, 1e-5);
+        assert_close(isa.name(), &into, &expected, 1e-5);
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_and_its_gradient_agree_with_the_plain_path() -> Result<()> {
+    for (tokens, heads, head) in [(1, 1, 4), (5, 3, 12), (49, 2, 16), (101, 2, 7)] {
+        let d = heads * head;
+        let qkv: Vec<f32> = noise(1, tokens * 3 * d).iter().map(|x| 2.0 * x).collect();
+        let grad = noise(2, tokens * d);
+        let variable = Var::from_tensor(&tensor(&qkv, &[1, tokens, 3 * d])?)?;
+        let (y, class) = layers::attention(&variable, heads, true)?;
+        let grads = (&y * tensor(&grad, &[1, tokens, d])?)?.sum_all()?.backward()?;
+        let expected = vector(grads.get(&variable).unwrap_or(&y))?;
+        let expected_class = vector(class.as_ref().unwrap_or(&y))?;
+        let shape = Shape { tokens, heads, head };
+        let mut scratch = Scratch::default();
+        for precision in BOTH {
+            let tolerance = if precision == Precision::Bf16 { 3e-2 } else { 2e-5 };
+            for isa in Isa::available() {
+                let what = format!("{} {precision:?} {tokens} tokens", isa.name());
+                let (mut out, mut map) = (vec![0f32; tokens * d], vec![0f32; tokens]);
+                attention::forward(isa, precision, shape, &qkv, &mut out, Some(&mut map), &mut scratch);
+                assert_close(&what, &out, &vector(&y)?, tolerance);
+                assert_close(&what, &map, &expected_class, tolerance);
+                let mut into = vec![0f32; tokens * 3 * d];
+                attention::backward(isa, precision, shape, &qkv, &grad, &mut into, &mut scratch);
+                assert_close(&what, &into, &expected, tolerance);
+            }
+        }
+    }
+    Ok(())
+}

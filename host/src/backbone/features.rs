@@ -1,0 +1,71 @@
+//! What goes through the blocks and what comes out: hidden states, features, and how tokens are laid out.
+
+use candle_core::{Result, Tensor};
+
+/// Which tokens stand before the patches of a slice: the class token where there is one, then the registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLayout {
+    /// Whether token 0 is a class token.
+    pub class_token: bool,
+    /// Register tokens, which no task sees.
+    pub registers: usize,
+}
+
+impl TokenLayout {
+    /// Tokens before the first patch.
+    pub fn leading(self) -> usize {
+        usize::from(self.class_token) + self.registers
+    }
+
+    /// T: all tokens of a slice of (h, w) patches.
+    pub fn tokens(self, (h, w): (usize, usize)) -> usize {
+        self.leading() + h * w
+    }
+
+    /// Attention to all tokens [S, T] → to the patches alone, [S, h, w].
+    pub(crate) fn over_patches(self, attention: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
+        attention.narrow(1, self.leading(), h * w)?.reshape((attention.dim(0)?, h, w))
+    }
+}
+
+/// Tokens between two blocks of the backbone. They say themselves where they stand and how they are laid out.
+#[derive(Clone, Debug)]
+pub struct HiddenStates {
+    /// [S, T, d], the input of block `block`: class token, registers, then patches row by row.
+    pub tokens: Tensor,
+    /// The next block. The number of blocks where all have run; the final norm has not run yet.
+    pub block: usize,
+    /// (h, w) in patches.
+    pub grid: (usize, usize),
+    /// What stands before the patches.
+    pub layout: TokenLayout,
+}
+
+impl HiddenStates {
+    /// `n` slices from `from` on.
+    ///
+    /// # Errors
+    /// When there are fewer slices.
+    pub fn narrow(&self, from: usize, n: usize) -> Result<Self> {
+        Ok(Self { tokens: self.tokens.narrow(0, from, n)?, ..*self })
+    }
+
+    /// The output of block `self.block`, which is the input of the next.
+    pub(crate) fn next(&self, tokens: Tensor) -> Self {
+        Self { tokens, block: self.block + 1, ..*self }
+    }
+}
+
+/// What a forward pass yields for S slices.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// [S, d] after the final norm. A family without a class token puts its pooled output here.
+    pub class_tokens: Tensor,
+    /// [S, h·w, d] after the final norm, registers dropped.
+    pub patch_tokens: Tensor,
+    /// [S, h, w]: how much the class token attends to each patch in the last block, mean over heads, without
+    /// gradient. `None` where it was not asked for.
+    pub class_attention: Option<Tensor>,
+    /// (h, w) in patches.
+    pub grid: (usize, usize),
+}

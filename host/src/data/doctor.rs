@@ -1,0 +1,239 @@
+//! What is wrong with the scans of a data table, found before an hour of training is spent on them.
+//!
+//! The table itself is judged where it is read ([`Table::read_all`]); here every scan and mask it names is opened.
+
+use crate::data::table::{Problem, Row, Table};
+use crate::memory::Room;
+use crate::scan::{Affine, Scan, memory_of};
+use anymc3d_manifest::TaskKind;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// A scan whose voxels are so many times larger or smaller than the table's median is named.
+const SPACING_OUTLIER: f64 = 2.5;
+/// A scan with so many times more or fewer voxels along an axis than the median is named.
+const SHAPE_OUTLIER: f64 = 4.0;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Findings {
+    /// Training on it would fail, or learn something wrong.
+    pub errors: Vec<Problem>,
+    /// Worth a look.
+    pub warnings: Vec<Problem>,
+}
+
+/// One scan as far as others are compared with it; its voxels are gone.
+struct Seen {
+    line: u64,
+    case: String,
+    view: String,
+    shape: [usize; 3],
+    spacing_mm: [f64; 3],
+    sha256: String,
+}
+
+#[derive(Default)]
+struct OfRow {
+    findings: Findings,
+    seen: Vec<Seen>,
+}
+
+/// Opens every scan and mask of a table. `progress` is told of each row that is done.
+pub fn examine(table: &Table, progress: &(dyn Fn() + Sync)) -> Findings {
+    let mut rows: Vec<OfRow> = Vec::with_capacity(table.rows.len());
+    for together in groups(&table.rows, Room::of_process().bytes) {
+        rows.par_extend(together.par_iter().map(|row| {
+            let found = examine_row(row, table.kind);
+            progress();
+            found
+        }));
+    }
+    let mut all = Findings::default();
+    let mut seen = Vec::new();
+    for row in rows {
+        all.errors.extend(row.findings.errors);
+        all.warnings.extend(row.findings.warnings);
+        seen.extend(row.seen);
+    }
+    outliers(&seen, &mut all);
+    duplicates(&seen, table, &mut all);
+    labels(table, &mut all);
+    all.errors.sort_by_key(|p| p.line);
+    all.warnings.sort_by_key(|p| p.line);
+    all
+}
+
+/// Rows whose scans may be in memory together, in their order: each may be alone, however large.
+fn groups(rows: &[Row], room: usize) -> Vec<&[Row]> {
+    let (mut all, mut begin, mut taken) = (Vec::new(), 0, 0usize);
+    for (i, row) in rows.iter().enumerate() {
+        // One after the other, and of each a canonical copy, which is counted.
+        let largest = row.images.values().chain(&row.mask).filter_map(|path| memory_of(path)).max();
+        let largest = largest.unwrap_or(0);
+        if i > begin && taken.saturating_add(largest) > room {
+            all.push(&rows[begin..i]);
+            (begin, taken) = (i, 0);
+        }
+        taken = taken.saturating_add(largest);
+    }
+    all.push(&rows[begin..]);
+    all
+}
+
+fn examine_row(row: &Row, kind: TaskKind) -> OfRow {
+    let mut found = OfRow::default();
+    let problem =
+        |what: String| Problem { line: Some(row.line), what: format!("case `{}`: {what}", row.case) };
+    // Grids of the scans: a mask is drawn on one of them.
+    let mut grids: Vec<(&Path, [usize; 3], Affine)> = Vec::new();
+    // A column `image` may serve several views; its scan is opened once.
+    let mut opened: Vec<&Path> = Vec::new();
+    for (view, path) in &row.images {
+        if opened.contains(&path.as_path()) {
+            continue;
+        }
+        opened.push(path);
+        let scan = match Scan::open(path) {
+            Ok(scan) => scan,
+            Err(e) => {
+                found.findings.errors.push(problem(e.to_string()));
+                continue;
+            }
+        };
+        if scan.is_constant() {
+            let (path, value) = (path.display(), scan.range()[0]);
+            found.findings.errors.push(problem(format!("{path}: every voxel is {value}")));
+        } else {
+            let notes = scan.warnings.iter().map(|w| problem(format!("{}: {w}", path.display())));
+            found.findings.warnings.extend(notes);
+        }
+        found.seen.push(Seen {
+            line: row.line,
+            case: row.case.clone(),
+            view: view.clone(),
+            shape: scan.shape,
+            spacing_mm: scan.spacing_mm,
+            sha256: scan.sha256.clone(),
+        });
+        if row.mask.is_some() {
+            match scan.try_canonical() {
+                Ok(grid) => grids.push((path, grid.shape, grid.affine)),
+                Err(e) => found.findings.errors.push(problem(e.to_string())),
+            }
+        }
+    }
+    if let Some(path) = &row.mask {
+        match Scan::open(path).and_then(|mask| Ok((mask.try_canonical()?, mask))) {
+            Err(e) => found.findings.errors.push(problem(e.to_string())),
+            Ok((drawn, mask)) => {
+                let on = |(scan, shape, affine): &(&Path, _, Affine)| drawn.expect_grid(scan, *shape, affine);
+                let on_any = grids.iter().any(|grid| on(grid).is_ok());
+                if let Some(Err(e)) = grids.first().filter(|_| !on_any).map(on) {
+                    found.findings.errors.push(problem(e.to_string()));
+                }
+                let empty = !mask.voxels.iter().any(|v| *v > 0.5);
+                let most = mask.voxels.iter().copied().fold(0.0, f32::max);
+                if empty && most > 0.0 {
+                    let what = format!(
+                        "{}: the mask's largest value is {most}; expected 1 where the finding is, what is above 0.5 counts",
+                        path.display()
+                    );
+                    found.findings.errors.push(problem(what));
+                }
+                // A class may well be the one without a finding.
+                if empty && kind != TaskKind::Multiclass && row.labels.contains(&Some(1.0)) {
+                    let what = format!("{}: the mask of a positive case is empty", path.display());
+                    found.findings.warnings.push(problem(what));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Scans unlike the others of their view. Axes are compared by size, since scans are stored in any order.
+fn outliers(seen: &[Seen], all: &mut Findings) {
+    let mut views: HashMap<&str, Vec<&Seen>> = HashMap::new();
+    for s in seen {
+        views.entry(&s.view).or_default().push(s);
+    }
+    for scans in views.values().filter(|v| v.len() >= 5) {
+        let spacing = |s: &Seen| {
+            let mut mm = s.spacing_mm;
+            mm.sort_by(f64::total_cmp);
+            mm
+        };
+        let shape = |s: &Seen| {
+            let mut n = s.shape;
+            n.sort_unstable();
+            n.map(|n| n as f64)
+        };
+        let far = |value: f64, middle: f64, factor: f64| value > middle * factor || value < middle / factor;
+        for axis in 0..3 {
+            let mm = median(scans.iter().map(|s| spacing(s)[axis]).collect());
+            let n = median(scans.iter().map(|s| shape(s)[axis]).collect());
+            for s in scans {
+                let problem = |what| Problem { line: Some(s.line), what };
+                if far(spacing(s)[axis], mm, SPACING_OUTLIER) {
+                    all.warnings.push(problem(format!(
+                        "case `{}`: voxels of {:.2} mm where the table's median is {mm:.2} mm",
+                        s.case,
+                        spacing(s)[axis]
+                    )));
+                }
+                if far(shape(s)[axis], n, SHAPE_OUTLIER) {
+                    all.warnings.push(problem(format!(
+                        "case `{}`: {} voxels along an axis where the table's median is {n}",
+                        s.case,
+                        shape(s)[axis]
+                    )));
+                }
+            }
+        }
+    }
+}
+
+/// The same bytes under two names: harmless within a patient, a leak between training and test otherwise.
+fn duplicates(seen: &[Seen], table: &Table, all: &mut Findings) {
+    let rows: HashMap<&str, &Row> = table.rows.iter().map(|r| (r.case.as_str(), r)).collect();
+    let mut first: HashMap<&str, &Seen> = HashMap::new();
+    for s in seen {
+        let other = *first.entry(&s.sha256).or_insert(s);
+        let (Some(a), Some(b)) = (rows.get(other.case.as_str()), rows.get(s.case.as_str())) else { continue };
+        if a.case == b.case {
+            continue;
+        }
+        let what = format!("case `{}`: the same scan as case `{}` on line {}", b.case, a.case, a.line);
+        if a.labels != b.labels {
+            all.errors.push(Problem { line: Some(s.line), what: what + ", with other labels" });
+        } else if a.patient_or_case() != b.patient_or_case() {
+            let what = what + " of another patient: it may train and judge; give both the same `patient`";
+            all.errors.push(Problem { line: Some(s.line), what });
+        }
+    }
+}
+
+/// Labels that nothing can be learned of.
+fn labels(table: &Table, all: &mut Findings) {
+    for (c, name) in table.labels.iter().enumerate() {
+        let known: Vec<f32> = table.rows.iter().filter_map(|r| r.labels.get(c).copied().flatten()).collect();
+        let positives = known.iter().filter(|v| **v > 0.5).count();
+        if positives == 0 || positives == known.len() {
+            let what = format!(
+                "label `{name}`: {positives} of {} known cases are positive; both kinds are needed",
+                known.len()
+            );
+            all.warnings.push(Problem { line: None, what });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

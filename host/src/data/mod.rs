@@ -1,0 +1,4 @@
+//! Data tables with labels, and what is wrong with them.
+
+pub mod doctor;
+pub mod table;

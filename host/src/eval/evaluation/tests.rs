@@ -1,0 +1,129 @@
+//! What an evaluation says of made-up cases whose figures are known.
+
+use super::*;
+use crate::eval::predictions::ScoredCase;
+use std::path::PathBuf;
+
+fn made(n: usize, per_patient: usize, labels: Vec<ScoredLabel>) -> Predictions {
+    let case = |i: usize| ScoredCase {
+        case: format!("c{i}"),
+        patient: Some(format!("p{}", i / per_patient)),
+        line: i as u64 + 2,
+    };
+    Predictions { path: PathBuf::from("a.csv"), cases: (0..n).map(case).collect(), labels, ignored: vec![] }
+}
+
+fn binary(name: &str, truth: &[Option<bool>], p: &[f64]) -> ScoredLabel {
+    let scores = Scores::Binary { truth: truth.to_vec(), probabilities: p.to_vec() };
+    ScoredLabel { name: name.into(), scores }
+}
+
+fn classes(truth: &[Option<usize>], p: &[[f64; 3]]) -> ScoredLabel {
+    let scores = Scores::Classes {
+        classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
+        truth: truth.to_vec(),
+        probabilities: p.iter().map(|row| row.to_vec()).collect(),
+    };
+    ScoredLabel { name: "grade".into(), scores }
+}
+
+fn of(predictions: &Predictions, draws: usize) -> Evaluation {
+    let source = Source::Predictions { predictions: "a.csv".into(), sha256: String::new() };
+    let asked = questions(predictions, &vec![0.5; predictions.labels.len()]);
+    evaluate(predictions, &asked, Bootstrap { draws, seed: 1 }, source)
+}
+
+#[test]
+fn unknown_labels_are_left_out_of_their_label_and_one_class_alone_is_null() {
+    let truth = [Some(true), None, Some(false), Some(true)];
+    let alone = [Some(true), None, None, None];
+    let p = [0.9, 0.1, 0.4, 0.3];
+    let found = of(&made(4, 1, vec![binary("z", &truth, &p), binary("a", &alone, &p)]), 0);
+    let json = serde_json::to_string(&found).unwrap();
+    // In the order of the columns, not of the alphabet.
+    assert!(json.find("\"z\":").unwrap() < json.find("\"a\":").unwrap(), "{json}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["cases"].as_u64(), json["patients"].as_u64()), (Some(4), Some(4)));
+    assert_eq!(
+        (json["labels"]["z"]["n"].as_u64(), json["labels"]["z"]["auroc"].as_f64()),
+        (Some(3), Some(0.5))
+    );
+    assert!(json["labels"]["a"]["auroc"].is_null() && json["labels"]["a"]["specificity"].is_null());
+    assert_eq!(json["macro_auroc"].as_f64(), Some(0.5));
+    assert!(json.get("bootstrap").is_none() && json["labels"]["z"].get("bootstrap_ci95").is_none());
+}
+
+#[test]
+fn a_multi_class_label_has_its_classes_and_itself_as_a_whole() {
+    let truth = [Some(0), Some(1), Some(2), Some(0), None];
+    let p = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [1.0, 0.0, 0.0]];
+    let found = of(&made(5, 1, vec![classes(&truth, &p)]), 50);
+    assert_eq!(
+        found.labels.iter().map(|l| l.0.as_str()).collect::<Vec<_>>(),
+        ["grade.a", "grade.b", "grade.c"]
+    );
+    let (name, whole) = &found.multiclass[0];
+    assert_eq!((name.as_str(), whole.n, whole.accuracy), ("grade", 4, Some(0.75)));
+    assert_eq!(whole.confusion, [[2, 0, 0], [0, 1, 0], [1, 0, 0]]);
+    assert!((whole.balanced_accuracy.unwrap() - 2.0 / 3.0).abs() < 1e-12);
+    assert_eq!(whole.macro_auroc, found.macro_auroc);
+    let a = &found.labels[0].1.metrics;
+    assert_eq!((a.threshold, a.sensitivity, a.specificity), (None, Some(1.0), Some(0.5)));
+    assert!(whole.accuracy_bootstrap_ci95.is_some());
+}
+
+#[test]
+fn intervals_are_of_patients_and_not_of_cases() {
+    // Twenty cases of each patient say what one of them says.
+    let n = 20 * 20;
+    let truth: Vec<Option<bool>> = (0..n).map(|i| Some((i / 20) % 2 == 0)).collect();
+    let p: Vec<f64> = (0..n).map(|i| ((i / 20) * 13 % 20) as f64 / 20.0).collect();
+    let width = |per_patient: usize| {
+        let found = of(&made(n, per_patient, vec![binary("x", &truth, &p)]), 300);
+        let [low, high] = found.labels[0].1.bootstrap_ci95.unwrap().auroc.unwrap();
+        assert_eq!(found.macro_auroc_bootstrap_ci95, Some([low, high]));
+        high - low
+    };
+    assert!(width(20) > 3.0 * width(1), "{} and {}", width(20), width(1));
+}
+
+#[test]
+fn a_comparison_finds_its_cases_in_any_order() {
+    let truth = [Some(true), Some(false), Some(true), Some(false), Some(true), None];
+    let (x, y) = ([0.9, 0.2, 0.7, 0.4, 0.6, 0.1], [0.9, 0.3, 0.2, 0.4, 0.6, 0.5]);
+    let a = made(6, 1, vec![binary("x", &truth, &x)]);
+    let straight = made(6, 1, vec![binary("x", &truth, &y)]);
+    let turned = |v: &[f64]| v.iter().rev().copied().collect::<Vec<_>>();
+    let mut b = made(6, 1, vec![binary("x", &truth.iter().rev().copied().collect::<Vec<_>>(), &turned(&y))]);
+    b.cases.reverse();
+    let b = same_cases(&a, &b).unwrap();
+    assert_eq!(b.labels, straight.labels);
+    let [(name, found)] = compare(&a, &b).try_into().unwrap();
+    assert_eq!((name.as_str(), found.auroc_a, found.auroc_b), ("x", Some(1.0), Some(4.0 / 6.0)));
+    assert!(found.z.unwrap() > 0.0 && found.p_value.unwrap() < 1.0);
+    let same = compare(&a, &a)[0].1;
+    assert_eq!((same.z, same.p_value), (Some(0.0), Some(1.0)));
+}
+
+#[test]
+fn the_first_difference_of_two_files_is_named() {
+    let truth = [Some(true), Some(false)];
+    let a = made(2, 1, vec![binary("x", &truth, &[0.9, 0.2])]);
+    let mut b = a.clone();
+    b.path = "b.csv".into();
+    b.labels[0].name = "y".into();
+    let said = same_cases(&a, &b).unwrap_err();
+    assert!(said.contains("label `x` is in a.csv and not in b.csv"), "{said}");
+    b = a.clone();
+    b.path = "b.csv".into();
+    b.cases[1].case = "other".into();
+    let said = same_cases(&a, &b).unwrap_err();
+    assert!(said.contains("case `c1` is on line 3 of a.csv and not in b.csv"), "{said}");
+    b.cases[1].case = "c1".into();
+    b.labels = vec![binary("x", &[Some(true), None], &[0.9, 0.2])];
+    let said = same_cases(&a, &b).unwrap_err();
+    assert!(
+        said.contains("case `c1`: label `x` is 0 on line 3 of a.csv and unknown on line 3 of b.csv"),
+        "{said}"
+    );
+}

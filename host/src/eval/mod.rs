@@ -1,0 +1,6 @@
+//! How well a model answers: predictions, metrics with their intervals, charts.
+
+pub mod chart;
+pub mod evaluation;
+pub mod metrics;
+pub mod predictions;

@@ -1,0 +1,281 @@
+//! From CSV to scored cases, with every problem named at once.
+
+use super::{Predictions, ScoredCase, ScoredLabel, Scores};
+use crate::data::table::{Problem, TableError};
+use csv::StringRecord;
+use std::collections::HashMap;
+use std::path::Path;
+
+const CASE: &str = "case";
+const PATIENT: &str = "patient";
+/// What the name of a probability's column begins with.
+const PREFIX: &str = "p_";
+
+/// A label's columns.
+struct Column {
+    name: String,
+    truth: usize,
+    scores: Kind,
+}
+
+enum Kind {
+    Binary { p: usize },
+    Classes { classes: Vec<String>, p: Vec<usize> },
+}
+
+struct Columns {
+    case: usize,
+    patient: Option<usize>,
+    labels: Vec<Column>,
+    /// Neither of these.
+    others: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn push(&mut self, line: impl Into<Option<u64>>, what: impl Into<String>) {
+        self.0.push(Problem { line: line.into(), what: what.into() });
+    }
+}
+
+pub(super) fn read(path: &Path) -> Result<Predictions, TableError> {
+    let mut problems = Problems::default();
+    let read = predictions(path, &mut problems);
+    match read {
+        Some(read) if problems.0.is_empty() => read.check_known().map(|()| read),
+        _ => {
+            problems.0.sort_by_key(|p| p.line);
+            Err(TableError { path: path.to_owned(), problems: problems.0 })
+        }
+    }
+}
+
+fn predictions(path: &Path, problems: &mut Problems) -> Option<Predictions> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) => {
+            problems.push(None, format!("cannot be read: {e}"));
+            return None;
+        }
+    };
+    // Spreadsheets write a byte order mark, which would become part of the first column's name.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
+    let header = match reader.headers() {
+        Ok(header) => header.clone(),
+        Err(e) => {
+            problems.push(1, format!("not a CSV header: {e}"));
+            return None;
+        }
+    };
+    let columns = columns(&header, problems)?;
+    let mut records = Vec::new();
+    for record in reader.records() {
+        match record {
+            Ok(record) => records.push(record),
+            Err(e) => problems.push(e.position().map(csv::Position::line), not_csv(&e)),
+        }
+    }
+    if records.is_empty() && problems.0.is_empty() {
+        problems.push(None, "no case; expected one line per case after the header");
+    }
+    let ignored = ignored(&header, &columns, &records, problems);
+    let cases = cases(&records, &columns, problems);
+    let labels = columns.labels.iter().map(|c| label(c, &cases, &records, problems)).collect();
+    Some(Predictions { path: path.to_owned(), cases, labels, ignored })
+}
+
+fn not_csv(e: &csv::Error) -> String {
+    match e.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("{len} fields where the header has {expected_len}")
+        }
+        _ => format!("not CSV: {e}"),
+    }
+}
+
+/// Which column is what; `None` after naming why that cannot be told.
+fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
+    let before = problems.0.len();
+    let mut at: HashMap<&str, usize> = HashMap::new();
+    for (i, name) in header.iter().enumerate() {
+        if !name.is_empty() && at.insert(name, i).is_some() {
+            problems.push(1, format!("two columns are called `{name}`"));
+        }
+    }
+    let found = header.iter().collect::<Vec<_>>().join(",");
+    if !at.contains_key(CASE) {
+        problems.push(1, format!("no column `{CASE}`; found `{found}`"));
+    }
+    let mut labels: Vec<Column> = Vec::new();
+    for (i, name) in header.iter().enumerate() {
+        let Some(of) = name.strip_prefix(PREFIX).filter(|of| !of.is_empty()) else { continue };
+        if let Some(&truth) = at.get(of) {
+            labels.push(Column { name: of.to_owned(), truth, scores: Kind::Binary { p: i } });
+        } else if let Some((label, class)) = class_of(of, &at) {
+            let there = labels.iter_mut().find(|l| l.name == label);
+            match there.map(|l| &mut l.scores) {
+                Some(Kind::Classes { classes, p }) => {
+                    classes.push(class.to_owned());
+                    p.push(i);
+                }
+                Some(Kind::Binary { .. }) => {
+                    problems
+                        .push(1, format!("`{PREFIX}{label}` and `{name}`: one label or several classes?"));
+                }
+                None => {
+                    let scores = Kind::Classes { classes: vec![class.to_owned()], p: vec![i] };
+                    labels.push(Column { name: label.to_owned(), truth: at[label], scores });
+                }
+            }
+        } else if !at.contains_key(format!("{PREFIX}{name}").as_str()) {
+            // A label may itself be called p_something; its own probability's column tells.
+            problems
+                .push(1, format!("column `{name}`, but no column `{of}` with its label; found `{found}`"));
+        }
+    }
+    for label in &labels {
+        if let Kind::Classes { classes, p } = &label.scores
+            && p.len() < 2
+        {
+            let (name, only) = (&label.name, &classes[0]);
+            problems.push(1, format!("class `{only}` is the only one with a column `{PREFIX}{name}.CLASS`; expected two or more"));
+        }
+    }
+    if labels.is_empty() && problems.0.len() == before {
+        problems.push(1, format!("no column `{PREFIX}LABEL` with a probability; found `{found}`"));
+    }
+    labels.sort_by_key(|l| l.truth);
+    let used = |i: usize| {
+        labels.iter().any(|l| {
+            l.truth == i
+                || match &l.scores {
+                    Kind::Binary { p } => *p == i,
+                    Kind::Classes { p, .. } => p.contains(&i),
+                }
+        })
+    };
+    let others = (0..header.len()).filter(|&i| !used(i) && ![CASE, PATIENT].contains(&&header[i])).collect();
+    let (case, patient) = (at.get(CASE).copied(), at.get(PATIENT).copied());
+    (problems.0.len() == before).then(|| Columns { case: case.unwrap_or_default(), patient, labels, others })
+}
+
+/// `LABEL.CLASS` where `LABEL` is a column; both may have dots, the longest label is meant.
+fn class_of<'a>(name: &'a str, at: &HashMap<&str, usize>) -> Option<(&'a str, &'a str)> {
+    let dots = name.rmatch_indices('.').map(|(i, _)| (&name[..i], &name[i + 1..]));
+    dots.into_iter().find(|(label, class)| !class.is_empty() && at.contains_key(label))
+}
+
+/// Names of the columns that are neither label nor probability. One that holds 0 and 1 alone is a label whose
+/// probability was forgotten.
+fn ignored(
+    header: &StringRecord,
+    columns: &Columns,
+    records: &[StringRecord],
+    problems: &mut Problems,
+) -> Vec<String> {
+    let mut names = Vec::new();
+    for &i in &columns.others {
+        let name = &header[i];
+        let mut filled = records.iter().filter_map(|r| r.get(i)).filter(|v| !v.is_empty()).peekable();
+        if !name.is_empty() && filled.peek().is_some() && filled.all(|v| truth(v).is_some()) {
+            problems.push(
+                1,
+                format!("column `{name}` holds 0 and 1, as a label does, but there is no column `{PREFIX}{name}`; give it, or leave `{name}` out"),
+            );
+        }
+        names.push(name.to_owned());
+    }
+    names
+}
+
+fn cases(records: &[StringRecord], columns: &Columns, problems: &mut Problems) -> Vec<ScoredCase> {
+    let mut seen: HashMap<&str, u64> = HashMap::new();
+    let mut cases = Vec::new();
+    for record in records {
+        let line = record.position().map_or(0, csv::Position::line);
+        let case = &record[columns.case];
+        if case.is_empty() {
+            problems.push(line, format!("column `{CASE}` is empty; expected the case's name"));
+        } else if let Some(first) = seen.insert(case, line) {
+            problems.push(line, format!("case `{case}` is already on line {first}"));
+        }
+        let patient = columns.patient.map(|p| &record[p]).filter(|p| !p.is_empty()).map(str::to_owned);
+        cases.push(ScoredCase { case: case.to_owned(), patient, line });
+    }
+    cases
+}
+
+fn label(
+    column: &Column,
+    cases: &[ScoredCase],
+    records: &[StringRecord],
+    problems: &mut Problems,
+) -> ScoredLabel {
+    let name = &column.name;
+    let rows = || cases.iter().zip(records);
+    let mut probability = |column: &str, value: &str, case: &ScoredCase| -> f64 {
+        match value.parse::<f64>() {
+            Ok(p) if (0.0..=1.0).contains(&p) => p,
+            _ => {
+                let what = if value.is_empty() { "empty".to_owned() } else { format!("`{value}`") };
+                problems.push(
+                    case.line,
+                    format!("case `{}`: `{column}` is {what}; expected a probability, 0 to 1", case.case),
+                );
+                0.0
+            }
+        }
+    };
+    let scores = match &column.scores {
+        Kind::Binary { p } => {
+            let title = format!("{PREFIX}{name}");
+            let probabilities = rows().map(|(case, r)| probability(&title, &r[*p], case)).collect();
+            let truth = rows().map(|(case, r)| match &r[column.truth] {
+                "" => None,
+                value => truth(value).or_else(|| {
+                    problems.push(
+                        case.line,
+                        format!(
+                            "case `{}`: label `{name}` is `{value}`; expected 0, 1 or nothing (unknown)",
+                            case.case
+                        ),
+                    );
+                    None
+                }),
+            });
+            Scores::Binary { truth: truth.collect(), probabilities }
+        }
+        Kind::Classes { classes, p } => {
+            let titles: Vec<String> = classes.iter().map(|c| format!("{PREFIX}{name}.{c}")).collect();
+            let row = |(case, r): (&ScoredCase, &StringRecord)| -> Vec<f64> {
+                p.iter().zip(&titles).map(|(&p, title)| probability(title, &r[p], case)).collect()
+            };
+            let probabilities = rows().map(row).collect();
+            let truth = rows().map(|(case, r)| match &r[column.truth] {
+                "" => None,
+                value => classes.iter().position(|c| c == value).or_else(|| {
+                    let known = classes.join(", ");
+                    problems.push(
+                        case.line,
+                        format!("case `{}`: class `{name}` is `{value}`; expected one of {known}, or nothing (unknown)", case.case),
+                    );
+                    None
+                }),
+            });
+            Scores::Classes { classes: classes.clone(), truth: truth.collect(), probabilities }
+        }
+    };
+    ScoredLabel { name: name.clone(), scores }
+}
+
+/// 0 or 1, also written as 0.0 and 1.0.
+fn truth(value: &str) -> Option<bool> {
+    match value.parse::<f64>() {
+        Ok(0.0) => Some(false),
+        Ok(1.0) => Some(true),
+        _ => None,
+    }
+}

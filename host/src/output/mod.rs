@@ -1,0 +1,19 @@
+//! Where the model looked and what it outlined: heatmaps and masks on the scan's own grid, and pictures of them.
+
+pub(crate) mod canvas;
+pub(crate) mod colour;
+mod evidence;
+mod folder;
+mod heatmap;
+mod mask;
+pub(crate) mod naming;
+mod preview;
+mod record;
+mod segmentation;
+
+pub use folder::{OutputFolder, try_file};
+pub use heatmap::{Heatmap, Peak, ViewHeat, on_scan, peak, slice_heat, upsample};
+pub use mask::{mask_on_scan, volume_ml};
+pub use preview::{Finding, Preview, PreviewError, montage};
+pub(crate) use record::write;
+pub use record::{Writers, record};

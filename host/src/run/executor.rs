@@ -1,0 +1,290 @@
+//! Who computes a session's answers: an engine in this process, or engines in processes of their own.
+
+use super::events::{Events, Notice};
+#[cfg(unix)]
+use super::isolate::IsolatedEngine;
+use crate::engine::result::CaseResult;
+use crate::engine::{Case, CaseError, Engine, Prediction};
+use crate::output::naming::{Names, Scans};
+use crate::output::{self, OutputFolder, Writers};
+use crate::task::LoadedTask;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is wanted of a case besides its results.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Where files go, `<folder>/<case>/<plugin>`; without it results come back and no file is written.
+    pub output: Option<&'a OutputFolder>,
+    /// Which files are written.
+    pub writers: Writers,
+}
+
+/// A plugin's answer to a case, its files in place.
+#[derive(Debug, Clone)]
+pub struct CaseOutput {
+    /// The record.
+    pub result: CaseResult,
+    /// The record as one line of JSON (`anymc3d/result/1`).
+    pub json: String,
+    /// The folder that holds its files; none without an output folder.
+    pub folder: Option<PathBuf>,
+}
+
+/// Whose fault a missing answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    /// The scan cannot be used: every plugin that reads it fails alike.
+    Scan,
+    /// The plugin, its process, or what was to be written.
+    Task,
+}
+
+/// Why a plugin has no answer for a case.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CaseFailure {
+    /// One line.
+    pub message: String,
+    /// Whose fault it is.
+    pub blame: Blame,
+}
+
+impl CaseFailure {
+    pub(super) fn of_task(message: impl Into<String>) -> Self {
+        Self { message: message.into(), blame: Blame::Task }
+    }
+}
+
+impl From<CaseError> for CaseFailure {
+    fn from(e: CaseError) -> Self {
+        let blame = if matches!(e, CaseError::Scan(_)) { Blame::Scan } else { Blame::Task };
+        Self { message: e.to_string(), blame }
+    }
+}
+
+/// Computes the answers of a session's plugins, in the order of the plugins.
+pub trait Executor {
+    /// Every plugin's answer to a case.
+    fn run(
+        &mut self,
+        case: &Case,
+        wanted: Wanted<'_>,
+        events: &dyn Events,
+    ) -> Vec<Result<CaseOutput, CaseFailure>>;
+
+    /// Begins to read and slice a case that will be asked for, beside what is computed until then.
+    fn prefetch(&self, case: &Case) {
+        let _ = case;
+    }
+
+    /// How many cases are worth prefetching.
+    fn prefetch_depth(&self) -> usize {
+        0
+    }
+
+    /// Opens another build of a plugin in place of the one that answers.
+    ///
+    /// # Errors
+    /// One line, when the build is refused.
+    fn reload(&mut self, index: usize, library: &Path, events: &dyn Events) -> Result<(), String>;
+
+    /// The engine, where it is in this process.
+    fn engine(&mut self) -> Option<&mut Engine> {
+        None
+    }
+
+    /// Lets the plugins go.
+    fn close(self: Box<Self>, events: &dyn Events);
+}
+
+/// An engine in this process.
+pub struct LocalExecutor {
+    pub(super) engine: Engine,
+    pub(super) weights: Option<PathBuf>,
+    pub(super) segmentation: bool,
+    /// Of answers that are written nowhere.
+    pub(super) names: Names,
+}
+
+impl Executor for LocalExecutor {
+    fn run(
+        &mut self,
+        case: &Case,
+        wanted: Wanted<'_>,
+        events: &dyn Events,
+    ) -> Vec<Result<CaseOutput, CaseFailure>> {
+        let tasks = self.engine.tasks();
+        let all: Vec<usize> = (0..tasks.len()).collect();
+        let mut answers = Vec::with_capacity(all.len());
+        let mut placing = Placing { case, wanted, names: &mut self.names, events };
+        self.engine.predict_each(
+            case,
+            wanted.writers.heatmap,
+            &all,
+            |task, stage| events.stage(tasks[task].name(), stage),
+            |_, answer| {
+                answers.push(answer.map_err(CaseFailure::from).and_then(|p| placing.record(p)));
+            },
+        );
+        answers
+    }
+
+    fn prefetch(&self, case: &Case) {
+        self.engine.prefetch(case);
+    }
+
+    fn prefetch_depth(&self) -> usize {
+        self.engine.prefetch_depth()
+    }
+
+    fn reload(&mut self, index: usize, library: &Path, events: &dyn Events) -> Result<(), String> {
+        let weights = self.weights.as_deref();
+        let next = LoadedTask::open_found(library, weights, self.engine.backbone(), self.segmentation)
+            .map_err(|e| e.to_string())?;
+        let old = self.engine.replace(index, next);
+        // The last user lets go of a generation: what its Drop says is told.
+        if let Some(Err(e)) = Arc::into_inner(old).map(|old| old.task.close()) {
+            events.notice(&Notice::CloseFailed { reason: e.to_string() });
+        }
+        Ok(())
+    }
+
+    fn engine(&mut self) -> Option<&mut Engine> {
+        Some(&mut self.engine)
+    }
+
+    fn close(self: Box<Self>, _: &dyn Events) {}
+}
+
+/// Where a case's answers go, and what they are called.
+struct Placing<'a> {
+    case: &'a Case,
+    wanted: Wanted<'a>,
+    names: &'a mut Names,
+    events: &'a dyn Events,
+}
+
+impl Placing<'_> {
+    /// Puts the files that `fill` writes into their place, with the record named as its folder is.
+    fn put(
+        &self,
+        out: &OutputFolder,
+        plugin: &str,
+        fill: impl FnOnce(&Path) -> Result<CaseResult, String>,
+    ) -> Result<(CaseResult, Option<PathBuf>), String> {
+        let fill = |folder: &Path| {
+            fill(folder).map(|result| {
+                let scans = Scans::of(&result);
+                (result, scans)
+            })
+        };
+        let rename = |result: &mut CaseResult, name: &str, folder: &Path| {
+            if result.case == name {
+                return Ok(());
+            }
+            result.case = name.to_owned();
+            output::write(result, folder)
+        };
+        let put = out.put(self.case, plugin, fill, rename)?;
+        if let Some(reason) = put.note {
+            self.events.notice(&Notice::PlacedElsewhere { reason });
+        }
+        Ok((put.what, Some(put.place)))
+    }
+
+    /// Names a record that is written nowhere.
+    fn name(&mut self, mut result: CaseResult) -> CaseResult {
+        result.case = self.names.choose(&result.plugin.name, self.case, Scans::of(&result));
+        result
+    }
+
+    /// A prediction of this process: its files are written aside and moved into place whole.
+    fn record(&mut self, prediction: Prediction) -> Result<CaseOutput, CaseFailure> {
+        let writers = self.wanted.writers;
+        let written = match self.wanted.output {
+            None => output::record(prediction, None, writers).map(|result| (self.name(result), None)),
+            Some(out) => {
+                let plugin = prediction.result.plugin.name.clone();
+                self.put(out, &plugin, |folder| output::record(prediction, Some(folder), writers))
+            }
+        };
+        finished(written)
+    }
+
+    /// The record of another process, whose files are moved into place.
+    #[cfg(unix)]
+    fn take(&mut self, json: &str, files: Option<&Path>) -> Result<CaseOutput, CaseFailure> {
+        let result: CaseResult = serde_json::from_str(json)
+            .map_err(|e| CaseFailure::of_task(format!("the answer is no result: {e}")))?;
+        let (Some(files), Some(out)) = (files, self.wanted.output) else {
+            return finished(Ok((self.name(result), None)));
+        };
+        let plugin = result.plugin.name.clone();
+        finished(self.put(out, &plugin, |into| {
+            let move_all = || -> std::io::Result<()> {
+                for entry in std::fs::read_dir(files)? {
+                    let entry = entry?;
+                    std::fs::rename(entry.path(), into.join(entry.file_name()))?;
+                }
+                Ok(())
+            };
+            move_all().map_err(|e| format!("cannot be written ({e})")).map(|()| result)
+        }))
+    }
+}
+
+fn finished(written: Result<(CaseResult, Option<PathBuf>), String>) -> Result<CaseOutput, CaseFailure> {
+    let (result, folder) = written.map_err(CaseFailure::of_task)?;
+    let json = serde_json::to_string(&result)
+        .map_err(|e| CaseFailure::of_task(format!("a result cannot be written as JSON: {e}")))?;
+    Ok(CaseOutput { result, json, folder })
+}
+
+/// Engines in processes of their own: one for all plugins, and one for each suspect.
+#[cfg(unix)]
+pub struct IsolatedExecutor {
+    pub(super) engine: IsolatedEngine,
+    /// Index of each of the session's plugins among those that were given to open.
+    pub(super) tasks: Vec<usize>,
+    /// Of answers that are written nowhere.
+    pub(super) names: Names,
+}
+
+#[cfg(unix)]
+impl Executor for IsolatedExecutor {
+    fn run(
+        &mut self,
+        case: &Case,
+        wanted: Wanted<'_>,
+        events: &dyn Events,
+    ) -> Vec<Result<CaseOutput, CaseFailure>> {
+        let scratch = match wanted.output.map(OutputFolder::scratch).transpose() {
+            Ok(scratch) => scratch,
+            Err(message) => {
+                return self.tasks.iter().map(|_| Err(CaseFailure::of_task(message.clone()))).collect();
+            }
+        };
+        let folder = scratch.as_ref().map(|s| s.path().to_owned());
+        let mut answers = self.engine.answer(case, wanted.writers, folder.as_deref(), events);
+        let mut placing = Placing { case, wanted, names: &mut self.names, events };
+        let took = |task: &usize| match answers.remove(task) {
+            Some(Ok(json)) => {
+                let files = folder.as_ref().map(|f| f.join(task.to_string()));
+                placing.take(&json, files.as_deref())
+            }
+            Some(Err(failure)) => Err(failure),
+            None => Err(CaseFailure::of_task("no answer came")),
+        };
+        self.tasks.iter().map(took).collect()
+    }
+
+    fn reload(&mut self, index: usize, library: &Path, events: &dyn Events) -> Result<(), String> {
+        self.engine.reload(self.tasks[index], library, events)
+    }
+
+    fn close(mut self: Box<Self>, events: &dyn Events) {
+        self.engine.close(events);
+    }
+}

@@ -1,0 +1,355 @@
+//! An engine in a process of its own, kept running whatever its plugins do: the process is started again, the plugin
+//! that ended it is named and left out for the rest of the run, the others answer.
+//!
+//! Plugins share a process, hence a backbone, slices and frozen blocks, as long as all goes well. One at whose turn the
+//! process ends is a suspect: a thread that another plugin left behind may have done it. It is asked again in a process
+//! of its own, and left out where that ends too.
+
+use super::process::{ExitReason, Process, SpawnWorker};
+use super::wire::{Event, OpenRequest, Request};
+use crate::engine::{Case, Stage};
+use crate::output::Writers;
+use crate::run::{Blame, CaseFailure, Events, Notice};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a plugin may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For being opened, and for its turn at a case.
+    pub time: Duration,
+}
+
+/// How long opening the backbone may take; no plugin's code runs meanwhile.
+const BACKBONE: Duration = Duration::from_secs(600);
+/// How often a plugin that is alone in its process may end it between two cases before it is left out.
+const STRIKES: u32 = 3;
+
+/// A task's answer as text, or why it has none.
+pub type Answer = Result<String, CaseFailure>;
+
+/// Plugins that share a process.
+struct Group {
+    /// Index and what was typed.
+    plugins: Vec<(usize, PathBuf)>,
+    process: Option<Process>,
+}
+
+impl Group {
+    fn new(plugins: Vec<(usize, PathBuf)>) -> Self {
+        Self { plugins, process: None }
+    }
+
+    fn leave_out(&mut self, task: usize) {
+        self.plugins.retain(|(i, _)| *i != task);
+    }
+}
+
+/// An engine whose plugins are in processes of their own: one for all of them, and one for each suspect.
+pub struct IsolatedEngine {
+    /// For every process; its own plugins are filled in.
+    opening: OpenRequest,
+    names: BTreeMap<usize, String>,
+    limits: Limits,
+    spawn: Arc<SpawnWorker>,
+    groups: Vec<Group>,
+    /// Why a plugin is left out, by its index.
+    quarantined: BTreeMap<usize, String>,
+    /// How often a plugin's own process ended for no visible fault of it.
+    strikes: BTreeMap<usize, u32>,
+}
+
+/// How opening went for one plugin: refused, with the reason.
+pub type Refusal = (usize, String);
+
+/// Where a process was when nothing more came: whose turn, and how far that had come.
+type At = Option<(usize, Stage)>;
+
+impl IsolatedEngine {
+    /// Opens the plugins in a process of their own. Those that are refused are told and left out.
+    ///
+    /// # Errors
+    /// When no engine can be had at all: the backbone, the system.
+    pub fn open(
+        mut opening: OpenRequest,
+        names: BTreeMap<usize, String>,
+        limits: Limits,
+        spawn: Arc<SpawnWorker>,
+    ) -> Result<(Self, Vec<Refusal>), String> {
+        let groups = vec![Group::new(std::mem::take(&mut opening.plugins))];
+        let (quarantined, strikes) = (BTreeMap::new(), BTreeMap::new());
+        let mut engine = Self { opening, names, limits, spawn, groups, quarantined, strikes };
+        let refused = engine.start(0)?;
+        Ok((engine, refused))
+    }
+
+    /// Starts a group's process, as often as plugins end it while they are opened. None is left of a group whose plugins
+    /// are all refused.
+    fn start(&mut self, group: usize) -> Result<Vec<Refusal>, String> {
+        let mut refused = Vec::new();
+        while !self.groups[group].plugins.is_empty() {
+            let mut process = Process::start(&*self.spawn)?;
+            let plugins = self.groups[group].plugins.clone();
+            process.send(&Request::Open(OpenRequest { plugins, ..self.opening.clone() }));
+            let mut current = None;
+            let mut until = Instant::now() + BACKBONE;
+            let end = loop {
+                match process.receive::<Event>(until) {
+                    Ok(Event::TaskOpening(task)) => {
+                        current = Some(task);
+                        until = Instant::now() + self.limits.time;
+                    }
+                    Ok(Event::Opened(_)) => current = None,
+                    Ok(Event::Refused { task, error }) => {
+                        current = None;
+                        self.groups[group].leave_out(task);
+                        refused.push((task, error));
+                    }
+                    Ok(Event::Ready) => {
+                        self.groups[group].process = Some(process);
+                        return Ok(refused);
+                    }
+                    Ok(Event::Fatal(error)) => return Err(error),
+                    Ok(_) => {}
+                    Err(end) => break end,
+                }
+            };
+            let Some(task) = current else {
+                let room = self.opening.max_memory.map_or(String::new(), |bytes| {
+                    format!("; does its limit of {} MiB leave it room? (--max-memory)", bytes >> 20)
+                });
+                let how = without_blame(&end);
+                return Err(format!("the engine's process {how} before any plugin was opened{room}"));
+            };
+            self.groups[group].leave_out(task);
+            refused.push((task, format!("plugin {}: while it was opened, it {end}", self.name(task))));
+        }
+        Ok(refused)
+    }
+
+    fn name(&self, task: usize) -> &str {
+        self.names.get(&task).map_or("?", String::as_str)
+    }
+
+    /// The plugins that answer or are quarantined, by index.
+    pub fn tasks(&self) -> Vec<usize> {
+        let mut tasks: Vec<usize> = self.groups.iter().flat_map(|g| &g.plugins).map(|(i, _)| *i).collect();
+        tasks.extend(self.quarantined.keys());
+        tasks.sort_unstable();
+        tasks
+    }
+
+    /// Every task's answer to a case, by index. Their files are in `folder`, in a folder each that is named by the index.
+    pub fn answer(
+        &mut self,
+        case: &Case,
+        writers: Writers,
+        folder: Option<&Path>,
+        events: &dyn Events,
+    ) -> BTreeMap<usize, Answer> {
+        let mut answers: BTreeMap<usize, Answer> = BTreeMap::new();
+        for (task, why) in &self.quarantined {
+            answers.insert(*task, Err(CaseFailure::of_task(why.clone())));
+        }
+        // Groups may become more while this goes on.
+        let mut group = 0;
+        while group < self.groups.len() {
+            let all = self.groups[group].plugins.iter().map(|(i, _)| *i);
+            let left: Vec<usize> = all.filter(|task| !answers.contains_key(task)).collect();
+            if left.is_empty() {
+                group += 1;
+                continue;
+            }
+            if let Err(message) = self.running(group, events, &mut answers) {
+                for task in left {
+                    answers.insert(task, Err(CaseFailure::of_task(message.clone())));
+                }
+                continue;
+            }
+            let Some(mut process) = self.groups[group].process.take() else { continue };
+            if let Some(folder) = folder {
+                // What an earlier process had begun.
+                left.iter().for_each(|task| drop(std::fs::remove_dir_all(folder.join(task.to_string()))));
+            }
+            let folder = folder.map(Path::to_owned);
+            process.send(&Request::Case { case: case.clone(), tasks: left, writers, folder });
+            match self.turns(&mut process, &mut answers) {
+                Ok(()) => self.groups[group].process = Some(process),
+                Err((end, at)) => self.attribute_failure(group, &end, at, &case.name, &mut answers, events),
+            }
+        }
+        self.groups.retain(|g| !g.plugins.is_empty());
+        // A scan that ends every process says nothing of the plugins.
+        if self.groups.len() > 1
+            && answers.values().all(|a| a.as_ref().is_err_and(|f| f.blame == Blame::Scan))
+        {
+            let plugins = self.groups.drain(..).flat_map(|g| g.plugins).collect();
+            self.groups.push(Group::new(plugins));
+        }
+        answers
+    }
+
+    /// A group's process has ended: whose fault is it? Whoever is left without an answer is asked again.
+    fn attribute_failure(
+        &mut self,
+        group: usize,
+        end: &ExitReason,
+        at: At,
+        case: &str,
+        answers: &mut BTreeMap<usize, Answer>,
+        events: &dyn Events,
+    ) {
+        let first = self.groups[group].plugins.first().map(|(i, _)| *i);
+        let alone = self.groups[group].plugins.len() == 1;
+        let slow = *end == ExitReason::TimedOut;
+        match at {
+            Some((task, stage)) if stage.is_plugins() && (alone || slow) => {
+                let message = format!("plugin {}: {stage}: {end}", self.name(task));
+                self.quarantine(task, &message, case, events);
+                answers.insert(task, Err(CaseFailure::of_task(message)));
+            }
+            Some((task, stage)) if stage.is_plugins() => {
+                let name = self.name(task);
+                let (plugin, reason) = (name.to_owned(), end.to_string());
+                events.notice(&Notice::Separated { plugin, stage, reason });
+                self.separate(group, Some(task));
+            }
+            _ if !alone && (!slow || at.is_none()) => self.separate(group, None),
+            Some((task, Stage::Scan)) => {
+                let message = format!("the engine's process {} while the scan was read", without_blame(end));
+                answers.insert(task, Err(CaseFailure { message, blame: Blame::Scan }));
+            }
+            other => {
+                let Some(task) = other.map(|(task, _)| task).or(first) else { return };
+                let place = other.map_or("between two turns".to_owned(), |(_, stage)| format!("in {stage}"));
+                let message = format!(
+                    "plugin {}: its process {} {place}, where no code of it was called",
+                    self.name(task),
+                    without_blame(end)
+                );
+                // Before it was asked: it is started once more, a few times.
+                let idle = other.is_none() && !slow;
+                let strikes = self.strikes.entry(task).or_default();
+                *strikes += u32::from(idle);
+                let often = *strikes >= STRIKES;
+                if idle && often {
+                    self.quarantine(task, &message, case, events);
+                }
+                if !idle || often {
+                    answers.insert(task, Err(CaseFailure::of_task(message)));
+                }
+            }
+        }
+    }
+
+    fn quarantine(&mut self, task: usize, message: &str, case: &str, events: &dyn Events) {
+        let why = format!("{message}, in case {case}; it is left out for the rest of the run");
+        let (plugin, reason) = (self.name(task).to_owned(), why.clone());
+        events.notice(&Notice::Quarantined { plugin, reason });
+        self.groups.iter_mut().for_each(|g| g.leave_out(task));
+        self.quarantined.insert(task, why);
+    }
+
+    /// Gives one plugin of a group a process of its own, or each.
+    fn separate(&mut self, group: usize, task: Option<usize>) {
+        let all = std::mem::take(&mut self.groups[group].plugins);
+        let (apart, together): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(i, _)| task.is_none_or(|task| task == *i));
+        self.groups[group].plugins = together;
+        self.groups.extend(apart.into_iter().map(|plugin| Group::new(vec![plugin])));
+    }
+
+    /// Makes sure that there is a process; plugins that cannot be opened any more are quarantined.
+    fn running(
+        &mut self,
+        group: usize,
+        events: &dyn Events,
+        answers: &mut BTreeMap<usize, Answer>,
+    ) -> Result<(), String> {
+        if self.groups[group].process.is_some() {
+            return Ok(());
+        }
+        for (task, why) in self.start(group)? {
+            let (plugin, reason) = (self.name(task).to_owned(), why.clone());
+            events.notice(&Notice::Refused { plugin, reason });
+            answers.insert(task, Err(CaseFailure::of_task(why.clone())));
+            self.quarantined.insert(task, why);
+        }
+        Ok(())
+    }
+
+    /// Listens until the case is done, or the process is; then whose turn it was, and how far that had come.
+    fn turns(
+        &self,
+        process: &mut Process,
+        answers: &mut BTreeMap<usize, Answer>,
+    ) -> Result<(), (ExitReason, At)> {
+        let mut at: At = None;
+        let mut until = Instant::now() + self.limits.time;
+        loop {
+            match process.receive::<Event>(until) {
+                Ok(Event::At { task, stage }) => {
+                    if at.is_none_or(|(before, _)| before != task) {
+                        until = Instant::now() + self.limits.time;
+                    }
+                    at = Some((task, stage));
+                }
+                Ok(Event::Answered(answered)) => {
+                    answers.insert(answered.task, Ok(answered.json));
+                    at = None;
+                }
+                Ok(Event::Failed { task, error, blame }) => {
+                    answers.insert(task, Err(CaseFailure { message: error, blame }));
+                    at = None;
+                }
+                Ok(Event::CaseDone) => return Ok(()),
+                Ok(_) => {}
+                Err(end) => return Err((end, at)),
+            }
+        }
+    }
+
+    /// Opens the plugins anew, one of them perhaps rebuilt: it gets another chance.
+    ///
+    /// # Errors
+    /// One line, when it is refused. The others go on.
+    pub fn reload(&mut self, task: usize, library: &Path, events: &dyn Events) -> Result<(), String> {
+        self.close(events);
+        self.quarantined.remove(&task);
+        self.strikes.remove(&task);
+        self.groups.iter_mut().for_each(|g| g.leave_out(task));
+        self.groups.retain(|g| !g.plugins.is_empty());
+        if self.groups.is_empty() {
+            self.groups.push(Group::new(Vec::new()));
+        }
+        self.groups[0].plugins.push((task, library.to_owned()));
+        self.groups[0].plugins.sort_unstable();
+        let mut outcome = Ok(());
+        for (refused, why) in self.start(0)? {
+            if refused == task {
+                outcome = Err(why.clone());
+            }
+            self.quarantined.insert(refused, why);
+        }
+        outcome
+    }
+
+    /// Lets the processes end; one that does not do so in peace is told, for all answers are there already.
+    pub fn close(&mut self, events: &dyn Events) {
+        for process in self.groups.iter_mut().filter_map(|g| g.process.take()) {
+            if let Some(how) = process.end() {
+                events.notice(&Notice::ProcessEnded { reason: how });
+            }
+        }
+    }
+}
+
+/// The same words where no plugin is the subject.
+fn without_blame(end: &ExitReason) -> String {
+    match end {
+        ExitReason::TimedOut => "took longer than the time limit and was killed".to_owned(),
+        ExitReason::Ended(how) => format!("ended ({how})"),
+    }
+}

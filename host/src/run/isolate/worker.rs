@@ -1,0 +1,182 @@
+//! The process that plugins are in, from the inside: an engine that answers on a socket, or a probe.
+
+use super::wire::{Answered, Event, OpenRequest, ProbeRequest, Request, receive, send};
+use crate::backbone::Precision;
+use crate::check;
+use crate::device::{DeviceChoice, gpus};
+use crate::engine::{Case, Engine, MemoryCap, Stage, open_backbone_on};
+use crate::output::{self, Writers};
+use crate::run::{CaseFailure, use_threads};
+use crate::scan::allow_micro_ct;
+use crate::task::LoadedTask;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// Why a worker could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Standard input is no socket: nobody started this process as a worker.
+    #[error("standard input is no socket; a worker is started by a session, never by hand")]
+    NotAWorker,
+    /// The session is gone.
+    #[error("{0}")]
+    Lost(#[from] io::Error),
+}
+
+/// Serves a session as the process that its plugins run in, until the session lets go. The process ends afterwards: core
+/// dumps are off, and on Linux it dies with its parent.
+///
+/// # Errors
+/// When standard input is no socket, or breaks.
+pub fn serve() -> Result<(), WorkerError> {
+    let stream = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    let stream = stream.ok().filter(|s| s.local_addr().is_ok());
+    let mut stream = stream.ok_or(WorkerError::NotAWorker)?;
+    #[cfg(target_os = "linux")]
+    {
+        // Whoever waits for the answers is gone: a plugin in an endless loop must not outlive the run.
+        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    }
+    // What a crash would leave on the disk holds the scan.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = setrlimit(Resource::Core, none);
+    match receive(&mut stream)? {
+        Some(Request::Open(opening)) => engine(stream, opening)?,
+        Some(Request::Probe(order)) => probe(stream, &order)?,
+        Some(Request::Case { .. }) | None => {}
+    }
+    Ok(())
+}
+
+/// The most address space that this process may take: an allocation beyond it fails. Where a GPU's driver reserves more of it
+/// than there is memory, only what can be written to counts.
+fn limit_memory(bytes: Option<u64>, on_gpu: bool) {
+    let Some(bytes) = bytes else { return };
+    let what = if on_gpu { Resource::Data } else { Resource::As };
+    // A limit that the system does not know leaves the process as it is, which is no reason not to run.
+    if let Err(e) = setrlimit(what, Rlimit { current: Some(bytes), maximum: Some(bytes) }) {
+        tracing::warn!("--max-memory: the system refuses the limit ({e}); it is not kept");
+    }
+}
+
+fn engine(mut stream: UnixStream, opening: OpenRequest) -> io::Result<()> {
+    if let Some(Err(e)) = opening.threads.map(use_threads) {
+        return send(&mut stream, &Event::Fatal(e));
+    }
+    let precision = if opening.bf16 { Precision::Bf16 } else { Precision::F32 };
+    let device = opening.device.parse().unwrap_or(DeviceChoice::Cpu);
+    limit_memory(opening.max_memory, device != DeviceChoice::Cpu && gpus().is_ok());
+    allow_micro_ct(opening.micro_ct);
+    let place = (device, opening.device_memory);
+    send(&mut stream, &Event::Backbone)?;
+    let backbone = match open_backbone_on(opening.backbone.as_deref(), precision, place) {
+        Ok(backbone) => backbone,
+        Err(e) => return send(&mut stream, &Event::Fatal(e.to_string())),
+    };
+    let (mut tasks, mut indices) = (Vec::new(), Vec::new());
+    for (task, library) in opening.plugins {
+        send(&mut stream, &Event::TaskOpening(task))?;
+        let weights = opening.weights.as_deref();
+        match LoadedTask::open_found(&library, weights, &backbone, opening.segmentation) {
+            Ok(loaded) => {
+                tasks.push(loaded);
+                indices.push(task);
+                send(&mut stream, &Event::Opened(task))?;
+            }
+            Err(e) => send(&mut stream, &Event::Refused { task, error: e.to_string() })?,
+        }
+    }
+    let mut engine = Engine::new(backbone, precision, tasks);
+    let cap = MemoryCap::of_process().ok();
+    send(&mut stream, &Event::Ready)?;
+    while let Some(ask) = receive(&mut stream)? {
+        if let Request::Case { case, tasks, writers, folder } = ask {
+            if let Some(cap) = cap {
+                let written = folder.is_some();
+                engine.cap(cap.writing(writers.heatmap && written, opening.segmentation && written));
+            }
+            case_of(&mut stream, &engine, &indices, &case, &tasks, writers, folder.as_deref())?;
+        }
+    }
+    Ok(())
+}
+
+fn case_of(
+    stream: &mut UnixStream,
+    engine: &Engine,
+    indices: &[usize],
+    case: &Case,
+    wanted: &[usize],
+    writers: Writers,
+    folder: Option<&Path>,
+) -> io::Result<()> {
+    let places: Vec<usize> =
+        wanted.iter().filter_map(|task| indices.iter().position(|i| i == task)).collect();
+    let stream = RefCell::new(stream);
+    let say = |said: Event| send(&mut **stream.borrow_mut(), &said);
+    let broken: RefCell<Option<io::Error>> = RefCell::new(None);
+    let note = |sent: io::Result<()>| {
+        if let Err(e) = sent {
+            broken.borrow_mut().get_or_insert(e);
+        }
+    };
+    engine.predict_each(
+        case,
+        writers.heatmap,
+        &places,
+        |place, stage| note(say(Event::At { task: indices[place], stage })),
+        |place, prediction| {
+            let task = indices[place];
+            note(say(Event::At { task, stage: Stage::Record }));
+            let answered = match prediction {
+                Err(e) => Err(CaseFailure::from(e)),
+                Ok(prediction) => folder
+                    .map(|folder| own_folder(folder, task))
+                    .transpose()
+                    .and_then(|folder| output::record(prediction, folder.as_deref(), writers))
+                    .and_then(|result| serde_json::to_string(&result).map_err(|e| e.to_string()))
+                    .map_err(CaseFailure::of_task),
+            };
+            note(say(match answered {
+                Ok(json) => Event::Answered(Answered { task, json }),
+                Err(CaseFailure { message, blame }) => Event::Failed { task, error: message, blame },
+            }));
+        },
+    );
+    note(say(Event::CaseDone));
+    broken.into_inner().map_or(Ok(()), Err)
+}
+
+fn own_folder(folder: &Path, task: usize) -> Result<PathBuf, String> {
+    let own = folder.join(task.to_string());
+    std::fs::create_dir(&own).map_err(|e| format!("cannot be written ({e})"))?;
+    Ok(own)
+}
+
+fn probe(mut stream: UnixStream, order: &ProbeRequest) -> io::Result<()> {
+    limit_memory(order.max_memory, false);
+    let mut subject = match check::PluginUnderTest::new(
+        &order.library,
+        order.weights.as_deref(),
+        order.backbone.as_deref(),
+    ) {
+        Ok(subject) => subject,
+        Err(e) => return send(&mut stream, &Event::Fatal(e)),
+    };
+    for name in &order.checks {
+        send(&mut stream, &Event::Trying(name.clone()))?;
+        let mut failed = false;
+        for finding in subject.run(name) {
+            failed |= finding.verdict == check::Verdict::Failed;
+            send(&mut stream, &Event::Found(finding))?;
+        }
+        if failed && check::CHECKS[..check::FIRST].contains(&name.as_str()) {
+            break;
+        }
+    }
+    send(&mut stream, &Event::ProbeDone)
+}

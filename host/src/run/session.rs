@@ -1,0 +1,372 @@
+//! A session: a backbone and the plugins on it, opened once, then any number of cases.
+
+use super::events::Events;
+#[cfg(unix)]
+use super::executor::IsolatedExecutor;
+use super::executor::{CaseFailure, CaseOutput, Executor, LocalExecutor, Wanted};
+#[cfg(unix)]
+use super::isolate::{IsolatedEngine, Limits, OpenRequest, SpawnWorker};
+use crate::backbone::Precision;
+use crate::device::DeviceChoice;
+use crate::engine::{Case, Engine, FindBackboneError, PrecisionChoice, open_backbone_on};
+use crate::output::naming::Names;
+use crate::plugin::find::{self, Choice};
+use crate::plugin::{PluginError, inspect};
+use crate::task::LoadedTask;
+use anymc3d_manifest::Manifest;
+use std::path::PathBuf;
+#[cfg(unix)]
+use std::sync::Arc;
+
+/// One of a session's plugins.
+#[derive(Debug, Clone)]
+pub struct SelectedPlugin {
+    /// As it was asked for: a name or a path.
+    pub wanted: String,
+    /// Its library when it was opened.
+    pub library: PathBuf,
+    /// What it says of itself.
+    pub manifest: Manifest,
+}
+
+/// A plugin that a session does without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedPlugin {
+    /// As it was asked for.
+    pub wanted: String,
+    /// One line.
+    pub reason: String,
+}
+
+/// The plugins run in processes of their own.
+#[cfg(unix)]
+#[derive(Clone)]
+pub struct Isolation {
+    /// What a plugin may take.
+    pub limits: Limits,
+    /// Bytes of address space of each process.
+    pub max_memory: Option<u64>,
+    /// Whether voxels as small as micro-CT's are read.
+    pub micro_ct: bool,
+    /// Starts a process that calls [`super::isolate::serve`].
+    pub spawn: Arc<SpawnWorker>,
+}
+
+/// Where and how a session computes. `Default` is the default backbone on whatever device is there, in this process.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// Backbone by name or folder; the one that ships without it.
+    pub backbone: Option<String>,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// Most bytes of a device's own memory.
+    pub device_memory: Option<usize>,
+    /// Numbers of the large products.
+    pub precision: PrecisionChoice,
+    /// Threads of a plugins' process; this process's pool is [`use_threads`]'s.
+    pub threads: Option<u16>,
+    /// Trained weights of the one plugin; without them each plugin's own are found.
+    pub weights: Option<PathBuf>,
+    /// How installed packages are chosen.
+    pub choice: Choice,
+    /// Whether plugins keep their segmentation decoder.
+    pub segmentation: bool,
+    /// Processes of their own for the plugins.
+    #[cfg(unix)]
+    pub isolation: Option<Isolation>,
+}
+
+/// Why there is no session at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// Two plugins of one name.
+    #[error("plugin {wanted}: a plugin called {name} is given already; give each once")]
+    GivenTwice {
+        /// As it was asked for.
+        wanted: String,
+        /// The name of both.
+        name: String,
+    },
+    /// The backbone or the device is refused.
+    #[error(transparent)]
+    Backbone(#[from] FindBackboneError),
+    /// The plugins' process cannot be had.
+    #[error("{0}")]
+    Process(String),
+}
+
+/// Plugins whose manifests were read; none of their code has run.
+pub struct Selection {
+    /// Those that can be opened.
+    pub plugins: Vec<SelectedPlugin>,
+    /// Those that cannot.
+    pub refused: Vec<RefusedPlugin>,
+}
+
+impl Selection {
+    /// Finds plugins and reads their manifests. What is refused here costs no opening of the backbone.
+    ///
+    /// # Errors
+    /// [`SessionError::GivenTwice`].
+    pub fn new<S: AsRef<str>>(wanted: &[S], choice: &Choice) -> Result<Self, SessionError> {
+        let mut selection = Self { plugins: Vec::new(), refused: Vec::new() };
+        for wanted in wanted.iter().map(AsRef::as_ref) {
+            let read = || -> Result<SelectedPlugin, PluginError> {
+                let library = find::library_with(wanted, choice)?;
+                let manifest = inspect(&library)?.0.manifest;
+                Ok(SelectedPlugin { wanted: wanted.to_owned(), library, manifest })
+            };
+            match read() {
+                Ok(new) => {
+                    let name = &new.manifest.plugin.name;
+                    if selection.plugins.iter().any(|p| p.manifest.plugin.name == *name) {
+                        return Err(SessionError::GivenTwice {
+                            wanted: wanted.to_owned(),
+                            name: name.clone(),
+                        });
+                    }
+                    selection.plugins.push(new);
+                }
+                Err(e) => selection.refuse(wanted, &e),
+            }
+        }
+        Ok(selection)
+    }
+
+    fn refuse(&mut self, wanted: &str, why: &dyn std::fmt::Display) {
+        self.refused.push(RefusedPlugin { wanted: wanted.to_owned(), reason: why.to_string() });
+    }
+
+    /// Opens the backbone, and the plugins with their weights on it. Plugins that are refused move to `refused`.
+    ///
+    /// # Errors
+    /// When the backbone is refused.
+    pub fn open_engine(&mut self, options: &SessionOptions) -> Result<Engine, SessionError> {
+        let precision = options.precision.resolve(options.device);
+        let place = (options.device, options.device_memory);
+        let backbone = open_backbone_on(options.backbone.as_deref(), precision, place)?;
+        let mut tasks = Vec::new();
+        for plugin in std::mem::take(&mut self.plugins) {
+            let weights = options.weights.as_deref();
+            match LoadedTask::open_found(&plugin.library, weights, &backbone, options.segmentation) {
+                Ok(task) => {
+                    tracing::info!(
+                        "{}: {} with {}",
+                        task.name(),
+                        task.library.display(),
+                        task.weights.display()
+                    );
+                    tasks.push(task);
+                    self.plugins.push(plugin);
+                }
+                Err(e) => self.refuse(&plugin.wanted, &e),
+            }
+        }
+        Ok(Engine::new(backbone, precision, tasks))
+    }
+
+    #[cfg(unix)]
+    fn open_isolated(
+        &mut self,
+        options: &SessionOptions,
+        isolation: &Isolation,
+    ) -> Result<IsolatedExecutor, SessionError> {
+        let all = std::mem::take(&mut self.plugins);
+        let request = OpenRequest {
+            plugins: all.iter().map(|p| p.library.clone()).enumerate().collect(),
+            weights: options.weights.clone(),
+            backbone: options.backbone.clone(),
+            device: options.device.to_string(),
+            device_memory: options.device_memory,
+            bf16: options.precision.resolve(options.device) == Precision::Bf16,
+            threads: options.threads,
+            segmentation: options.segmentation,
+            max_memory: isolation.max_memory,
+            micro_ct: isolation.micro_ct,
+        };
+        let names = all.iter().map(|p| p.manifest.plugin.name.clone()).enumerate().collect();
+        let spawn = isolation.spawn.clone();
+        let (engine, refused) =
+            IsolatedEngine::open(request, names, isolation.limits, spawn).map_err(SessionError::Process)?;
+        for (index, reason) in &refused {
+            self.refuse(&all[*index].wanted, reason);
+        }
+        let tasks = engine.tasks();
+        self.plugins =
+            all.into_iter().enumerate().filter(|(i, _)| tasks.contains(i)).map(|(_, p)| p).collect();
+        Ok(IsolatedExecutor { engine, tasks, names: Names::default() })
+    }
+
+    /// Opens all of it as a session.
+    ///
+    /// # Errors
+    /// When the backbone is refused, or the plugins' process cannot be had.
+    pub fn open(mut self, options: &SessionOptions) -> Result<Session, SessionError> {
+        #[cfg(unix)]
+        if let Some(isolation) = &options.isolation {
+            let executor = Box::new(self.open_isolated(options, isolation)?);
+            return Ok(Session::of(self, options, executor));
+        }
+        let engine = self.open_engine(options)?;
+        let (weights, segmentation) = (options.weights.clone(), options.segmentation);
+        Ok(Session::of(
+            self,
+            options,
+            Box::new(LocalExecutor { engine, weights, segmentation, names: Names::default() }),
+        ))
+    }
+}
+
+/// A backbone and the plugins on it: answers cases.
+///
+/// ```no_run
+/// use anymc3d_host::engine::Case;
+/// use anymc3d_host::run::{Session, SessionOptions, Silent, Wanted};
+///
+/// let mut session = Session::open(&["lung_nodule"], &SessionOptions::default())?;
+/// for answer in session.run(&Case::of_file("scan.nii.gz".as_ref()), Wanted::default(), &Silent) {
+///     println!("{:?}", answer?.result.predictions);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Session {
+    plugins: Vec<SelectedPlugin>,
+    refused: Vec<RefusedPlugin>,
+    choice: Choice,
+    weights: Option<PathBuf>,
+    executor: Box<dyn Executor>,
+}
+
+impl Session {
+    /// Opens a backbone and plugins, each by name or path. Plugins that are refused are in [`Self::refused`]; the others
+    /// answer.
+    ///
+    /// # Errors
+    /// When two plugins have one name, the backbone is refused, or the plugins' process cannot be had.
+    pub fn open<S: AsRef<str>>(plugins: &[S], options: &SessionOptions) -> Result<Self, SessionError> {
+        Selection::new(plugins, &options.choice)?.open(options)
+    }
+
+    fn of(selection: Selection, options: &SessionOptions, executor: Box<dyn Executor>) -> Self {
+        let Selection { plugins, refused } = selection;
+        let (choice, weights) = (options.choice.clone(), options.weights.clone());
+        Self { plugins, refused, choice, weights, executor }
+    }
+
+    /// The plugins that answer, in the order of their answers.
+    pub fn plugins(&self) -> &[SelectedPlugin] {
+        &self.plugins
+    }
+
+    /// The plugins that were refused.
+    pub fn refused(&self) -> &[RefusedPlugin] {
+        &self.refused
+    }
+
+    /// Name of a plugin.
+    ///
+    /// # Panics
+    /// Where there is no plugin of that index.
+    pub fn name(&self, index: usize) -> &str {
+        &self.plugins[index].manifest.plugin.name
+    }
+
+    /// What the plugins say of themselves.
+    pub fn manifests(&self) -> Vec<Manifest> {
+        self.plugins.iter().map(|p| p.manifest.clone()).collect()
+    }
+
+    /// The engine, where it is in this process.
+    pub fn engine(&mut self) -> Option<&mut Engine> {
+        self.executor.engine()
+    }
+
+    /// Every plugin's answer to a case, in the order of the plugins. With an output folder, their files are in place.
+    pub fn run(
+        &mut self,
+        case: &Case,
+        wanted: Wanted<'_>,
+        events: &dyn Events,
+    ) -> Vec<Result<CaseOutput, CaseFailure>> {
+        self.executor.run(case, wanted, events)
+    }
+
+    /// Answers cases one after the other and reads the next ones meanwhile. `done` is given each case's index and the
+    /// plugins' answers; `None` stands for entries that are no case, which are handed over in their turn.
+    pub fn run_all<'c>(
+        &mut self,
+        cases: &[Option<&'c Case>],
+        wanted: Wanted<'_>,
+        events: &dyn Events,
+        mut done: impl FnMut(&mut Self, usize, Vec<Result<CaseOutput, CaseFailure>>),
+    ) {
+        let mut begun = 1;
+        for (i, case) in cases.iter().enumerate() {
+            let until = (i + 1 + self.executor.prefetch_depth()).min(cases.len());
+            while begun < until {
+                if let Some(next) = cases[begun] {
+                    self.executor.prefetch(next);
+                }
+                begun += 1;
+            }
+            let answers = case.map(|case| self.run(case, wanted, events)).unwrap_or_default();
+            done(self, i, answers);
+        }
+    }
+
+    /// The files that a plugin is opened from: its library, and its weights wherever they would be found.
+    ///
+    /// # Panics
+    /// Where there is no plugin of that index.
+    pub fn files_of(&self, index: usize) -> Vec<PathBuf> {
+        let library = &self.plugins[index].library;
+        let mut files = vec![library.clone()];
+        match &self.weights {
+            Some(weights) => files.push(weights.clone()),
+            // The first place that holds some is the one that is read; a new file before it counts too.
+            None => files.extend(find::weights_places(library, self.name(index))),
+        }
+        files
+    }
+
+    /// Opens the newest build of a plugin in place of the one that answers; one line that tells which answers now.
+    ///
+    /// # Errors
+    /// One line; in this process the earlier build goes on.
+    pub fn reload(&mut self, index: usize, events: &dyn Events) -> Result<String, String> {
+        let path =
+            find::library_with(&self.plugins[index].wanted, &self.choice).map_err(|e| e.to_string())?;
+        let (embedded, sha256, _) = inspect(&path).map_err(|e| e.to_string())?;
+        let (manifest, found) = (embedded.manifest, self.name(index));
+        if manifest.plugin.name != found {
+            let name = &manifest.plugin.name;
+            return Err(format!("{}: is plugin {name} now, expected {found}", path.display()));
+        }
+        self.executor.reload(index, &path, events)?;
+        let told = format!(
+            "{} {} ({}…) answers from here on",
+            manifest.plugin.name,
+            manifest.plugin.version,
+            &sha256[..12]
+        );
+        self.plugins[index].manifest = manifest;
+        self.plugins[index].library = path;
+        Ok(told)
+    }
+
+    /// Lets the plugins go.
+    pub fn close(self, events: &dyn Events) {
+        self.executor.close(events);
+    }
+}
+
+/// Sizes this process's pool of threads; before anything has used it.
+///
+/// # Errors
+/// When the pool is in use, or the system gives no threads.
+pub fn use_threads(threads: u16) -> Result<(), String> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global();
+    pool.map_err(|e| format!("{threads} threads: {e}"))
+}

@@ -1,0 +1,39 @@
+//! Scans in (NIfTI), canonical volume, slices; and back onto the scan's grid.
+//!
+//! A manifest says *what* preprocessing a task needs; this room alone knows *how*. The way in:
+//! [`Scan::open`] → [`Scan::into_canonical`] → [`slices`]; the way back: [`ScanPlanes`] →
+//! [`write_planes`]. Each file answers one question and is named after it.
+
+mod affine;
+mod axis_plan;
+mod canonical;
+mod components;
+mod error;
+mod forms;
+mod geometry;
+mod intensity;
+mod limits;
+mod modality;
+mod nifti;
+mod planes;
+mod region;
+mod resample;
+mod scan;
+mod slice_grid;
+mod slices;
+
+pub use affine::Affine;
+pub use canonical::{StoredAxis, Volume};
+pub use error::VolumeError;
+pub use forms::Forms;
+pub use limits::{GeometryLimits, ReadLimits, allow_micro_ct};
+pub use modality::modality_warning;
+pub use nifti::{files_of, memory_of};
+pub use nifti::{write_mask, write_nifti_f32, write_nifti_i16, write_nifti_u8, write_planes};
+pub use planes::ScanPlanes;
+pub use scan::Scan;
+pub use slice_grid::SliceGrid;
+pub use slices::{SliceStack, slices, slices_within};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,277 @@
+//! From a canonical volume to the pixels a view asks for, by the letter of the manifest's rules.
+
+use anymc3d_manifest::{Axis, Fit, Intensity, View};
+use rayon::prelude::*;
+
+use crate::memory::{OutOfMemory, Room, zeroed};
+use crate::scan::axis_plan::AxisPlan;
+use crate::scan::canonical::Volume;
+use crate::scan::resample::{Layout, Resampled, separable, separable_bytes};
+use crate::scan::slice_grid::SliceGrid;
+use crate::scan::{VolumeError, intensity, region};
+
+/// Most slices and most values a stack may have: far above any task, below what would exhaust the memory.
+const MOST_SLICES: usize = 4096;
+const MOST_VALUES: usize = 1 << 31;
+
+/// The slices of one view.
+#[derive(Debug, Clone)]
+pub struct SliceStack {
+    /// `[S, C, H, W]` in 0..1; C is 1 (grey) or 3 (windows).
+    pub pixels: Vec<f32>,
+    /// S, C, H, W.
+    pub shape: [usize; 4],
+    /// Where each pixel came from, and the way back.
+    pub grid: SliceGrid,
+    /// What was noticed, one line each.
+    pub warnings: Vec<String>,
+}
+
+impl SliceStack {
+    /// `(pixel - mean) / std` per channel, `[S, 3, H, W]`; a grey channel is repeated.
+    ///
+    /// # Errors
+    /// Where there is no memory for them.
+    pub fn normalised(&self, mean: [f32; 3], std: [f32; 3]) -> Result<Vec<f32>, OutOfMemory> {
+        let [s, c, h, w] = self.shape;
+        let mut out = zeroed::<f32>([s, 3, h, w].iter().fold(1, |n: usize, &d| n.saturating_mul(d)))?;
+        out.par_chunks_mut(h * w).enumerate().for_each(|(plane, out)| {
+            let (slice, channel) = (plane / 3, plane % 3);
+            let from = (slice * c + if c == 1 { 0 } else { channel }) * h * w;
+            let (mean, scale) = (mean[channel], 1.0 / std[channel]);
+            for (v, p) in out.iter_mut().zip(&self.pixels[from..from + h * w]) {
+                *v = (p - mean) * scale;
+            }
+        });
+        Ok(out)
+    }
+}
+
+/// Cuts a view's slices out of a volume. Sizes that are no multiple of `patch_size` are rounded up, with a warning.
+///
+/// # Errors
+/// [`VolumeError::View`]: a window without width, percentiles of nothing, neither `slices` nor
+/// `slice_spacing_mm`, `fit = "spacing"` without `spacing_mm`, or more pixels than this process may hold.
+pub fn slices(volume: &Volume, view: &View, patch_size: usize) -> Result<SliceStack, VolumeError> {
+    // The volume, and the scan that it is a copy of.
+    let taken = volume.voxels.len().saturating_mul(2 * size_of::<f32>());
+    slices_within(volume, view, patch_size, Room::of_process().less(taken))
+}
+
+/// [`slices`] that take no more than `room`, which is counted without the volume.
+///
+/// # Errors
+/// As there.
+pub fn slices_within(
+    volume: &Volume,
+    view: &View,
+    patch_size: usize,
+    room: Room,
+) -> Result<SliceStack, VolumeError> {
+    let refuse = |found: String, expected: &str, todo: &str| VolumeError::View {
+        path: volume.path.clone(),
+        view: view.name.clone(),
+        found,
+        expected: expected.into(),
+        todo: todo.into(),
+    };
+    let expected = format!("at most {room}");
+    let too_much = |found: String| {
+        refuse(
+            found,
+            &expected,
+            "resample or crop the scan, or give more memory (--max-memory, or the system's own limit)",
+        )
+    };
+    if matches!(view.intensity, Intensity::Percentile { .. }) {
+        let bytes = volume.voxels.len().saturating_mul(size_of::<f32>());
+        if bytes > room.bytes {
+            return Err(too_much(format!("{} voxels to sort, {} MiB", volume.voxels.len(), bytes >> 20)));
+        }
+    }
+    let mut warnings = Vec::new();
+    let windows = intensity::windows(volume, &view.intensity).map_err(|found| {
+        refuse(found, "intensities with a range", "check the scan and the view's `intensity`")
+    })?;
+    if windows.iter().any(|w| w[0] >= w[1]) {
+        warnings.push(format!(
+            "view `{}`: both percentiles are {}: its pixels are all 0",
+            view.name, windows[0][0]
+        ));
+    }
+    let mut bounds = region::bounds(volume, view.region, view.modality, room.bytes, &mut warnings)
+        .ok_or_else(|| too_much("more pieces of tissue and air than there is memory for".into()))?;
+    if let Some(shares) = view.crop {
+        bounds = region::crop(bounds, shares);
+    }
+
+    let [slice, row, column] = axes(volume, view.axis);
+    let whole = |(canonical, reversed): (usize, bool)| AxisPlan {
+        canonical,
+        reversed,
+        voxels: volume.shape[canonical],
+        spacing_mm: volume.spacing_mm[canonical],
+        low: bounds[canonical][0],
+        length: bounds[canonical][1] - bounds[canonical][0],
+        pad_before: 0,
+        padded: bounds[canonical][1] - bounds[canonical][0],
+        resampled: 0,
+        offset: 0,
+        size: 0,
+    };
+    let mut plans = [whole(slice), whole(row), whole(column)];
+    let count = count(&plans[0], view).ok_or_else(|| {
+        refuse(
+            "no number of slices".into(),
+            "`slices` or `slice_spacing_mm` above 0",
+            "correct the plugin's manifest",
+        )
+    })?;
+    if count > MOST_SLICES {
+        warnings.push(format!("view `{}`: {count} slices asked for, {MOST_SLICES} made", view.name));
+    }
+    plans[0].size = count.min(MOST_SLICES);
+    plans[0].resampled = plans[0].size;
+    let size = view.size.map(|n| n.max(1).next_multiple_of(patch_size.max(1)));
+    if size != view.size {
+        warnings.push(format!(
+            "view `{}`: size {} × {} rounded up to {} × {}, multiples of the patch size {patch_size}",
+            view.name, view.size[0], view.size[1], size[0], size[1]
+        ));
+    }
+    let values =
+        [plans[0].size, windows.len(), size[0], size[1]].iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    if values.is_none_or(|n| n > MOST_VALUES) {
+        return Err(refuse(
+            format!("{} slices of {} × {}", plans[0].size, size[0], size[1]),
+            "at most 2 147 483 648 pixel values",
+            "ask for fewer or smaller slices in the plugin's manifest",
+        ));
+    }
+    let [_, rows, columns] = &mut plans;
+    let fitted = fit(rows, columns, size, view);
+    fitted.ok_or_else(|| {
+        refuse(
+            "no `spacing_mm`".into(),
+            "a pixel size above 0 mm for fit = \"spacing\"",
+            "correct the plugin's manifest",
+        )
+    })?;
+
+    let bytes = bytes_of(volume.shape, &plans, windows.len());
+    if bytes > room.bytes {
+        let [s, h, w] = [0, 1, 2].map(|i| plans[i].size);
+        return Err(too_much(format!(
+            "{s} slices of {h} × {w}, which take {} MiB to be cut",
+            (bytes >> 20) + 1
+        )));
+    }
+    let no_memory = VolumeError::no_memory(&volume.path, "its slices");
+    let grid = SliceGrid::new(volume, plans);
+    let image = grid.sample(&volume.voxels, volume.minimum).map_err(&no_memory)?;
+    let layout = grid.layout();
+    let pixels = intensity::apply(&image, &layout, &windows).map_err(&no_memory)?;
+    let [s, h, w] = layout.shape;
+    Ok(SliceStack { pixels, shape: [s, windows.len(), h, w], grid, warnings })
+}
+
+/// Most bytes that cutting takes beside the volume: weights, what is between the axes, and the pixels.
+fn bytes_of(shape: [usize; 3], plans: &[AxisPlan; 3], channels: usize) -> usize {
+    let mut samples = [0; 3];
+    plans.iter().for_each(|plan| samples[plan.canonical] = plan.size);
+    let weights = plans.iter().map(AxisPlan::taps_bytes).fold(0, usize::saturating_add);
+    let image = samples.iter().fold(size_of::<f32>(), |n, &d| n.saturating_mul(d));
+    let pixels = image.saturating_mul(channels).saturating_add(image);
+    weights.saturating_add(separable_bytes(shape, samples).max(pixels))
+}
+
+/// Slice, row and column: the canonical axis of each, and whether it is walked backwards.
+///
+/// Slices run along increasing RAS. Rows run anterior → posterior or superior → inferior, columns
+/// right → left or anterior → posterior: as radiologists hang them, and all against RAS.
+fn axes(volume: &Volume, axis: Axis) -> [(usize, bool); 3] {
+    let along = match axis {
+        Axis::Sagittal => 0,
+        Axis::Coronal => 1,
+        Axis::Axial => 2,
+        Axis::Native => {
+            // Among equals axial; a spacing read from a file's f32 is equal to a few parts in a million.
+            let thicker = |best: usize, a: usize| {
+                if volume.spacing_mm[a] > volume.spacing_mm[best] * 1.001 { a } else { best }
+            };
+            [1, 0].into_iter().fold(2, thicker)
+        }
+    };
+    match along {
+        0 => [(0, false), (2, true), (1, true)],
+        1 => [(1, false), (2, true), (0, true)],
+        _ => [(2, false), (1, true), (0, true)],
+    }
+}
+
+fn count(plan: &AxisPlan, view: &View) -> Option<usize> {
+    match (view.slices, view.slice_spacing_mm) {
+        (Some(n), _) => (n > 0).then_some(n),
+        (None, Some(mm)) if mm > 0.0 => {
+            Some(((plan.length as f64 * plan.spacing_mm / mm).round_ties_even() as usize).max(1))
+        }
+        _ => None,
+    }
+}
+
+/// Padding, resampling and cropping in the slice plane; `None` where the manifest lacks a number.
+fn fit(rows: &mut AxisPlan, columns: &mut AxisPlan, size: [usize; 2], view: &View) -> Option<()> {
+    let longest = (rows.length as f64 * rows.spacing_mm).max(columns.length as f64 * columns.spacing_mm);
+    for (plan, size) in [(rows, size[0]), (columns, size[1])] {
+        plan.size = size;
+        match view.fit {
+            Fit::Stretch => plan.resampled = size,
+            Fit::Square => {
+                // Python's round: a half goes to the even number.
+                let padded = ((longest / plan.spacing_mm).round_ties_even() as usize).max(plan.length);
+                plan.pad_before = (padded - plan.length) / 2;
+                plan.padded = padded;
+                plan.resampled = size;
+            }
+            Fit::Spacing => {
+                let mm = view.spacing_mm.filter(|mm| *mm > 0.0)?;
+                plan.resampled =
+                    ((plan.length as f64 * plan.spacing_mm / mm).round_ties_even() as usize).max(1);
+                // Both ends alike, the odd pixel at the end: of what is cropped as of what is padded.
+                plan.offset = if plan.resampled >= size {
+                    ((plan.resampled - size) / 2) as isize
+                } else {
+                    -(((size - plan.resampled) / 2) as isize)
+                };
+            }
+        }
+    }
+    Some(())
+}
+
+impl SliceGrid {
+    /// A canonical block through all three plans; `pad` is what lies outside. Read it by [`Self::layout`].
+    ///
+    /// # Errors
+    /// Where there is no memory for it.
+    pub(crate) fn sample(&self, canonical: &[f32], pad: f32) -> Result<Resampled, OutOfMemory> {
+        let mut taps = [Vec::new(), Vec::new(), Vec::new()];
+        for plan in &self.plans {
+            taps[plan.canonical] = plan.taps();
+        }
+        separable(canonical, self.canonical_shape, [&taps[0], &taps[1], &taps[2]], pad)
+    }
+
+    /// Where `[S, H, W]` lies in what [`Self::sample`] gives.
+    pub(crate) fn layout(&self) -> Layout {
+        let mut sizes = [0; 3];
+        for plan in &self.plans {
+            sizes[plan.canonical] = plan.size;
+        }
+        let steps = [1, sizes[0], sizes[0] * sizes[1]];
+        Layout {
+            shape: [0, 1, 2].map(|i| self.plans[i].size),
+            step: [0, 1, 2].map(|i| steps[self.plans[i].canonical]),
+        }
+    }
+}

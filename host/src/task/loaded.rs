@@ -1,0 +1,239 @@
+//! A plugin with its trained weights on the engine's backbone: ready to predict, or refused.
+
+use crate::backbone::{Backbone, BackboneInfo};
+use crate::plugin::{Library, ParameterSource, PluginError, find, load};
+use crate::task::{Task, TaskOptions, Weights, WeightsInfo};
+use anymc3d_registry::InstalledPackage;
+use anymc3d_registry::package::FileRole;
+use candle_core::{DType, Device};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A package that was installed from a registry, its signature and digests verified before it ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PackageRecord {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Architecture and system.
+    pub target: String,
+    /// Digest of the archive.
+    pub sha256: String,
+    /// Digest of its signed `package.json`.
+    pub manifest_sha256: String,
+    /// Who signed it.
+    pub publisher: String,
+    /// Id of the key.
+    pub key: String,
+    /// The registry it was installed from.
+    pub registry: String,
+    /// `true`: the weights were given by hand, and are not the package's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub weights_replaced: bool,
+}
+
+/// A task that is ready to predict.
+pub struct LoadedTask {
+    /// The plugin's parts.
+    pub task: Task,
+    /// Where its library was found.
+    pub library: PathBuf,
+    /// Digest of its library.
+    pub library_sha256: String,
+    /// Where its weights were found.
+    pub weights: PathBuf,
+    /// Digest of its weights.
+    pub weights_sha256: String,
+    /// What the weights say of themselves.
+    pub weights_info: WeightsInfo,
+    /// The installed package that answered; none for a local file.
+    pub package: Option<PackageRecord>,
+    /// What to tell whoever loads it.
+    pub notices: Vec<String>,
+}
+
+/// A backbone as a task is loaded onto it: what it is, and where it computes.
+#[derive(Clone, Copy)]
+pub struct BackboneTarget<'a> {
+    info: &'a BackboneInfo,
+    device: &'a Device,
+}
+
+static PROCESSOR: Device = Device::Cpu;
+
+impl<'a> From<&'a BackboneInfo> for BackboneTarget<'a> {
+    /// On the processor.
+    fn from(info: &'a BackboneInfo) -> Self {
+        Self { info, device: &PROCESSOR }
+    }
+}
+
+impl<'a> From<&'a Backbone> for BackboneTarget<'a> {
+    fn from(backbone: &'a Backbone) -> Self {
+        Self { info: backbone.info(), device: backbone.device() }
+    }
+}
+
+/// The backbone as plugins are told of it.
+pub fn as_plugins_see(backbone: &BackboneInfo) -> anymc3d_plugin_api::BackboneInfo {
+    let BackboneInfo { family, embed_dim, blocks, heads, patch_size, .. } = backbone;
+    anymc3d_plugin_api::BackboneInfo::new(family, *embed_dim, *blocks, *heads, *patch_size)
+}
+
+/// Finds and loads a plugin's library by what the user typed.
+///
+/// # Errors
+/// When it is not found, or refused by any of the loader's steps.
+pub fn open_library(wanted: &str) -> Result<Library, PluginError> {
+    load(&find::library(wanted)?)
+}
+
+impl LoadedTask {
+    /// Loads a plugin and its weights onto a backbone, without its segmentation branch.
+    ///
+    /// # Errors
+    /// When the library, the weights or the backbone do not fit each other; every missing or unused tensor is
+    /// named. A task that is not whole never predicts. Weights may lack the branch's tensors.
+    pub fn open<'a>(
+        wanted: &str,
+        weights: Option<&Path>,
+        backbone: impl Into<BackboneTarget<'a>>,
+    ) -> Result<Self, PluginError> {
+        Self::open_with(wanted, weights, backbone, false)
+    }
+
+    /// The same, with the branch where `segmentation` says so; a plugin that has none gives a notice.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; with the branch, weights must hold its tensors too.
+    pub fn open_with<'a>(
+        wanted: &str,
+        weights: Option<&Path>,
+        backbone: impl Into<BackboneTarget<'a>>,
+        segmentation: bool,
+    ) -> Result<Self, PluginError> {
+        Self::open_found(&find::library(wanted)?, weights, backbone, segmentation)
+    }
+
+    /// The same, of a library that was found.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open_found<'a>(
+        library: &Path,
+        weights: Option<&Path>,
+        backbone: impl Into<BackboneTarget<'a>>,
+        segmentation: bool,
+    ) -> Result<Self, PluginError> {
+        let BackboneTarget { info: backbone, device } = backbone.into();
+        let library = load(library)?;
+        let manifest = &library.embedded.manifest;
+        let name = &manifest.plugin.name;
+        let weights = Weights::find(name, weights, &library.path)?;
+        weights.check(name, &backbone.name, &backbone.fingerprint)?;
+        if let Some(Err(reason)) = weights.info.calibration.as_ref().map(|c| c.check(&manifest.task)) {
+            return Err(PluginError::Weights { path: weights.path, reason });
+        }
+        let seen = as_plugins_see(backbone);
+        let build = |branch: bool| {
+            let source = ParameterSource::Weights(weights.tensors.clone());
+            let options = TaskOptions { segmentation: branch, variant: weights.info.variant.clone() };
+            Task::build(&library, &seen, source, DType::F32, device, &options)
+        };
+        // A branch that is dropped at inference may still have weights in the file: it is built so that they are
+        // known to be used.
+        let mut task = build(true)?;
+        let mut offences = task.mismatches();
+        if !segmentation {
+            if !offences.is_empty() {
+                // What only one of the two builds complains of is the branch's own: tensors that it lacks, or uses.
+                task = build(false)?;
+                let without = task.mismatches();
+                offences.retain(|o| without.contains(o));
+            }
+            task = task.without_segmentation();
+        }
+        if !offences.is_empty() {
+            let reason = format!("weights that do not fit plugin {name}: {}", offences.join("; "));
+            return Err(PluginError::Weights { path: weights.path, reason });
+        }
+        let mut notices = Vec::new();
+        let package =
+            library.package.as_ref().map(|p| package_record(p, &weights, &mut notices)).transpose()?;
+        if segmentation && !task.has_segmentation() {
+            notices.push(format!("{name}: the plugin has no segmentation branch; no mask was made"));
+        }
+        if weights.info.plugin_version != manifest.plugin.version.to_string() {
+            let (trained, now) = (&weights.info.plugin_version, &manifest.plugin.version);
+            notices.push(format!("{name}: weights of version {trained} with the library of version {now}"));
+        }
+        for key in &library.embedded.unknown_keys {
+            notices.push(format!("{name}: the manifest's `{key}` is unknown to this host and was ignored"));
+        }
+        Ok(Self {
+            task,
+            library: library.path,
+            library_sha256: library.sha256,
+            weights: weights.path,
+            weights_sha256: weights.sha256,
+            weights_info: weights.info,
+            package,
+            notices,
+        })
+    }
+
+    /// The plugin's name.
+    pub fn name(&self) -> &str {
+        &self.task.manifest().plugin.name
+    }
+
+    /// Bytes of its parameters.
+    pub fn parameter_bytes(&self) -> usize {
+        let parameters = self.task.parameters();
+        parameters.values().map(|p| p.tensor().elem_count() * p.tensor().dtype().size_in_bytes()).sum()
+    }
+
+    /// Label `index` is positive where `p >= threshold`, p calibrated: as fitted, else as the manifest says.
+    pub fn threshold(&self, index: usize) -> f64 {
+        let fitted = self.weights_info.calibration.as_ref().and_then(|c| c.threshold(index));
+        fitted.or(self.weights_info.threshold).unwrap_or(self.task.manifest().task.threshold)
+    }
+
+    /// What logit `index` is divided by, where that was fitted.
+    pub fn temperature(&self, index: usize) -> Option<f64> {
+        let kind = self.task.manifest().task.kind;
+        self.weights_info.calibration.as_ref().and_then(|c| c.temperature(kind, index))
+    }
+}
+
+/// What a result says of the package: its weights are the signed ones, or others were given and that is told.
+fn package_record(
+    package: &InstalledPackage,
+    weights: &Weights,
+    notices: &mut Vec<String>,
+) -> Result<PackageRecord, PluginError> {
+    let manifest = &package.manifest;
+    let own = package.weights()?;
+    let replaced = weights.path != own && weights.path.canonicalize().ok() != own.canonicalize().ok();
+    if replaced {
+        notices.push(format!("{}: with weights of your own, not those of its package", manifest.name));
+    } else {
+        package.check(FileRole::Weights, &weights.sha256)?;
+    }
+    if let Some(withdrawn) = package.yanked()? {
+        let (label, detail) = (manifest.label(), &withdrawn.detail);
+        notices.push(format!("{label} is withdrawn for {}: {detail}", withdrawn.reason));
+    }
+    Ok(PackageRecord {
+        name: manifest.name.clone(),
+        version: manifest.version.to_string(),
+        target: manifest.target.clone(),
+        sha256: package.receipt.archive_sha256.clone(),
+        manifest_sha256: package.receipt.manifest_sha256.clone(),
+        publisher: manifest.publisher.clone(),
+        key: package.receipt.key.clone(),
+        registry: package.receipt.registry.clone(),
+        weights_replaced: replaced,
+    })
+}

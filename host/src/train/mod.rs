@@ -1,0 +1,36 @@
+//! Training a plugin's parameters on a frozen backbone: its own code, its own loss, the host's autograd.
+//!
+//! Cases walk the same way as in `host run`; what differs is that adapter and head are variables, that a mask may
+//! supervise patches, and that the frozen prefix of each case is kept on disk.
+
+mod augment;
+mod cache;
+mod card;
+mod error;
+mod events;
+mod memory;
+mod optimiser;
+mod options;
+mod progress;
+mod record;
+mod run;
+mod sample;
+mod schedule;
+mod state;
+mod step;
+mod test_set;
+mod untrained;
+mod validate;
+
+pub use augment::{Augmentation, Recipe};
+pub use cache::PrefixCache;
+pub use error::TrainError;
+pub use memory::MemoryPlan;
+pub use optimiser::AdamW;
+pub use options::TrainOptions;
+pub use progress::{Progress, Silent};
+pub use record::{EpochRecord, Machine, PartRecord, TrainingRecord};
+pub use run::{PREDICTIONS, TrainContext, Trained, train};
+pub use schedule::cosine_with_warmup;
+pub use test_set::{TEST_PREDICTIONS, score_test_set};
+pub use untrained::untrained_parameter;

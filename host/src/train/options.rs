@@ -1,0 +1,62 @@
+//! What may be chosen for a training run, with the paper's values as defaults.
+
+use super::augment::Recipe;
+use crate::task::Variant;
+use serde::{Deserialize, Serialize};
+
+/// Options of a training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainOptions {
+    /// Passes over the training cases.
+    pub epochs: usize,
+    /// Cases per step; their gradients are averaged.
+    pub batch: usize,
+    /// Peak learning rate of the adapter (paper: 1e-4).
+    pub lr: f64,
+    /// Peak learning rate of head and segmentation branch (paper: 1e-3).
+    pub head_lr: f64,
+    /// Weight decay of the adapter (paper: 1e-5).
+    pub weight_decay: f64,
+    /// Weight decay of head and segmentation branch (paper: 1e-4).
+    pub head_weight_decay: f64,
+    /// Weight λ of the segmentation loss on cases that have a mask.
+    pub lambda: f64,
+    /// Share of the steps in which the learning rate rises.
+    pub warmup: f64,
+    /// What is changed in the training cases (left and right are never swapped where a label names a side).
+    pub augment: Recipe,
+    /// Draws of the augmentation kept per case: epochs choose among them, so a frozen prefix is computed this often.
+    pub draws: usize,
+    /// Longest gradient of a step, all parameters together; longer ones are shortened to it. 0: never.
+    pub clip: f64,
+    /// Epochs without a better validation AUROC after which a run ends; 0: never before its time.
+    pub patience: usize,
+    /// Share of the cases held out where the table names no split.
+    pub val_fraction: f64,
+    /// What differs from the plugin's own adapter, pooling and loss.
+    pub variant: Variant,
+    /// Seed of initialisation, order, split and augmentation.
+    pub seed: u64,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            epochs: 20,
+            batch: 4,
+            lr: 1e-4,
+            head_lr: 1e-3,
+            weight_decay: 1e-5,
+            head_weight_decay: 1e-4,
+            lambda: 1.0,
+            warmup: 0.1,
+            augment: Recipe::Full,
+            draws: 4,
+            clip: 0.0,
+            patience: 0,
+            val_fraction: 0.2,
+            variant: Variant::default(),
+            seed: 0,
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Who hears of a training run while it goes on.
+
+use super::record::EpochRecord;
+
+/// Told of everything that happens in a run.
+pub trait Progress {
+    /// A run of so many cases, all epochs together, begins; so many of them were done in earlier sittings.
+    fn begin(&mut self, cases: u64, done: u64);
+    /// A training case is done.
+    fn case(&mut self, epoch: usize, loss: f64);
+    /// An epoch is done.
+    fn epoch(&mut self, record: &EpochRecord, best: bool);
+}
+
+/// Says nothing.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&mut self, _: u64, _: u64) {}
+    fn case(&mut self, _: usize, _: f64) {}
+    fn epoch(&mut self, _: &EpochRecord, _: bool) {}
+}

@@ -1,0 +1,294 @@
+//! The training loop.
+
+use super::cache::PrefixCache;
+use super::card;
+use super::error::TrainError;
+use super::events::Events;
+use super::memory::MemoryPlan;
+use super::optimiser::AdamW;
+use super::options::TrainOptions;
+use super::progress::Progress;
+use super::record::{EpochRecord, TrainingRecord};
+use super::schedule::cosine_with_warmup;
+use super::state::{self, Best, Checkpoint, RunFingerprint, StateError};
+use super::step::{Batch, CaseGradients, Trainer};
+use super::validate::{Validation, validate};
+use crate::backbone::{Backbone, Precision};
+use crate::data::table::{Split, Table};
+use crate::engine::precision_name;
+use crate::fs::{hex, write_atomically};
+use crate::plugin::{Library, ParameterSource};
+use crate::task::as_plugins_see;
+use crate::task::{Calibration, Task, TaskOptions, WeightsInfo, weights};
+use candle_core::DType;
+use candle_core::backprop::GradStore;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha20Rng;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Trained {
+    /// The weights of the best epoch.
+    pub weights: PathBuf,
+    /// How they came about.
+    pub record: TrainingRecord,
+    /// Every epoch.
+    pub epochs: Vec<EpochRecord>,
+}
+
+/// What a run works on.
+#[derive(Clone, Copy)]
+pub struct TrainContext<'a> {
+    /// The plugin.
+    pub library: &'a Library,
+    /// Frozen.
+    pub backbone: &'a Backbone,
+    /// Of the backbone's large products.
+    pub precision: Precision,
+    /// The cases.
+    pub table: &'a Table,
+    /// Which of them train and which judge.
+    pub split: &'a Split,
+    /// Frozen prefixes.
+    pub cache: &'a PrefixCache,
+    /// How much of a case may be in memory at once.
+    pub memory: MemoryPlan,
+}
+
+/// Name of the file with the validation cases' scores by the best epoch's weights, in a run's folder.
+pub const PREDICTIONS: &str = "predictions.csv";
+
+/// Trains a plugin on a table's cases and leaves `PLUGIN.safetensors` (the best epoch), `last.safetensors`,
+/// `state.safetensors`, `metrics.csv`, `predictions.csv`, TensorBoard's events, `training.json` and `model_card.md` in
+/// `out`.
+///
+/// With `resume` a run that was interrupted goes on after its last whole epoch and ends with the weights it would have
+/// had; without it a folder that holds a run is refused.
+///
+/// # Errors
+/// When a case cannot be read, the plugin's code fails, the loss diverges, or `out` cannot be written or holds another
+/// run.
+pub fn train(
+    setting: TrainContext<'_>,
+    options: &TrainOptions,
+    out: &Path,
+    resume: bool,
+    progress: &mut dyn Progress,
+) -> Result<Trained, TrainError> {
+    let TrainContext { library, backbone, precision, table, split, cache, memory } = setting;
+    if split.train.is_empty() {
+        return Err(TrainError::Data(format!("{}: no case to train on", table.path.display())));
+    }
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| TrainError::Io { path, source }
+    };
+    std::fs::create_dir_all(out).map_err(io(out))?;
+    let data_sha256 = hex(&Sha256::digest(std::fs::read(&table.path).map_err(io(&table.path))?));
+    let source = ParameterSource::Training { seed: options.seed, start: BTreeMap::new() };
+    let seen = as_plugins_see(backbone.info());
+    let wanted = TaskOptions { segmentation: true, variant: options.variant.clone() };
+    let task = Task::build(library, &seen, source, DType::F32, backbone.device(), &wanted)?;
+    let parameters = task.parameters();
+    let counts = task.parameter_counts();
+    let mut optimiser = AdamW::of(&parameters, options);
+    let trainer = Trainer { task, backbone, precision, cache, options, token_bytes: memory.token_bytes };
+
+    let manifest = &library.embedded.manifest;
+    let origin = RunFingerprint {
+        plugin: format!("{} {}", manifest.plugin.name, manifest.plugin.version),
+        library_sha256: library.sha256.clone(),
+        backbone: backbone.info().fingerprint.clone(),
+        precision: precision_name(precision).to_owned(),
+        data_sha256: data_sha256.clone(),
+        split_sha256: digest_of(table, split),
+        options: options.clone(),
+    };
+    let mut at = match (state::read(out)?, resume) {
+        (None, _) => Checkpoint::start(origin),
+        (Some((found, tensors)), true) => {
+            state::restore(out, &found, &tensors, &origin, &mut optimiser)?;
+            found
+        }
+        (Some((found, _)), false) => {
+            let reason = format!(
+                "the folder holds a run of {} epochs; continue it with --resume, or give another --out",
+                found.epochs.len()
+            );
+            return Err(StateError { path: out.to_owned(), reason }.into());
+        }
+    };
+
+    let (before, begin) = (at.seconds(), Instant::now());
+    let per_epoch = split.train.len().div_ceil(options.batch.max(1));
+    let steps = per_epoch * options.epochs;
+    progress.begin((split.train.len() * options.epochs) as u64, (split.train.len() * at.epochs.len()) as u64);
+    let best_path = out.join(format!("{}.safetensors", manifest.plugin.name));
+    let log_path = out.join("metrics.csv");
+    let record = |at: &Checkpoint, epoch: usize| {
+        let of = at.epochs.iter().find(|e| e.epoch == epoch);
+        let name = &backbone.info().name;
+        TrainingRecord::of(manifest, &at.origin, name, (table, split), counts, of, at.seconds())
+    };
+    let save = |path: &Path, record: &TrainingRecord, fit: Option<Calibration>| -> Result<(), TrainError> {
+        let info = WeightsInfo {
+            plugin: manifest.plugin.name.clone(),
+            plugin_version: manifest.plugin.version.to_string(),
+            backbone: backbone.info().name.clone(),
+            backbone_fingerprint: backbone.info().fingerprint.clone(),
+            threshold: None,
+            variant: options.variant.clone(),
+            calibration: fit,
+            training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
+        };
+        let tensors = parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
+        Ok(weights::write(path, &tensors, &info)?)
+    };
+
+    let mut events = None;
+    for epoch in at.epochs.len() + 1..=options.epochs {
+        if stopped_early(&at, options) {
+            break;
+        }
+        let mut order = split.train.clone();
+        order.shuffle(&mut ChaCha20Rng::seed_from_u64(
+            options.seed.wrapping_mul(1_000_003).wrapping_add(epoch as u64),
+        ));
+        let draw = (epoch - 1) % options.draws.max(1);
+        let (mut losses, mut segmentations, mut norms) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rate = 0.0;
+        for batch in order.chunks(options.batch.max(1)) {
+            let mut sum: Option<GradStore> = None;
+            let supervised = batch.iter().filter(|&&i| table.rows[i].mask.is_some()).count();
+            let share = Batch { cases: batch.len(), supervised };
+            for &i in batch {
+                let row = &table.rows[i];
+                let CaseGradients { loss, segmentation, gradients } =
+                    trainer.train_case(row, draw, share, &optimiser)?.ok_or_else(|| {
+                        TrainError::Diverged { epoch, case: row.case.clone(), what: "the loss" }
+                    })?;
+                losses.push(loss);
+                segmentations.extend(segmentation);
+                optimiser.accumulate(&mut sum, gradients)?;
+                progress.case(epoch, loss);
+            }
+            rate = cosine_with_warmup(at.step, steps, options.warmup);
+            if let Some(mut sum) = sum {
+                let norm = optimiser.norm(&sum)?;
+                if !norm.is_finite() {
+                    let case = table.rows[batch[0]].case.clone();
+                    return Err(TrainError::Diverged { epoch, case, what: "a gradient" });
+                }
+                if options.clip > 0.0 {
+                    optimiser.clip(&mut sum, norm, options.clip)?;
+                }
+                norms.push(norm);
+                optimiser.step(&sum, rate)?;
+            }
+            at.step += 1;
+        }
+        let Validation { loss: val_loss, auroc: val_auroc, metrics: val_metrics, calibration, predictions } =
+            validate(&trainer, table, &split.val)?;
+        let this = EpochRecord {
+            epoch,
+            loss: mean(&losses),
+            segmentation_loss: (!segmentations.is_empty()).then(|| mean(&segmentations)),
+            val_loss,
+            val_auroc,
+            val_metrics,
+            gradient_norm: mean(&norms),
+            rate,
+            seconds: before + begin.elapsed().as_secs_f64(),
+        };
+        at.epochs.push(this.clone());
+        // Without validation cases the last epoch is kept.
+        let now = Best { epoch, auroc: val_auroc, loss: val_loss };
+        let better = split.val.is_empty() || at.best.is_none_or(|b| b.beaten_by(&now));
+        if better {
+            at.best = Some(now);
+            save(&best_path, &record(&at, epoch), calibration.clone())?;
+            if !split.val.is_empty() {
+                let place = out.join(PREDICTIONS);
+                write_atomically(&place, &predictions.csv()).map_err(io(&place))?;
+            }
+        }
+        save(&out.join("last.safetensors"), &record(&at, epoch), calibration)?;
+        write_log(&log_path, &at.epochs).map_err(io(&log_path))?;
+        let events = match &mut events {
+            Some(events) => events,
+            None => events.insert(Events::create(out).map_err(io(out))?),
+        };
+        events.scalars(epoch, &scalars(&this)).map_err(io(out))?;
+        // Last: what a killed run repeats it repeats whole.
+        state::write(out, &mut at, &optimiser)?;
+        progress.epoch(&this, better);
+    }
+    let record = record(&at, at.best.map_or(0, |b| b.epoch));
+    let place = out.join("training.json");
+    let text = serde_json::to_string_pretty(&record).map_err(|e| TrainError::Data(e.to_string()))?;
+    write_atomically(&place, text.as_bytes()).map_err(io(&place))?;
+    let place = out.join("model_card.md");
+    write_atomically(&place, card::of(&record, &at.epochs).as_bytes()).map_err(io(&place))?;
+    Ok(Trained { weights: best_path, record, epochs: at.epochs })
+}
+
+/// Whether the last `patience` epochs brought nothing better.
+fn stopped_early(at: &Checkpoint, options: &TrainOptions) -> bool {
+    let best = at.best.map_or(0, |b| b.epoch);
+    options.patience > 0 && at.epochs.len() >= best + options.patience
+}
+
+/// Digest of which cases train and which judge, and of what is known of them (a table of its own may hold those that
+/// judge). Not of where they lie.
+fn digest_of(table: &Table, split: &Split) -> String {
+    let mut hash = Sha256::new();
+    for (part, rows) in [("train", &split.train), ("val", &split.val)] {
+        for row in rows.iter().map(|&i| &table.rows[i]) {
+            let patient = row.patient_or_case();
+            hash.update(format!("{part}\n{}\n{patient}\n{:?}\n", row.case, row.labels));
+        }
+    }
+    hex(&hash.finalize())
+}
+
+fn mean(v: &[f64]) -> f64 {
+    v.iter().sum::<f64>() / v.len().max(1) as f64
+}
+
+/// What TensorBoard draws of an epoch.
+fn scalars(e: &EpochRecord) -> Vec<(&'static str, f64)> {
+    let mut values = vec![
+        ("loss/train", e.loss),
+        ("loss/validation", e.val_loss),
+        ("gradient/norm", e.gradient_norm),
+        ("rate/factor", e.rate),
+    ];
+    values.extend(e.segmentation_loss.map(|v| ("loss/segmentation", v)));
+    values.extend(e.val_auroc.map(|v| ("auroc/validation", v)));
+    values
+}
+
+fn write_log(path: &Path, epochs: &[EpochRecord]) -> std::io::Result<()> {
+    let mut text =
+        String::from("epoch,loss,segmentation_loss,val_loss,val_auroc,gradient_norm,rate,seconds\n");
+    for e in epochs {
+        let optional = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
+        text += &format!(
+            "{},{},{},{},{},{},{},{:.1}\n",
+            e.epoch,
+            e.loss,
+            optional(e.segmentation_loss),
+            e.val_loss,
+            optional(e.val_auroc),
+            e.gradient_norm,
+            e.rate,
+            e.seconds
+        );
+    }
+    write_atomically(path, text.as_bytes())
+}
