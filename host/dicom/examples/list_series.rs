@@ -41,7 +41,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         start.elapsed().as_secs_f64(),
                         v.warnings
                     ),
-                    Err(e) => println!("    stack {n} '{}' ({} slices): {}: {e}", stack.label, stack.slices(), e.kind),
+                    Err(e) => println!(
+                        "    stack {n} '{}' ({} slices): {}: {e}",
+                        stack.label,
+                        stack.slices(),
+                        e.kind
+                    ),
                 }
             }
         }

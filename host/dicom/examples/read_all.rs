@@ -30,7 +30,9 @@ fn main() -> std::io::Result<()> {
                     "transfer_syntax": pixels.transfer_syntax,
                 })
             }
-            Err(e) => serde_json::json!({ "file": path, "number": n, "refused": e.kind.name(), "why": e.without_file() }),
+            Err(e) => {
+                serde_json::json!({ "file": path, "number": n, "refused": e.kind.name(), "why": e.without_file() })
+            }
         };
         println!("{line}");
     }
@@ -42,7 +44,8 @@ fn files(path: &Path, out: &mut Vec<PathBuf>) -> std::io::Result<()> {
         out.push(path.to_path_buf());
         return Ok(());
     }
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(path)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
     entries.sort();
     entries.iter().try_for_each(|e| files(e, out))
 }

@@ -12,7 +12,8 @@ use crate::split::{Stack, stacks_of};
 /// One examination: the unit that becomes a case.
 #[derive(Debug, Clone)]
 pub struct Study {
-    /// StudyInstanceUID; empty where the files have none. For case ids see [`crate::case_id`].
+    /// StudyInstanceUID; where the files have none their FrameOfReferenceUID, which slices of one scan share; empty
+    /// where they have neither. For case ids see [`crate::case_id`].
     pub uid: String,
     /// Free text of the hospital: may hold anything, so it is not for logs.
     pub description: Option<String>,
@@ -82,7 +83,12 @@ impl Series {
 pub(crate) fn studies_of(headers: Vec<InstanceHeader>, limits: &Limits) -> Vec<Study> {
     let mut studies: BTreeMap<String, BTreeMap<(i64, String), Vec<InstanceHeader>>> = BTreeMap::new();
     for header in headers {
-        let study = studies.entry(header.study_uid.clone()).or_default();
+        let uid = match header.study_uid.as_str() {
+            // Anonymised files without UIDs: two scans in one folder must not become one.
+            "" => header.frame_of_reference.clone().unwrap_or_default(),
+            uid => uid.to_owned(),
+        };
+        let study = studies.entry(uid).or_default();
         // Files without a number come last.
         let key = (header.series_number.unwrap_or(i64::MAX), header.series_uid.clone());
         study.entry(key).or_default().push(header);
@@ -128,7 +134,11 @@ fn add_series(study: &mut Study, uid: String, instances: Vec<InstanceHeader>, li
     }
     if !slices.is_empty() {
         for left_out in excluded.values() {
-            oddities.push(format!("left out of the series: {} × {}", left_out.instances, left_out.kind.name()));
+            oddities.push(format!(
+                "left out of the series: {} × {}",
+                left_out.instances,
+                left_out.kind.name()
+            ));
         }
         // Equal files in another order must give the same series.
         slices
@@ -191,6 +201,7 @@ fn odd_files(instances: &[InstanceHeader], oddities: &mut Vec<String>) {
     ] {
         count(what, &|h| h.oddities.contains(&what));
     }
+    count("no StudyInstanceUID", &|h| h.study_uid.is_empty());
     count("burned-in annotation", &|h| h.burned_in_annotation);
     count("lossy compression", &|h| h.lossy);
     count("no rescale in a CT, whose values may not be HU", &|h| {
