@@ -60,6 +60,8 @@ pub(crate) struct PixelElement {
     pub offset: usize,
     /// `None` for encapsulated data.
     pub length: Option<u32>,
+    /// Written as OW.
+    pub is_words: bool,
 }
 
 /// Elements up to the pixel data, sorted by tag.
@@ -208,7 +210,8 @@ pub(crate) fn parse(
     complete: bool,
     depth: usize,
 ) -> Result<Parsed<'_>> {
-    let mut elements: Vec<Element> = Vec::with_capacity(128);
+    // Nothing is reserved: a damaged sequence may have an item every eight bytes.
+    let mut elements: Vec<Element> = Vec::new();
     let mut pixels = None;
     let mut sorted = true;
     while at < bytes.len() || !complete {
@@ -226,7 +229,7 @@ pub(crate) fn parse(
         at += e.size;
         if PIXEL_DATA.contains(&e.tag) {
             let length = (e.length != UNDEFINED).then_some(e.length);
-            pixels = Some(PixelElement { tag: e.tag, offset: at, length });
+            pixels = Some(PixelElement { tag: e.tag, offset: at, length, is_words: e.vr == Some(*b"OW") });
             break;
         }
         if e.tag >> 16 == 0xFFFE {

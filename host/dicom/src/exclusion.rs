@@ -21,6 +21,7 @@ pub enum Exclusion {
     Registration,
     Colour,
     ProjectionImage,
+    Mosaic,
     OwnResult,
     NotCrossSectional,
     NoPixelData,
@@ -28,7 +29,7 @@ pub enum Exclusion {
 
 impl Exclusion {
     /// Every kind with its name and the reason.
-    pub const ALL: [(Self, &'static str, &'static str); 19] = [
+    pub const ALL: [(Self, &'static str, &'static str); 20] = [
         (Self::Localizer, "localizer", "plans other series"),
         (Self::DoseReport, "dose report", "a table as a picture or report"),
         (Self::SecondaryCapture, "secondary capture", "a picture of a screen, not measured values"),
@@ -45,6 +46,11 @@ impl Exclusion {
         (Self::Registration, "registration", "maps other series"),
         (Self::Colour, "colour capture", "a colour picture, not measured values"),
         (Self::ProjectionImage, "projection", "a projection through a volume (MIP), not slices"),
+        (
+            Self::Mosaic,
+            "mosaic",
+            "tiles of many slices in one picture, whose positions only the vendor knows",
+        ),
         (Self::OwnResult, "own result", "written by this program"),
         (Self::NotCrossSectional, "not cross-sectional", "a projection, photograph or ultrasound"),
         (Self::NoPixelData, "no pixel data", "not an image"),
@@ -62,7 +68,7 @@ impl Exclusion {
 
     fn row(self) -> &'static (Self, &'static str, &'static str) {
         // The table lists every kind: a test counts.
-        Self::ALL.iter().find(|(kind, ..)| *kind == self).unwrap_or(&Self::ALL[18])
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).unwrap_or(&Self::ALL[19])
     }
 }
 
@@ -94,6 +100,9 @@ pub(crate) fn exclusion_of(header: &InstanceHeader) -> Option<Exclusion> {
     }
     if mentions("PROJECTION IMAGE") || mentions("MIP") {
         return Some(Exclusion::ProjectionImage);
+    }
+    if has_type("MOSAIC") {
+        return Some(Exclusion::Mosaic);
     }
     if described(
         header,

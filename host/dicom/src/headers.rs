@@ -4,7 +4,7 @@ use crate::dataset::{Dataset, Encoding, Parsed, PixelElement, parse};
 use crate::error::{DicomError, ErrorKind, Result};
 use crate::frames::{FrameHeader, frames_of};
 use crate::limits::Limits;
-use crate::open::{Opening, inflate, opening, parse_whole};
+use crate::open::{NO_META_GROUP, Opening, inflate, opening, parse_whole};
 use crate::source::{Prefix, Source};
 use crate::tags::*;
 
@@ -68,6 +68,8 @@ pub(crate) struct PixelFormat {
     pub element: PixelElement,
     /// Byte order of native pixel data.
     pub big_endian: bool,
+    /// Big endian words of two 8-bit samples: the second one comes first.
+    pub swapped_bytes: bool,
     pub rows: usize,
     pub columns: usize,
     pub samples: usize,
@@ -125,6 +127,10 @@ fn header_of(data: &Dataset, opening: &Opening, limits: &Limits) -> Result<Insta
     if !data.has_elements() {
         return Err(DicomError::new(ErrorKind::NotDicom, "has a DICOM meta group, and nothing after it"));
     }
+    let named = [SOPClassUID, Modality, StudyInstanceUID].iter().any(|tag| data.get(*tag).is_some());
+    if opening.oddity == Some(NO_META_GROUP) && !named && data.pixels.is_none() {
+        return Err(DicomError::new(ErrorKind::NotDicom, "begins like a DICOM data set, but is none"));
+    }
     let pixels = data.pixels.map(|element| pixel_format(data, element, opening)).transpose()?;
     let integer = |tag| data.number(tag).map(|v| v as i64);
     let mut frames = match &pixels {
@@ -142,7 +148,7 @@ fn header_of(data: &Dataset, opening: &Opening, limits: &Limits) -> Result<Insta
     let header = InstanceHeader {
         file: 0,
         transfer_syntax: opening.transfer_syntax.clone(),
-        sop_class: data.text(SOPClassUID).unwrap_or_default(),
+        sop_class: data.text(SOPClassUID).or_else(|| opening.media_class.clone()).unwrap_or_default(),
         sop_instance: data.text(SOPInstanceUID).unwrap_or_default(),
         study_uid: data.text(StudyInstanceUID).unwrap_or_default(),
         series_uid: data.text(SeriesInstanceUID).unwrap_or_default(),
@@ -201,6 +207,7 @@ fn pixel_format(data: &Dataset, element: PixelElement, opening: &Opening) -> Res
     Ok(PixelFormat {
         element,
         big_endian: opening.encoding == Encoding::ExplicitBig,
+        swapped_bytes: opening.encoding == Encoding::ExplicitBig && element.is_words && bits_allocated <= 8,
         rows: need(Rows)? as usize,
         columns: need(Columns)? as usize,
         samples: data.count(SamplesPerPixel)?.unwrap_or(1) as usize,

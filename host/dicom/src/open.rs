@@ -5,7 +5,7 @@ use std::io::Read;
 use crate::dataset::{Dataset, Encoding, Parsed, parse, written_form};
 use crate::error::{DicomError, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::tags::TransferSyntaxUID;
+use crate::tags::{MediaStorageSOPClassUID, TransferSyntaxUID};
 
 /// Transfer syntaxes that say how the data set itself is written.
 pub(crate) const IMPLICIT_LITTLE: &str = "1.2.840.10008.1.2";
@@ -13,10 +13,15 @@ pub(crate) const EXPLICIT_LITTLE: &str = "1.2.840.10008.1.2.1";
 pub(crate) const EXPLICIT_BIG: &str = "1.2.840.10008.1.2.2";
 const DEFLATED: [&str; 2] = ["1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95"];
 
+/// The oddity of a raw data set.
+pub(crate) const NO_META_GROUP: &str = "a data set without file meta group";
+
 /// How a file begins.
 pub(crate) struct Opening {
     pub transfer_syntax: String,
     pub encoding: Encoding,
+    /// MediaStorageSOPClassUID: directories have their class only here.
+    pub media_class: Option<String>,
     /// First byte of the data set.
     pub data_set: usize,
     /// What the file lacks or contradicts, for the list of oddities.
@@ -43,7 +48,10 @@ pub(crate) fn opening(bytes: &[u8], complete: bool) -> Result<Option<Opening>> {
     } else {
         return raw_data_set(bytes).map(Some);
     };
-    let Some((meta_end, transfer_syntax)) = meta_group(bytes, start, complete)? else { return Ok(None) };
+    let Some(MetaGroup { end: meta_end, transfer_syntax, media_class }) = meta_group(bytes, start, complete)?
+    else {
+        return Ok(None);
+    };
     let stated = match transfer_syntax.as_deref() {
         Some(IMPLICIT_LITTLE) => Encoding::ImplicitLittle,
         Some(EXPLICIT_BIG) => Encoding::ExplicitBig,
@@ -58,9 +66,16 @@ pub(crate) fn opening(bytes: &[u8], complete: bool) -> Result<Option<Opening>> {
         let encoding = written_form(body, Encoding::ImplicitLittle);
         let uid = if encoding == Encoding::ImplicitLittle { IMPLICIT_LITTLE } else { EXPLICIT_LITTLE };
         let oddity = Some("no transfer syntax in the file meta group");
-        return Ok(Some(Opening { transfer_syntax: uid.into(), encoding, data_set: meta_end, oddity }));
+        return Ok(Some(Opening {
+            transfer_syntax: uid.into(),
+            encoding,
+            media_class,
+            data_set: meta_end,
+            oddity,
+        }));
     };
-    let mut opening = Opening { transfer_syntax, encoding: stated, data_set: meta_end, oddity: lacks };
+    let mut opening =
+        Opening { transfer_syntax, encoding: stated, media_class, data_set: meta_end, oddity: lacks };
     if !opening.is_deflated() {
         // Group 0008 read with the wrong byte order is 0800.
         let little = stated.eq(&Encoding::ExplicitBig) && body.len() > 4 && body[0] != 0 && body[1] == 0;
@@ -73,22 +88,32 @@ pub(crate) fn opening(bytes: &[u8], complete: bool) -> Result<Option<Opening>> {
     Ok(Some(opening))
 }
 
-/// End of the group 0002 and its transfer syntax. Group lengths are not trusted: the group ends where another begins.
-fn meta_group(bytes: &[u8], start: usize, complete: bool) -> Result<Option<(usize, Option<String>)>> {
-    let (mut at, mut uid) = (start, None);
+/// What is read of the group 0002.
+#[derive(Default)]
+struct MetaGroup {
+    end: usize,
+    transfer_syntax: Option<String>,
+    media_class: Option<String>,
+}
+
+/// Reads the group 0002. Its length is not trusted: the group ends where another begins.
+fn meta_group(bytes: &[u8], start: usize, complete: bool) -> Result<Option<MetaGroup>> {
+    let mut meta = MetaGroup { end: start, ..MetaGroup::default() };
     loop {
+        let at = meta.end;
         let Some(b) = bytes.get(at..at + 8) else {
-            return Ok(complete.then_some((at.min(bytes.len()), uid)));
+            meta.end = at.min(bytes.len());
+            return Ok(complete.then_some(meta));
         };
         if b[..2] != [2, 0] {
-            return Ok(Some((at, uid)));
+            return Ok(Some(meta));
         }
-        let element = u16::from_le_bytes([b[2], b[3]]);
+        let element = u32::from(u16::from_le_bytes([b[2], b[3]]));
         let explicit = b[4].is_ascii_uppercase() && b[5].is_ascii_uppercase();
         let (length, size) = if !explicit {
             (u32::from_le_bytes([b[4], b[5], b[6], b[7]]), 8)
         } else if matches!(&b[4..6], b"OB" | b"OW" | b"UN" | b"SQ" | b"UT") {
-            let Some(n) = bytes.get(at + 8..at + 12) else { return Ok(complete.then_some((at, uid))) };
+            let Some(n) = bytes.get(at + 8..at + 12) else { return Ok(complete.then_some(meta)) };
             (u32::from_le_bytes([n[0], n[1], n[2], n[3]]), 12)
         } else {
             (u32::from(u16::from_le_bytes([b[6], b[7]])), 8)
@@ -96,19 +121,20 @@ fn meta_group(bytes: &[u8], start: usize, complete: bool) -> Result<Option<(usiz
         let end = (at + size).saturating_add(length as usize);
         let Some(value) = bytes.get(at + size..end) else {
             if complete {
-                return Err(DicomError::new(
-                    ErrorKind::Truncated,
-                    "the file ends inside its meta group; copy it again",
-                ));
+                let message = "the file ends inside its meta group; copy it again";
+                return Err(DicomError::new(ErrorKind::Truncated, message));
             }
             return Ok(None);
         };
-        if u32::from(element) == TransferSyntaxUID.number & 0xFFFF {
-            let text = String::from_utf8_lossy(value);
-            let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
-            uid = (!text.is_empty()).then(|| text.to_owned());
+        let text = String::from_utf8_lossy(value);
+        let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+        let text = (!text.is_empty()).then(|| text.to_owned());
+        if element == TransferSyntaxUID.number & 0xFFFF {
+            meta.transfer_syntax = text;
+        } else if element == MediaStorageSOPClassUID.number & 0xFFFF {
+            meta.media_class = text;
         }
-        at = end;
+        meta.end = end;
     }
 }
 
@@ -118,8 +144,9 @@ fn raw_data_set(bytes: &[u8]) -> Result<Opening> {
         Ok(Opening {
             transfer_syntax: uid.into(),
             encoding,
+            media_class: None,
             data_set: 0,
-            oddity: Some("a data set without file meta group"),
+            oddity: Some(NO_META_GROUP),
         })
     };
     if let Some(b) = bytes.get(..8) {

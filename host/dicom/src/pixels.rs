@@ -87,10 +87,14 @@ impl<'a> PixelPayload<'a> {
                     Ok(bytes.get(offset as usize..).unwrap_or_default().to_vec())
                 })?
             } else {
-                source.read_range(offset, Some(needed), limit)?
+                source.read_range(offset, Some(needed.next_multiple_of(2).min(u64::from(stated))), limit)?
             };
             if (bytes.len() as u64) < needed {
                 return Err(too_short(bytes.len() as u64, needed));
+            }
+            let mut bytes = bytes;
+            if format.swapped_bytes {
+                bytes.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.swap(0, 1));
             }
             (bytes, Vec::new())
         } else {

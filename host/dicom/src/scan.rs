@@ -73,7 +73,14 @@ pub fn scan(path: &Path, limits: &Limits) -> Result<Scan> {
         }
     }
     if single && headers.is_empty() {
-        let not_dicom = || DicomError::new(ErrorKind::NotDicom, "is not DICOM, nor a zip").in_file(path);
+        let not_dicom = || {
+            let message = match other_files.keys().next() {
+                Some(&"DICOMDIR") => "is a DICOMDIR that names no files below its folder".to_owned(),
+                Some(kind) => format!("is no DICOM file and no zip; its first bytes say: {kind}"),
+                None => "is no DICOM file".to_owned(),
+            };
+            DicomError::new(ErrorKind::NotDicom, message).in_file(path)
+        };
         return Err(unreadable.pop().unwrap_or_else(not_dicom));
     }
     let instances = headers.len();

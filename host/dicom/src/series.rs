@@ -110,7 +110,12 @@ fn add_series(study: &mut Study, uid: String, instances: Vec<InstanceHeader>, li
     let mut excluded: BTreeMap<Exclusion, LeftOut> = BTreeMap::new();
     let (mut slices, mut seen, mut repeated) = (Vec::new(), HashSet::new(), 0);
     for header in instances {
-        if !header.sop_instance.is_empty() && !seen.insert(header.sop_instance.clone()) {
+        // Bad anonymisers give one UID to all files: only the same slice again is a copy.
+        let place =
+            header.frames.first().and_then(|f| f.plane.as_ref().ok()).map(|p| p.position.map(f64::to_bits));
+        if !header.sop_instance.is_empty()
+            && !seen.insert((header.sop_instance.clone(), place, header.instance_number))
+        {
             repeated += 1;
             continue;
         }

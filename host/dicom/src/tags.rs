@@ -36,6 +36,7 @@ macro_rules! tags {
 mod table {
     use super::{Tag, Vr};
     tags! {
+        MediaStorageSOPClassUID 0x0002_0002 Text;
         TransferSyntaxUID 0x0002_0010 Text;
         DirectoryRecordSequence 0x0004_1220 Sequence;
         ReferencedFileID 0x0004_1500 Text;

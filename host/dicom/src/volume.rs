@@ -98,7 +98,7 @@ pub fn read_volume(scan: &Scan, series: &Series, stack: usize, limits: &Limits) 
     check_stack(series, &by_instance)?;
     let mut stored = vec![0.0_f32; size * geometry.slices];
     let mut targets: Vec<Option<&mut [f32]>> = stored.chunks_mut(size).map(Some).collect();
-    let mut work: Vec<(&InstanceHeader, Vec<(usize, &mut [f32])>)> = Vec::new();
+    let mut work: Vec<(&InstanceHeader, Vec<FrameTarget>)> = Vec::new();
     for (header, frames) in series.instances.iter().zip(by_instance) {
         let mine: Vec<_> = frames.into_iter().filter_map(|(s, f)| Some((f, targets[s].take()?))).collect();
         if !mine.is_empty() {
@@ -130,6 +130,9 @@ pub fn read_volume(scan: &Scan, series: &Series, stack: usize, limits: &Limits) 
     let spacing_mm = affine.spacing();
     Ok(Volume { voxels, dims, affine, spacing_mm, unit, window, replaced, warnings, frames, geometry })
 }
+
+/// A frame's number, from 0, and where its values go.
+type FrameTarget<'a> = (usize, &'a mut [f32]);
 
 fn sum(a: FrameCounts, b: FrameCounts) -> FrameCounts {
     FrameCounts { padding: a.padding + b.padding, not_finite: a.not_finite + b.not_finite }
@@ -167,7 +170,7 @@ fn check_stack(series: &Series, by_instance: &[Vec<(usize, usize)>]) -> Result<(
 fn read_instance(
     source: &Source,
     header: &InstanceHeader,
-    frames: Vec<(usize, &mut [f32])>,
+    frames: Vec<FrameTarget>,
     limits: &Limits,
 ) -> Result<FrameCounts> {
     let payload = PixelPayload::read(source, header, limits)?;

@@ -75,6 +75,7 @@ fn every_kind_of_object_that_is_no_volume_is_left_out_by_name() {
             Exclusion::ProjectionImage,
         ),
         (ct_slice(9, 0.0).set(0x0008_0070, "LO", "AnyMC3D"), Exclusion::OwnResult),
+        (ct_slice(9, 0.0).set(0x0008_0008, "CS", "ORIGINAL\\PRIMARY\\M\\ND\\MOSAIC"), Exclusion::Mosaic),
         (class("1.1"), Exclusion::NotCrossSectional),
         (class("6.1"), Exclusion::NotCrossSectional),
         (ct_slice(9, 0.0).without(0x7FE0_0010), Exclusion::NoPixelData),
@@ -178,6 +179,13 @@ fn mixed_orientations_are_stacks_and_the_largest_is_chosen() {
     let choice = choose(&found.studies[0], &Request::default()).unwrap();
     let geometry = series.stacks[choice.stack].geometry.as_ref().unwrap();
     assert_eq!((geometry.orientation, geometry.slices), (Orientation::Axial, 5));
+}
+
+#[test]
+fn slices_that_an_anonymiser_gave_one_uid_are_all_kept() {
+    let files: Vec<DataSet> = ct(4).into_iter().map(|f| f.set(0x0008_0018, "UI", "2.25.1")).collect();
+    let (_folder, found) = scanned(&files);
+    assert_eq!(found.studies[0].series[0].stacks[0].slices(), 4);
 }
 
 #[test]

@@ -134,7 +134,10 @@ fn a_modality_lut_is_applied() {
     let entries: Vec<u8> = [500_u16, 600, 700].iter().flat_map(|v| v.to_le_bytes()).collect();
     let descriptor: Vec<u8> = [3_u16, 2, 16].iter().flat_map(|v| v.to_le_bytes()).collect();
     let item = DataSet::default().set(0x0028_3002, "US", descriptor).set(0x0028_3006, "OW", entries);
-    let lut = ct_slice(0, 0.0).without(0x0028_1052).without(0x0028_1053).items(0x0028_3000, &[item.clone()]);
+    let lut = ct_slice(0, 0.0)
+        .without(0x0028_1052)
+        .without(0x0028_1053)
+        .items(0x0028_3000, std::slice::from_ref(&item));
     assert_eq!(read(&lut).unwrap().values[..5], [500.0, 500.0, 500.0, 600.0, 700.0]);
     assert_eq!(refused(&ct_slice(0, 0.0).items(0x0028_3000, &[item])), ErrorKind::BadRescale);
 }
