@@ -170,3 +170,58 @@ fn read_file_frames(volume: &Volume) -> Vec<f32> {
         })
         .collect()
 }
+
+/// The pixels of each frame are overwritten by one coordinate of their place, in fiftieths of a millimetre.
+#[test]
+fn a_phantom_of_positions_on_the_tilted_head_ct_lies_where_its_values_say() {
+    let Some(folder) = data("dicom/dcm_qa_ct/GE") else { return };
+    for axis in 0..3 {
+        let phantom = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = fs::read(&path).unwrap();
+            let text = |tag: [u8; 4]| {
+                let at = bytes.windows(4).position(|w| w == tag).unwrap() + 8;
+                let length = usize::from(bytes[at - 2]) + usize::from(bytes[at - 1]) * 256;
+                let text = String::from_utf8_lossy(&bytes[at..at + length]).into_owned();
+                text.split('\\').map(|p| p.trim().parse::<f64>().unwrap()).collect::<Vec<f64>>()
+            };
+            let position = text([0x20, 0, 0x32, 0]);
+            let direction = text([0x20, 0, 0x37, 0]);
+            let spacing = text([0x28, 0, 0x30, 0]);
+            let start = bytes.len() - 512 * 512 * 2;
+            for j in 0..512_usize {
+                for i in 0..512_usize {
+                    let lps = position[axis]
+                        + direction[axis] * spacing[1] * i as f64
+                        + direction[3 + axis] * spacing[0] * j as f64;
+                    let stored = (lps * 50.0).round() as i16;
+                    let at = start + (j * 512 + i) * 2;
+                    bytes[at..at + 2].copy_from_slice(&stored.to_le_bytes());
+                }
+            }
+            fs::write(phantom.path().join(path.file_name().unwrap()), bytes).unwrap();
+        }
+        let volume = chosen(&scan(phantom.path(), &Limits::default()).unwrap(), 0);
+        let [columns, rows, _] = volume.dims;
+        let lowest = volume.voxels.iter().copied().fold(f32::INFINITY, f32::min);
+        let intercept = phantom_intercept(&volume);
+        let (mut worst, mut covered) = (0.0_f64, 0);
+        for (n, value) in volume.voxels.iter().enumerate().filter(|(_, v)| **v > lowest) {
+            let index = [n % columns, n / columns % rows, n / columns / rows].map(|v| v as f64);
+            let lps = volume.affine.apply(index)[axis] * if axis < 2 { -1.0 } else { 1.0 };
+            worst = worst.max(((f64::from(*value) - intercept) / 50.0 - lps).abs());
+            covered += 1;
+        }
+        assert!(worst < 0.5, "axis {axis}: {worst} mm");
+        assert!(covered * 10 > volume.voxels.len() * 7, "axis {axis}: {covered} of {}", volume.voxels.len());
+    }
+}
+
+/// Value of a stored zero: the first frame's value at its first pixel, less what the phantom stored there.
+fn phantom_intercept(volume: &Volume) -> f64 {
+    let whole = anymc3d_dicom::read_file(&volume.frames[0].file, &Limits::default()).unwrap();
+    let bytes = fs::read(&volume.frames[0].file).unwrap();
+    let start = bytes.len() - 512 * 512 * 2;
+    f64::from(whole.values[0]) - f64::from(i16::from_le_bytes([bytes[start], bytes[start + 1]]))
+}
