@@ -1,12 +1,12 @@
 //! DICOM in: from what a PACS exports to volumes in mm and in the modality's unit.
 //!
-//! [`scan`] reads headers only and lists [`Study`]s with their [`Series`]; [`choose`] picks the stack that fits a
-//! [`Request`] and says why; [`read_volume`] decodes it. This crate knows DICOM and nothing of plugins, models or the
-//! command line. Every refusal is a [`DicomError`] of a closed list of [`ErrorKind`]s.
+//! [`scan`] reads headers and lists [`Study`]s with their [`Series`]; [`choose`] picks the stack that fits a
+//! [`Request`] and says why; [`read_volume`] decodes it. Every refusal is a [`DicomError`] with an [`ErrorKind`].
 //!
 //! Positions are LPS mm inside, as in the files; [`Affine`] and everything a caller sees is RAS mm.
-//! MONOCHROME1 is not inverted (neither pydicom nor dcm2niix do; SimpleITK does).
+#![doc = include_str!("../README.md")]
 
+mod attributes;
 mod choose;
 mod codec;
 mod codestream;

@@ -86,6 +86,10 @@ pub fn read_volume(scan: &Scan, series: &Series, stack: usize, limits: &Limits) 
         return Err(DicomError::new(ErrorKind::NothingFits, format!("no stack {stack} in the series")));
     };
     let geometry = geometry_of(stack)?.clone();
+    for at in &stack.frames {
+        let header = &series.instances[at.instance];
+        check_format(header).map_err(|e| e.in_file(scan.sources[header.file].name()))?;
+    }
     let dims = geometry.volume_dims();
     check_size(dims, limits)?;
     let size = geometry.rows * geometry.columns;

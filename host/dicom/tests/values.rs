@@ -207,6 +207,16 @@ fn a_header_that_claims_more_than_the_limit_allocates_nothing() {
 }
 
 #[test]
+fn an_image_without_rows_is_refused_as_a_file_and_as_a_volume() {
+    let set = ct_slice(0, 0.0).u16(0x0028_0010, 0);
+    assert_eq!(refused(&set), ErrorKind::BadAttribute);
+    let folder = folder(&[set]);
+    let found = scan(folder.path(), &Limits::default()).unwrap();
+    let error = read_volume(&found, &found.studies[0].series[0], 0, &Limits::default()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::BadAttribute);
+}
+
+#[test]
 fn transfer_syntaxes_without_decoder_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
