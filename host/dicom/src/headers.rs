@@ -191,7 +191,10 @@ fn header_of(data: &Dataset, opening: &Opening, limits: &Limits) -> Result<Insta
 
 /// `ContrastBolusAgent` of scanners that write "none" instead of leaving it empty.
 fn is_no(text: &str) -> bool {
-    matches!(text.to_ascii_lowercase().as_str(), "no" | "none" | "n" | "off" | "without" | "0")
+    let text = text.to_ascii_lowercase();
+    matches!(text.as_str(), "no" | "none" | "n" | "off" | "without" | "0")
+        || text.starts_with("no ")
+        || text.starts_with("non")
 }
 
 fn pixel_format(data: &Dataset, element: PixelElement, opening: &Opening) -> Result<PixelFormat> {
