@@ -68,7 +68,11 @@ pub(crate) fn frames_of(data: &Dataset, format: &PixelFormat, limits: &Limits) -
     let per_frame = data.items(PerFrameFunctionalGroupsSequence)?;
     let shared = data.item(SharedFunctionalGroupsSequence)?.unwrap_or_default();
     if per_frame.is_empty() && !shared.has_elements() {
-        let frame = classic(data, format)?;
+        let mut frame = classic(data, format)?;
+        if format.frames > 1 {
+            let message = format!("has {} frames and no position for each of them", format.frames);
+            frame.plane = Err(DicomError::new(ErrorKind::NoPosition, message));
+        }
         return Ok(vec![frame; format.frames]);
     }
     if per_frame.len() != format.frames {

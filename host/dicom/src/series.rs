@@ -72,10 +72,11 @@ impl Series {
         self.instances.len()
     }
 
-    /// The stack with most slices; the first of several.
+    /// The stack with most slices among those that are volumes, else among all; the first of several.
     pub fn largest_stack(&self) -> usize {
-        let most = self.stacks.iter().map(Stack::slices).max();
-        self.stacks.iter().position(|s| Some(s.slices()) == most).unwrap_or(0)
+        let rank = |s: &Stack| (s.geometry.is_ok(), s.slices());
+        let most = self.stacks.iter().map(rank).max();
+        self.stacks.iter().position(|s| Some(rank(s)) == most).unwrap_or(0)
     }
 }
 

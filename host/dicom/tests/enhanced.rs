@@ -89,6 +89,14 @@ fn groups_for_another_number_of_frames_are_refused() {
     assert_eq!(error.kind, ErrorKind::Malformed);
 }
 
+#[test]
+fn frames_without_positions_of_their_own_are_no_volume() {
+    let pixels = vec![0; 5 * 12 * 2];
+    let error =
+        read(ct_slice(0, 0.0).set(0x0028_0008, "IS", "5").set(0x7FE0_0010, "OW", pixels)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoPosition);
+}
+
 /// Every way in which rows and columns can lie along the axes of the patient, slices in both file orders.
 #[test]
 fn a_voxel_lies_where_its_value_says_in_every_orientation() {
