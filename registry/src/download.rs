@@ -27,15 +27,15 @@ pub(crate) fn fetch(
     std::fs::create_dir_all(folder).map_err(RegistryError::io(folder, "cannot be made"))?;
     let path = folder.join(format!("{}.part", release.sha256));
     let resumed = std::fs::metadata(&path).is_ok_and(|m| m.len() > 0);
-    match whole(store, release, &path, progress) {
+    match download_whole(store, release, &path, progress) {
         // What lay there from before may have been damaged since.
-        Err(RegistryError::Digest { .. }) if resumed => whole(store, release, &path, progress)?,
+        Err(RegistryError::Digest { .. }) if resumed => download_whole(store, release, &path, progress)?,
         other => other?,
     }
     Ok(path)
 }
 
-fn whole(store: &dyn Store, release: &Release, path: &Path, progress: &dyn Fn(u64)) -> Result<()> {
+fn download_whole(store: &dyn Store, release: &Release, path: &Path, progress: &dyn Fn(u64)) -> Result<()> {
     let io = |e| RegistryError::io(path, "cannot be written")(e);
     let name = release.archive();
     let file = File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;

@@ -122,7 +122,8 @@ fn weights_of_another_version() {
     forged[0].bytes = serde_json::to_vec(&manifest).unwrap();
     forged[1].bytes = world.publisher.sign(&forged[0].bytes, "").unwrap().into_bytes();
     fs::write(&archive, archive_of(&forged)).unwrap();
-    let error = world.desk().publish(&archive, world.publisher.public(), &agree).err().unwrap().to_string();
+    let error =
+        world.index_signer().publish(&archive, world.publisher.public(), &agree).err().unwrap().to_string();
     assert!(error.contains("weights of lung_nodule 0.2.0, expected those of lung_nodule 0.3.0"), "{error}");
 }
 
@@ -216,7 +217,7 @@ fn an_expired_index() {
     assert!(error.contains("expired on") && error.contains("may be frozen"), "{error}");
     world.nothing_installed();
     // Signed again, it is believed again.
-    world.desk().renew(None).unwrap();
+    world.index_signer().renew(None).unwrap();
     world.install(NAME).unwrap();
 }
 
@@ -366,7 +367,7 @@ fn two_publishers_with_one_name() {
     let mut theirs = parts(&world.path().join("rival"), NAME, "9.0.0");
     theirs.publisher = "Rival Lab".into();
     let archive = world.pack(&theirs, &rival);
-    let error = world.desk().publish(&archive, rival.public(), &agree).err().unwrap().to_string();
+    let error = world.index_signer().publish(&archive, rival.public(), &agree).err().unwrap().to_string();
     assert!(
         error.contains("lung_nodule: belongs to Example Lab") && error.contains("this is of Rival Lab"),
         "{error}"
@@ -374,14 +375,14 @@ fn two_publishers_with_one_name() {
     // Nor does calling oneself as the first help, with another key.
     theirs.publisher = PUBLISHER.into();
     let archive = world.pack(&theirs, &rival);
-    let error = world.desk().publish(&archive, rival.public(), &agree).err().unwrap().to_string();
+    let error = world.index_signer().publish(&archive, rival.public(), &agree).err().unwrap().to_string();
     assert!(error.contains("lung_nodule: belongs to Example Lab with key"), "{error}");
     // Under a name that is free, but not the publisher's.
     let mut theirs = parts(&world.path().join("free"), "free_name", "1.0.0");
     theirs.publisher = PUBLISHER.into();
     let archive = world.pack(&theirs, &rival);
     assert!(matches!(
-        world.desk().publish(&archive, rival.public(), &agree),
+        world.index_signer().publish(&archive, rival.public(), &agree),
         Err(RegistryError::OtherPublisher { .. })
     ));
 
@@ -391,7 +392,7 @@ fn two_publishers_with_one_name() {
     let mut theirs = parts(&second.path().join("rival"), NAME, "9.0.0");
     theirs.publisher = "Rival Lab".into();
     let archive = second.pack(&theirs, &rival);
-    second.desk().publish(&archive, rival.public(), &agree).unwrap();
+    second.index_signer().publish(&archive, rival.public(), &agree).unwrap();
     let mut trust = Trust::open(&world.home).unwrap();
     trust.remove(REGISTRY);
     trust.add(Role::Registry, REGISTRY, second.index.public(), "added").unwrap();

@@ -234,8 +234,10 @@ fn what_is_withdrawn_goes_to_nobody_new_and_safety_stops_it() {
     world.publish(NAME, "0.2.0");
     let done = world.install(NAME).unwrap();
     let version = &done.release.version;
-    let revision =
-        world.desk().withdraw(NAME, version, WithdrawalReason::Accuracy, "misses the pleura").unwrap();
+    let revision = world
+        .index_signer()
+        .withdraw(NAME, version, WithdrawalReason::Accuracy, "misses the pleura")
+        .unwrap();
     assert_eq!(revision, 4);
     assert_eq!(world.root().packages[NAME].newest, Some("0.1.0".parse().unwrap()));
     // It is the only one that is installed: it runs, and says so.
@@ -248,12 +250,12 @@ fn what_is_withdrawn_goes_to_nobody_new_and_safety_stops_it() {
     assert_eq!(choose(false).unwrap().unwrap().manifest.version.to_string(), "0.1.0");
     anymc3d_registry::remove(&world.home, &"lung_nodule@0.1.0".parse().unwrap()).unwrap();
 
-    world.desk().withdraw(NAME, version, WithdrawalReason::Safety, "mirrors left and right").unwrap();
+    world.index_signer().withdraw(NAME, version, WithdrawalReason::Safety, "mirrors left and right").unwrap();
     let registry = world.open().unwrap();
     registry.heed(NAME, &registry.events(NAME).unwrap()).unwrap();
     assert!(matches!(choose(false), Err(RegistryError::Yanked { .. })));
     assert!(choose(true).is_ok());
-    world.desk().restore(NAME, version).unwrap();
+    world.index_signer().restore(NAME, version).unwrap();
     let registry = world.open().unwrap();
     registry.heed(NAME, &registry.events(NAME).unwrap()).unwrap();
     assert!(choose(false).unwrap().unwrap().yanked().unwrap().is_none());
@@ -264,15 +266,16 @@ fn a_rotated_key_is_followed_and_the_old_one_signs_nothing_new() {
     let world = World::with_one();
     let (new, new_index) = (key(), key());
     let rotation = Rotation::make(PUBLISHER, Role::Publisher, &world.publisher, &new).unwrap();
-    world.desk().renew(Some(rotation)).unwrap();
+    world.index_signer().renew(Some(rotation)).unwrap();
     // What the old key signed before is still good.
     world.install(NAME).unwrap();
     // The registry takes nothing new from it, and takes the new one.
     let archive = world.archive(NAME, "0.2.0");
-    let error = world.desk().publish(&archive, world.publisher.public(), &agree).err().unwrap().to_string();
+    let error =
+        world.index_signer().publish(&archive, world.publisher.public(), &agree).err().unwrap().to_string();
     assert!(error.contains("which was replaced"), "{error}");
     let parts = parts(&world.path().join("new"), NAME, "0.2.0");
-    world.desk().publish(&world.pack(&parts, &new), new.public(), &agree).unwrap();
+    world.index_signer().publish(&world.pack(&parts, &new), new.public(), &agree).unwrap();
     assert_eq!(world.install(NAME).unwrap().release.version.to_string(), "0.2.0");
     let trust = Trust::open(&world.home).unwrap();
     assert!(
@@ -315,7 +318,7 @@ fn a_registry_with_one_name_more_takes_no_name_away() {
     fs::write(&changed.model_card, "Another card. ".repeat(30)).unwrap();
     let archive = world.pack(&changed, &world.publisher);
     assert!(matches!(
-        world.desk().publish(&archive, world.publisher.public(), &agree),
+        world.index_signer().publish(&archive, world.publisher.public(), &agree),
         Err(RegistryError::Exists { .. })
     ));
 }
@@ -380,7 +383,7 @@ fn publishers_at_the_same_moment_lose_nothing() {
             let world = &world;
             scope.spawn(move || {
                 loop {
-                    match world.desk().publish(archive, world.publisher.public(), &agree) {
+                    match world.index_signer().publish(archive, world.publisher.public(), &agree) {
                         Ok(_) => return,
                         Err(RegistryError::Raced { .. }) => {}
                         Err(e) => panic!("{e}"),
@@ -451,7 +454,7 @@ fn a_locked_release_is_installed_by_digest_even_if_withdrawn_and_never_another()
     let mut lock = LockFile::new(&world.path().join("anymc3d.lock"), TARGET);
     lock.set(&done.release, REGISTRY, false);
     let locked = lock.find(NAME).unwrap().clone();
-    world.desk().withdraw(NAME, &done.release.version, WithdrawalReason::Licence, "expired").unwrap();
+    world.index_signer().withdraw(NAME, &done.release.version, WithdrawalReason::Licence, "expired").unwrap();
     anymc3d_registry::remove(&world.home, &"lung_nodule@0.1.0".parse().unwrap()).unwrap();
     let platform = platform();
     let how =

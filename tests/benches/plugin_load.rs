@@ -3,8 +3,7 @@
 //! `cargo bench -p anymc3d-tests --bench plugin_load`. Every load is the first of a process of its own; the same
 //! process loads once more for the warm figure.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
+use anymc3d_tests::support;
 
 use anymc3d_host::plugin::{Context, ParameterSource, host_ops, load, section};
 use anymc3d_host::task::{Task, TaskOptions};

@@ -3,8 +3,7 @@
 //! `cargo bench -p anymc3d-tests --bench reload`. Every generation is a library with another version in its manifest, so
 //! that the loader makes a copy of its own and opens it as another library; the task's parameters are carried over.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
+use anymc3d_tests::support;
 
 use anymc3d_host::plugin::{Library, ParameterSource, load};
 use anymc3d_host::task::{Task, TaskOptions, ViewTokens};

@@ -1,16 +1,18 @@
 //! What the tests across crates share: where things are, libraries and the binary as they are built, weights and
 //! scans made up on the spot.
 
+pub mod support;
+
 use anymc3d_host::backbone::{Backbone, BackboneInfo, Precision};
 use anymc3d_host::device::{DeviceChoice, gpus};
 use anymc3d_host::plugin::ParameterSource;
 use anymc3d_host::task::{Task, TaskOptions, WeightsInfo, weights};
 use anymc3d_host::task::{as_plugins_see, open_library};
 use candle_core::{DType, Device, Tensor};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 /// The workspace's root.
 pub fn workspace() -> PathBuf {
@@ -66,30 +68,25 @@ fn built() -> PathBuf {
     folder.to_owned()
 }
 
-/// Builds a package of the workspace in the profile of this test run, once per process.
-fn build(package: &str) {
-    static DONE: OnceLock<Mutex<HashSet<String>>> = OnceLock::new();
-    let done = DONE.get_or_init(Mutex::default);
-    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-    if done.contains(package) {
-        return;
-    }
-    let folder = built();
-    let profile = match folder.file_name().unwrap_or_default().to_string_lossy().as_ref() {
-        "debug" => "dev".to_owned(),
-        other => other.to_owned(),
-    };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", package, "--profile", &profile]);
-    if package == "anymc3d-cli" {
-        // As this test run has it: without, all of the host would be compiled a second time.
-        command.args(["--features", "anymc3d-plugin-api/testkit"]);
-    }
-    command.current_dir(workspace()).env("CARGO_TARGET_DIR", folder.parent().unwrap_or(&folder));
-    let status = command.status().expect("cargo can be started");
-    assert!(status.success(), "cargo build --package {package}: {status}");
-    done.insert(package.to_owned());
+/// Builds the binary and every plugin of the workspace in the profile of this test run, once per process.
+///
+/// The whole workspace in one call: packages that are built alone would resolve other features, and so compile the host
+/// and plugin-api a second time. After `cargo build --release` and `cargo test --release --workspace` cargo finds
+/// nothing to do here except the plugins below `tests/plugins`.
+fn build_workspace() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let folder = built();
+        let profile = match folder.file_name().unwrap_or_default().to_string_lossy().as_ref() {
+            "debug" => "dev".to_owned(),
+            other => other.to_owned(),
+        };
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--workspace", "--profile", &profile]);
+        cargo.current_dir(workspace()).env("CARGO_TARGET_DIR", folder.parent().unwrap_or(&folder));
+        let status = cargo.status().expect("cargo can be started");
+        assert!(status.success(), "cargo build --workspace: {status}");
+    });
 }
 
 /// The binary `host`: `$ANYMC3D_HOST`, for example one with CUDA, or as this workspace builds it.
@@ -97,13 +94,13 @@ pub fn host_binary() -> PathBuf {
     if let Some(given) = std::env::var_os("ANYMC3D_HOST") {
         return workspace().join(given);
     }
-    build("anymc3d-cli");
+    build_workspace();
     built().join(format!("host{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// A plugin's library by the name of its package.
 pub fn plugin_library(package: &str) -> PathBuf {
-    build(package);
+    build_workspace();
     built().join(anymc3d_host::plugin::find::library_name(package))
 }
 

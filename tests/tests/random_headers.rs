@@ -1,7 +1,7 @@
 //! A hundred thousand headers of nonsense through the reader that `host run` uses, and through the slicer: none ends
 //! the process, none takes more memory than the cap, every refusal names its file.
 
-use anymc3d_host::memory::Room;
+use anymc3d_host::memory::MemoryBudget;
 use anymc3d_host::scan::{GeometryLimits, ReadLimits, Scan, slices_within};
 use anymc3d_manifest::{Axis, Fit, Intensity, Modality, Region, View};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -194,7 +194,7 @@ fn a_hundred_thousand_random_headers_end_nothing_and_stay_below_the_cap() {
     let shm = Path::new("/dev/shm");
     let folder = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
     let mut draw = Draw(0x5eed_cafe_f00d_1234);
-    let limits = |geometry| ReadLimits { geometry, room: Room::of(CAP) };
+    let limits = |geometry| ReadLimits { geometry, room: MemoryBudget::of(CAP) };
     let (mut read, mut cut) = (0, 0);
     for n in 0..HEADERS {
         let path = file(&mut draw, folder.path(), n);
@@ -210,7 +210,7 @@ fn a_hundred_thousand_random_headers_end_nothing_and_stay_below_the_cap() {
             }
             let volume = scan.try_canonical()?;
             let taken = 2 * std::mem::size_of_val(volume.voxels.as_slice());
-            slices_within(&volume, &view, 14, Room::of(CAP).less(taken))?;
+            slices_within(&volume, &view, 14, MemoryBudget::of(CAP).less(taken))?;
             cut += 1;
             Ok(())
         });

@@ -15,10 +15,11 @@ target/cuda/host doctor | grep stand-in
 # In one process with a GPU: golden numbers from PyTorch, every operation of the table, gradients.
 long=(--skip six_training_steps)
 [ "${1:-}" = all ] && long=()
-host/cuda/build.sh test --release -p anymc3d-tests --features anymc3d-host/cuda --test parity_backbone --test parity_plugin --test test_kit -- "${long[@]}"
+host/cuda/build.sh test --release -p anymc3d-tests --features anymc3d-host/cuda --test parity -- parity_backbone:: parity_plugin:: "${long[@]}"
+host/cuda/build.sh test --release -p anymc3d-tests --features anymc3d-host/cuda --test plugins -- test_kit::
 host/cuda/build.sh test --release -p anymc3d-host --features cuda --lib -- device:: backbone::tests::on_device plugin::tests
 
 # The program itself, which takes the GPU where it finds one.
-programs=(--test full_device)
-[ "${1:-}" = all ] && programs+=(--test command_line --test evaluation --test isolation --test segmentation --test sequences --test third_party --test training)
-cargo test --release -p anymc3d-tests "${programs[@]}"
+programs=(full_device::)
+[ "${1:-}" = all ] && programs+=(command_line:: evaluation:: isolation:: segmentation:: sequences:: third_party:: training::)
+cargo test --release -p anymc3d-tests --test commands --test plugins -- "${programs[@]}"

@@ -171,7 +171,7 @@ impl Backbone {
             }
             None => {
                 let begin = |pixels: &Tensor| self.arch.embed(pixels, &NoAdapter);
-                self.frozen(&pixels.detach(), grid, begin, 0..block)?
+                self.frozen_blocks(&pixels.detach(), grid, begin, 0..block)?
             }
         };
         Ok(self.hidden(tokens, block, grid))
@@ -195,7 +195,7 @@ impl Backbone {
             }
             None => {
                 let begin = |x: &Tensor| Ok(self.hidden(x.clone(), hidden.block, hidden.grid));
-                self.frozen(&hidden.tokens.detach(), hidden.grid, begin, hidden.block..block)?
+                self.frozen_blocks(&hidden.tokens.detach(), hidden.grid, begin, hidden.block..block)?
             }
         };
         Ok(self.hidden(tokens, block, hidden.grid))
@@ -315,7 +315,7 @@ impl Backbone {
 /// With candle's operations: the reference on the processor, and what runs on a GPU.
 impl Backbone {
     /// Runs `begin` and frozen blocks on a few slices at a time.
-    fn frozen(
+    fn frozen_blocks(
         &self,
         input: &Tensor,
         grid: (usize, usize),

@@ -80,6 +80,38 @@ impl Finding {
     }
 }
 
+impl PluginUnderTest {
+    /// Runs one of [`CHECKS`].
+    pub fn run(&mut self, check: &str) -> Vec<Finding> {
+        let mut findings = Findings::of(CHECKS.iter().find(|c| **c == check).copied().unwrap_or("?"));
+        let done = match check {
+            "manifest" => self.manifest(&mut findings),
+            "layout" => self.layout(&mut findings),
+            "parts" => self.parts(&mut findings),
+            "backbones" => calls::backbones(self, &mut findings),
+            "parameters" => self.parameters(&mut findings),
+            "shapes" => calls::shapes(self, &mut findings),
+            "views" => calls::views(self, &mut findings),
+            "extremes" => calls::extremes(self, &mut findings),
+            "repeatable" => calls::repeatable(self, &mut findings),
+            "slice order" => calls::slice_order(self, &mut findings),
+            "threads" => calls::threads(self, &mut findings),
+            "nonsense" => calls::nonsense(self, &mut findings),
+            "gradients" => training::gradients(self, &mut findings),
+            "handles" => cost::handles(self, &mut findings),
+            "cost" => cost::cost(self, &mut findings),
+            "whole case" => end_to_end::whole_case(self, &mut findings),
+            "golden" => end_to_end::golden(self, &mut findings),
+            "drop" => self.drops(&mut findings),
+            other => Err(format!("there is no check called {other}")),
+        };
+        if let Err(e) = done {
+            findings.compare_runs("", "that it can be tried", Err(e));
+        }
+        findings.all
+    }
+}
+
 /// The findings of one check, gathered.
 struct Findings {
     check: &'static str,

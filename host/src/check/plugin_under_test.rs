@@ -1,6 +1,6 @@
 //! The plugin that is tried, what it is tried on, and the first checks: can it be read, loaded, built?
 
-use super::{Finding, Findings, calls, cost, end_to_end, shorten, training};
+use super::{Findings, shorten};
 use crate::backbone::{Backbone, Precision};
 use crate::engine::open_backbone;
 use crate::plugin::{Library, Parameter, ParameterSource, inspect, load};
@@ -53,37 +53,7 @@ impl PluginUnderTest {
         open_backbone(self.wanted.as_deref(), Precision::F32).map_err(|e| e.to_string())
     }
 
-    /// Runs one of [`super::CHECKS`].
-    pub fn run(&mut self, check: &str) -> Vec<Finding> {
-        let mut findings = Findings::of(super::CHECKS.iter().find(|c| **c == check).copied().unwrap_or("?"));
-        let done = match check {
-            "manifest" => self.manifest(&mut findings),
-            "layout" => self.layout(&mut findings),
-            "parts" => self.parts(&mut findings),
-            "backbones" => calls::backbones(self, &mut findings),
-            "parameters" => self.parameters(&mut findings),
-            "shapes" => calls::shapes(self, &mut findings),
-            "views" => calls::views(self, &mut findings),
-            "extremes" => calls::extremes(self, &mut findings),
-            "repeatable" => calls::repeatable(self, &mut findings),
-            "slice order" => calls::slice_order(self, &mut findings),
-            "threads" => calls::threads(self, &mut findings),
-            "nonsense" => calls::nonsense(self, &mut findings),
-            "gradients" => training::gradients(self, &mut findings),
-            "handles" => cost::handles(self, &mut findings),
-            "cost" => cost::cost(self, &mut findings),
-            "whole case" => end_to_end::whole_case(self, &mut findings),
-            "golden" => end_to_end::golden(self, &mut findings),
-            "drop" => self.drops(&mut findings),
-            other => Err(format!("there is no check called {other}")),
-        };
-        if let Err(e) = done {
-            findings.compare_runs("", "that it can be tried", Err(e));
-        }
-        findings.all
-    }
-
-    fn manifest(&mut self, findings: &mut Findings) -> Result<(), String> {
+    pub(super) fn manifest(&mut self, findings: &mut Findings) -> Result<(), String> {
         let read = inspect(&self.path);
         let told = |(embedded, ..): &(crate::plugin::section::Embedded, String, Vec<u8>)| {
             let m = &embedded.manifest;
@@ -109,7 +79,7 @@ impl PluginUnderTest {
         Ok(())
     }
 
-    fn layout(&mut self, findings: &mut Findings) -> Result<(), String> {
+    pub(super) fn layout(&mut self, findings: &mut Findings) -> Result<(), String> {
         let (tried, expected) =
             ("opened, and its layout compared", "what crosses the boundary is as in this host");
         match load(&self.path) {
@@ -134,7 +104,7 @@ impl PluginUnderTest {
         Ok(self.library()?.embedded.manifest.clone())
     }
 
-    fn parts(&mut self, findings: &mut Findings) -> Result<(), String> {
+    pub(super) fn parts(&mut self, findings: &mut Findings) -> Result<(), String> {
         let (seen, parameters) = (as_plugins_see(self.backbone.info()), random_init(BTreeMap::new()));
         let outcome = self.build_on(&seen, parameters, true).map(|task| {
             let branch = if task.has_segmentation() { ", a segmentation branch" } else { "" };
@@ -146,7 +116,7 @@ impl PluginUnderTest {
         Ok(())
     }
 
-    fn parameters(&mut self, findings: &mut Findings) -> Result<(), String> {
+    pub(super) fn parameters(&mut self, findings: &mut Findings) -> Result<(), String> {
         let seen = as_plugins_see(self.backbone.info());
         let first = self.build_on(&seen, random_init(BTreeMap::new()), true)?;
         let shapes = |task: &Task| -> Vec<String> {
@@ -197,15 +167,15 @@ impl PluginUnderTest {
         let plugin = self.manifest_of()?.plugin.name;
         weights.check(&plugin, &name, &fingerprint).map_err(|e| e.to_string())?;
         let source = ParameterSource::Weights(weights.tensors.clone());
-        let offences = self.build_with(seen, source, true, &weights.info.variant)?.mismatches();
-        if offences.is_empty() {
+        let mismatches = self.build_with(seen, source, true, &weights.info.variant)?.mismatches();
+        if mismatches.is_empty() {
             Ok(format!("{} tensors", weights.tensors.len()))
         } else {
-            Err(shorten(&offences))
+            Err(shorten(&mismatches))
         }
     }
 
-    fn drops(&mut self, findings: &mut Findings) -> Result<(), String> {
+    pub(super) fn drops(&mut self, findings: &mut Findings) -> Result<(), String> {
         let (task, views) = self.ready()?;
         call(&task, &views).map_err(|e| e.to_string())?;
         let closed = task.close().map(|()| "let go".to_owned()).map_err(|e| e.to_string());

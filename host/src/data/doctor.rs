@@ -3,7 +3,7 @@
 //! The table itself is judged where it is read ([`Table::read_all`]); here every scan and mask it names is opened.
 
 use crate::data::table::{Problem, Row, Table};
-use crate::memory::Room;
+use crate::memory::MemoryBudget;
 use crate::scan::{Affine, Scan, memory_of};
 use anymc3d_manifest::TaskKind;
 use rayon::prelude::*;
@@ -43,7 +43,7 @@ struct OfRow {
 /// Opens every scan and mask of a table. `progress` is told of each row that is done.
 pub fn examine(table: &Table, progress: &(dyn Fn() + Sync)) -> Findings {
     let mut rows: Vec<OfRow> = Vec::with_capacity(table.rows.len());
-    for together in groups(&table.rows, Room::of_process().bytes) {
+    for together in groups(&table.rows, MemoryBudget::of_process().bytes) {
         rows.par_extend(together.par_iter().map(|row| {
             let found = examine_row(row, table.kind);
             progress();

@@ -1,6 +1,6 @@
 //! How much memory this process may use, and buffers that are refused where there is none, instead of ending it.
 //!
-//! What a file's header asks for is computed first, compared with the [`Room`] that is left, and allocated by
+//! What a file's header asks for is computed first, compared with the [`MemoryBudget`] that is left, and allocated by
 //! [`zeroed`] and [`copied`], which fail where the system says no. The limit belongs to the process, as its thread
 //! pool does: the command line sets it once, before any scan is read.
 
@@ -139,14 +139,17 @@ fn address_space() -> Option<usize> {
 
 /// What may still be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct MemoryBudget {
     /// Bytes.
     pub bytes: usize,
     /// Why no more.
     pub limit: Limit,
 }
 
-impl Room {
+// The rooms `engine` and `scan` still say Room.
+pub use MemoryBudget as Room;
+
+impl MemoryBudget {
     /// Of this process beside what it held before its first scan.
     pub fn of_process() -> Self {
         let limit = limit();
@@ -165,7 +168,7 @@ impl Room {
     }
 }
 
-impl fmt::Display for Room {
+impl fmt::Display for MemoryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Limit { bytes, source } = self.limit;
         match source {
@@ -248,7 +251,8 @@ mod tests {
 
     #[test]
     fn room_shrinks_by_what_is_taken_and_says_what_binds() {
-        let room = Room { bytes: 300 << 20, limit: Limit { bytes: 500 << 20, source: Source::Cgroup } };
+        let room =
+            MemoryBudget { bytes: 300 << 20, limit: Limit { bytes: 500 << 20, source: Source::Cgroup } };
         assert_eq!(room.less(100 << 20).bytes, 200 << 20);
         assert_eq!(room.less(usize::MAX).bytes, 0);
         let words = room.to_string();

@@ -1,10 +1,11 @@
 //! Who computes a session's answers: an engine in this process, or engines in processes of their own.
 
 use super::events::{Events, Notice};
+use super::failure::CaseFailure;
 #[cfg(unix)]
 use super::isolate::IsolatedEngine;
 use crate::engine::result::CaseResult;
-use crate::engine::{Case, CaseError, Engine, Prediction};
+use crate::engine::{Case, Engine, Prediction};
 use crate::output::naming::{Names, Scans};
 use crate::output::{self, OutputFolder, Writers};
 use crate::task::LoadedTask;
@@ -29,39 +30,6 @@ pub struct CaseOutput {
     pub json: String,
     /// The folder that holds its files; none without an output folder.
     pub folder: Option<PathBuf>,
-}
-
-/// Whose fault a missing answer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Blame {
-    /// The scan cannot be used: every plugin that reads it fails alike.
-    Scan,
-    /// The plugin, its process, or what was to be written.
-    Task,
-}
-
-/// Why a plugin has no answer for a case.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct CaseFailure {
-    /// One line.
-    pub message: String,
-    /// Whose fault it is.
-    pub blame: Blame,
-}
-
-impl CaseFailure {
-    pub(super) fn of_task(message: impl Into<String>) -> Self {
-        Self { message: message.into(), blame: Blame::Task }
-    }
-}
-
-impl From<CaseError> for CaseFailure {
-    fn from(e: CaseError) -> Self {
-        let blame = if matches!(e, CaseError::Scan(_)) { Blame::Scan } else { Blame::Task };
-        Self { message: e.to_string(), blame }
-    }
 }
 
 /// Computes the answers of a session's plugins, in the order of the plugins.

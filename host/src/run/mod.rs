@@ -6,6 +6,7 @@
 
 mod events;
 mod executor;
+mod failure;
 #[cfg(unix)]
 pub mod isolate;
 mod session;
@@ -13,7 +14,8 @@ mod session;
 pub use events::{Events, Notice, Severity, Silent};
 #[cfg(unix)]
 pub use executor::IsolatedExecutor;
-pub use executor::{Blame, CaseFailure, CaseOutput, Executor, LocalExecutor, Wanted};
+pub use executor::{CaseOutput, Executor, LocalExecutor, Wanted};
+pub use failure::{Blame, CaseFailure};
 #[cfg(unix)]
 pub use session::Isolation;
 pub use session::{

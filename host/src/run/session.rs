@@ -3,7 +3,8 @@
 use super::events::Events;
 #[cfg(unix)]
 use super::executor::IsolatedExecutor;
-use super::executor::{CaseFailure, CaseOutput, Executor, LocalExecutor, Wanted};
+use super::executor::{CaseOutput, Executor, LocalExecutor, Wanted};
+use super::failure::CaseFailure;
 #[cfg(unix)]
 use super::isolate::{IsolatedEngine, Limits, OpenRequest, SpawnWorker};
 use crate::backbone::Precision;

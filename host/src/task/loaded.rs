@@ -144,18 +144,18 @@ impl LoadedTask {
         // A branch that is dropped at inference may still have weights in the file: it is built so that they are
         // known to be used.
         let mut task = build(true)?;
-        let mut offences = task.mismatches();
+        let mut mismatches = task.mismatches();
         if !segmentation {
-            if !offences.is_empty() {
+            if !mismatches.is_empty() {
                 // What only one of the two builds complains of is the branch's own: tensors that it lacks, or uses.
                 task = build(false)?;
                 let without = task.mismatches();
-                offences.retain(|o| without.contains(o));
+                mismatches.retain(|o| without.contains(o));
             }
             task = task.without_segmentation();
         }
-        if !offences.is_empty() {
-            let reason = format!("weights that do not fit plugin {name}: {}", offences.join("; "));
+        if !mismatches.is_empty() {
+            let reason = format!("weights that do not fit plugin {name}: {}", mismatches.join("; "));
             return Err(PluginError::Weights { path: weights.path, reason });
         }
         let mut notices = Vec::new();

@@ -362,7 +362,7 @@ impl Task {
         }
         let outputs = self.manifest.task.outputs();
         let logits = logits.ok_or_else(|| self.error(method, "answered without logits"))?;
-        self.expect(method, "logits", &logits, &[outputs])?;
+        self.check_shape(method, "logits", &logits, &[outputs])?;
         let slice_weights: Vec<Tensor> = weights.into_values().collect();
         if !slice_weights.is_empty() && slice_weights.len() != views.len() {
             let (found, expected) = (slice_weights.len(), views.len());
@@ -372,10 +372,10 @@ impl Task {
         }
         for (weights, view) in slice_weights.iter().zip(views) {
             let slices = view.class_tokens.dims()[0];
-            self.expect(method, "slice weights", weights, &[slices])?;
+            self.check_shape(method, "slice weights", weights, &[slices])?;
         }
         if let Some(weights) = &view_weights {
-            self.expect(method, "view weights", weights, &[views.len()])?;
+            self.check_shape(method, "view weights", weights, &[views.len()])?;
         }
         let patch_weights: Vec<Tensor> = patches.into_values().collect();
         if !patch_weights.is_empty() && patch_weights.len() != views.len() {
@@ -386,12 +386,18 @@ impl Task {
         }
         for (weights, view) in patch_weights.iter().zip(views) {
             let dims = [view.class_tokens.dims()[0], view.grid.0, view.grid.1];
-            self.expect(method, "patch weights", weights, &dims)?;
+            self.check_shape(method, "patch weights", weights, &dims)?;
         }
         Ok(HeadAnswer { logits, slice_weights, view_weights, patch_weights })
     }
 
-    fn expect(&self, method: &'static str, what: &str, t: &Tensor, dims: &[usize]) -> Result<(), TaskError> {
+    fn check_shape(
+        &self,
+        method: &'static str,
+        what: &str,
+        t: &Tensor,
+        dims: &[usize],
+    ) -> Result<(), TaskError> {
         if t.dims() != dims {
             return Err(self.error(method, format!("{what} of shape {:?}, expected {dims:?}", t.dims())));
         }

@@ -165,11 +165,11 @@ impl AdamW {
         }
         let device = slot.variable.device().clone();
         slot.variable.set(&value.to_device(&device)?)?;
-        let seated = |m: Moments| {
+        let on_device = |m: Moments| {
             let (first, second) = (m.first.to_device(&device)?, m.second.to_device(&device)?);
             Ok::<_, Error>(Moments { first, second, steps: m.steps })
         };
-        slot.moments = moments.map(seated).transpose()?;
+        slot.moments = moments.map(on_device).transpose()?;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What a training run leaves behind: a line per epoch, and the record that goes into the weights' metadata.
 
+use super::fingerprint::RunFingerprint;
 use super::options::TrainOptions;
-use super::state::RunFingerprint;
 use crate::data::table::{Row, Split, Table};
 use crate::eval::metrics::LabelMetrics;
 use anymc3d_manifest::{Intensity, Manifest, Modality, TaskKind, View};

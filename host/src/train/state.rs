@@ -3,8 +3,8 @@
 //! One safetensors file in the run's folder: every variable's value and moments, and in the metadata what the run was
 //! begun with and what its epochs gave. It is written beside its place and renamed: a kill leaves the old or the new.
 
+use super::fingerprint::RunFingerprint;
 use super::optimiser::{AdamW, Moments};
-use super::options::TrainOptions;
 use super::record::EpochRecord;
 use crate::fs::write_atomically;
 use candle_core::{Device, Tensor};
@@ -15,25 +15,6 @@ use std::path::{Path, PathBuf};
 /// The state's name in a run's folder.
 pub const FILE: &str = "state.safetensors";
 const KEY: &str = "anymc3d.training-state/1";
-
-/// What decides a run: two runs with equal origins give equal weights.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunFingerprint {
-    /// Name and version of the plugin.
-    pub plugin: String,
-    /// Digest of its library.
-    pub library_sha256: String,
-    /// Fingerprint of the backbone.
-    pub backbone: String,
-    /// Precision of its large products.
-    pub precision: String,
-    /// Digest of the data table's bytes.
-    pub data_sha256: String,
-    /// Digest of the names of the training and validation cases.
-    pub split_sha256: String,
-    /// All options.
-    pub options: TrainOptions,
-}
 
 /// The best epoch so far.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -193,6 +174,7 @@ fn difference(a: &RunFingerprint, b: &RunFingerprint) -> Option<(String, String,
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::TrainOptions;
     use super::*;
     use candle_core::Var;
 

@@ -1,7 +1,7 @@
 //! A task's adapter at the sites of a backbone: declared low-rank terms, or the plugin's code.
 
 use super::backbone::site_name;
-use super::call::{called, expect, named, within};
+use super::call::{called, check_shape, named, within};
 use super::context::Context;
 use super::table::host_ops;
 use crate::abi::objects::AdapterObject;
@@ -96,7 +96,7 @@ impl TaskAdapter {
                 let call = called(context.id(), &code.settings);
                 let answer = code.owner.apply(call, kind, block as u64, tensors);
                 let answer = context.host().adopt(answer.map_err(within("adapter apply"))?);
-                expect("an output", &answer, &expected)?;
+                check_shape("an output", &answer, &expected)?;
                 Ok(answer)
             }
         }

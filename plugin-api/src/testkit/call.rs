@@ -23,7 +23,7 @@ pub(crate) fn named(name: impl Into<String>, tensor: &Tensor) -> Result<NamedHan
     Ok(NamedHandle { name: name.into().into(), handle: tensor.try_clone()?.into_handle() })
 }
 
-pub(crate) fn expect(what: &str, tensor: &Tensor, dims: &[usize]) -> Result<()> {
+pub(crate) fn check_shape(what: &str, tensor: &Tensor, dims: &[usize]) -> Result<()> {
     let found = tensor.dims()?;
     if found != dims {
         return Err(Error::msg(format!("{what} of shape {found:?}, expected {dims:?}")));

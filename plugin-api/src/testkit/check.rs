@@ -5,7 +5,7 @@ use super::host::TestHost;
 use super::random::Random;
 use super::report::{Outcome, Report};
 use super::task::Task;
-use super::{learn, reach};
+use super::{reach, toy_problem};
 use crate::TaskPlugin;
 use crate::error::{Error, Result};
 use crate::head::{HeadOutput, ViewFeatures};
@@ -125,7 +125,7 @@ impl<P: TaskPlugin> Check<P> {
             Err(e) => report.add(what, Outcome::Failed, e.to_string()),
         };
         tried("a gradient for every parameter", reach::gradients(&task));
-        tried("the loss falls in training", learn::toy(&task));
+        tried("the loss falls in training", toy_problem::train(&task));
         tried("dropped without a panic", task.close().map(|()| "no handle left".to_owned()));
         report
     }

@@ -32,7 +32,6 @@ mod check;
 mod context;
 mod elementwise;
 mod host;
-mod learn;
 mod node;
 mod random;
 mod reach;
@@ -42,6 +41,7 @@ mod shape;
 mod state;
 mod table;
 mod task;
+mod toy_problem;
 mod volumes;
 
 #[cfg(test)]

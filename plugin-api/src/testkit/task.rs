@@ -1,7 +1,7 @@
 //! A plugin at work in the test host, called through the same tables as in a real one.
 
 use super::adapter::TaskAdapter;
-use super::call::{called, entry, expect, named, within};
+use super::call::{called, check_shape, entry, named, within};
 use super::context::Context;
 use super::host::TestHost;
 use super::state::Lent;
@@ -192,7 +192,7 @@ impl Task {
         let logits = logits.ok_or_else(|| Error::msg("forward: answered without logits"))?;
         let (slice_weights, patch_weights): (Vec<_>, Vec<_>) =
             (slices.into_values().collect(), patches.into_values().collect());
-        expect("logits", &logits, &[self.manifest.task.outputs()])?;
+        check_shape("logits", &logits, &[self.manifest.task.outputs()])?;
         for (what, weights) in [("slice weights", &slice_weights), ("patch weights", &patch_weights)] {
             if !weights.is_empty() && weights.len() != views.len() {
                 let (found, expected) = (weights.len(), views.len());
@@ -204,14 +204,14 @@ impl Task {
         for (i, view) in views.iter().enumerate() {
             let s = view.class_tokens.dims()?[0];
             if let Some(weights) = slice_weights.get(i) {
-                expect("slice weights", weights, &[s])?;
+                check_shape("slice weights", weights, &[s])?;
             }
             if let Some(weights) = patch_weights.get(i) {
-                expect("patch weights", weights, &[s, view.grid[0], view.grid[1]])?;
+                check_shape("patch weights", weights, &[s, view.grid[0], view.grid[1]])?;
             }
         }
         if let Some(weights) = &view_weights {
-            expect("view weights", weights, &[views.len()])?;
+            check_shape("view weights", weights, &[views.len()])?;
         }
         Ok(HeadOutput { logits, slice_weights, view_weights, patch_weights })
     }

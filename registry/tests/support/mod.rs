@@ -124,7 +124,7 @@ impl World {
         let store = store::open(folder.path().join("store").to_str().unwrap()).unwrap();
         let home = Home::new(folder.path().join("home"));
         let world = Self { publisher: key(), index: key(), store, home, folder };
-        init(&world.desk(), REGISTRY).unwrap();
+        init(&world.index_signer(), REGISTRY).unwrap();
         world.trusted(&world.home);
         world
     }
@@ -152,7 +152,7 @@ impl World {
         self.path().join("store").join(name)
     }
 
-    pub fn desk(&self) -> IndexSigner<'_> {
+    pub fn index_signer(&self) -> IndexSigner<'_> {
         IndexSigner { store: &*self.store, key: &self.index, valid: SignedDuration::from_hours(24 * 30) }
     }
 
@@ -170,7 +170,7 @@ impl World {
     }
 
     pub fn publish(&self, name: &str, version: &str) {
-        self.desk().publish(&self.archive(name, version), self.publisher.public(), &agree).unwrap();
+        self.index_signer().publish(&self.archive(name, version), self.publisher.public(), &agree).unwrap();
     }
 
     pub fn open(&self) -> Result<Registry<'_>> {

@@ -9,7 +9,8 @@ use super::process::{ExitReason, Process, SpawnWorker};
 use super::wire::{Event, OpenRequest, Request};
 use crate::engine::{Case, Stage};
 use crate::output::Writers;
-use crate::run::{Blame, CaseFailure, Events, Notice};
+use crate::run::events::{Events, Notice};
+use crate::run::failure::{Blame, CaseFailure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -350,6 +351,6 @@ impl IsolatedEngine {
 fn without_blame(end: &ExitReason) -> String {
     match end {
         ExitReason::TimedOut => "took longer than the time limit and was killed".to_owned(),
-        ExitReason::Ended(how) => format!("ended ({how})"),
+        ExitReason::Exited(how) => format!("ended ({how})"),
     }
 }

@@ -74,7 +74,7 @@ fn ended(check: &str, end: &ExitReason, limit: Duration) -> Finding {
         ExitReason::TimedOut => {
             format!("no answer within {} s; the process was killed", limit.as_secs())
         }
-        ExitReason::Ended(how) => format!("the process ended: {how}"),
+        ExitReason::Exited(how) => format!("the process ended: {how}"),
     };
     Finding::new(check, "the plugin's code", "an answer, and the process goes on", found, Verdict::Failed)
 }

@@ -30,14 +30,14 @@ pub enum ExitReason {
     /// It took too long and was killed.
     TimedOut,
     /// It ended by itself: how.
-    Ended(String),
+    Exited(String),
 }
 
 impl std::fmt::Display for ExitReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TimedOut => f.write_str("took longer than the time limit, and its process was killed"),
-            Self::Ended(how) => write!(f, "ended its process ({how})"),
+            Self::Exited(how) => write!(f, "ended its process ({how})"),
         }
     }
 }
@@ -70,7 +70,7 @@ impl Process {
             match wire::take(&mut self.buffer) {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
-                Err(e) => return Err(ExitReason::Ended(e)),
+                Err(e) => return Err(ExitReason::Exited(e)),
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -98,8 +98,8 @@ impl Process {
     /// How it ended; killed where it hung up and goes on.
     fn ended(&mut self) -> ExitReason {
         match self.wait(FAREWELL) {
-            Some(status) => ExitReason::Ended(describe(status)),
-            None => self.kill(ExitReason::Ended("hung up, and was killed".to_owned())),
+            Some(status) => ExitReason::Exited(describe(status)),
+            None => self.kill(ExitReason::Exited("hung up, and was killed".to_owned())),
         }
     }
 

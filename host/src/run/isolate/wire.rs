@@ -5,7 +5,7 @@
 use crate::check::Finding;
 use crate::engine::{Case, Stage};
 use crate::output::Writers;
-use crate::run::Blame;
+use crate::run::failure::Blame;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;

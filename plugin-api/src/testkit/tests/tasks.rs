@@ -49,7 +49,7 @@ where
     }
 }
 
-fn frozen(_: &Build) -> Result<Adapter> {
+fn no_adapter(_: &Build) -> Result<Adapter> {
     Ok(Adapter::None)
 }
 
@@ -101,7 +101,7 @@ fn the_standard_heads_and_decoders_pass_with_several_views_labels_and_classes() 
     };
     check(volume, &labels).assert();
     let evidence = Parts {
-        adapter: frozen,
+        adapter: no_adapter,
         head: |b: &Build| PatchEvidence::new(b).boxed(),
         segmentation: |b: &Build| TokenDecoder::new(b).some(),
     };
@@ -111,7 +111,7 @@ fn the_standard_heads_and_decoders_pass_with_several_views_labels_and_classes() 
 #[test]
 fn every_way_of_pooling_passes_and_the_check_tells_which_mind_the_order() {
     for way in Pooling::ALL {
-        let task = Parts { adapter: frozen, head: pooling, segmentation: no_branch };
+        let task = Parts { adapter: no_adapter, head: pooling, segmentation: no_branch };
         let host = TestHost::dinov2_small().setting("pooling", way.name());
         let report = Check::new(task, &one_view()).on(host).run();
         report.assert();
@@ -144,7 +144,7 @@ where
     G: Fn(&ViewFeatures) -> Result<HeadOutput> + Send + Sync + 'static,
 {
     let head = move |b: &Build| -> Result<Box<dyn Head>> { Ok(Box::new(Of(head(b)?))) };
-    let report = Check::new(Parts { adapter: frozen, head, segmentation: no_branch }, &one_view())
+    let report = Check::new(Parts { adapter: no_adapter, head, segmentation: no_branch }, &one_view())
         .slices_in_any_order()
         .run();
     let (outcome, told) = seen(&report, what);
@@ -249,7 +249,7 @@ fn a_loss_that_judges_unknown_labels_is_found() {
     struct Careless;
     impl TaskPlugin for Careless {
         fn adapter(&self, build: &Build) -> Result<Adapter> {
-            frozen(build)
+            no_adapter(build)
         }
         fn head(&self, build: &Build) -> Result<Box<dyn Head>> {
             pooling(build)
@@ -265,7 +265,7 @@ fn a_loss_that_judges_unknown_labels_is_found() {
 
 #[test]
 fn a_manifest_that_would_not_compile_and_a_backbone_that_does_not_fit_are_the_first_finding() {
-    let task = || Parts { adapter: frozen, head: pooling, segmentation: no_branch };
+    let task = || Parts { adapter: no_adapter, head: pooling, segmentation: no_branch };
     let unknown = one_view().replace("summary", "sumary");
     assert!(!check(task(), &unknown).passed());
     let wide = one_view().replace("min_embed_dim = 384", "min_embed_dim = 1024");
@@ -276,7 +276,7 @@ fn a_manifest_that_would_not_compile_and_a_backbone_that_does_not_fit_are_the_fi
 #[test]
 fn a_head_that_asks_where_slices_lie_is_told_and_one_without_a_geometry_gets_an_error() {
     let asking = Parts {
-        adapter: frozen,
+        adapter: no_adapter,
         head: |b: &Build| -> Result<Box<dyn Head>> {
             b.needs_slice_positions()?;
             let weight =
@@ -313,7 +313,7 @@ fn a_head_that_asks_where_slices_lie_is_told_and_one_without_a_geometry_gets_an_
 fn a_task_for_any_family_is_built_on_every_backbone() {
     let any = one_view().replace("[\"dinov2\"]", "[\"any\"]");
     let other = TestHost::new(BackboneInfo::new("vit_of_tomorrow", 384, 12, 6, 16));
-    let parts = || Parts { adapter: frozen, head: pooling, segmentation: no_branch };
+    let parts = || Parts { adapter: no_adapter, head: pooling, segmentation: no_branch };
     assert!(other.task(parts(), &any).is_ok());
     assert!(other.task(parts(), &one_view()).is_err());
     let both = one_view().replace("[\"dinov2\"]", "[\"dinov2\", \"any\"]");

@@ -5,7 +5,7 @@
 //! a tile streams its panel front to back and never reads past an end.
 
 use super::math::{gelu_body, round_bits, round_f32};
-use super::micro::{End, Micro, Portable};
+use super::micro::{Micro, Portable, TileOutput};
 use super::pairs::{round_pairs, round_rows};
 use super::{Isa, Set};
 use crate::backbone::precision::Precision;
@@ -359,9 +359,11 @@ unsafe fn drive<M: Micro, const TRANSPOSED: bool>(
                     let out = &mut out[row * ldc + first..];
                     assert!(out.len() >= (rows - 1) * ldc + columns, "the tile is out of bounds");
                     let bias = bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
-                    End { to: out.as_mut_ptr(), stride: ldc, bias, add }
+                    TileOutput { to: out.as_mut_ptr(), stride: ldc, bias, add }
                 }
-                false => End { to: tile.as_mut_ptr(), stride: width, bias: std::ptr::null(), add: false },
+                false => {
+                    TileOutput { to: tile.as_mut_ptr(), stride: width, bias: std::ptr::null(), add: false }
+                }
             };
             // SAFETY: row < m and first < n, within A and B by the caller's promise. `end` is rows of this panel's width
             // of `out` and its bias, or the tile, which is the largest.
@@ -403,7 +405,7 @@ unsafe fn tile_of_any_size<M: Micro, const TRANSPOSED: bool>(
     lda: usize,
     k: usize,
     b: *const M::Element,
-    end: End,
+    end: TileOutput,
 ) {
     macro_rules! pick {
         ($($mr:literal)*) => {

@@ -11,7 +11,7 @@ fn at<const TRANSPOSED: bool>(lda: usize, i: usize, p: usize) -> usize {
 
 /// Where a tile's sums go: rows at this stride, on top of a bias for all of them and of what is there.
 #[derive(Clone, Copy)]
-pub(super) struct End {
+pub(super) struct TileOutput {
     pub to: *mut f32,
     pub stride: usize,
     /// Null where there is none.
@@ -35,7 +35,7 @@ pub(super) trait Micro {
         lda: usize,
         k: usize,
         b: *const Self::Element,
-        end: End,
+        end: TileOutput,
     );
 }
 
@@ -81,7 +81,7 @@ impl Micro for Portable {
         lda: usize,
         k: usize,
         b: *const f32,
-        end: End,
+        end: TileOutput,
     ) {
         for v in 0..NV {
             let mut sums = [[0f32; 16]; MR];
@@ -120,7 +120,7 @@ pub(super) use x86::{Avx2, Avx512, Avx512Bf16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{End, Micro, at};
+    use super::{Micro, TileOutput, at};
     use std::arch::x86_64::*;
 
     macro_rules! peak {
@@ -160,7 +160,7 @@ mod x86 {
             lda: usize,
             k: usize,
             b: *const f32,
-            end: End,
+            end: TileOutput,
         ) {
             // Sixteen columns at a time: 6 × 2 sums fill the sixteen registers with B and A.
             for v in 0..NV {
@@ -201,7 +201,7 @@ mod x86 {
     /// # Safety
     /// As [`Micro::tile`] for `end`; the CPU must have AVX-512.
     #[inline(always)]
-    unsafe fn finish<const MR: usize, const NV: usize>(sums: &mut [[__m512; NV]; MR], end: End) {
+    unsafe fn finish<const MR: usize, const NV: usize>(sums: &mut [[__m512; NV]; MR], end: TileOutput) {
         // SAFETY: rows are below MR and columns below 16 · NV, by the caller's promise.
         unsafe {
             for v in 0..NV {
@@ -232,7 +232,7 @@ mod x86 {
             lda: usize,
             k: usize,
             b: *const f32,
-            end: End,
+            end: TileOutput,
         ) {
             // SAFETY: the caller promises AVX-512 and the extents of A, B and the tile; all offsets
             // are of rows below MR, steps below k and columns below 16 · NV.
@@ -267,7 +267,7 @@ mod x86 {
             lda: usize,
             k: usize,
             b: *const u32,
-            end: End,
+            end: TileOutput,
         ) {
             // SAFETY: as for `Avx512`, and AVX512-BF16. `__m512bh` and `__m512i` are the same 64 bytes.
             unsafe {

@@ -2,17 +2,16 @@
 //! was appended does no harm, what was changed is refused.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-mod support;
-
 use anymc3d_host::plugin::{Library, ParameterSource, PluginError, load};
 use anymc3d_host::task::{HeadAnswer, Task, TaskOptions, ViewTokens};
 use anymc3d_plugin_api::{BackboneInfo, SliceGeometry};
+use anymc3d_tests::support::{self, Edit};
+use anymc3d_tests::workspace;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use support::Edit;
 
 const TABLE: &str = "plugin-api/src/abi/table.rs";
 const OPS: &str = "plugin-api/src/abi/ops.rs";
@@ -96,7 +95,7 @@ const CHANGED: [Edit; 3] = [
 ];
 
 fn kept(name: &str) -> PathBuf {
-    support::checkout().join("tests/evolution/kept").join(name)
+    workspace().join("tests/evolution/kept").join(name)
 }
 
 fn newest() -> PathBuf {
@@ -186,7 +185,7 @@ fn a_plugin_that_asks_for_slice_positions_has_them_on_a_host_of_1_1_and_is_refus
     // The same plugin that does not say so when its head is built: refused in the call, by the same words.
     let late = ("plugin/src/lib.rs", "        build.needs_slice_positions()?;\n", "");
     let late = support::foreign("asks_late", "position_probe", &[late]);
-    let newest_host = support::foreign_program("host_1_1", "tests/evolution/host", &[]);
+    let newest_host = support::standing(&workspace().join("tests/evolution/host"), "evolution_host");
     let refusal = "op `slice_positions` needs plugin-api >= 1.1, this host has 1.0; upgrade the host";
     println!("{:14} {:14} {:9} answer", "plugin", "host", "order");
     for (order, libraries) in
@@ -239,6 +238,7 @@ fn what_was_appended_does_no_harm_and_what_needs_it_says_so() {
     let host = support::foreign_program(
         "abi_1_2_host",
         "tests/evolution/host",
+        "evolution_host",
         &[&APPENDED[..], &ITS_HOST].concat(),
     );
     let refusal =

@@ -1,22 +1,16 @@
 //! Loading plugins as built libraries: what is read, what is refused, and what a bad one cannot do to the host.
 
-#[path = "plugin_loading/bad_files.rs"]
 mod bad_files;
-#[path = "plugin_loading/counts.rs"]
 mod counts;
-#[path = "plugin_loading/misbehaviour.rs"]
 mod misbehaviour;
-#[path = "plugin_loading/other_layouts.rs"]
 mod other_layouts;
-#[path = "plugin_loading/several.rs"]
 mod several;
-mod support;
-#[path = "plugin_loading/weights.rs"]
 mod weights;
 
 use anymc3d_host::plugin::{Library, ParameterSource, PluginError, load};
 use anymc3d_host::task::{HeadAnswer, Task, TaskError, TaskOptions, ViewTokens};
 use anymc3d_plugin_api::BackboneInfo;
+use anymc3d_tests::support;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;

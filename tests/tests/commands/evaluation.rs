@@ -1,8 +1,6 @@
 //! `host eval` as a user types it: what is printed, what is written, what is refused, and the figures themselves.
 
-#[path = "evaluation/parity.rs"]
 mod parity;
-#[path = "evaluation/plugin.rs"]
 mod plugin;
 
 use anymc3d_tests::{host_binary, workspace};

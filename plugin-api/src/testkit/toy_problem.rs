@@ -22,7 +22,7 @@ struct Case {
 }
 
 /// Trains head and branch for some steps on four cases; the adapter, which the tokens do not come through, stays.
-pub(crate) fn toy(task: &Task) -> Result<String> {
+pub(crate) fn train(task: &Task) -> Result<String> {
     let cases = (0..CASES).map(|i| case(task, i)).collect::<Result<Vec<_>>>()?;
     let start = task.context().parameters();
     let mut optimiser = Adam::default();

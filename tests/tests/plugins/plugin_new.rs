@@ -1,8 +1,7 @@
 //! `host plugin new` as a user types it: what it refuses, and that what it writes is a plugin.
 
-mod support;
-
 use anymc3d_host::task::open_library;
+use anymc3d_tests::support;
 use anymc3d_tests::{host_binary, workspace};
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,11 +1,10 @@
 //! Pixel supervision and its mask, from the outside: a plugin of somebody else's workspace trained and asked, and what
 //! `host run --segmentation` writes.
 
-mod support;
-
 use anymc3d_host::engine::result::CaseResult;
 use anymc3d_host::scan::Scan;
 use anymc3d_host::task::Weights;
+use anymc3d_tests::support;
 use anymc3d_tests::{edited_library, host_binary, plugin_library, random_weights, workspace};
 use candle_core::Tensor;
 use std::collections::BTreeMap;

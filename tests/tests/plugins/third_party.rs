@@ -1,11 +1,10 @@
 //! Adapters in code inside the real backbone: gradients, prefix, training and an answer, by a plugin of somebody else's.
 
-mod support;
-
 use anymc3d_host::backbone::{Backbone, Features, Precision};
 use anymc3d_host::plugin::{Parameter, ParameterSource};
 use anymc3d_host::task::{Task, TaskAdapter, TaskOptions, Weights};
 use anymc3d_host::task::{TaskSiteAdapter, as_plugins_see, open_library};
+use anymc3d_tests::support;
 use anymc3d_tests::{backbone_folder, host_binary, random_weights, workspace};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;

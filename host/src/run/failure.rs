@@ -1,0 +1,36 @@
+//! Why a plugin has no answer for a case, and whose fault that is.
+
+use crate::engine::CaseError;
+
+/// Whose fault a missing answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    /// The scan cannot be used: every plugin that reads it fails alike.
+    Scan,
+    /// The plugin, its process, or what was to be written.
+    Task,
+}
+
+/// Why a plugin has no answer for a case.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CaseFailure {
+    /// One line.
+    pub message: String,
+    /// Whose fault it is.
+    pub blame: Blame,
+}
+
+impl CaseFailure {
+    pub(super) fn of_task(message: impl Into<String>) -> Self {
+        Self { message: message.into(), blame: Blame::Task }
+    }
+}
+
+impl From<CaseError> for CaseFailure {
+    fn from(e: CaseError) -> Self {
+        let blame = if matches!(e, CaseError::Scan(_)) { Blame::Scan } else { Blame::Task };
+        Self { message: e.to_string(), blame }
+    }
+}

@@ -1,0 +1,9 @@
+//! The program `host` as a user types it, one module per group of commands.
+
+mod command_line;
+mod evaluation;
+mod full_device;
+mod memory_limits;
+mod registry;
+mod sequences;
+mod training;
