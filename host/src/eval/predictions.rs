@@ -134,7 +134,8 @@ impl Predictions {
     /// # Errors
     /// [`TableError`] naming, each with line and column: unreadable or ragged CSV, no column `case` or no `p_LABEL`, a
     /// label without its probability or the other way round, duplicate or missing case names, a label that is not 0, 1
-    /// or empty (or not one of the classes), what is no probability, no known label at all.
+    /// or empty (or not one of the classes), what is no probability, class probabilities whose sum is not 1 within 1e-3,
+    /// no known label at all.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TableError> {
         read::read(path.as_ref())
     }

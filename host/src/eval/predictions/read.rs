@@ -10,6 +10,8 @@ const CASE: &str = "case";
 const PATIENT: &str = "patient";
 /// What the name of a probability's column begins with.
 const PREFIX: &str = "p_";
+/// How far the sum of a row's class probabilities may be from 1: programs round to three digits.
+const SUM_TOLERANCE: f64 = 1e-3;
 
 /// A label's columns.
 struct Column {
@@ -216,7 +218,7 @@ fn label(
 ) -> ScoredLabel {
     let name = &column.name;
     let rows = || cases.iter().zip(records);
-    let mut probability = |column: &str, value: &str, case: &ScoredCase| -> f64 {
+    let probability = |problems: &mut Problems, column: &str, value: &str, case: &ScoredCase| -> f64 {
         match value.parse::<f64>() {
             Ok(p) if (0.0..=1.0).contains(&p) => p,
             _ => {
@@ -232,7 +234,7 @@ fn label(
     let scores = match &column.scores {
         Kind::Binary { p } => {
             let title = format!("{PREFIX}{name}");
-            let probabilities = rows().map(|(case, r)| probability(&title, &r[*p], case)).collect();
+            let probabilities = rows().map(|(case, r)| probability(problems, &title, &r[*p], case)).collect();
             let truth = rows().map(|(case, r)| match &r[column.truth] {
                 "" => None,
                 value => truth(value).or_else(|| {
@@ -250,10 +252,15 @@ fn label(
         }
         Kind::Classes { classes, p } => {
             let titles: Vec<String> = classes.iter().map(|c| format!("{PREFIX}{name}.{c}")).collect();
-            let row = |(case, r): (&ScoredCase, &StringRecord)| -> Vec<f64> {
-                p.iter().zip(&titles).map(|(&p, title)| probability(title, &r[p], case)).collect()
+            let mut row = |(case, r): (&ScoredCase, &StringRecord)| -> Vec<f64> {
+                p.iter().zip(&titles).map(|(&p, title)| probability(problems, title, &r[p], case)).collect()
             };
-            let probabilities = rows().map(row).collect();
+            let before = problems.0.len();
+            let probabilities: Vec<Vec<f64>> = rows().map(&mut row).collect();
+            // What is no probability counts as 0, so that its row's sum says nothing more.
+            if problems.0.len() == before {
+                check_sums(name, cases, &probabilities, problems);
+            }
             let truth = rows().map(|(case, r)| match &r[column.truth] {
                 "" => None,
                 value => classes.iter().position(|c| c == value).or_else(|| {
@@ -269,6 +276,23 @@ fn label(
         }
     };
     ScoredLabel { name: name.clone(), scores }
+}
+
+/// Refuses rows whose class probabilities are not those of one class among all.
+fn check_sums(label: &str, cases: &[ScoredCase], probabilities: &[Vec<f64>], problems: &mut Problems) {
+    for (case, row) in cases.iter().zip(probabilities) {
+        let sum: f64 = row.iter().sum();
+        if (sum - 1.0).abs() > SUM_TOLERANCE {
+            problems.push(
+                case.line,
+                format!(
+                    "case `{}`: the probabilities of the classes of `{label}` sum to {sum:.4}; expected 1 (within \
+                     {SUM_TOLERANCE}), with a column `{PREFIX}{label}.CLASS` for each class",
+                    case.case
+                ),
+            );
+        }
+    }
 }
 
 /// 0 or 1, also written as 0.0 and 1.0.

@@ -115,3 +115,17 @@ fn a_class_asks_whether_it_is_the_most_probable_one() {
         (vec![false, true], vec![false; 2])
     );
 }
+
+#[test]
+fn class_probabilities_that_do_not_sum_to_one_are_refused_with_their_row() {
+    let table = |row: &str| open(&format!("case,g,p_g.low,p_g.mid,p_g.high\nx,low,0.5,0.25,0.25\n{row}\n"));
+    for (row, sum) in [("y,mid,0.9,0.8,0.7", "2.4000"), ("y,mid,0.2,0.2,0.2", "0.6000"), ("y,,0,0,0", "0.0000")] {
+        let message = table(row).unwrap_err();
+        let expected = format!("P: line 3: case `y`: the probabilities of the classes of `g` sum to {sum}; expected 1");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    // Three digits of each class.
+    assert!(table("y,mid,0.333,0.333,0.333").is_ok());
+    // What is no probability is the row's only problem.
+    assert!(!table("y,mid,0.9,0.8,x").unwrap_err().contains("sum to"));
+}
