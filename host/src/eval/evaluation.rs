@@ -196,7 +196,14 @@ fn mean(values: &[f64]) -> Option<f64> {
 /// Every label's questions, in order. `thresholds`: one per label, of no use to a multi-class one.
 pub fn questions(predictions: &Predictions, thresholds: &[f64]) -> Vec<Question> {
     assert_eq!(predictions.labels.len(), thresholds.len(), "one threshold per label");
-    predictions.labels.iter().zip(thresholds).flat_map(|(label, t)| label.questions(*t)).collect()
+    let folds = predictions.folds();
+    let mut questions: Vec<Question> =
+        predictions.labels.iter().zip(thresholds).flat_map(|(label, t)| label.questions(*t)).collect();
+    for question in questions.iter_mut() {
+        let of = |folds: &Vec<usize>| question.cases.iter().map(|&c| folds[c]).collect();
+        question.folds = folds.as_ref().map_or_else(Vec::new, of);
+    }
+    questions
 }
 
 /// All figures of scored cases whose `questions` were asked ([`questions`]).
@@ -209,13 +216,24 @@ pub fn evaluate(
     let (patients, how_many) = predictions.patients();
     let metrics: Vec<LabelMetrics> = questions
         .iter()
-        .map(|q| LabelMetrics::decided(&q.truth, &q.probabilities, q.threshold, &q.positive))
+        .map(|q| {
+            let metrics = LabelMetrics::decided(&q.truth, &q.probabilities, q.threshold, &q.positive);
+            match q.folds.is_empty() {
+                true => metrics,
+                false => metrics.within_folds(&q.truth, &q.probabilities, &q.folds),
+            }
+        })
         .collect();
     let judged: Vec<Judged> = questions
         .iter()
         .map(|q| {
             let patients: Vec<usize> = q.cases.iter().map(|c| patients[*c]).collect();
-            Judged::new(&q.truth, &q.probabilities, &q.positive, &patients)
+            let judged = Judged::new(&q.truth, &q.probabilities, &q.positive, &patients);
+            match q.folds.is_empty() {
+                true => judged,
+                false => judged
+                    .within_folds((&q.truth, &q.probabilities, &q.positive, &patients), &q.folds),
+            }
         })
         .collect();
     let classes: Vec<Classes<'_>> =

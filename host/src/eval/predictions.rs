@@ -1,6 +1,6 @@
 //! Scored cases: what any model said of cases whose labels are known.
 //!
-//! CSV with a header: `case`, optionally `patient`, then for each label a column `LABEL` (0, 1 or empty for unknown) and
+//! CSV with a header: `case`, optionally `patient` and `fold` (whose model scored the case), then for each label a column `LABEL` (0, 1 or empty for unknown) and
 //! a column `p_LABEL` (probability). A multi-class label is one column `LABEL` with the class's name and one column
 //! `p_LABEL.CLASS` per class. Other columns are left alone, unless they hold 0 and 1 as a label would.
 
@@ -20,6 +20,8 @@ pub struct ScoredCase {
     pub case: String,
     /// Whose case it is.
     pub patient: Option<String>,
+    /// Fold of a cross-validation whose model scored it; all cases have one, or none has.
+    pub fold: Option<String>,
     /// Line of the file, the header's being 1; 0 for a case that was never read.
     pub line: u64,
 }
@@ -82,6 +84,8 @@ pub struct Question {
     pub probabilities: Vec<f64>,
     /// The decisions, `[n]`.
     pub positive: Vec<bool>,
+    /// Index of each case's fold, `[n]`; empty where one model scored all cases.
+    pub folds: Vec<usize>,
 }
 
 impl Scores {
@@ -109,6 +113,7 @@ impl ScoredLabel {
                     probabilities: p,
                     cases: known.iter().map(|k| k.0).collect(),
                     truth: known.iter().map(|k| k.1).collect(),
+                    folds: Vec::new(),
                 }]
             }
             Scores::Classes { classes, truth, probabilities } => {
@@ -121,6 +126,7 @@ impl ScoredLabel {
                     truth: known.iter().map(|k| k.1 == class).collect(),
                     probabilities: known.iter().map(|k| probabilities[k.0][class]).collect(),
                     positive: known.iter().map(|k| argmax(&probabilities[k.0]) == class).collect(),
+                    folds: Vec::new(),
                 };
                 (0..classes.len()).map(question).collect()
             }
@@ -145,6 +151,7 @@ impl Predictions {
         let cases = rows.iter().map(|r| ScoredCase {
             case: r.case.clone(),
             patient: r.patient.clone(),
+            fold: None,
             line: r.line,
         });
         let labels = match table.kind {
@@ -228,11 +235,27 @@ impl Predictions {
         (index, known.len())
     }
 
+    /// For each case the index of its fold, counted from 0, where the cases were scored by the models of several folds.
+    pub fn folds(&self) -> Option<Vec<usize>> {
+        let mut known = std::collections::HashMap::new();
+        let index: Option<Vec<usize>> = self
+            .cases
+            .iter()
+            .map(|c| {
+                let next = known.len();
+                Some(*known.entry(c.fold.as_deref()?).or_insert(next))
+            })
+            .collect();
+        index.filter(|_| known.len() > 1)
+    }
+
     /// The file's bytes; every number reads back exactly.
     pub fn csv(&self) -> Vec<u8> {
         let patient = self.cases.iter().any(|c| c.patient.is_some());
         let mut header = vec!["case".to_owned()];
         header.extend(patient.then(|| "patient".to_owned()));
+        let fold = self.cases.iter().any(|c| c.fold.is_some());
+        header.extend(fold.then(|| "fold".to_owned()));
         header.extend(self.labels.iter().map(|l| l.name.clone()));
         for label in &self.labels {
             match &label.scores {
@@ -248,6 +271,7 @@ impl Predictions {
         for (i, case) in self.cases.iter().enumerate() {
             let mut record = vec![case.case.clone()];
             record.extend(patient.then(|| case.patient.clone().unwrap_or_default()));
+            record.extend(fold.then(|| case.fold.clone().unwrap_or_default()));
             record.extend(self.labels.iter().map(|l| match &l.scores {
                 Scores::Binary { truth, .. } => truth[i].map_or("", |t| if t { "1" } else { "0" }).to_owned(),
                 Scores::Classes { classes, truth, .. } => {

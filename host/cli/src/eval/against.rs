@@ -29,7 +29,9 @@ pub(super) fn run(files: &[PathBuf], json: bool, console: &Console) -> Result<Ou
                 p,
             ]);
         }
-        console.aside(format!("{}\n{} cases. {RESEARCH_ONLY}", text::table(&rows), a.cases.len()));
+        let folds = found.0.iter().find_map(|(_, test)| test.folds);
+        let within = folds.map_or(String::new(), |n| format!(", areas and tests within {n} folds"));
+        console.aside(format!("{}\n{} cases{within}. {RESEARCH_ONLY}", text::table(&rows), a.cases.len()));
     }
     console.result(serde_json::to_string(&found).map_err(CommandError::failed)?);
     Ok(Outcome::Done)

@@ -31,6 +31,15 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
         let interval = evaluation.macro_auroc_bootstrap_ci95;
         lines.push(format!("macro AUROC {}", with_interval(evaluation.macro_auroc, interval)));
     }
+    lines.extend(evaluation.labels.iter().filter_map(|(name, report)| {
+        let m = &report.metrics;
+        let folds = m.folds?;
+        let pooled = number(m.auroc_pooled);
+        Some(format!(
+            "{name}: AUROC and AP are means over {folds} folds; with all folds in one order the AUROC is {pooled}, which mixes the \
+             scales of their models"
+        ))
+    }));
     for (name, report) in &evaluation.multiclass {
         lines.push(format!(
             "{name}: accuracy {}, balanced accuracy {}",

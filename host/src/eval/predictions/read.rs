@@ -8,6 +8,7 @@ use std::path::Path;
 
 const CASE: &str = "case";
 const PATIENT: &str = "patient";
+const FOLD: &str = "fold";
 /// What the name of a probability's column begins with.
 const PREFIX: &str = "p_";
 /// How far the sum of a row's class probabilities may be from 1: programs round to three digits.
@@ -28,6 +29,7 @@ enum Kind {
 struct Columns {
     case: usize,
     patient: Option<usize>,
+    fold: Option<usize>,
     labels: Vec<Column>,
     /// Neither of these.
     others: Vec<usize>,
@@ -159,9 +161,12 @@ fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
                 }
         })
     };
-    let others = (0..header.len()).filter(|&i| !used(i) && ![CASE, PATIENT].contains(&&header[i])).collect();
+    // A label may itself be called `fold`.
+    let fold = at.get(FOLD).copied().filter(|&i| !used(i));
     let (case, patient) = (at.get(CASE).copied(), at.get(PATIENT).copied());
-    (problems.0.len() == before).then(|| Columns { case: case.unwrap_or_default(), patient, labels, others })
+    let named = [case, patient, fold];
+    let others = (0..header.len()).filter(|&i| !used(i) && !named.contains(&Some(i))).collect();
+    (problems.0.len() == before).then(|| Columns { case: case.unwrap_or_default(), patient, fold, labels, others })
 }
 
 /// `LABEL.CLASS` where `LABEL` is a column; both may have dots, the longest label is meant.
@@ -205,7 +210,14 @@ fn cases(records: &[StringRecord], columns: &Columns, problems: &mut Problems) -
             problems.push(line, format!("case `{case}` is already on line {first}"));
         }
         let patient = columns.patient.map(|p| &record[p]).filter(|p| !p.is_empty()).map(str::to_owned);
-        cases.push(ScoredCase { case: case.to_owned(), patient, line });
+        let fold = columns.fold.map(|f| &record[f]).filter(|f| !f.is_empty()).map(str::to_owned);
+        cases.push(ScoredCase { case: case.to_owned(), patient, fold, line });
+    }
+    if cases.iter().any(|c| c.fold.is_some()) {
+        for case in cases.iter().filter(|c| c.fold.is_none()) {
+            let what = format!("case `{}`: column `{FOLD}` is empty; expected the fold of every case, or of none", case.case);
+            problems.push(case.line, what);
+        }
     }
     cases
 }

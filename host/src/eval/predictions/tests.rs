@@ -15,7 +15,7 @@ fn labels_probabilities_patients_and_classes_are_read() {
     let read = open(csv).unwrap();
     assert_eq!(read.ignored, ["site"]);
     assert_eq!(read.patients(), (vec![0, 1, 0], 2));
-    assert_eq!(read.cases[1], ScoredCase { case: "y".into(), patient: None, line: 3 });
+    assert_eq!(read.cases[1], ScoredCase { case: "y".into(), patient: None, fold: None, line: 3 });
     let [a, grade] = read.labels.as_slice() else { panic!("two labels") };
     assert_eq!(
         a.scores,
@@ -35,7 +35,12 @@ fn labels_probabilities_patients_and_classes_are_read() {
 fn what_is_written_reads_back_to_the_last_digit() {
     let p: Vec<f64> = vec![0.1 + 0.2, 1.0 / 3.0, 5e-324, 1.0, 0.0, f64::EPSILON];
     let cases: Vec<ScoredCase> = (0..6)
-        .map(|i| ScoredCase { case: format!("c, {i}"), patient: (i > 2).then(|| "q\"".into()), line: i + 2 })
+        .map(|i| ScoredCase {
+            case: format!("c, {i}"),
+            patient: (i > 2).then(|| "q\"".into()),
+            fold: Some(format!("{}", i % 2)),
+            line: i + 2,
+        })
         .collect();
     let scores =
         Scores::Binary { truth: vec![Some(true), None, Some(false), None, None, None], probabilities: p };
@@ -50,7 +55,7 @@ fn what_is_written_reads_back_to_the_last_digit() {
     ];
     let said = Predictions { path: PathBuf::new(), cases, labels, ignored: vec![] };
     let text = String::from_utf8(said.csv()).unwrap();
-    assert!(text.starts_with("case,patient,p_wave,class,p_p_wave,p_class.low,p_class.high\n"), "{text}");
+    assert!(text.starts_with("case,patient,fold,p_wave,class,p_p_wave,p_class.low,p_class.high\n"), "{text}");
     let back = open(&text).unwrap();
     assert_eq!((&back.cases, &back.labels), (&said.cases, &said.labels));
     assert_eq!(String::from_utf8(back.csv()).unwrap(), text);
@@ -128,4 +133,18 @@ fn class_probabilities_that_do_not_sum_to_one_are_refused_with_their_row() {
     assert!(table("y,mid,0.333,0.333,0.333").is_ok());
     // What is no probability is the row's only problem.
     assert!(!table("y,mid,0.9,0.8,x").unwrap_err().contains("sum to"));
+}
+
+#[test]
+fn a_fold_column_says_whose_model_scored_a_case_and_is_whole_or_absent() {
+    let read = open("case,fold,a,p_a\nx,0,1,0.5\ny,1,0,0.5\nz,0,0,0.1\n").unwrap();
+    assert_eq!((read.folds(), read.ignored.len()), (Some(vec![0, 1, 0]), 0));
+    assert_eq!(open("case,fold,a,p_a\nx,1,1,0.5\ny,1,0,0.5\n").unwrap().folds(), None);
+    assert_eq!(
+        open("case,fold,a,p_a\nx,0,1,0.5\ny,,0,0.5\n").unwrap_err(),
+        "P: line 3: case `y`: column `fold` is empty; expected the fold of every case, or of none"
+    );
+    // A label of this name is a label.
+    let read = open("case,fold,p_fold\nx,0,0.5\ny,1,0.5\n").unwrap();
+    assert_eq!((read.folds(), read.labels[0].name.as_str()), (None, "fold"));
 }
