@@ -1,6 +1,7 @@
 //! From CSV to scored cases, with every problem named at once.
 
 use super::{Predictions, ScoredCase, ScoredLabel, Scores};
+use crate::data::sheet::{Sheet, SheetRow};
 use crate::data::table::{Problem, TableError};
 use csv::StringRecord;
 use std::collections::HashMap;
@@ -57,61 +58,30 @@ pub(super) fn read(path: &Path) -> Result<Predictions, TableError> {
 }
 
 fn predictions(path: &Path, problems: &mut Problems) -> Option<Predictions> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(e) => {
-            problems.push(None, format!("cannot be read: {e}"));
-            return None;
-        }
-    };
-    // Spreadsheets write a byte order mark, which would become part of the first column's name.
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(e) => {
-            problems.push(1, format!("not a CSV header: {e}"));
-            return None;
-        }
-    };
-    let columns = columns(&header, problems)?;
-    let mut records = Vec::new();
-    for record in reader.records() {
-        match record {
-            Ok(record) => records.push(record),
-            Err(e) => problems.push(e.position().map(csv::Position::line), not_csv(&e)),
-        }
-    }
-    if records.is_empty() && problems.0.is_empty() {
+    let sheet = Sheet::open(path, &mut problems.0)?;
+    let columns = columns(&sheet, problems)?;
+    if sheet.rows.is_empty() && problems.0.is_empty() {
         problems.push(None, "no case; expected one line per case after the header");
     }
-    let ignored = ignored(&header, &columns, &records, problems);
-    let cases = cases(&records, &columns, problems);
-    let labels = columns.labels.iter().map(|c| label(c, &cases, &records, problems)).collect();
+    let ignored = ignored(&sheet, &columns, problems);
+    let cases = cases(&sheet.rows, &columns, problems);
+    let labels = columns.labels.iter().map(|c| label(c, &cases, &sheet, problems)).collect();
     Some(Predictions { path: path.to_owned(), cases, labels, ignored })
 }
 
-fn not_csv(e: &csv::Error) -> String {
-    match e.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("{len} fields where the header has {expected_len}")
-        }
-        _ => format!("not CSV: {e}"),
-    }
-}
-
 /// Which column is what; `None` after naming why that cannot be told.
-fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
+fn columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
     let before = problems.0.len();
+    let (header, header_line) = (&sheet.header, sheet.header_line);
     let mut at: HashMap<&str, usize> = HashMap::new();
     for (i, name) in header.iter().enumerate() {
         if !name.is_empty() && at.insert(name, i).is_some() {
-            problems.push(1, format!("two columns are called `{name}`"));
+            problems.push(header_line, format!("two columns are called `{name}`"));
         }
     }
-    let found = header.iter().collect::<Vec<_>>().join(",");
+    let found = sheet.found();
     if !at.contains_key(CASE) {
-        problems.push(1, format!("no column `{CASE}`; found `{found}`"));
+        problems.push(header_line, format!("no column `{CASE}`; found {found}"));
     }
     let mut labels: Vec<Column> = Vec::new();
     for (i, name) in header.iter().enumerate() {
@@ -127,7 +97,7 @@ fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
                 }
                 Some(Kind::Binary { .. }) => {
                     problems
-                        .push(1, format!("`{PREFIX}{label}` and `{name}`: one label or several classes?"));
+                        .push(header_line, format!("`{PREFIX}{label}` and `{name}`: one label or several classes?"));
                 }
                 None => {
                     let scores = Kind::Classes { classes: vec![class.to_owned()], p: vec![i] };
@@ -137,7 +107,7 @@ fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
         } else if !at.contains_key(format!("{PREFIX}{name}").as_str()) {
             // A label may itself be called p_something; its own probability's column tells.
             problems
-                .push(1, format!("column `{name}`, but no column `{of}` with its label; found `{found}`"));
+                .push(header_line, format!("column `{name}`, but no column `{of}` with its label; found {found}"));
         }
     }
     for label in &labels {
@@ -145,11 +115,11 @@ fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
             && p.len() < 2
         {
             let (name, only) = (&label.name, &classes[0]);
-            problems.push(1, format!("class `{only}` is the only one with a column `{PREFIX}{name}.CLASS`; expected two or more"));
+            problems.push(header_line, format!("class `{only}` is the only one with a column `{PREFIX}{name}.CLASS`; expected two or more"));
         }
     }
     if labels.is_empty() && problems.0.len() == before {
-        problems.push(1, format!("no column `{PREFIX}LABEL` with a probability; found `{found}`"));
+        problems.push(header_line, format!("no column `{PREFIX}LABEL` with a probability; found {found}"));
     }
     labels.sort_by_key(|l| l.truth);
     let used = |i: usize| {
@@ -177,19 +147,14 @@ fn class_of<'a>(name: &'a str, at: &HashMap<&str, usize>) -> Option<(&'a str, &'
 
 /// Names of the columns that are neither label nor probability. One that holds 0 and 1 alone is a label whose
 /// probability was forgotten.
-fn ignored(
-    header: &StringRecord,
-    columns: &Columns,
-    records: &[StringRecord],
-    problems: &mut Problems,
-) -> Vec<String> {
+fn ignored(sheet: &Sheet, columns: &Columns, problems: &mut Problems) -> Vec<String> {
     let mut names = Vec::new();
     for &i in &columns.others {
-        let name = &header[i];
-        let mut filled = records.iter().filter_map(|r| r.get(i)).filter(|v| !v.is_empty()).peekable();
-        if !name.is_empty() && filled.peek().is_some() && filled.all(|v| truth(v).is_some()) {
+        let name = &sheet.header[i];
+        let mut filled = sheet.rows.iter().map(|r| &r.cells[i]).filter(|v| !v.is_empty()).peekable();
+        if !name.is_empty() && filled.peek().is_some() && filled.all(|v| truth(sheet, v).is_some()) {
             problems.push(
-                1,
+                sheet.header_line,
                 format!("column `{name}` holds 0 and 1, as a label does, but there is no column `{PREFIX}{name}`; give it, or leave `{name}` out"),
             );
         }
@@ -198,11 +163,11 @@ fn ignored(
     names
 }
 
-fn cases(records: &[StringRecord], columns: &Columns, problems: &mut Problems) -> Vec<ScoredCase> {
+fn cases(rows: &[SheetRow], columns: &Columns, problems: &mut Problems) -> Vec<ScoredCase> {
     let mut seen: HashMap<&str, u64> = HashMap::new();
     let mut cases = Vec::new();
-    for record in records {
-        let line = record.position().map_or(0, csv::Position::line);
+    for SheetRow { line, cells: record } in rows {
+        let line = *line;
         let case = &record[columns.case];
         if case.is_empty() {
             problems.push(line, format!("column `{CASE}` is empty; expected the case's name"));
@@ -225,14 +190,14 @@ fn cases(records: &[StringRecord], columns: &Columns, problems: &mut Problems) -
 fn label(
     column: &Column,
     cases: &[ScoredCase],
-    records: &[StringRecord],
+    sheet: &Sheet,
     problems: &mut Problems,
 ) -> ScoredLabel {
     let name = &column.name;
-    let rows = || cases.iter().zip(records);
+    let rows = || cases.iter().zip(sheet.rows.iter().map(|r| &r.cells));
     let probability = |problems: &mut Problems, column: &str, value: &str, case: &ScoredCase| -> f64 {
-        match value.parse::<f64>() {
-            Ok(p) if (0.0..=1.0).contains(&p) => p,
+        match sheet.number(value) {
+            Some(p) if (0.0..=1.0).contains(&p) => p,
             _ => {
                 let what = if value.is_empty() { "empty".to_owned() } else { format!("`{value}`") };
                 problems.push(
@@ -249,7 +214,7 @@ fn label(
             let probabilities = rows().map(|(case, r)| probability(problems, &title, &r[*p], case)).collect();
             let truth = rows().map(|(case, r)| match &r[column.truth] {
                 "" => None,
-                value => truth(value).or_else(|| {
+                value => truth(sheet, value).or_else(|| {
                     problems.push(
                         case.line,
                         format!(
@@ -264,10 +229,10 @@ fn label(
         }
         Kind::Classes { classes, p } => {
             let titles: Vec<String> = classes.iter().map(|c| format!("{PREFIX}{name}.{c}")).collect();
+            let before = problems.0.len();
             let mut row = |(case, r): (&ScoredCase, &StringRecord)| -> Vec<f64> {
                 p.iter().zip(&titles).map(|(&p, title)| probability(problems, title, &r[p], case)).collect()
             };
-            let before = problems.0.len();
             let probabilities: Vec<Vec<f64>> = rows().map(&mut row).collect();
             // What is no probability counts as 0, so that its row's sum says nothing more.
             if problems.0.len() == before {
@@ -308,10 +273,10 @@ fn check_sums(label: &str, cases: &[ScoredCase], probabilities: &[Vec<f64>], pro
 }
 
 /// 0 or 1, also written as 0.0 and 1.0.
-fn truth(value: &str) -> Option<bool> {
-    match value.parse::<f64>() {
-        Ok(0.0) => Some(false),
-        Ok(1.0) => Some(true),
+fn truth(sheet: &Sheet, value: &str) -> Option<bool> {
+    match sheet.number(value) {
+        Some(0.0) => Some(false),
+        Some(1.0) => Some(true),
         _ => None,
     }
 }
