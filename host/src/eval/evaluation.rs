@@ -106,6 +106,12 @@ pub enum Source {
         predictions: String,
         /// Digest of its bytes.
         sha256: String,
+        /// The data table that has the truth, where it is not in the file.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<String>,
+        /// Digest of its bytes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data_sha256: Option<String>,
     },
     /// A plugin on a table's cases.
     Plugin {

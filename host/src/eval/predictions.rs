@@ -4,9 +4,13 @@
 //! a column `p_LABEL` (probability). A multi-class label is one column `LABEL` with the class's name and one column
 //! `p_LABEL.CLASS` per class. Other columns are left alone, unless they hold 0 and 1 as a label would.
 
+mod columns;
+mod logits;
 mod read;
 #[cfg(test)]
 mod tests;
+
+pub use columns::ColumnNames;
 
 use crate::data::table::{CLASS_COLUMN, Problem, Row, Table, TableError};
 use crate::eval::metrics::argmax;
@@ -67,6 +71,8 @@ pub struct Predictions {
     pub labels: Vec<ScoredLabel>,
     /// Columns that were left alone.
     pub ignored: Vec<String>,
+    /// What was understood that the file does not say, for a reader to confirm: one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// One yes-or-no question with its known cases: a label, or a class against the rest.
@@ -143,7 +149,21 @@ impl Predictions {
     /// or empty (or not one of the classes), what is no probability, class probabilities whose sum is not 1 within 1e-3,
     /// no known label at all.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TableError> {
-        read::read(path.as_ref())
+        read::read(path.as_ref(), &ColumnNames::default(), None)
+    }
+
+    /// Reads the scores of any program: columns of other names, and where `truth` names a data table, the labels (and
+    /// patients) of its cases. Values that are logits become probabilities, which [`Predictions::notes`] tells.
+    ///
+    /// # Errors
+    /// As [`Predictions::open`], and where a named column or a case's row in the data table is missing, or both files
+    /// name a truth and they differ.
+    pub fn open_as(
+        path: impl AsRef<Path>,
+        names: &ColumnNames,
+        truth: Option<&Path>,
+    ) -> Result<Self, TableError> {
+        read::read(path.as_ref(), names, truth)
     }
 
     /// A table's labels of `rows` beside a task's answers: `probabilities` `[rows][outputs]`.
@@ -174,7 +194,7 @@ impl Predictions {
                 table.labels.iter().enumerate().map(label).collect()
             }
         };
-        Self { path: table.path.clone(), cases: cases.collect(), labels, ignored: Vec::new() }
+        Self { path: table.path.clone(), cases: cases.collect(), labels, ignored: Vec::new(), notes: Vec::new() }
     }
 
     /// Adds the cases of another file with the same labels; `None` where they differ.

@@ -18,7 +18,10 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
             name.clone(),
             m.n.to_string(),
             m.positives.to_string(),
-            with_interval(m.auroc, m.auroc_ci95),
+            match m.auroc_ci95_exact {
+                Some(exact) => with_interval(m.auroc, Some(exact)) + " exact",
+                None => with_interval(m.auroc, m.auroc_ci95),
+            },
             number(m.average_precision),
             number(m.sensitivity),
             number(m.specificity),

@@ -11,7 +11,7 @@ fn made(n: usize, per_patient: usize, labels: Vec<ScoredLabel>) -> Predictions {
         fold: None,
         line: i as u64 + 2,
     };
-    Predictions { path: PathBuf::from("a.csv"), cases: (0..n).map(case).collect(), labels, ignored: vec![] }
+    Predictions { path: PathBuf::from("a.csv"), cases: (0..n).map(case).collect(), labels, ignored: vec![], notes: vec![] }
 }
 
 fn binary(name: &str, truth: &[Option<bool>], p: &[f64]) -> ScoredLabel {
@@ -29,7 +29,7 @@ fn classes(truth: &[Option<usize>], p: &[[f64; 3]]) -> ScoredLabel {
 }
 
 fn of(predictions: &Predictions, draws: usize) -> Evaluation {
-    let source = Source::Predictions { predictions: "a.csv".into(), sha256: String::new() };
+    let source = Source::Predictions { predictions: "a.csv".into(), sha256: String::new(), data: None, data_sha256: None };
     let asked = questions(predictions, &vec![0.5; predictions.labels.len()]);
     evaluate(predictions, &asked, Bootstrap { draws, seed: 1 }, source)
 }

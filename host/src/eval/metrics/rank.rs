@@ -22,6 +22,21 @@ impl Auroc {
     }
 }
 
+/// 95 % interval of an area of 0 or 1, where DeLong's variance is 0 and its interval a point; `None` elsewhere.
+///
+/// `pairs` disjoint pairs of a positive and a negative are so many independent trials, each right with the area's
+/// probability; all of them were right (or wrong), so that Clopper and Pearson's interval (Biometrika 1934) is
+/// `[0.025^(1 / pairs), 1]`, or its mirror image. It holds whatever the scores' distribution, and is rather too wide.
+pub fn exact_ci95(area: f64, pairs: usize) -> Option<[f64; 2]> {
+    let bound = 0.025f64.powf(1.0 / pairs as f64);
+    match area {
+        _ if pairs == 0 => None,
+        1.0 => Some([bound, 1.0]),
+        0.0 => Some([0.0, 1.0 - bound]),
+        _ => None,
+    }
+}
+
 /// Two models on the same cases.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairedTest {
@@ -268,6 +283,18 @@ mod tests {
         let perfect = auroc(&[true, true, false, false], &[0.9, 0.8, 0.2, 0.1]).unwrap();
         assert_eq!((perfect.value, perfect.ci95()), (1.0, Some([1.0, 1.0])));
         assert_eq!(auroc(&[true, false, false], &[0.9, 0.8, 0.2]).unwrap().ci95(), None);
+    }
+
+    #[test]
+    fn an_area_of_one_or_zero_has_an_exact_interval() {
+        // Clopper-Pearson of 5 of 5 and of 50 of 50.
+        let close = |found: Option<[f64; 2]>, expected: [f64; 2]| {
+            found.unwrap().iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{a} {b}"));
+        };
+        close(exact_ci95(1.0, 5), [0.478_176, 1.0]);
+        close(exact_ci95(0.0, 5), [0.0, 0.521_824]);
+        close(exact_ci95(1.0, 50), [0.928_878, 1.0]);
+        assert_eq!((exact_ci95(0.99, 5), exact_ci95(1.0, 0)), (None, None));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! From CSV to scored cases, with every problem named at once.
 
+use super::columns::{self, ColumnNames};
+use super::logits::{Scale, scale_of};
 use super::{Predictions, ScoredCase, ScoredLabel, Scores};
 use crate::data::sheet::{Sheet, SheetRow};
 use crate::data::table::{Problem, TableError};
@@ -7,11 +9,11 @@ use csv::StringRecord;
 use std::collections::HashMap;
 use std::path::Path;
 
-const CASE: &str = "case";
-const PATIENT: &str = "patient";
-const FOLD: &str = "fold";
+pub(super) const CASE: &str = "case";
+pub(super) const PATIENT: &str = "patient";
+pub(super) const FOLD: &str = "fold";
 /// What the name of a probability's column begins with.
-const PREFIX: &str = "p_";
+pub(super) const PREFIX: &str = "p_";
 /// How far the sum of a row's class probabilities may be from 1: programs round to three digits.
 const SUM_TOLERANCE: f64 = 1e-3;
 
@@ -45,9 +47,13 @@ impl Problems {
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Predictions, TableError> {
+pub(super) fn read(
+    path: &Path,
+    names: &ColumnNames,
+    truth: Option<&Path>,
+) -> Result<Predictions, TableError> {
     let mut problems = Problems::default();
-    let read = predictions(path, &mut problems);
+    let read = predictions(path, names, truth, &mut problems);
     match read {
         Some(read) if problems.0.is_empty() => read.check_known().map(|()| read),
         _ => {
@@ -57,20 +63,33 @@ pub(super) fn read(path: &Path) -> Result<Predictions, TableError> {
     }
 }
 
-fn predictions(path: &Path, problems: &mut Problems) -> Option<Predictions> {
-    let sheet = Sheet::open(path, &mut problems.0)?;
-    let columns = columns(&sheet, problems)?;
+fn predictions(
+    path: &Path,
+    names: &ColumnNames,
+    truth: Option<&Path>,
+    problems: &mut Problems,
+) -> Option<Predictions> {
+    let mut sheet = Sheet::open(path, &mut problems.0)?;
+    let mut notes = Vec::new();
+    names.apply(&mut sheet, &mut problems.0);
+    if let Some(data) = truth {
+        let without = columns::join(&mut sheet, data, &mut problems.0);
+        if without > 0 {
+            notes.push(format!("{without} cases of {} have no score and are not measured", data.display()));
+        }
+    }
+    let columns = find_columns(&sheet, problems)?;
     if sheet.rows.is_empty() && problems.0.is_empty() {
         problems.push(None, "no case; expected one line per case after the header");
     }
     let ignored = ignored(&sheet, &columns, problems);
     let cases = cases(&sheet.rows, &columns, problems);
-    let labels = columns.labels.iter().map(|c| label(c, &cases, &sheet, problems)).collect();
-    Some(Predictions { path: path.to_owned(), cases, labels, ignored })
+    let labels = columns.labels.iter().map(|c| label(c, &cases, &sheet, &mut notes, problems)).collect();
+    Some(Predictions { path: path.to_owned(), cases, labels, ignored, notes })
 }
 
 /// Which column is what; `None` after naming why that cannot be told.
-fn columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
+fn find_columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
     let before = problems.0.len();
     let (header, header_line) = (&sheet.header, sheet.header_line);
     let mut at: HashMap<&str, usize> = HashMap::new();
@@ -140,7 +159,7 @@ fn columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
 }
 
 /// `LABEL.CLASS` where `LABEL` is a column; both may have dots, the longest label is meant.
-fn class_of<'a>(name: &'a str, at: &HashMap<&str, usize>) -> Option<(&'a str, &'a str)> {
+pub(super) fn class_of<'a>(name: &'a str, at: &HashMap<&str, usize>) -> Option<(&'a str, &'a str)> {
     let dots = name.rmatch_indices('.').map(|(i, _)| (&name[..i], &name[i + 1..]));
     dots.into_iter().find(|(label, class)| !class.is_empty() && at.contains_key(label))
 }
@@ -191,18 +210,26 @@ fn label(
     column: &Column,
     cases: &[ScoredCase],
     sheet: &Sheet,
+    notes: &mut Vec<String>,
     problems: &mut Problems,
 ) -> ScoredLabel {
     let name = &column.name;
     let rows = || cases.iter().zip(sheet.rows.iter().map(|r| &r.cells));
+    let columns: Vec<usize> = match &column.scores {
+        Kind::Binary { p } => vec![*p],
+        Kind::Classes { p, .. } => p.clone(),
+    };
+    let scale = scale_of(sheet, &columns);
+    notes.extend(scale.note(&format!("{PREFIX}{name}"), columns.len() > 1));
     let probability = |problems: &mut Problems, column: &str, value: &str, case: &ScoredCase| -> f64 {
         match sheet.number(value) {
-            Some(p) if (0.0..=1.0).contains(&p) => p,
+            Some(p) if (0.0..=1.0).contains(&p) || matches!(scale, Scale::Logits { .. }) => p,
             _ => {
+                let percent = if scale == Scale::Percent { "; the column seems to be in percent" } else { "" };
                 let what = if value.is_empty() { "empty".to_owned() } else { format!("`{value}`") };
                 problems.push(
                     case.line,
-                    format!("case `{}`: `{column}` is {what}; expected a probability, 0 to 1", case.case),
+                    format!("case `{}`: `{column}` is {what}; expected a probability, 0 to 1{percent}", case.case),
                 );
                 0.0
             }
@@ -211,7 +238,9 @@ fn label(
     let scores = match &column.scores {
         Kind::Binary { p } => {
             let title = format!("{PREFIX}{name}");
-            let probabilities = rows().map(|(case, r)| probability(problems, &title, &r[*p], case)).collect();
+            let probabilities = rows()
+                .map(|(case, r)| scale.binary(probability(problems, &title, &r[*p], case)))
+                .collect();
             let truth = rows().map(|(case, r)| match &r[column.truth] {
                 "" => None,
                 value => truth(sheet, value).or_else(|| {
@@ -231,7 +260,8 @@ fn label(
             let titles: Vec<String> = classes.iter().map(|c| format!("{PREFIX}{name}.{c}")).collect();
             let before = problems.0.len();
             let mut row = |(case, r): (&ScoredCase, &StringRecord)| -> Vec<f64> {
-                p.iter().zip(&titles).map(|(&p, title)| probability(problems, title, &r[p], case)).collect()
+                let row = p.iter().zip(&titles).map(|(&p, title)| probability(problems, title, &r[p], case));
+                scale.classes(row.collect())
             };
             let probabilities: Vec<Vec<f64>> = rows().map(&mut row).collect();
             // What is no probability counts as 0, so that its row's sum says nothing more.

@@ -53,7 +53,7 @@ fn what_is_written_reads_back_to_the_last_digit() {
         ScoredLabel { name: "p_wave".into(), scores },
         ScoredLabel { name: "class".into(), scores: classes },
     ];
-    let said = Predictions { path: PathBuf::new(), cases, labels, ignored: vec![] };
+    let said = Predictions { path: PathBuf::new(), cases, labels, ignored: vec![], notes: vec![] };
     let text = String::from_utf8(said.csv()).unwrap();
     assert!(text.starts_with("case,patient,fold,p_wave,class,p_p_wave,p_class.low,p_class.high\n"), "{text}");
     let back = open(&text).unwrap();
@@ -147,4 +147,59 @@ fn a_fold_column_says_whose_model_scored_a_case_and_is_whole_or_absent() {
     // A label of this name is a label.
     let read = open("case,fold,p_fold\nx,0,0.5\ny,1,0.5\n").unwrap();
     assert_eq!((read.folds(), read.labels[0].name.as_str()), (None, "fold"));
+}
+
+fn open_as(csv: &str, names: &str, data: Option<&str>) -> Result<Predictions, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, table] = ["p.csv", "t.csv"].map(|name| folder.path().join(name));
+    std::fs::write(&path, csv).unwrap();
+    std::fs::write(&table, data.unwrap_or_default()).unwrap();
+    let names = if names.is_empty() { ColumnNames::default() } else { names.parse()? };
+    let read = Predictions::open_as(&path, &names, data.map(|_| table.as_path()));
+    read.map_err(|e| e.to_string().replace(&format!("{}/", folder.path().display()), ""))
+}
+
+#[test]
+fn columns_of_another_program_are_read_under_their_names() {
+    let read = open_as("ID;case;y;p\nx;old;1;0,9\nz;old;0;0,2\n", "case=ID,truth=y,score=p", None).unwrap();
+    assert_eq!(read.cases[1].case, "z");
+    assert_eq!(read.labels, open("case,y,p_y\nx,1,0.9\nz,0,0.2\n").unwrap().labels);
+    let said = open_as("ID,y,p\nx,1,0.9\n", "case=Id,truth=y,score=p", None).unwrap_err();
+    assert!(said.contains("no column `Id`, which --columns names; found `ID,y,p`"), "{said}");
+    for (names, says) in [("case", "expected ROLE=COLUMN"), ("truth=y", "belong together"), ("case=a,case=b", "twice")] {
+        assert!(names.parse::<ColumnNames>().unwrap_err().contains(says), "{names}");
+    }
+}
+
+#[test]
+fn truth_and_patients_may_stand_in_a_data_table() {
+    let table = "case,image,nodule,class,patient\na,a.nii,1,low,p1\nb,b.nii,0,high,p1\nc,c.nii,0,low,p2\n";
+    let read = open_as("case,p_nodule\nb,0.3\na,0.8\n", "", Some(table)).unwrap();
+    assert_eq!(read.patients(), (vec![0, 0], 1));
+    assert_eq!(read.labels, open("case,nodule,p_nodule\nb,0,0.3\na,1,0.8\n").unwrap().labels);
+    assert_eq!(read.notes.len(), 1);
+    assert!(read.notes[0].starts_with("1 cases of ") && read.notes[0].ends_with("have no score and are not measured"));
+    let read = open_as("id,s\na,0.3\n", "case=id,truth=nodule,score=s", Some(table)).unwrap();
+    assert_eq!(read.labels[0].name, "nodule");
+    let read = open_as("case,p_class.low,p_class.high\na,0.3,0.7\n", "", Some(table)).unwrap();
+    assert_eq!(read.labels[0].scores.known(), 1);
+    let said = open_as("case,p_nodule\nd,0.3\n", "", Some(table)).unwrap_err();
+    assert!(said.starts_with("p.csv: line 2: case `d` is not in t.csv"), "{said}");
+    let said = open_as("case,nodule,p_nodule\na,0,0.3\n", "", Some(table)).unwrap_err();
+    assert!(said.contains("case `a`: `nodule` is `0` here and `1` in t.csv"), "{said}");
+}
+
+#[test]
+fn logits_become_probabilities_and_are_told() {
+    let read = open("case,a,p_a\nx,1,2.5\ny,0,-3\nz,1,0\n").unwrap();
+    let Scores::Binary { probabilities, .. } = &read.labels[0].scores else { unreachable!() };
+    assert_eq!((probabilities[2], probabilities[0]), (0.5, 1.0 / (1.0 + (-2.5f64).exp())));
+    assert_eq!(read.notes, ["`p_a` holds logits (-3 to 2.5), not probabilities: their sigmoid is measured"]);
+    let read = open("case,g,p_g.a,p_g.b\nx,a,2,-1\ny,b,-2,1\n").unwrap();
+    let Scores::Classes { probabilities, .. } = &read.labels[0].scores else { unreachable!() };
+    assert!((probabilities[0][0] - 1.0 / (1.0 + (-3.0f64).exp())).abs() < 1e-12);
+    assert!(read.notes[0].contains("their softmax is measured"), "{:?}", read.notes);
+    // One slip among probabilities is a slip.
+    assert!(open("case,a,p_a\nx,1,0.5\ny,0,-3\nz,1,0.1\nu,1,0.2\nv,1,0.3\n").unwrap_err().contains("`p_a` is `-3`"));
+    assert!(open("case,a,p_a\nx,1,80\ny,0,3\n").unwrap_err().contains("seems to be in percent"));
 }
