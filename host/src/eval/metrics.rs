@@ -15,8 +15,8 @@ pub use calibration::{FEWEST, fit, label_temperature, softmax_temperature};
 pub use classes::{accuracy, argmax, balanced_accuracy, known, macro_auroc, one_vs_rest};
 pub use curve::{Bin, precision_recall_curve, reliability, roc_curve, wilson_interval};
 pub use rank::{
-    Auroc, FoldAuroc, PairedTest, auroc, average_precision, exact_ci95, fold_auroc, fold_average_precision, fold_paired_delong,
-    paired_delong, youden_threshold,
+    Auroc, FoldAuroc, PairedTest, auroc, average_precision, exact_ci95, fold_auroc, fold_average_precision,
+    fold_paired_delong, paired_delong, youden_threshold,
 };
 
 use serde::{Deserialize, Serialize};

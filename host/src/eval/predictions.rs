@@ -194,7 +194,13 @@ impl Predictions {
                 table.labels.iter().enumerate().map(label).collect()
             }
         };
-        Self { path: table.path.clone(), cases: cases.collect(), labels, ignored: Vec::new(), notes: Vec::new() }
+        Self {
+            path: table.path.clone(),
+            cases: cases.collect(),
+            labels,
+            ignored: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     /// Adds the cases of another file with the same labels; `None` where they differ.

@@ -32,7 +32,15 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
     let mut lines = vec![text::table(&rows)];
     if evaluation.labels.len() > 1 {
         let interval = evaluation.macro_auroc_bootstrap_ci95;
-        lines.push(format!("macro AUROC {}", with_interval(evaluation.macro_auroc, interval)));
+        let left_out = match evaluation.macro_left_out.as_slice() {
+            [] => String::new(),
+            names => format!(" (without {}: no positive or no negative case)", names.join(", ")),
+        };
+        lines.push(format!(
+            "macro AUROC {}, macro AP {}{left_out}",
+            with_interval(evaluation.macro_auroc, interval),
+            number(evaluation.macro_average_precision)
+        ));
     }
     lines.extend(evaluation.labels.iter().filter_map(|(name, report)| {
         let m = &report.metrics;
@@ -45,9 +53,10 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
     }));
     for (name, report) in &evaluation.multiclass {
         lines.push(format!(
-            "{name}: accuracy {}, balanced accuracy {}",
+            "{name}: accuracy {}, balanced accuracy {}, Brier {} (0 to 2)",
             with_interval(report.accuracy, report.accuracy_bootstrap_ci95),
-            with_interval(report.balanced_accuracy, report.balanced_accuracy_bootstrap_ci95)
+            with_interval(report.balanced_accuracy, report.balanced_accuracy_bootstrap_ci95),
+            number(report.brier)
         ));
     }
     let failed =

@@ -66,7 +66,13 @@ pub fn same_cases(a: &Predictions, b: &Predictions) -> Result<Predictions, Strin
         labels.push(ScoredLabel { name: label.name.clone(), scores });
     }
     let cases = order.iter().map(|&i| b.cases[i].clone()).collect();
-    Ok(Predictions { path: b.path.clone(), cases, labels, ignored: b.ignored.clone(), notes: b.notes.clone() })
+    Ok(Predictions {
+        path: b.path.clone(),
+        cases,
+        labels,
+        ignored: b.ignored.clone(),
+        notes: b.notes.clone(),
+    })
 }
 
 /// What is not the same of a label.

@@ -147,7 +147,8 @@ pub struct FoldAuroc {
 fn by_fold(labels: &[bool], scores: &[f64], folds: &[usize]) -> Vec<(Vec<bool>, Vec<f64>)> {
     assert_eq!(labels.len(), folds.len(), "one fold per label");
     assert_eq!(labels.len(), scores.len(), "one score per label");
-    let mut parts: Vec<(Vec<bool>, Vec<f64>)> = vec![Default::default(); folds.iter().max().map_or(0, |f| f + 1)];
+    let mut parts: Vec<(Vec<bool>, Vec<f64>)> =
+        vec![Default::default(); folds.iter().max().map_or(0, |f| f + 1)];
     for ((label, score), fold) in labels.iter().zip(scores).zip(folds) {
         parts[*fold].0.push(*label);
         parts[*fold].1.push(*score);

@@ -38,7 +38,9 @@ impl FromStr for ColumnNames {
                 _ => None,
             };
             let Some((place, name)) = place else {
-                return Err(format!("`{pair}`: expected ROLE=COLUMN with case, patient, fold, truth or score as ROLE"));
+                return Err(format!(
+                    "`{pair}`: expected ROLE=COLUMN with case, patient, fold, truth or score as ROLE"
+                ));
             };
             if place.replace(name.to_owned()).is_some() {
                 return Err(format!("`{pair}`: its role is given twice"));
@@ -68,9 +70,11 @@ impl ColumnNames {
             let (Some(given), Some(name)) = (given, name) else { continue };
             match sheet.header.iter().position(|h| h == given) {
                 Some(at) => {
-                    header.iter_mut().enumerate().filter(|(i, h)| *i != at && **h == name).for_each(|(_, h)| {
-                        h.push_str(" (set aside by --columns)");
-                    });
+                    header.iter_mut().enumerate().filter(|(i, h)| *i != at && **h == name).for_each(
+                        |(_, h)| {
+                            h.push_str(" (set aside by --columns)");
+                        },
+                    );
                     header[at] = name;
                 }
                 None => problems.push(Problem {
@@ -95,7 +99,8 @@ pub(super) fn join(sheet: &mut Sheet, data: &Path, problems: &mut Vec<Problem>) 
     let Some(table) = table else { return 0 };
     let columns: HashMap<&str, usize> = table.header.iter().enumerate().map(|(i, name)| (name, i)).collect();
     let Some(&case) = columns.get(CASE) else {
-        problems.push(Problem { line: None, what: format!("{at}: no column `{CASE}`; found {}", table.found()) });
+        problems
+            .push(Problem { line: None, what: format!("{at}: no column `{CASE}`; found {}", table.found()) });
         return 0;
     };
     let Some(own_case) = sheet.header.iter().position(|h| h == CASE) else { return 0 };
@@ -105,7 +110,9 @@ pub(super) fn join(sheet: &mut Sheet, data: &Path, problems: &mut Vec<Problem>) 
     for scored in sheet.header.iter().filter_map(|name| name.strip_prefix(PREFIX)) {
         let label = match columns.contains_key(scored) {
             true => columns.get_key_value(scored).map(|(name, _)| *name),
-            false => class_of(scored, &columns).and_then(|(l, _)| columns.get_key_value(l)).map(|(name, _)| *name),
+            false => {
+                class_of(scored, &columns).and_then(|(l, _)| columns.get_key_value(l)).map(|(name, _)| *name)
+            }
         };
         wanted.extend(label.filter(|l| !wanted.contains(l)));
     }
@@ -127,7 +134,10 @@ pub(super) fn join(sheet: &mut Sheet, data: &Path, problems: &mut Vec<Problem>) 
                 None => row.cells.push_field(value),
                 Some(own) if theirs.is_some() && row.cells[*own] != *value => problems.push(Problem {
                     line: Some(row.line),
-                    what: format!("case `{name}`: `{label}` is `{}` here and `{value}` in {at}", &row.cells[*own]),
+                    what: format!(
+                        "case `{name}`: `{label}` is `{}` here and `{value}` in {at}",
+                        &row.cells[*own]
+                    ),
                 }),
                 Some(_) => {}
             }

@@ -39,7 +39,9 @@ impl Scale {
     pub fn note(&self, column: &str, classes: bool) -> Option<String> {
         let Self::Logits { low, high } = self else { return None };
         let function = if classes { "softmax" } else { "sigmoid" };
-        Some(format!("`{column}` holds logits ({low} to {high}), not probabilities: their {function} is measured"))
+        Some(format!(
+            "`{column}` holds logits ({low} to {high}), not probabilities: their {function} is measured"
+        ))
     }
 
     /// A yes-or-no label's probability.

@@ -115,8 +115,10 @@ fn find_columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
                     p.push(i);
                 }
                 Some(Kind::Binary { .. }) => {
-                    problems
-                        .push(header_line, format!("`{PREFIX}{label}` and `{name}`: one label or several classes?"));
+                    problems.push(
+                        header_line,
+                        format!("`{PREFIX}{label}` and `{name}`: one label or several classes?"),
+                    );
                 }
                 None => {
                     let scores = Kind::Classes { classes: vec![class.to_owned()], p: vec![i] };
@@ -125,8 +127,10 @@ fn find_columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
             }
         } else if !at.contains_key(format!("{PREFIX}{name}").as_str()) {
             // A label may itself be called p_something; its own probability's column tells.
-            problems
-                .push(header_line, format!("column `{name}`, but no column `{of}` with its label; found {found}"));
+            problems.push(
+                header_line,
+                format!("column `{name}`, but no column `{of}` with its label; found {found}"),
+            );
         }
     }
     for label in &labels {
@@ -155,7 +159,13 @@ fn find_columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
     let (case, patient) = (at.get(CASE).copied(), at.get(PATIENT).copied());
     let named = [case, patient, fold];
     let others = (0..header.len()).filter(|&i| !used(i) && !named.contains(&Some(i))).collect();
-    (problems.0.len() == before).then(|| Columns { case: case.unwrap_or_default(), patient, fold, labels, others })
+    (problems.0.len() == before).then(|| Columns {
+        case: case.unwrap_or_default(),
+        patient,
+        fold,
+        labels,
+        others,
+    })
 }
 
 /// `LABEL.CLASS` where `LABEL` is a column; both may have dots, the longest label is meant.
@@ -199,7 +209,10 @@ fn cases(rows: &[SheetRow], columns: &Columns, problems: &mut Problems) -> Vec<S
     }
     if cases.iter().any(|c| c.fold.is_some()) {
         for case in cases.iter().filter(|c| c.fold.is_none()) {
-            let what = format!("case `{}`: column `{FOLD}` is empty; expected the fold of every case, or of none", case.case);
+            let what = format!(
+                "case `{}`: column `{FOLD}` is empty; expected the fold of every case, or of none",
+                case.case
+            );
             problems.push(case.line, what);
         }
     }
@@ -225,11 +238,15 @@ fn label(
         match sheet.number(value) {
             Some(p) if (0.0..=1.0).contains(&p) || matches!(scale, Scale::Logits { .. }) => p,
             _ => {
-                let percent = if scale == Scale::Percent { "; the column seems to be in percent" } else { "" };
+                let percent =
+                    if scale == Scale::Percent { "; the column seems to be in percent" } else { "" };
                 let what = if value.is_empty() { "empty".to_owned() } else { format!("`{value}`") };
                 problems.push(
                     case.line,
-                    format!("case `{}`: `{column}` is {what}; expected a probability, 0 to 1{percent}", case.case),
+                    format!(
+                        "case `{}`: `{column}` is {what}; expected a probability, 0 to 1{percent}",
+                        case.case
+                    ),
                 );
                 0.0
             }
@@ -238,9 +255,8 @@ fn label(
     let scores = match &column.scores {
         Kind::Binary { p } => {
             let title = format!("{PREFIX}{name}");
-            let probabilities = rows()
-                .map(|(case, r)| scale.binary(probability(problems, &title, &r[*p], case)))
-                .collect();
+            let probabilities =
+                rows().map(|(case, r)| scale.binary(probability(problems, &title, &r[*p], case))).collect();
             let truth = rows().map(|(case, r)| match &r[column.truth] {
                 "" => None,
                 value => truth(sheet, value).or_else(|| {

@@ -124,9 +124,12 @@ fn a_class_asks_whether_it_is_the_most_probable_one() {
 #[test]
 fn class_probabilities_that_do_not_sum_to_one_are_refused_with_their_row() {
     let table = |row: &str| open(&format!("case,g,p_g.low,p_g.mid,p_g.high\nx,low,0.5,0.25,0.25\n{row}\n"));
-    for (row, sum) in [("y,mid,0.9,0.8,0.7", "2.4000"), ("y,mid,0.2,0.2,0.2", "0.6000"), ("y,,0,0,0", "0.0000")] {
+    for (row, sum) in
+        [("y,mid,0.9,0.8,0.7", "2.4000"), ("y,mid,0.2,0.2,0.2", "0.6000"), ("y,,0,0,0", "0.0000")]
+    {
         let message = table(row).unwrap_err();
-        let expected = format!("P: line 3: case `y`: the probabilities of the classes of `g` sum to {sum}; expected 1");
+        let expected =
+            format!("P: line 3: case `y`: the probabilities of the classes of `g` sum to {sum}; expected 1");
         assert!(message.starts_with(&expected), "{message}");
     }
     // Three digits of each class.
@@ -166,7 +169,9 @@ fn columns_of_another_program_are_read_under_their_names() {
     assert_eq!(read.labels, open("case,y,p_y\nx,1,0.9\nz,0,0.2\n").unwrap().labels);
     let said = open_as("ID,y,p\nx,1,0.9\n", "case=Id,truth=y,score=p", None).unwrap_err();
     assert!(said.contains("no column `Id`, which --columns names; found `ID,y,p`"), "{said}");
-    for (names, says) in [("case", "expected ROLE=COLUMN"), ("truth=y", "belong together"), ("case=a,case=b", "twice")] {
+    for (names, says) in
+        [("case", "expected ROLE=COLUMN"), ("truth=y", "belong together"), ("case=a,case=b", "twice")]
+    {
         assert!(names.parse::<ColumnNames>().unwrap_err().contains(says), "{names}");
     }
 }
@@ -178,7 +183,10 @@ fn truth_and_patients_may_stand_in_a_data_table() {
     assert_eq!(read.patients(), (vec![0, 0], 1));
     assert_eq!(read.labels, open("case,nodule,p_nodule\nb,0,0.3\na,1,0.8\n").unwrap().labels);
     assert_eq!(read.notes.len(), 1);
-    assert!(read.notes[0].starts_with("1 cases of ") && read.notes[0].ends_with("have no score and are not measured"));
+    assert!(
+        read.notes[0].starts_with("1 cases of ")
+            && read.notes[0].ends_with("have no score and are not measured")
+    );
     let read = open_as("id,s\na,0.3\n", "case=id,truth=nodule,score=s", Some(table)).unwrap();
     assert_eq!(read.labels[0].name, "nodule");
     let read = open_as("case,p_class.low,p_class.high\na,0.3,0.7\n", "", Some(table)).unwrap();
@@ -200,6 +208,10 @@ fn logits_become_probabilities_and_are_told() {
     assert!((probabilities[0][0] - 1.0 / (1.0 + (-3.0f64).exp())).abs() < 1e-12);
     assert!(read.notes[0].contains("their softmax is measured"), "{:?}", read.notes);
     // One slip among probabilities is a slip.
-    assert!(open("case,a,p_a\nx,1,0.5\ny,0,-3\nz,1,0.1\nu,1,0.2\nv,1,0.3\n").unwrap_err().contains("`p_a` is `-3`"));
+    assert!(
+        open("case,a,p_a\nx,1,0.5\ny,0,-3\nz,1,0.1\nu,1,0.2\nv,1,0.3\n")
+            .unwrap_err()
+            .contains("`p_a` is `-3`")
+    );
     assert!(open("case,a,p_a\nx,1,80\ny,0,3\n").unwrap_err().contains("seems to be in percent"));
 }
