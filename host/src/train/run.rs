@@ -19,7 +19,7 @@ use crate::engine::precision_name;
 use crate::fs::{hex, write_atomically};
 use crate::plugin::{Library, ParameterSource};
 use crate::task::as_plugins_see;
-use crate::task::{Calibration, Task, TaskOptions, WeightsInfo, weights};
+use crate::task::{Calibration, Task, TaskOptions, Weights, WeightsInfo, weights};
 use candle_core::DType;
 use candle_core::backprop::GradStore;
 use rand::SeedableRng;
@@ -233,7 +233,10 @@ pub fn train(
     let text = serde_json::to_string_pretty(&record).map_err(|e| TrainError::Data(e.to_string()))?;
     write_atomically(&place, text.as_bytes()).map_err(io(&place))?;
     let place = out.join("model_card.md");
-    write_atomically(&place, card::of(&record, &at.epochs).as_bytes()).map_err(io(&place))?;
+    // A run that was resumed has the best epoch's calibration in its weights alone.
+    let fitted = Weights::open(&best_path)?.info.calibration;
+    write_atomically(&place, card::of(&record, &at.epochs, fitted.as_ref()).as_bytes())
+        .map_err(io(&place))?;
     Ok(Trained { weights: best_path, record, epochs: at.epochs })
 }
 
