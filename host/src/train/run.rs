@@ -221,7 +221,10 @@ pub fn train(
         write_log(&log_path, &at.epochs).map_err(io(&log_path))?;
         let events = match &mut events {
             Some(events) => events,
-            None => events.insert(Events::create(out).map_err(io(out))?),
+            None => {
+                let resumed_at = (epoch > 1).then_some(epoch);
+                events.insert(Events::create(out, resumed_at).map_err(io(out))?)
+            }
         };
         events.scalars(epoch, &scalars(&this)).map_err(io(out))?;
         // Last: what a killed run repeats it repeats whole.
