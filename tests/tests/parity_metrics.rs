@@ -1,8 +1,8 @@
 //! Metrics against scikit-learn and DeLong's definition (`metrics.json`, made by `make_metrics.py`).
 
 use anymc3d_host::eval::metrics::{
-    LabelMetrics, accuracy, auroc, balanced_accuracy, fold_auroc, fold_average_precision, known, macro_auroc, one_vs_rest,
-    paired_delong, youden_threshold,
+    LabelMetrics, accuracy, auroc, balanced_accuracy, fold_auroc, fold_average_precision, known, macro_auroc,
+    one_vs_rest, paired_delong, youden_threshold,
 };
 use serde_json::Value;
 use std::path::Path;

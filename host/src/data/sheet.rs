@@ -60,7 +60,8 @@ impl Sheet {
             rest[1..].starts_with(['\r', '\n']).then_some(separator)
         });
         let from = if named.is_some() { 5 } else { 0 };
-        let separator = named.unwrap_or_else(|| separator(text.lines().find(|l| !l.trim().is_empty()).unwrap_or("")));
+        let separator =
+            named.unwrap_or_else(|| separator(text.lines().find(|l| !l.trim().is_empty()).unwrap_or("")));
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(separator)
             .trim(csv::Trim::All)
@@ -98,7 +99,10 @@ impl Sheet {
             }
         }
         let Some((header_line, header)) = header else {
-            problems.push(Problem { line: None, what: "is empty; expected a header and one line per case".into() });
+            problems.push(Problem {
+                line: None,
+                what: "is empty; expected a header and one line per case".into(),
+            });
             return None;
         };
         Some(Self { header, header_line, rows, separator })
@@ -136,9 +140,7 @@ fn decode(bytes: &[u8]) -> Result<String, Problem> {
         char::decode_utf16(units).collect::<Result<String, _>>().ok()
     };
     // Without a mark, text has a zero in every other byte of its first letters.
-    let zeros = |from: usize| {
-        bytes.len() > 3 && bytes.iter().take(16).skip(from).step_by(2).all(|b| *b == 0)
-    };
+    let zeros = |from: usize| bytes.len() > 3 && bytes.iter().take(16).skip(from).step_by(2).all(|b| *b == 0);
     let utf16 = match bytes {
         [0xff, 0xfe, text @ ..] => Some(wide(text, u16::from_le_bytes)),
         [0xfe, 0xff, text @ ..] => Some(wide(text, u16::from_be_bytes)),
@@ -263,7 +265,9 @@ mod tests {
             assert!(Sheet::parse(bytes, &mut problems).is_none());
             problems.remove(0)
         };
-        assert!(refused(b"PK\x03\x04...").what.contains("a spreadsheet's workbook and no text; save it as CSV"));
+        assert!(
+            refused(b"PK\x03\x04...").what.contains("a spreadsheet's workbook and no text; save it as CSV")
+        );
         let latin = refused(b"case,a\r\nM\xfcller,1\r\n");
         assert!(latin.line == Some(2) && latin.what.contains("not UTF-8"), "{latin:?}");
         assert!(refused(b"").what.contains("is empty"));

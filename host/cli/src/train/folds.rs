@@ -40,7 +40,8 @@ pub(super) fn out_of_fold(out: &Path, folds: usize) -> Result<String, CommandErr
         .map(|q| match fold_auroc(&q.truth, &q.probabilities, &q.folds) {
             Some(found) => {
                 let interval = found.area.ci95();
-                let interval = interval.map_or(String::new(), |[low, high]| format!(" ({low:.3} to {high:.3})"));
+                let interval =
+                    interval.map_or(String::new(), |[low, high]| format!(" ({low:.3} to {high:.3})"));
                 let pooled = auroc(&q.truth, &q.probabilities).map_or(f64::NAN, |a| a.value);
                 format!("{} {:.3}{interval}, all folds in one order {pooled:.3}", q.name, found.area.value)
             }

@@ -58,12 +58,7 @@ fn rows(path: &Path, manifest: &Manifest, labelled: bool, problems: &mut Problem
     rows
 }
 
-fn columns(
-    sheet: &Sheet,
-    manifest: &Manifest,
-    labelled: bool,
-    problems: &mut Problems,
-) -> Option<Columns> {
+fn columns(sheet: &Sheet, manifest: &Manifest, labelled: bool, problems: &mut Problems) -> Option<Columns> {
     let before = problems.0.len();
     let (header, header_line) = (&sheet.header, sheet.header_line);
     let mut at: HashMap<&str, usize> = HashMap::new();
