@@ -8,6 +8,7 @@ mod cache;
 mod card;
 mod error;
 mod events;
+mod lock;
 mod memory;
 mod optimiser;
 mod options;

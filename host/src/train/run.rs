@@ -4,6 +4,7 @@ use super::cache::PrefixCache;
 use super::card;
 use super::error::TrainError;
 use super::events::Events;
+use super::lock::FolderLock;
 use super::memory::MemoryPlan;
 use super::optimiser::AdamW;
 use super::options::TrainOptions;
@@ -17,7 +18,7 @@ use crate::backbone::{Backbone, Precision};
 use crate::data::table::{Split, Table};
 use crate::engine::precision_name;
 use crate::fs::{hex, write_atomically};
-use crate::plugin::{Library, ParameterSource};
+use crate::plugin::{Library, ParameterSource, PluginError};
 use crate::task::as_plugins_see;
 use crate::task::{Calibration, Task, TaskOptions, Weights, WeightsInfo, weights};
 use candle_core::DType;
@@ -89,6 +90,7 @@ pub fn train(
         move |source| TrainError::Io { path, source }
     };
     std::fs::create_dir_all(out).map_err(io(out))?;
+    let _lock = FolderLock::take(out)?;
     let data_sha256 = hex(&Sha256::digest(std::fs::read(&table.path).map_err(io(&table.path))?));
     let source = ParameterSource::Training { seed: options.seed, start: BTreeMap::new() };
     let seen = as_plugins_see(backbone.info());
@@ -147,7 +149,11 @@ pub fn train(
             training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
         };
         let tensors = parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
-        Ok(weights::write(path, &tensors, &info)?)
+        // A full disk is no fault of the plugin.
+        weights::write(path, &tensors, &info).map_err(|e| match e {
+            PluginError::Io { path, source, .. } => TrainError::Io { path, source },
+            other => other.into(),
+        })
     };
 
     let mut events = None;
