@@ -113,8 +113,10 @@ pub fn train(
     };
     let mut at = match (state::read(out)?, resume) {
         (None, _) => Checkpoint::start(origin),
-        (Some((found, tensors)), true) => {
+        (Some((mut found, tensors)), true) => {
             state::restore(out, &found, &tensors, &origin, &mut optimiser)?;
+            // It may have more epochs now.
+            found.origin = origin;
             found
         }
         (Some((found, _)), false) => {
