@@ -342,7 +342,11 @@ impl Train {
         let refuse = |option: &str, found: f64, expected: &str| {
             Err(CommandError::usage(format!("--{option} {found}: expected {expected}")))
         };
-        let whole = [("epochs", self.epochs), ("batch", self.batch), ("augmentations-per-case", self.augmentations_per_case)];
+        let whole = [
+            ("epochs", self.epochs),
+            ("batch", self.batch),
+            ("augmentations-per-case", self.augmentations_per_case),
+        ];
         if let Some((option, _)) = whole.iter().find(|(_, n)| *n == 0) {
             return refuse(option, 0.0, "1 or more");
         }
