@@ -119,7 +119,7 @@ fn in_order(a: &ScoredLabel, b: &ScoredLabel, order: &[usize]) -> Result<Scores,
 /// DeLong's paired test of each question (a class against the rest, of a multi-class label). `b` as [`same_cases`] gave
 /// it.
 ///
-/// The test takes cases as independent; with many cases of few patients its p is too small.
+/// The test treats cases as independent; with many cases of few patients its p is too small.
 pub fn compare(a: &Predictions, b: &Predictions) -> Vec<(String, Comparison)> {
     let of = |p: &Predictions| super::questions(p, &vec![0.5; p.labels.len()]);
     of(a)
