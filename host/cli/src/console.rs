@@ -109,7 +109,7 @@ impl Console {
         }
     }
 
-    /// For the person at the terminal, beside a result that is for programs; on stderr as it is.
+    /// Text for the person at the terminal, beside a result for programs; on stderr without a prefix.
     pub fn aside(&self, text: impl fmt::Display) {
         if !self.quiet {
             // With stderr closed there is nobody left to tell.

@@ -123,3 +123,44 @@ fn main() -> ExitCode {
     });
     ExitCode::from(outcome.or(console.close()).code())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_of_every_command_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_first_help_and_that_of_run_list_the_exit_codes() {
+        let mut host = Cli::command();
+        let run = host.find_subcommand_mut("run").expect("the command exists").render_help().to_string();
+        for help in [host.render_help().to_string(), run] {
+            for line in [
+                "Exit codes:",
+                "  0  all done",
+                "  1  at least one case failed",
+                "  2  wrong usage",
+                "  3  a plugin",
+            ] {
+                assert!(help.contains(line), "`{line}` is missing: {help}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_of_train_is_grouped_by_what_a_person_decides_first() {
+        let mut host = Cli::command();
+        let help = host.find_subcommand_mut("train").expect("the command exists").render_help().to_string();
+        let at =
+            |heading: &str| help.find(heading).unwrap_or_else(|| panic!("`{heading}` is missing: {help}"));
+        let headings =
+            ["\nData:\n", "\nModel (", "\nOptimisation:\n", "\nMemory and speed:\n", "\nOutput:\n"];
+        assert!(headings.map(at).is_sorted(), "{help}");
+        assert!(at("--data") < at("--fusion") && at("--fusion") < at("--epochs"), "{help}");
+        assert!(at("--epochs") < at("--max-memory") && at("--max-memory") < at("--out"), "{help}");
+    }
+}

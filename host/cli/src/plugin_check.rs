@@ -115,7 +115,7 @@ fn word(verdict: Verdict) -> &'static str {
 fn as_text(findings: &[Finding]) -> String {
     let mut rows = vec![["CHECK", "", "TRIED", "EXPECTED", "FOUND"].map(str::to_owned).to_vec()];
     for f in findings {
-        // What fills several lines is told in full below.
+        // Cells with several lines are printed in full below.
         let found = f.found.lines().next().unwrap_or_default().to_owned();
         rows.push(vec![
             f.check.clone(),

@@ -451,3 +451,20 @@ fn append(
     table.rows.extend(more.rows);
     Ok((first..table.rows.len()).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Alone;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_old_name_of_augmentations_per_case_still_works_and_is_hidden() {
+        let given = |option: &str| {
+            let args = ["train", "--plugin", "p", "--data", "t.csv", "--out", "o", option, "3"];
+            Alone::try_parse_from(args).map(|alone| alone.train.augmentations_per_case)
+        };
+        assert_eq!(given("--draws").expect("the old name"), 3);
+        assert_eq!(given("--augmentations-per-case").expect("the new name"), 3);
+        assert!(!Alone::command().render_long_help().to_string().contains("draws"));
+    }
+}
