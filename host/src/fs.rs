@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// Writes a file so that its place holds the old or the new content, whatever happens in between.
+/// Writes a file so that the path always holds either the complete old or the complete new content.
 ///
 /// # Errors
 /// When the folder cannot be written to.

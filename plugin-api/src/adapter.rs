@@ -23,7 +23,7 @@ impl From<Lora> for Adapter {
 
 /// Low-rank adaptation: `y += (alpha / rank) · B A x` at the declared sites, B zero at the start.
 ///
-/// q, k and v are one projection (fused): they share one A `[rank, d]` and have one B `[3 d, rank]`.
+/// q, k and v are a single (fused) projection: they share an A `[rank, d]` and have a common B `[3 d, rank]`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Lora {
@@ -92,10 +92,10 @@ impl Lora {
         patch + blocks * (qkv + output)
     }
 
-    /// Refuses a declaration that this backbone has no room for.
+    /// Refuses a declaration that does not fit this backbone.
     ///
     /// # Errors
-    /// Saying what would fit.
+    /// The error says what would fit.
     pub fn check(&self, backbone: &BackboneInfo) -> Result<()> {
         if self.rank == 0 || self.rank > backbone.embed_dim {
             return Err(Error::msg(format!("LoRA rank {}: expected 1 to {}", self.rank, backbone.embed_dim)));
@@ -132,10 +132,10 @@ pub trait SiteAdapter: Send + Sync {
     /// for it. With 0 the patch embedding is changed too.
     fn first_block(&self) -> usize;
 
-    /// What the site gives instead, of the same shape ([`Site`] says which). `output` unchanged leaves the site as it is;
-    /// `input` is what the site's layer was given.
+    /// Returns the new output of the site, of the same shape (see [`Site`]). Return `output` unchanged to leave the site
+    /// alone. `input` is the input of the site's layer.
     ///
     /// # Errors
-    /// Whatever goes wrong; it becomes that task's error.
+    /// Any error; it becomes that task's error.
     fn apply(&self, site: Site, input: &Tensor, output: Tensor) -> Result<Tensor>;
 }

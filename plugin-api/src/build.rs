@@ -90,7 +90,7 @@ pub struct Build {
 }
 
 impl Build {
-    /// Reads what the host sent.
+    /// Reads the settings that the host sent.
     ///
     /// # Errors
     /// When a setting that ABI 1.0 promises is missing or not a number.
@@ -144,7 +144,7 @@ impl Build {
         &self.loss
     }
 
-    /// The way of pooling that was asked for when the task was built (`--fusion`), instead of the head's own.
+    /// The pooling that the user asked for (`--fusion`), instead of the head's.
     ///
     /// # Errors
     /// When this plugin-api does not know it.
@@ -152,11 +152,11 @@ impl Build {
         self.setting("pooling").map(str::parse).transpose()
     }
 
-    /// Refuses a host that cannot tell where slices lie: call it where a part is built that reads
-    /// [`crate::ViewFeatures::slice_positions_mm`] or its siblings, so that the plugin is refused once, before any case.
+    /// Refuses a host that does not know slice positions. Call it when you build a part that reads
+    /// [`crate::ViewFeatures::slice_positions_mm`] or its siblings: the host is then refused once, before any case.
     ///
     /// # Errors
-    /// On a host of ABI 1.0, naming the version it needs.
+    /// On a host of ABI 1.0; the error names the version that is needed.
     pub fn needs_slice_positions(&self) -> Result<()> {
         crate::geometry::needed(&self.host, "slice_positions")
     }

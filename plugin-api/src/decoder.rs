@@ -18,10 +18,10 @@ pub enum Decoder {
 }
 
 impl Decoder {
-    /// The branch, for [`crate::TaskPlugin::segmentation`].
+    /// Builds the decoder, for [`crate::TaskPlugin::segmentation`].
     ///
     /// # Errors
-    /// When a parameter contradicts the weights, or another branch was asked for that this plugin-api does not know.
+    /// When a parameter contradicts the weights, or the user asked for a decoder that this plugin-api does not know.
     pub fn build(self, build: &Build) -> Result<Option<Box<dyn Segmentation>>> {
         let asked = build.setting("decoder").map(str::parse).transpose()?;
         Ok(Some(match asked.unwrap_or(self) {

@@ -19,7 +19,7 @@ impl Error {
         Self { code, message: message.into() }
     }
 
-    /// The plugin's own complaint.
+    /// An error of the plugin.
     ///
     /// ```
     /// # use anymc3d_plugin_api::Error;

@@ -9,27 +9,27 @@ use crate::tensor::Tensor;
 
 /// Attention pooling of the slices, plus the evidence of the patches that look most like a finding.
 ///
-/// A class token sums up a whole slice; a lesion of one patch among thousands hardly moves it, and image labels alone
-/// teach that slowly. Here the linear layer that the mask supervises ([`TokenDecoder`], parameters `segmentation.*`)
+/// A class token summarises a whole slice: a lesion of a single patch hardly changes it, and image labels alone train it
+/// slowly. Here the linear layer that the mask supervises ([`TokenDecoder`], parameters `segmentation.*`)
 /// also scores every patch at inference: `a = softmax(s)` over all patches of a view, `e = Σ a s`, and
 /// `logits = W v + b + g (e + 2)`, with `v` the pooled class token and `g` `[C]` (`head.evidence`, starting at 1). The
-/// slice weights are the sums of `a` over a slice. The mask alone teaches `s`; the image labels teach `W`, `b`, `g` and,
-/// through the class tokens, the adapter. For one view.
+/// slice weights are the sums of `a` over a slice. Only the mask trains `s`; the image labels train `W`, `b`, `g` and,
+/// through the class tokens, the adapter. This head supports a single view.
 pub struct PatchEvidence {
     pooling: AttentionPooling,
     /// The layer that scores patches, and what their evidence weighs.
     patches: Option<(TokenDecoder, Tensor)>,
 }
 
-/// Where the evidence of a doubtful case settles: most of a scan's patches are background, so that the mask's loss with
-/// [`TokenDecoder`]'s positive weight keeps even the highest scores of a scan without a finding near -2.5. Without the
-/// shift the class tokens' path, hence the adapter, spends its first epochs on making up for it.
+/// The evidence of an undecided case. Most patches of a scan are background, so the mask's loss with [`TokenDecoder`]'s
+/// positive weight keeps even the highest scores of a scan without a finding near -2.5. Without this shift the class
+/// tokens, and so the adapter, would spend the first epochs on correcting it.
 const SETTLED: f64 = -2.0;
 
 impl PatchEvidence {
-    /// From the task's parameters. Where class tokens alone were asked for ([`Build::class_tokens_only`]) it is
-    /// [`AttentionPooling`]. Use it with [`TokenDecoder`] as the segmentation branch: another branch would leave
-    /// the layer that this head reads untrained.
+    /// Builds the head from the task's parameters. If the user asked for class tokens alone
+    /// ([`Build::class_tokens_only`]), it is [`AttentionPooling`]. Use [`TokenDecoder`] as the segmentation decoder: with
+    /// another decoder the layer that this head reads stays untrained.
     ///
     /// # Errors
     /// When the task has several views, or a parameter contradicts the weights.

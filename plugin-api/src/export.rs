@@ -54,11 +54,11 @@ pub fn manifest_text(section: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.get(..length)?).ok()
 }
 
-/// Makes a library of a task.
+/// Exports a task from a library.
 ///
 /// The first argument is an expression that gives the task; the manifest's path is relative to the crate's
-/// folder. The manifest is checked while compiling: an unknown key, or a value that makes no sense, is an error
-/// of the build. So is `panic = "abort"`, under which a panic would end the host.
+/// folder. The compiler checks the manifest: an unknown key or an invalid value is an error of the build. So is
+/// `panic = "abort"`, with which a panic would end the host.
 ///
 /// ```ignore
 /// export_plugin!(LungNodule, manifest = "plugin.toml");

@@ -10,8 +10,8 @@ const SINCE: &str = "1.1";
 
 /// Where a view's slices and tokens lie.
 ///
-/// Coordinates are in RAS: x to the patient's right, y to the front, z to the head, in millimetres, by the scan's own
-/// affine. A host makes one for every view of a case; a plugin's test may make one by hand.
+/// Coordinates are in RAS: x to the patient's right, y to the front, z to the head, in millimetres, by the scan's affine.
+/// A host makes a geometry for every view of a case; a plugin's test may make it by hand.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SliceGeometry {
@@ -31,7 +31,7 @@ impl SliceGeometry {
         Self { positions_mm, centres_mm, token_spacing_mm }
     }
 
-    /// Axial slices at equal distances, centred on the origin: for tests, and wherever there is no scan.
+    /// Axial slices at equal distances, centred on the origin: for tests, and for uses without a scan.
     ///
     /// ```
     /// # use anymc3d_plugin_api::SliceGeometry;
@@ -81,11 +81,11 @@ impl ViewFeatures {
 
     /// `[S]`, mm: RAS coordinate of each slice's centre along the axis that the view cuts, increasing with the slices.
     ///
-    /// In an oblique scan neighbours differ by less than [`Self::token_spacing_mm`]`[0]`: take
-    /// [`Self::slice_centres_mm`] there. In training an augmentation moves what the slices show, not where they lie.
+    /// In an oblique scan neighbours differ by less than [`Self::token_spacing_mm`]`[0]`: use [`Self::slice_centres_mm`]
+    /// there. Augmentation moves the content of slices, not their positions.
     ///
     /// # Errors
-    /// On a host of ABI 1.0, which names the version it needs; on features that were made without a geometry.
+    /// On a host of ABI 1.0 (the error names the version that is needed); on features without a geometry.
     pub fn slice_positions_mm(&self) -> Result<Vec<f32>> {
         let found = self.of_geometry(
             "slice_positions",

@@ -85,19 +85,19 @@ impl HeadOutput {
 
 /// A task's head.
 pub trait Head: Send + Sync {
-    /// From the views of one case (those that are there, in the manifest's order) to logits.
+    /// Computes logits from the views of a case (those that are not missing, in the manifest's order).
     ///
     /// # Errors
-    /// Whatever goes wrong; it becomes that case's error.
+    /// Any error; it becomes that case's error.
     fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput>;
 }
 
 /// Pooling over slices, late fusion of views, and a linear layer: the paper's head.
 ///
 /// Parameters: `query` (`query.NAME` with several views) `[d]`, `query_fusion` `[d]` with several views,
-/// `head.weight` `[C, d]`, `head.bias` `[C]`. Other ways of pooling have other parameters or none instead of queries
-/// ([`Pool`]). Several views are fused the way their slices are pooled, but by attention where that way is one along an
-/// axis (LSTM, transformer): views have no order.
+/// `head.weight` `[C, d]`, `head.bias` `[C]`. Other poolings have other parameters, or none, instead of queries ([`Pool`]).
+/// Views are fused with the pooling of the slices. If that pooling needs an order (LSTM, transformer), views are fused by
+/// attention, because views have no order.
 pub struct AttentionPooling {
     pools: Vec<(String, Pool)>,
     fusion: Option<Pool>,
@@ -106,7 +106,7 @@ pub struct AttentionPooling {
 }
 
 impl AttentionPooling {
-    /// Attention pooling, as the paper has it.
+    /// Attention pooling, as in the paper.
     ///
     /// # Errors
     /// When a parameter contradicts the weights.
@@ -114,7 +114,7 @@ impl AttentionPooling {
         Self::with(build, Pooling::Attention)
     }
 
-    /// Another way of pooling. One that was asked for when the task was built ([`Build::pooling`]) goes before it.
+    /// Another pooling. The pooling that the user asked for ([`Build::pooling`]) overrides it.
     ///
     /// # Errors
     /// When a parameter contradicts the weights.
@@ -140,7 +140,7 @@ impl AttentionPooling {
     /// As a boxed [`Head`], for [`crate::TaskPlugin::head`].
     ///
     /// # Errors
-    /// Never by itself; the signature lets `AttentionPooling::new(build).boxed()` pass its error on.
+    /// Never; the signature lets `AttentionPooling::new(build).boxed()` pass its error on.
     pub fn boxed(self) -> Result<Box<dyn Head>> {
         Ok(Box::new(self))
     }

@@ -20,7 +20,7 @@ impl Targets {
     }
 }
 
-/// The manifest's loss. `logits` `[…, C]`; the answer has shape `[]`.
+/// The manifest's loss. `logits` `[…, C]`; the result has shape `[]`.
 ///
 /// # Errors
 /// When shapes differ, or the manifest names a loss this build does not have.

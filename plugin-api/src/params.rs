@@ -71,11 +71,11 @@ impl Params {
         Self { host: self.host, prefix: format!("{}{name}.", self.prefix) }
     }
 
-    /// A parameter: from the weights if there are any, else drawn from `init` with the run's seed.
+    /// A parameter: from the weights if they exist, else random by `init` with the run's seed.
     ///
-    /// The same name gives the same parameter; it may be asked for again with the same shape only. Names that begin with
-    /// `adapter.` learn at the adapter's rate, those that begin with `segmentation.` may be missing at inference, and all
-    /// others are the head's.
+    /// The same name gives the same parameter; a later request must have the same shape. Parameters whose names begin with
+    /// `adapter.` train at the adapter's learning rate. Those that begin with `segmentation.` may be missing at inference. All
+    /// others belong to the head.
     ///
     /// ```
     /// # fn main() -> anymc3d_plugin_api::Result<()> {

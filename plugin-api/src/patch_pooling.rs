@@ -8,7 +8,7 @@ use crate::params::{Init, Params};
 use crate::segmentation::TokenDecoder;
 use crate::tensor::Tensor;
 
-/// Attention pooling of the slices, plus, for each view, the patch tokens where its mask would be.
+/// Attention pooling of the slices, plus, for each view, the patch tokens at the likely finding.
 ///
 /// [`crate::PatchEvidence`] tells that something is there; this head also sees what it is. The linear layer that the
 /// mask supervises ([`TokenDecoder`], parameters `segmentation.*`) scores every patch of a view: `a = softmax(s)`,
@@ -17,13 +17,13 @@ use crate::tensor::Tensor;
 /// `logits = W v / √d + b + mean over views of (Wₙ pₙ / √d + gₙ (eₙ + 2))`
 ///
 /// with `v` the pooled class tokens ([`AttentionPooling`]), `Wₙ` `[C, d]` (`head.patches.NAME`, starting at 0) and `gₙ`
-/// `[C]` (`head.evidence.NAME`, starting at 1). Each view has layers of its own, so that what a sequence shows and what
-/// another does not can be told from the reverse. The mask alone teaches `s`; image labels reach the adapter through `v`
-/// and through `p`, with a mask or without. A view that is missing is left out of the mean.
+/// `[C]` (`head.evidence.NAME`, starting at 1). Each view has separate layers, so that the head can distinguish which
+/// sequence shows a finding. Only the mask trains `s`; image labels reach the adapter through `v` and through `p`, with
+/// or without a mask. The mean leaves missing views out.
 ///
 /// Why `√d`: a token has `d` numbers of about 1 that are far from centred, and a step of AdamW moves every weight by the
-/// learning rate, so that the logits of all cases together would move by up to `d` times it: at 1e-3 by a third, step
-/// after step, and the losses would tell of that alone.
+/// learning rate. Without the factor each step would shift the logits of all cases by up to `d` times the learning rate
+/// (at 1e-3 by a third), and this shift would dominate the losses.
 pub struct PatchPooling {
     pooling: AttentionPooling,
     patches: Option<Patches>,
@@ -51,9 +51,9 @@ impl PatchView {
 }
 
 impl PatchPooling {
-    /// From the task's parameters. Where class tokens alone were asked for ([`Build::class_tokens_only`]) it is
-    /// [`AttentionPooling`]. Use it with [`TokenDecoder`] as the segmentation branch: another branch would leave
-    /// the layer that this head reads untrained.
+    /// Builds the head from the task's parameters. If the user asked for class tokens alone
+    /// ([`Build::class_tokens_only`]), it is [`AttentionPooling`]. Use [`TokenDecoder`] as the segmentation decoder: with
+    /// another decoder the layer that this head reads stays untrained.
     ///
     /// # Errors
     /// When a parameter contradicts the weights.

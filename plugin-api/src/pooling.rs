@@ -52,7 +52,7 @@ impl FromStr for Pooling {
     }
 }
 
-/// Rows `[N, d]` to one embedding `[d]` and the weight `[N]` of each row, for the ways that have no more parameters
+/// Pools rows `[N, d]` to an embedding `[d]` and the weight `[N]` of each row, for poolings without parameters other
 /// than a query.
 ///
 /// The weights of mean, median and maximum are the share of the elements that each row gave.
@@ -73,7 +73,7 @@ impl FromStr for Pooling {
 /// ```
 ///
 /// # Errors
-/// When attention has no query, the way has parameters of its own (see [`Pool`]), or shapes differ.
+/// When attention has no query, the pooling has other parameters (see [`Pool`]), or shapes differ.
 pub fn pool(pooling: Pooling, rows: &Tensor, query: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
     let [n, d] = dims_of(rows)?;
     match pooling {
@@ -152,9 +152,9 @@ impl Pool {
         Ok(Self(Kind::Query(build.params().get("query_fusion", &[d], Init::trunc_normal(0.02))?)))
     }
 
-    /// Rows `[N, d]`, in the order of the slices, to one embedding `[d]` and the weight `[N]` of each row.
+    /// Pools rows `[N, d]`, in the order of the slices, to an embedding `[d]` and the weight `[N]` of each row.
     ///
-    /// A transformer layer's weights are its class token's attention; an LSTM tells nothing of single slices, its
+    /// The weights of a transformer layer are its class token's attention. An LSTM gives no weights of single slices, so its
     /// weights are equal.
     ///
     /// # Errors

@@ -7,28 +7,28 @@ use crate::head::ViewFeatures;
 use crate::params::Init;
 use crate::tensor::Tensor;
 
-/// A task's segmentation branch (arXiv 2512.12887: patch tokens as a pseudo-3D volume, decoded under a mask's
-/// supervision). Its parameters belong under `segmentation.`; the class tokens, hence the adapter, learn through the
-/// patch tokens.
+/// A task's segmentation decoder (arXiv 2512.12887: patch tokens as a pseudo-3D volume, decoded and supervised with a
+/// mask). Its parameters belong under `segmentation.`; its gradient reaches the adapter, and so the class tokens, through
+/// the patch tokens.
 pub trait Segmentation: Send + Sync {
-    /// Logits `[S, a, b]` of a view, `a` and `b` whole fractions of the image's rows and columns: [`TokenDecoder`] answers
-    /// on the patch grid, [`crate::VolumeDecoder`] on the pixels. The host interpolates them to pixels; a voxel is in the
-    /// mask where the logit is 0 or more.
+    /// Logits `[S, a, b]` of a view, `a` and `b` whole fractions of the image's rows and columns: [`TokenDecoder`] returns
+    /// the patch grid, [`crate::VolumeDecoder`] the pixels. The host interpolates them to pixels; a voxel is in the mask if
+    /// its logit is 0 or more.
     ///
     /// # Errors
-    /// Whatever goes wrong; it becomes that case's error.
+    /// Any error; it becomes that case's error.
     fn logits(&self, view: &ViewFeatures) -> Result<Tensor>;
 
     /// Loss (shape `[]`) of a view against its mask `[S, H, W]`: occupancy 0 to 1 on the image's pixels.
     ///
     /// # Errors
-    /// Whatever goes wrong; it ends the training run.
+    /// Any error; it ends the training run.
     fn loss(&self, view: &ViewFeatures, mask: &Tensor) -> Result<Tensor>;
 }
 
 /// One linear layer on the patch tokens, trained with weighted BCE on the patch grid.
 ///
-/// A patch is positive as far as its fullest pixel is inside the mask. Parameters: `segmentation.weight` `[d]`,
+/// The target of a patch is the largest mask value inside it. Parameters: `segmentation.weight` `[d]`,
 /// `segmentation.bias` `[1]`.
 pub struct TokenDecoder {
     weight: Tensor,
@@ -37,7 +37,7 @@ pub struct TokenDecoder {
 }
 
 impl TokenDecoder {
-    /// With positive weight 20: lesions fill few patches.
+    /// Positive weight 20, because lesions fill few patches.
     ///
     /// # Errors
     /// When a parameter contradicts the weights.

@@ -12,24 +12,24 @@ use crate::tensor::Tensor;
 ///
 /// The host builds each part once per loaded task, and may call them from any thread.
 pub trait TaskPlugin: Send + Sync + 'static {
-    /// What the task changes inside the backbone. Called once per view; with several views each has an adapter
-    /// with parameters of its own (an adapter in code must put `build.setting("view")` into their names, or the views
-    /// share them).
+    /// Builds the adapter inside the backbone. The host calls this once per view. With several views each view has
+    /// separate parameters; an adapter in code must put `build.setting("view")` into their names, or the views share
+    /// them.
     ///
     /// # Errors
-    /// Whatever goes wrong; the plugin is refused.
+    /// Any error; the host then refuses the plugin.
     fn adapter(&self, build: &Build) -> Result<Adapter>;
 
     /// From slice embeddings to logits `[C]`; see [`Head`].
     ///
     /// # Errors
-    /// Whatever goes wrong; the plugin is refused.
+    /// Any error; the host then refuses the plugin.
     fn head(&self, build: &Build) -> Result<Box<dyn Head>>;
 
-    /// Pixel supervision: in training, and where a mask is asked for.
+    /// Builds the segmentation decoder, for training and for `host run --segmentation`.
     ///
     /// # Errors
-    /// Whatever goes wrong; the plugin is refused.
+    /// Any error; the host then refuses the plugin.
     fn segmentation(&self, build: &Build) -> Result<Option<Box<dyn Segmentation>>> {
         let _ = build;
         Ok(None)
@@ -38,7 +38,7 @@ pub trait TaskPlugin: Send + Sync + 'static {
     /// Classification loss (shape `[]`) of logits `[N, C]`. The manifest's loss unless overridden.
     ///
     /// # Errors
-    /// Whatever goes wrong; it ends the training run.
+    /// Any error; it ends the training run.
     fn loss(&self, build: &Build, logits: &Tensor, targets: &Targets) -> Result<Tensor> {
         manifest_loss(build.loss(), logits, targets)
     }

@@ -109,9 +109,9 @@ fn wide(dims: &[usize]) -> Vec<u64> {
 /// A tensor in the host's memory, and arithmetic on it.
 ///
 /// Values are f32 in row-major order, axes count from 0, and shapes broadcast as in NumPy. Every operation runs in the host
-/// and is part of its autograd; those that say they have no gradient make a backward pass an error. A tensor is cheap to
-/// clone ([`Self::try_clone`]): a clone is another handle to the same memory. Dropping it gives the handle back. Errors name
-/// the operation and the shapes; a handle of another task, or one that was given back, is one.
+/// and is part of its autograd; a backward pass through an operation without a gradient is an error. A tensor is cheap to
+/// clone ([`Self::try_clone`]): a clone is another handle to the same memory. Dropping a tensor releases its handle. Errors
+/// name the operation and the shapes. Using a released handle, or a handle of another task, is an error.
 ///
 /// ```
 /// # fn main() -> anymc3d_plugin_api::Result<()> {
@@ -162,13 +162,13 @@ macro_rules! binary {
 macro_rules! reduce {
     ($($(#[$doc:meta])* $method:ident, $keep:ident = $op:ident;)*) => {$(
         $(#[$doc])*
-        /// The axis goes away.
+        /// Removes the axis.
         ///
         /// # Errors
         /// When there is no such axis, or it is empty.
         pub fn $method(&self, axis: usize) -> Result<Tensor> { self.reduce(ReduceOp::$op, axis)?.squeeze(axis) }
         $(#[$doc])*
-        /// The axis stays with length 1.
+        /// Keeps the axis with length 1.
         ///
         /// # Errors
         /// When there is no such axis, or it is empty.

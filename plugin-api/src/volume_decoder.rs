@@ -9,13 +9,13 @@ use crate::segmentation::{Segmentation, patch_mean};
 use crate::tensor::Tensor;
 
 /// Patch tokens → pseudo-3D token volume → light 3D decoder → voxel logits (arXiv 2512.12887; the paper does not give
-/// the layers, these are this project's).
+/// the layers, this project chose them).
 ///
 /// 1. `[S, h·w, d]` projected to c channels: `[c, S, h, w]`.
 /// 2. A 3×3×3 convolution and GELU.
-/// 3. As often as is asked for: rows and columns upsampled by two (linear), a 3×3×3 convolution to half the channels (at
+/// 3. Once per upsampling: rows and columns upsampled by two (linear), a 3×3×3 convolution to half the channels (at
 ///    least 8), GELU.
-/// 4. One logit per voxel, interpolated (linear) to the slices' pixels `[S, H, W]`.
+/// 4. A logit per voxel, interpolated (linear) to the slices' pixels `[S, H, W]`.
 ///
 /// It sees across slices, where [`crate::TokenDecoder`] judges every patch alone, and finds edges finer than a patch; it
 /// costs about a tenth of a second per training case of 40 × 12 × 12 tokens on two cores. Parameters:

@@ -11,7 +11,7 @@ impl Tensor {
     /// `[O, C, kD, kH, kW]`: `[O, …]` or `[N, O, …]`, each axis of length `(n + 2 · padding - k) / stride + 1`.
     ///
     /// `stride` and zero `padding` (on both ends) are of depth, height and width. There is no bias: add one of shape
-    /// `[O, 1, 1, 1]`. On a processor a stride costs as much as none.
+    /// `[O, 1, 1, 1]`. On the processor a stride costs as much as stride 1.
     ///
     /// # Errors
     /// When the channels differ, a stride is 0, or the kernel is larger than the padded input.
@@ -36,7 +36,7 @@ impl Tensor {
     }
 
     /// Linear interpolation of the last three axes to `size`, edges aligned: `[…, D, H, W]` to `[…, size]`. PyTorch's
-    /// `interpolate(mode="trilinear", align_corners=False)`; nothing is smoothed where an axis shrinks.
+    /// `interpolate(mode="trilinear", align_corners=False)`; an axis that shrinks is not smoothed.
     ///
     /// # Errors
     /// When there are fewer than three axes, or one is empty.

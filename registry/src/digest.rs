@@ -10,7 +10,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Of a file's bytes, and their number.
+/// The digest of a file's bytes, and their number.
 ///
 /// # Errors
 /// When it cannot be read.

@@ -13,11 +13,11 @@ use std::time::Duration;
 /// Attempts that bring nothing new before giving up.
 const ATTEMPTS: u32 = 3;
 
-/// The whole archive, with the digest that the index says, in `folder`. Its caller removes it. `progress` hears of
-/// bytes so far. Under a lock: nobody else may write to the same file.
+/// Downloads the complete archive with the digest of the index into `folder`. The caller removes it. `progress` receives
+/// the bytes so far. The caller holds a lock, so that nobody else writes to the same file.
 ///
 /// # Errors
-/// When the store does not have it, gives more, or gives something else; when the disk is full.
+/// When the store does not have the archive, or gives more or other bytes; when the disk is full.
 pub(crate) fn fetch(
     store: &dyn Store,
     release: &Release,

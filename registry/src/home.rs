@@ -1,5 +1,5 @@
-//! `$ANYMC3D_HOME`: where installed packages, trust and downloads lie, and how files there change without ever being
-//! half of one thing and half of another.
+//! `$ANYMC3D_HOME`: the folder of installed packages, trusted keys and downloads. Files there change completely or not
+//! at all.
 //!
 //! ```text
 //! plugins/<name>/<version>/     an installed package: its files, package.json, its signature, receipt.json
@@ -65,7 +65,7 @@ impl Home {
         self.state("downloads")
     }
 
-    /// Waits until no other process changes the home, and keeps others waiting.
+    /// Locks the home: waits until no other process changes it, and makes others wait.
     ///
     /// # Errors
     /// When the home cannot be written to.

@@ -1,7 +1,7 @@
-//! From a registry into the home: resolve, fetch, verify, unpack beside, probe, and only then move into place.
+//! Installs packages: resolve, download, verify, unpack into a temporary folder, probe, and only then move into place.
 //!
-//! A version's folder appears whole, by one rename, or not at all. Versions lie side by side, so that an update never
-//! touches what runs.
+//! A rename makes a version's folder appear completely or not at all. Versions lie side by side, so an update never
+//! changes what runs.
 
 use crate::digest::sha256_of_file;
 use crate::download;
@@ -75,10 +75,10 @@ pub struct Done {
 }
 
 impl Registry<'_> {
-    /// Installs the release that a request comes to, or the locked one.
+    /// Installs the release that a request resolves to, or the locked release.
     ///
     /// # Errors
-    /// Whatever is refused on the way; nothing of it is then installed.
+    /// When any step refuses the package; nothing is installed then.
     pub fn install(
         &self,
         request: &Request,
@@ -227,10 +227,10 @@ impl Registry<'_> {
         Ok(())
     }
 
-    /// Remembers what is withdrawn of the versions that are installed from here; lines to tell.
+    /// Stores which installed versions of this registry are withdrawn; returns lines for the user.
     ///
     /// # Errors
-    /// When it cannot be written down.
+    /// When the file cannot be written.
     pub fn heed(&self, name: &str, events: &[Event]) -> Result<Vec<String>> {
         self.remember(name, events, None)
     }
@@ -259,10 +259,10 @@ impl Registry<'_> {
         Ok(told)
     }
 
-    /// Fetches a package anew and puts back every file that is not as it was signed; how many.
+    /// Downloads a package again and replaces every file that differs from its signed digest; returns their number.
     ///
     /// # Errors
-    /// When the registry does not have that archive any more, or it is refused.
+    /// When the registry no longer has that archive, or a check refuses it.
     pub fn repair(&self, package: &InstalledPackage, how: &Installation<'_>) -> Result<usize> {
         let (name, version) = (&package.manifest.name, &package.manifest.version);
         let _alone = lock(&self.home.state(&format!("installing-{name}.lock")))?;
@@ -298,7 +298,7 @@ impl Registry<'_> {
     }
 }
 
-/// Takes an installed version away: out of sight by one rename, then removed.
+/// Removes an installed version: renames its folder first, then deletes it.
 ///
 /// # Errors
 /// When it is not installed, or cannot be removed.

@@ -82,12 +82,12 @@ pub fn all(home: &Home) -> Vec<(String, Version, PathBuf)> {
     names.into_iter().flat_map(of).collect()
 }
 
-/// The installed package that a request comes to: the locked one where the lock file has the name, else the highest
-/// version that fits and is not withdrawn. None where nothing is installed under that name.
+/// The installed package that a request resolves to: the locked version if the lock file has the name, else the highest
+/// version that fits and is not withdrawn. `None` if nothing is installed under that name.
 ///
 /// # Errors
-/// When versions are installed and none fits; when the locked one is missing or another; when the package was changed,
-/// or is withdrawn for safety and `allow_yanked` is not set.
+/// When versions are installed but none fits; when the locked version is missing or differs; when the package was
+/// changed, or is withdrawn for safety and `allow_yanked` is not set.
 pub fn choose(
     home: &Home,
     request: &Request,
@@ -147,7 +147,7 @@ pub fn choose(
 /// Reads an installed package and verifies its signature with the keys that are trusted now.
 ///
 /// # Errors
-/// When a file of it is missing or has no form, or its key is not trusted any more.
+/// When one of its files is missing or malformed, or its key is no longer trusted.
 pub fn open(home: &Home, folder: &Path) -> Result<InstalledPackage> {
     let read = |name: &str| -> Result<Vec<u8>> {
         let path = folder.join(name);
@@ -211,17 +211,17 @@ pub fn open(home: &Home, folder: &Path) -> Result<InstalledPackage> {
 }
 
 impl InstalledPackage {
-    /// Whether its publisher took it back, as far as this machine has heard.
+    /// The withdrawal of this version, if this machine knows of it.
     ///
     /// # Errors
-    /// When what was heard cannot be read.
+    /// When the stored withdrawals cannot be read.
     pub fn yanked(&self) -> Result<Option<Withdrawal>> {
         let home = self.folder.ancestors().nth(3).unwrap_or(Path::new(""));
         let all = Withdrawals::open(&Home::new(home))?;
         Ok(all.find(&self.manifest.name, &self.manifest.version).cloned())
     }
 
-    /// Refuses what was withdrawn for safety, unless that is allowed.
+    /// Refuses a version that was withdrawn for safety, unless that is allowed.
     ///
     /// # Errors
     /// [`RegistryError::Yanked`].

@@ -46,7 +46,7 @@ impl PublicKey {
     /// The trusted comment of a signature over `bytes`.
     ///
     /// # Errors
-    /// When the signature has no form, is by another key, or does not fit the bytes.
+    /// When the signature is malformed, is by another key, or does not fit the bytes.
     pub fn verify(&self, what: &str, bytes: &[u8], signature: &str) -> Result<String> {
         let bad = |reason: String| RegistryError::BadSignature {
             what: what.to_owned(),
@@ -80,7 +80,7 @@ fn id(keynum: &[u8]) -> String {
     keynum.iter().rev().map(|b| format!("{b:02X}")).collect()
 }
 
-/// Id of the key that made a signature, as it says itself: whom to look up, nothing more.
+/// The unverified id of the key that made a signature. Use it only to look the key up.
 ///
 /// # Errors
 /// When it is no signature.
@@ -97,7 +97,7 @@ pub struct SecretKey {
 }
 
 impl SecretKey {
-    /// A new key, and its file's text: encrypted where a password is given.
+    /// Makes a new key and the text of its file, encrypted if a password is given.
     ///
     /// # Errors
     /// When the system gives no randomness, or the file's text cannot be made.

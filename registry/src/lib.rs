@@ -1,12 +1,12 @@
-//! The registry: a plugin's way from its author to a hospital.
+//! The registry: carries plugins from their authors to hospitals.
 //!
-//! A [`package`] is one signed archive per plugin, version and target. A [`store`] holds packages and the signed
-//! [`index`] of them; it is trusted with nothing. A [`Registry`] is a store whose index was verified: it searches,
-//! resolves and installs into a [`Home`]. [`publish`] is the other side. [`installed`] tells what runs, and whether it
-//! still is what was installed.
+//! A [`package`] is a signed archive of a plugin for a version and a target. A [`store`] holds packages and their signed
+//! [`index`]; nothing trusts a store. A [`Registry`] is a store whose index was verified: it searches, resolves and
+//! installs into a [`Home`]. [`publish`] serves publishers. [`installed`] finds the package that runs, and checks that
+//! it is unchanged.
 //!
-//! This crate knows neither tensors nor plugins' code: what only the host can see (does the library say what
-//! `plugin.toml` says, do the golden cases come out) is asked for through [`Probe`].
+//! This crate knows neither tensors nor plugins' code. The host implements [`Probe`] for checks that need them: whether
+//! the library contains this `plugin.toml`, and whether the golden cases give their logits.
 
 mod digest;
 mod download;

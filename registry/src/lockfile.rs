@@ -52,10 +52,10 @@ pub struct LockFile {
 }
 
 impl LockFile {
-    /// None where there is no such file.
+    /// Reads a lock file; `None` if the file does not exist.
     ///
     /// # Errors
-    /// When it cannot be read, or has no form.
+    /// When the file cannot be read, or is malformed.
     pub fn open(path: &Path, target: &str) -> Result<Option<Self>> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -91,11 +91,11 @@ impl LockFile {
         self.packages().find(|p| p.name == name)
     }
 
-    /// The pinned package that answers a request: a name, and a range that it fits, do not move a pin. None where the
-    /// name is not pinned, or an exact version is asked for, which takes the pin's place.
+    /// The pinned package for a request: a bare name, or a range that contains the pinned version, keeps the pin. `None` if
+    /// the name is not pinned, or if the request is an exact version, which replaces the pin.
     ///
     /// # Errors
-    /// When a range is asked for that the pinned version does not fit.
+    /// When the requested range does not contain the pinned version.
     pub fn pinned(&self, request: &Request) -> Result<Option<&Locked>> {
         let pinned = self.find(&request.name).filter(|entry| entry.pinned && !request.versions.is_exact());
         let Some(entry) = pinned else { return Ok(None) };
@@ -126,7 +126,7 @@ impl LockFile {
         self.packages.sort_by(|a, b| (&a.name, &a.target).cmp(&(&b.name, &b.target)));
     }
 
-    /// Writes it; its place holds the old or the new one.
+    /// Writes the lock file; the path always holds either the old or the new file.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -20,11 +20,11 @@ pub struct Mirrored {
 }
 
 impl Registry<'_> {
-    /// Copies what the requests come to: of a bare name the newest version of every target, of a range all that match.
-    /// `target` leaves other targets out. What was mirrored before keeps its lines up to date.
+    /// Copies the requested packages: for a bare name the newest version of every target, for a range all versions that
+    /// match. `target` leaves other targets out. The events of packages that were mirrored before are updated too.
     ///
     /// # Errors
-    /// When a request comes to nothing, an archive is refused, or either store fails.
+    /// When a request matches nothing, an archive is refused, or either store fails.
     pub fn mirror(
         &self,
         requests: &[Request],

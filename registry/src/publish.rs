@@ -120,11 +120,11 @@ impl IndexSigner<'_> {
         self.store.put(&listed.place(name), scratch.path())
     }
 
-    /// Takes a package in. `publisher_key`: the key that must have signed it; the caller trusts it.
+    /// Publishes a package. `publisher_key` must have signed it; the caller trusts this key.
     ///
     /// # Errors
-    /// When the package breaks a rule, the probe refuses it, the name is another publisher's, or the version is there with
-    /// another content.
+    /// When the package breaks a rule, the probe refuses it, the name belongs to another publisher, or the version was
+    /// published with other content.
     pub fn publish(&self, archive: &Path, publisher_key: &PublicKey, probe: &Probe<'_>) -> Result<Published> {
         let (mut root, old) = self.read()?;
         let shown = archive.display().to_string();
@@ -218,7 +218,7 @@ impl IndexSigner<'_> {
         Ok(Published { release, revision, new: true })
     }
 
-    /// Takes a version back, for all targets. It stays where it is; nobody gets it who does not have it locked.
+    /// Withdraws a version, for all targets. The archive stays; only lock files still install it.
     ///
     /// # Errors
     /// When there is no such version, or it is withdrawn for the same reason already.
@@ -275,11 +275,11 @@ impl IndexSigner<'_> {
         self.write(root, &old)
     }
 
-    /// A new revision with a later date and nothing else; or with keys that took others' places. For a rotation of the
-    /// index key the signer holds the new key.
+    /// Signs a new revision with a later date, optionally with keys that replace others. For a rotation of the index key the
+    /// signer holds the new key.
     ///
     /// # Errors
-    /// When a rotation's signatures do not fit, or it is of nobody here.
+    /// When a rotation's signatures do not verify, or the registry does not know its owner.
     pub fn renew(&self, rotation: Option<Rotation>) -> Result<u64> {
         let Some(mut rotation) = rotation else {
             let (root, old) = self.read()?;

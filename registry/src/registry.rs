@@ -35,12 +35,12 @@ const SEEN: &str = "seen.json";
 const LINES_LIMIT: u64 = 64 << 20;
 
 impl<'a> Registry<'a> {
-    /// Reads and verifies the index. `first_use`: a registry and publishers that nothing is known of are trusted now,
-    /// by the keys that they show.
+    /// Reads and verifies the index. With `first_use`, an unknown registry and unknown publishers are trusted now, by the
+    /// keys that they show.
     ///
     /// # Errors
-    /// When the index is missing, unsigned, signed by a key that is not trusted, changed, older than one that was seen,
-    /// or expired.
+    /// When the index is missing, unsigned, signed by an untrusted key, changed, older than an index seen before, or
+    /// expired.
     pub fn open(home: &'a Home, store: &'a dyn Store, first_use: bool, now: Timestamp) -> Result<Self> {
         let at = store.address();
         let root_bytes = store.read(ROOT, ROOT_LIMIT)?;
@@ -137,10 +137,10 @@ impl<'a> Registry<'a> {
         all.map(|(name, listed)| (name.as_str(), listed)).collect()
     }
 
-    /// How the index lists a package.
+    /// The index's entry of a package.
     ///
     /// # Errors
-    /// When it does not, with a name like it.
+    /// When there is no entry; the error suggests a similar name.
     pub fn listed(&self, name: &str) -> Result<&Listed> {
         self.root.packages.get(name).ok_or_else(|| {
             let near = self.root.packages.keys().map(|n| (distance(n, name), n)).min();
@@ -153,10 +153,10 @@ impl<'a> Registry<'a> {
         })
     }
 
-    /// All that ever happened to a package.
+    /// All events of a package.
     ///
     /// # Errors
-    /// When its file is missing (a mirror holds a selection), or is not the one that the root names.
+    /// When its file is missing (a mirror holds a selection), or differs from the digest in the root.
     pub fn events(&self, name: &str) -> Result<Vec<Event>> {
         let listed = self.listed(name)?;
         let bytes = self.store.read(&listed.place(name), LINES_LIMIT)?.ok_or_else(|| {
@@ -173,10 +173,10 @@ impl<'a> Registry<'a> {
         parse_lines(name, &bytes)
     }
 
-    /// The release that a request comes to on this machine.
+    /// The release that a request resolves to on this machine.
     ///
     /// # Errors
-    /// When there is none, with every release and why it was left out.
+    /// When no release fits; the error lists every release with the reason.
     pub fn resolve(&self, request: &Request, platform: &Platform) -> Result<Release> {
         let events = self.events(&request.name)?;
         resolve(request, &events, platform).cloned()
@@ -185,7 +185,7 @@ impl<'a> Registry<'a> {
     /// The key that must have signed a release.
     ///
     /// # Errors
-    /// When the release is not of the publisher that has the name, or its key is not trusted.
+    /// When the name belongs to another publisher, or the key is not trusted.
     pub(crate) fn publisher_key(
         &self,
         release: &Release,

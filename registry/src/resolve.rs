@@ -113,7 +113,7 @@ pub fn yanked(events: &[Event], version: &Version) -> Option<Withdrawal> {
 /// The highest release that fits.
 ///
 /// # Errors
-/// [`RegistryError::NothingFits`] with every release and why it was left out.
+/// [`RegistryError::NothingFits`] with every release and the reason.
 pub fn resolve<'a>(request: &Request, events: &'a [Event], platform: &Platform) -> Result<&'a Release> {
     let mut left_out: Vec<(&Release, String)> = Vec::new();
     let mut best: Option<&Release> = None;

@@ -57,10 +57,10 @@ impl Rotation {
         Ok(Self { revision: 0, statement, by_old, by_new })
     }
 
-    /// The statement, after both signatures were checked.
+    /// Verifies both signatures and returns the statement.
     ///
     /// # Errors
-    /// When it has no form, or either signature does not fit.
+    /// When the text is malformed, or either signature does not verify.
     pub fn verified(&self) -> Result<Statement> {
         let statement: Statement =
             serde_json::from_str(&self.statement).map_err(|e| RegistryError::form("rotation", e))?;

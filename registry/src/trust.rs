@@ -62,15 +62,15 @@ pub struct Trust {
 const FILE: &str = "trust.json";
 
 impl Trust {
-    /// From the home; empty where nothing was ever trusted.
+    /// Reads the trusted keys of a home; empty if nothing was ever trusted.
     ///
     /// # Errors
-    /// When the file is there and cannot be used.
+    /// When the file exists but cannot be used.
     pub fn open(home: &Home) -> Result<Self> {
         home.read(FILE)
     }
 
-    /// Into the home. Under the home's lock.
+    /// Writes the keys into the home. The caller holds the home's lock.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -93,7 +93,7 @@ impl Trust {
         self.keys.iter().find(|k| k.role == role && k.name == name && k.key.id() == id)
     }
 
-    /// The key that a claim names, if it counts. `advice` says what to do where it is not trusted.
+    /// The trusted key that a claim names. `advice` says what to do if the key is not trusted.
     ///
     /// # Errors
     /// When the key is not trusted, or was replaced before.
@@ -110,10 +110,10 @@ impl Trust {
         }
     }
 
-    /// Adds a key; `false` where it was there.
+    /// Adds a key; `false` if the key was trusted already.
     ///
     /// # Errors
-    /// When the key is trusted under another name: one key is one party.
+    /// When the key is trusted under another name, because a key has a single owner.
     pub fn add(&mut self, role: Role, name: &str, key: &PublicKey, how: &str) -> Result<bool> {
         if let Some(other) = self.keys.iter().find(|k| k.role == role && &k.key == key) {
             if other.name == name {
@@ -147,10 +147,10 @@ impl Trust {
         gone
     }
 
-    /// Follows a registry's cross-signed rotations from keys that are trusted to their successors; what was learned, one line each.
+    /// Follows a registry's cross-signed rotations from trusted keys to their successors; returns a line for each new key.
     ///
     /// # Errors
-    /// When a rotation's signatures do not fit it.
+    /// When a rotation's signatures do not verify.
     pub fn follow(&mut self, registry: &str, rotations: &[Rotation]) -> Result<Vec<String>> {
         let mut learned = Vec::new();
         // In the order of revisions, so that a chain is followed in one pass.

@@ -1,4 +1,4 @@
-//! `host backbone`: which backbones there are, and what identifies one.
+//! `host backbone`: lists backbones, and shows what identifies a backbone.
 
 use super::console::Console;
 use super::outcome::{CommandError, Outcome};
@@ -15,7 +15,7 @@ Examples:
   host backbone inspect dinov2-small
   host backbone inspect path/to/folder --json";
 
-/// The frozen vision transformers that tasks run on
+/// List and inspect the frozen vision transformers that tasks run on
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Backbone {
@@ -25,26 +25,26 @@ pub(super) struct Backbone {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Backbones that are found by name
+    /// List the backbones that the host finds by name
     #[command(before_help = EXAMPLES)]
     List {
-        /// One JSON object per backbone, one per line
+        /// Print one line of JSON per backbone
         #[arg(long)]
         json: bool,
     },
-    /// Dimensions, normalisation and digests of one backbone
+    /// Show dimensions, normalisation and digests of a backbone
     #[command(before_help = EXAMPLES)]
     Inspect {
-        /// By name or folder
+        /// Backbone, by name or folder
         #[arg(value_name = "NAME|DIR", default_value = DEFAULT_BACKBONE)]
         backbone: String,
-        /// One JSON object
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
 }
 
-/// A backbone that was opened, and so is whole.
+/// A backbone that could be opened: it is complete.
 struct Found {
     path: PathBuf,
     info: BackboneInfo,

@@ -1,5 +1,5 @@
-//! `host bench`: what this machine reaches, against its own limit; and one repetition at a time, so that another
-//! program can be measured in turn with it.
+//! `host bench`: measures this machine against its limit; or runs one repetition at a time, so that another program's
+//! repetitions can be interleaved with them.
 
 mod measures;
 mod start;
@@ -21,22 +21,22 @@ Examples:
   host bench kernels one --json
   host bench many --tasks 12 --repetitions 15
   host bench load --plugin lung_nodule           what a plugin's library costs to load
-  host bench --stepwise --pixels pixels.safetensors    a repetition per line of standard input, as `one` or `step`";
+  host bench --stepwise --pixels pixels.safetensors    one repetition per line of standard input, for example `one` or `step`";
 
-/// Measure: kernels against the machine's limit, one task, many tasks, a training step, reading, starting
+/// Measure speed: kernels against the machine's limit, one task, many tasks, a training step, reading, starting
 ///
-/// Repetitions of the measures of a run take turns, so that what else the machine does meets all of them. Times are
-/// medians of what passed [and the fastest]; the processors' own time beside them does not count what others take.
+/// Repetitions of all measures are interleaved, so background load affects them equally. MS is the median of the elapsed
+/// time [and the fastest]; PROCESSOR MS counts only this process's time on the processors.
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Command {
-    /// What to measure [default: all, `load` where there is a plugin]
+    /// What to measure [default: everything; `load` only with --plugin]
     #[arg(value_enum)]
     what: Vec<What>,
     /// Slices in a scan
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     slices: u16,
-    /// Pixels of a slice's side, a multiple of the patch size
+    /// Side of a slice in pixels, a multiple of the patch size
     #[arg(long, default_value_t = 224)]
     size: usize,
     /// Tasks that share the backbone, for `many`
@@ -48,16 +48,16 @@ pub(super) struct Command {
     /// Slices from a file with `pixels` [S,3,H,W], already normalised, instead of noise
     #[arg(long, value_name = "F.safetensors")]
     pixels: Option<PathBuf>,
-    /// Plugin whose library `load` opens, each time in a process of its own
+    /// Plugin whose library `load` opens, each time in a new process
     #[arg(long, short, value_name = "P")]
     plugin: Option<String>,
-    /// A repetition for each line of standard input, which names one measure; its times on standard output
+    /// Read the name of a measure from each line of standard input, run one repetition and print its times
     #[arg(long, conflicts_with = "what")]
     stepwise: bool,
-    /// One JSON object per measure, one per line
+    /// Print one line of JSON per measure
     #[arg(long)]
     json: bool,
-    /// Numbers of the large products; auto is bf16 where the processor has it
+    /// Number format of the matrix products; auto is bf16 where the processor supports it, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     #[command(flatten)]
@@ -80,7 +80,7 @@ enum What {
     Step,
     /// A compressed scan of 256 x 256 x 108, read and sliced
     Read,
-    /// From the process's begin to an open backbone
+    /// From the start of the process to an open backbone
     Start,
     /// A plugin's library, loaded and its task built
     Load,

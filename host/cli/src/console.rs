@@ -11,14 +11,14 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// How much is said on stderr.
+/// How much the host prints on stderr.
 #[derive(Debug, Args)]
 pub(super) struct Loudness {
-    /// Only results and errors: no progress, no notices
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    /// Print only results and errors: no progress, no notices
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Messages")]
     quiet: bool,
-    /// Say more of what is done; twice for details
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    /// Print what the host does; give it twice for details
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Messages")]
     verbose: u8,
 }
 
@@ -52,7 +52,7 @@ impl Console {
         }
     }
 
-    /// As a process of the same binary is to be told it.
+    /// The options that give a child process of this binary the same loudness.
     pub fn as_arguments(&self) -> Vec<&'static str> {
         match (self.quiet, self.verbose) {
             (true, _) => vec!["--quiet"],
@@ -109,7 +109,7 @@ impl Console {
         }
     }
 
-    /// For the person at the terminal, beside a result that is for programs; on stderr as it is.
+    /// Text for the person at the terminal, beside a result for programs; on stderr without a prefix.
     pub fn aside(&self, text: impl fmt::Display) {
         if !self.quiet {
             // With stderr closed there is nobody left to tell.

@@ -1,4 +1,4 @@
-//! `host doctor`: what this machine can do, and what is wrong with a data table.
+//! `host doctor`: reports what this machine can do, and what is wrong with a data table.
 
 use super::console::Console;
 use super::options::GeometryOption;
@@ -23,19 +23,19 @@ Examples:
   host doctor --data train.csv                       what is wrong with a data table
   host doctor --data train.csv --plugin lung_nodule  the same, for the plugin's labels and views";
 
-/// Tell what this machine can do, and what is wrong with a data table, before training on it
+/// Report what this machine can do; check a data table before training
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Doctor {
-    /// Data table: every scan and mask in it is opened
+    /// Data table to check; every scan and mask in it is opened
     #[arg(long, value_name = "T.csv")]
     data: Option<PathBuf>,
-    /// Plugin whose labels and views the table is for [default: read off the table's header]
+    /// Plugin whose labels and views the table must have [default: guessed from the table's header]
     #[arg(long, short, value_name = "P", requires = "data")]
     plugin: Option<String>,
     #[command(flatten)]
     geometry: GeometryOption,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -96,7 +96,7 @@ pub(super) fn table_findings(data: &Path, manifest: &Manifest, console: &Console
     (findings, table.rows.len())
 }
 
-/// A task that a table's header describes: a column of zeros and ones is a label, `image.NAME` a view.
+/// Guesses a task from a table's header: a column of zeros and ones is a label, `image.NAME` is a view.
 fn guess(data: &Path) -> Result<Manifest, String> {
     let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", data.display());
     let mut problems = Vec::new();
@@ -157,7 +157,7 @@ fn guess(data: &Path) -> Result<Manifest, String> {
     Manifest::parse(&manifest).map(|p| p.manifest).map_err(|e| fail(&e))
 }
 
-/// What the system leaves a process, the limit that binds first.
+/// The system's memory limits for a process, the lowest first.
 fn limit_lines(limits: &[(Limit, Option<PathBuf>)]) -> Vec<String> {
     let line = |(n, (limit, file)): (usize, &(Limit, Option<PathBuf>))| {
         let of = file.as_ref().map_or(String::new(), |file| format!(", {}", file.display()));

@@ -1,4 +1,4 @@
-//! `host embed`: what the backbone sees in a scan, as tensors in a file.
+//! `host embed`: writes the backbone's features of a scan to a file.
 
 use super::console::Console;
 use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
@@ -27,30 +27,30 @@ Examples:
 
 /// Export the backbone's features of a scan: `class` [S,d], `patches` [S,h,w,d], `class_attention` [S,h,w]
 ///
-/// Without --plugin a scan is cut into 32 axial slices of 224 x 224 pixels, padded to squares, over its full extent;
-/// a CT (told by its intensities) is seen through a window of -1000 to 1000 HU, anything else between its
-/// percentiles 0.5 and 99.5.
+/// Without --plugin the host cuts the full extent of a scan into 32 axial slices, pads them to squares and scales them to
+/// 224 x 224 pixels. It windows a CT (recognised by its intensities) from -1000 to 1000 HU, and any other scan from its
+/// percentile 0.5 to 99.5.
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Embed {
     /// A scan, or a .safetensors file with `pixels` [S,3,H,W], already normalised
     input: PathBuf,
-    /// File to write (.safetensors, f32)
+    /// Output file (.safetensors, f32)
     #[arg(long, short, value_name = "F")]
     out: PathBuf,
-    /// Plugin whose preprocessing is used and, where it has weights, its adapter
+    /// Plugin whose preprocessing is used, and whose adapter if it has weights
     #[arg(long, short, value_name = "P")]
     plugin: Option<String>,
-    /// Which of the plugin's views [default: its first]
+    /// View of the plugin [default: the first]
     #[arg(long, value_name = "NAME", requires = "plugin")]
     view: Option<String>,
-    /// The plugin's weights [default: as `host run` finds them]
+    /// Weights of the plugin [default: those that `host run` finds]
     #[arg(long, value_name = "FILE", requires = "plugin", conflicts_with = "peft")]
     weights: Option<PathBuf>,
-    /// LoRA adapter folder of Hugging Face's peft, instead of the plugin's
+    /// Folder of a LoRA adapter of Hugging Face's peft, instead of the plugin's adapter
     #[arg(long, value_name = "DIR")]
     peft: Option<PathBuf>,
-    /// Numbers of the large products; auto means f32 here, for these are numbers to compare
+    /// Number format of the matrix products; auto is f32 here, because features are compared across machines
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `host eval`: how good a task's answers are, or any model's, or which of two models is better.
+//! `host eval`: measures a task's or any model's predictions, or compares two models.
 
 mod against;
 mod answers;
@@ -23,31 +23,32 @@ const EXAMPLES: &str = "\
 Examples:
   host eval --plugin lung_nodule --data table.csv --split test --out figures
   host eval --plugin lung_nodule --weights w.safetensors --data test.csv --out figures
-  host eval --predictions scores.csv --out figures           any model's: case, LABEL, p_LABEL
+  host eval --predictions scores.csv --out figures           scores of any model: case, LABEL, p_LABEL
   host eval --predictions scores.csv --columns case=ID,truth=nodule,score=p --data truth.csv --out figures
   host eval --predictions scores.csv --threshold nodule=0.3 --out figures --json
   host eval --compare a/predictions.csv b/predictions.csv    paired DeLong test of two models
   host eval --plugin lung_nodule --data val.csv --out fit --calibrate fitted.safetensors";
 
-/// Measure a task on labelled cases, or any model's scores: AUROC, calibration, pictures
+/// Measure a task on labelled cases, or any model's scores: AUROC, calibration, charts
 ///
-/// DIR receives metrics.json, predictions.csv, and ROC, precision-recall, calibration and confusion as SVG and PNG.
+/// The command writes metrics.json, predictions.csv, and charts of ROC, precision-recall, calibration and confusion (SVG
+/// and PNG) into DIR.
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Eval {
-    /// Plugin by name or path, to answer the cases of --data
+    /// Plugin that predicts the cases of --data, by name or path
     #[arg(long, short, value_name = "P")]
     plugin: Option<String>,
-    /// Its trained weights [default: beside the library, then installed ones]
+    /// Trained weights [default: the file beside the library, else the installed one]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Labelled scans: columns case, image (or image.VIEW), one per label; optional patient, split
+    /// Table of labelled scans: columns case, image (or image.VIEW), one per label; optional patient, split
     #[arg(long, value_name = "T.csv")]
     data: Option<PathBuf>,
-    /// Only the cases that the table's column `split` gives this part
+    /// Use only the cases of this split, as the table's column `split` says
     #[arg(long, value_enum)]
-    split: Option<PartOption>,
-    /// Scores of any model instead: columns case, LABEL, p_LABEL (classes: p_LABEL.CLASS); optional patient
+    split: Option<SplitOption>,
+    /// Scores of any model, instead of a plugin: columns case, LABEL, p_LABEL (classes: p_LABEL.CLASS); optional patient
     #[arg(long, value_name = "P.csv")]
     predictions: Option<PathBuf>,
     /// What columns of --predictions are called: ROLE=COLUMN, roles case, patient, fold, truth, score
@@ -56,25 +57,25 @@ pub(super) struct Eval {
     /// Test whether two models' AUROCs differ on the same cases
     #[arg(long, num_args = 2, value_names = ["A.csv", "B.csv"])]
     compare: Option<Vec<PathBuf>>,
-    /// Folder for metrics.json, predictions.csv and the pictures
+    /// Folder for metrics.json, predictions.csv and the charts
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Positive is p >= T, of one label or of all [default: the weights', else 0.5]
+    /// A label is positive at p >= T; for one label or for all [default: stored with the weights, else 0.5]
     #[arg(long, value_name = "[LABEL=]T")]
     threshold: Vec<ThresholdOption>,
-    /// Draws of patients for the bootstrap's 95 % intervals; 0 leaves them out
+    /// Bootstrap samples (of patients) for the 95 % intervals; 0 leaves the intervals out
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     bootstrap: u32,
-    /// Seed of these draws
+    /// Seed of the bootstrap
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// Fit temperatures and thresholds on these (validation) cases; a copy of the weights with them goes here
+    /// Fit temperatures and thresholds on these (validation) cases; write a copy of the weights that has them to FILE
     #[arg(long, value_name = "FILE")]
     calibrate: Option<PathBuf>,
-    /// metrics.json (of --compare: its tests) as one line
+    /// Print metrics.json as one line (with --compare: the tests)
     #[arg(long)]
     json: bool,
-    /// Numbers of the large products; auto is bf16 where the device has it, else f32
+    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     #[command(flatten)]
@@ -85,13 +86,13 @@ pub(super) struct Eval {
 
 /// `--split`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PartOption {
+enum SplitOption {
     Train,
     Val,
     Test,
 }
 
-impl PartOption {
+impl SplitOption {
     fn part(self) -> Part {
         match self {
             Self::Train => Part::Train,
@@ -107,10 +108,10 @@ struct Scored {
     /// One per label.
     thresholds: Vec<f64>,
     source: Source,
-    /// Cases without an answer.
+    /// Number of cases without a prediction.
     failed: usize,
     warnings: Vec<String>,
-    /// The plugin's words.
+    /// What the plugin says of its intended use.
     intended_use: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `host plugin golden`: makes the golden cases of a package, and runs them.
+//! `host plugin golden`: makes the golden cases of a package, and checks them.
 
 use super::cases::{self, ViewFile};
 use super::console::Console;
@@ -17,36 +17,36 @@ const EXAMPLES: &str = "\
 Examples:
   host plugin golden --plugin lung_nodule phantom.nii.gz --out golden     golden/phantom.json and the scan
   host plugin golden --plugin brain_mri --view t1=a.nii.gz --view t2=b.nii.gz --out golden
-  host plugin golden --plugin lung_nodule --check golden                  does this machine get the same?
+  host plugin golden --plugin lung_nodule --check golden                  compares this machine's logits
 
-The scan goes into the package as it is: take a synthetic one, `host phantom`, never a patient's.";
+The scan goes into the package unchanged: use a synthetic scan (`host phantom`), never a patient's.";
 
-/// A scan and the logits it gives here, for other machines to compare with; or the comparison
+/// Store a scan with the logits it gives here, so that other machines can compare; or compare
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Golden {
-    /// Plugin by name or path
+    /// Plugin, by name or path
     #[arg(long, short, value_name = "P")]
     plugin: String,
-    /// Trained weights [default: beside the library, then installed ones]
+    /// Trained weights [default: the file beside the library, else the installed one]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// A scan (.nii, .nii.gz), of every view that --view does not name
+    /// Scan (.nii, .nii.gz) of every view that --view does not name
     #[arg(required_unless_present_any = ["view", "check"], conflicts_with = "check")]
     scan: Option<PathBuf>,
-    /// The scan of a view
+    /// Scan of view NAME
     #[arg(long, value_name = "NAME=FILE", conflicts_with = "check")]
     view: Vec<ViewFile>,
-    /// Where the case is written
+    /// Folder for the golden case
     #[arg(long, short, value_name = "DIR", required_unless_present = "check", conflicts_with = "check")]
     out: Option<PathBuf>,
-    /// How far another machine's logits may be from these
+    /// Largest difference allowed between another machine's logits and these
     #[arg(long, default_value_t = TOLERANCE, value_parser = tolerance)]
     tolerance: f64,
-    /// Run the cases of a folder and compare; exit code 1 when one differs
+    /// Run the golden cases of a folder and compare; exit code 1 if a case differs
     #[arg(long, value_name = "DIR")]
     check: Option<PathBuf>,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! The command line: one file per command; this one parses and dispatches.
 //!
-//! A new command is a file of its own, a variant of `Command` and a line of its dispatch.
+//! A new command is a file, a variant of `Command` and a line of its dispatch.
 
 mod backbone;
 mod bench;
@@ -28,14 +28,14 @@ mod worker;
 
 use clap::{Parser, Subcommand};
 use console::{Console, Loudness};
-use outcome::{CommandError, Outcome};
+use outcome::{CommandError, EXIT_CODES, Outcome};
 use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Memory that is free stays with the process. A pass through the blocks frees and asks for the same hundreds of
-/// megabytes again: handed back between, the system clears them anew each time, a tenth of a training run.
+/// Keeps freed memory in the process. Every pass through the blocks frees hundreds of megabytes and allocates them again.
+/// If the allocator handed them back in between, the system would clear them each time: a tenth of a training run.
 #[allow(unsafe_code)]
 fn keep_free_memory() {
     /// `mi_option_purge_delay`, in mimalloc 2 and 3 alike; negative is never.
@@ -56,11 +56,11 @@ Examples:
   host eval --predictions scores.csv --out figures              how good any model's scores are
   host plugin check target/release/libmine.so                   is a plugin fit to be shipped?
   host plugin list                                              the plugins that are found by name
-  host phantom lung_nodule --count 20 --seed 1 --out phantoms   synthetic scans to try it on";
+  host phantom lung_nodule --count 20 --seed 1 --out phantoms   synthetic scans to try a plugin on";
 
-/// One frozen 2D vision foundation model, any number of 3D medical classification tasks as plugins.
+/// Run and train 3D medical classification tasks: plugins that share one frozen 2D vision foundation model.
 #[derive(Debug, Parser)]
-#[command(name = "host", version, before_help = EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "host", version, before_help = EXAMPLES, after_help = EXIT_CODES, arg_required_else_help = true, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -104,14 +104,14 @@ impl Command {
     }
 }
 
-/// Parses the process's arguments, carries the command out, and says how it went.
+/// Parses the process's arguments, runs the command, and returns its exit code.
 fn main() -> ExitCode {
     keep_free_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // Help and version come this way too; clap knows which stream and which code each is.
+        // Help and version arrive here too; clap knows the stream and the exit code of each.
         Err(e) => {
-            // A closed stream is no reason to fail on the way out.
+            // A closed stream is no reason to fail.
             let _ = e.print();
             return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(Outcome::Usage.code()));
         }
@@ -122,4 +122,45 @@ fn main() -> ExitCode {
         e.outcome
     });
     ExitCode::from(outcome.or(console.close()).code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_of_every_command_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_first_help_and_that_of_run_list_the_exit_codes() {
+        let mut host = Cli::command();
+        let run = host.find_subcommand_mut("run").expect("the command exists").render_help().to_string();
+        for help in [host.render_help().to_string(), run] {
+            for line in [
+                "Exit codes:",
+                "  0  all done",
+                "  1  at least one case failed",
+                "  2  wrong usage",
+                "  3  a plugin",
+            ] {
+                assert!(help.contains(line), "`{line}` is missing: {help}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_of_train_is_grouped_by_what_a_person_decides_first() {
+        let mut host = Cli::command();
+        let help = host.find_subcommand_mut("train").expect("the command exists").render_help().to_string();
+        let at =
+            |heading: &str| help.find(heading).unwrap_or_else(|| panic!("`{heading}` is missing: {help}"));
+        let headings =
+            ["\nData:\n", "\nModel (", "\nOptimisation:\n", "\nMemory and speed:\n", "\nOutput:\n"];
+        assert!(headings.map(at).is_sorted(), "{help}");
+        assert!(at("--data") < at("--fusion") && at("--fusion") < at("--epochs"), "{help}");
+        assert!(at("--epochs") < at("--max-memory") && at("--max-memory") < at("--out"), "{help}");
+    }
 }

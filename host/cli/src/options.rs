@@ -15,13 +15,13 @@ use std::path::Path;
 /// Which backbone, and where it computes.
 #[derive(Debug, Args)]
 pub(super) struct BackboneOptions {
-    /// Backbone by name or folder [default: dinov2-small]
+    /// Backbone, by name or folder [default: dinov2-small]
     #[arg(long, value_name = "NAME|DIR")]
     pub backbone: Option<String>,
-    /// Where to compute: cpu, cuda:N, or auto: the first GPU that this build can use, else the processor
+    /// Device that computes: cpu, cuda:N, or auto (the first GPU that this build can use, else the processor)
     #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
-    /// What a command's `--max-memory` leaves of a device's own memory, in bytes.
+    /// Most of a device's memory, in bytes, as `--max-memory` gives it.
     #[arg(skip)]
     pub most: Option<usize>,
     #[command(flatten)]
@@ -85,8 +85,8 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     if bytes >= 1.0 && bytes < usize::MAX as f64 { Ok(bytes as usize) } else { Err(wrong()) }
 }
 
-/// What `--max-memory` gives a process of its own in address space: as given, else 80 % of the machine's, and never more
-/// than this one has. A control group's limit counts what is resident: the process finds it by itself.
+/// Address space of the plugins' process, in bytes: what `--max-memory` says, else 80 % of the machine's memory, and never
+/// more than this process has. A control group limits resident memory: the child process finds that limit itself.
 #[cfg(unix)]
 pub(super) fn memory_limit(given: Option<usize>) -> Option<u64> {
     let limits = memory::system_limits().into_iter().map(|(limit, _)| limit);
@@ -100,14 +100,14 @@ pub(super) fn memory_limit(given: Option<usize>) -> Option<u64> {
 /// `--micro-ct`
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct GeometryOption {
-    /// Take voxels down to 0.0001 mm, as micro-CT has; without it scans with voxels below 0.01 mm are refused (others
-    /// always: above 100 mm, one axis more than 1000 times as coarse as another, a field of view above 5 m)
+    /// Accept voxels from 0.0001 mm (micro-CT); without this option the host refuses voxels below 0.01 mm. It always
+    /// refuses voxels above 100 mm, an axis more than 1000 times as coarse as another, and a field of view above 5 m
     #[arg(long)]
     pub micro_ct: bool,
 }
 
 impl GeometryOption {
-    /// For all scans of the process; before any is read.
+    /// Applies to all scans of the process; call it before the first is read.
     pub fn apply(self) {
         allow_micro_ct(self.micro_ct);
     }
@@ -116,7 +116,7 @@ impl GeometryOption {
 /// `--threads`
 #[derive(Debug, Args)]
 pub(super) struct ThreadOption {
-    /// Threads to compute with [default: one per core]
+    /// Number of threads that compute [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }

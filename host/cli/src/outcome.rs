@@ -1,5 +1,13 @@
 //! How a command ended: its exit code, and which of several reasons decides it.
 
+/// The exit codes as `--help` shows them.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0  all done
+  1  at least one case failed, or something could not be written; all other cases are done
+  2  wrong usage: an option or an input does not fit; nothing was computed
+  3  a plugin, weights or a backbone was refused; nothing was computed with it";
+
 /// What the exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {

@@ -1,4 +1,4 @@
-//! `host phantom`: synthetic labelled scans with masks, and the table that run and train read.
+//! `host phantom`: makes synthetic labelled scans with masks, and the table that run and train read.
 
 use super::console::Console;
 use super::options::ThreadOption;
@@ -22,37 +22,37 @@ Examples:
   host phantom liver_injury --base ct.nii.gz --organ liver.nii.gz --count 40 --out on_a_real_scan
   host run --plugin lung_nodule phantoms/table.csv";
 
-/// Make synthetic labelled scans: DIR/<case>.nii.gz, masks, table.csv and truth.json
+/// Make synthetic labelled scans: DIR/<case>.nii.gz, masks, table.csv, truth.json
 ///
-/// Case i depends on TASK, the seed and i alone: the same on every machine, whatever the count.
+/// Case i depends only on TASK, the seed and i: it is the same on every machine and for every count.
 /// lung_nodule: chest CT, nodules in half of the cases. brain_mri: a head in T1, T2 and FLAIR (a fifth of the cases
 /// lack one), with a stroke, a tumour, a cyst or none. liver_injury: contrast CT of the abdomen, half of the
-/// livers hurt, masks for a quarter of the cases.
+/// livers injured, masks for a quarter of the cases.
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Phantom {
-    /// What is to be found in them
+    /// Task whose scans are made
     #[arg(value_parser = PossibleValuesParser::new(phantom::names()))]
     task: String,
-    /// How many
+    /// Number of cases
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
-    /// Another seed gives other scans
+    /// Seed; another seed gives other scans
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// Index of the first case
     #[arg(long, value_name = "I", default_value_t = 0)]
     start: u64,
-    /// liver_injury: put the injuries into this real CT instead, in an organ of it
+    /// For liver_injury: put the injuries into an organ of this real CT
     #[arg(long, value_name = "SCAN", requires = "organ")]
     base: Option<PathBuf>,
-    /// Mask of that organ, on the grid of the CT
+    /// Mask of the organ, on the grid of the CT
     #[arg(long, value_name = "MASK", requires = "base")]
     organ: Option<PathBuf>,
-    /// Folder for them
+    /// Output folder
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
-    /// Overwrite what is there
+    /// Overwrite files that exist
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! `host plugin`: which plugins there are, what one says of itself, a new one, and golden cases. `list` and `inspect` run
-//! no code of a plugin, `check` runs it in another process.
+//! `host plugin`: lists plugins, shows a manifest, makes a new plugin, checks a plugin, makes golden cases. `list` and
+//! `inspect` run no code of a plugin; `check` runs it in a child process.
 
 mod new;
 
@@ -20,9 +20,9 @@ Examples:
   host plugin inspect lung_nodule
   host plugin inspect path/to/liblung_nodule.so --json
   host plugin check target/release/libmine.so
-  host plugin golden --plugin lung_nodule phantom.nii.gz --out golden      a case for its package, see `host registry`";
+  host plugin golden --plugin lung_nodule phantom.nii.gz --out golden      a golden case for its package; see `host registry`";
 
-/// The tasks: which there are, and what they say of themselves
+/// List, inspect, make and check plugins
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Plugin {
@@ -34,20 +34,20 @@ pub(super) struct Plugin {
 enum Action {
     #[command(before_help = new::EXAMPLES)]
     New(new::New),
-    /// Plugins that are found by name
+    /// List the plugins that the host finds by name
     #[command(before_help = EXAMPLES)]
     List {
-        /// One JSON object per plugin, one per line
+        /// Print one line of JSON per plugin
         #[arg(long)]
         json: bool,
     },
-    /// A plugin's manifest, digest and weights, read without running its code
+    /// Show a plugin's manifest, digest and weights; the host runs none of its code
     #[command(before_help = EXAMPLES)]
     Inspect {
-        /// By name or path
+        /// Plugin, by name or path
         #[arg(value_name = "P")]
         plugin: String,
-        /// One JSON object
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },

@@ -1,4 +1,4 @@
-//! `host plugin check`: is a plugin fit to be shipped? Its code runs in a process of its own, whatever it does there.
+//! `host plugin check`: tells whether a plugin can be shipped. Its code runs in a child process that may crash.
 
 use super::console::Console;
 use super::options;
@@ -20,28 +20,28 @@ Examples:
 
 /// Try a plugin before it is shipped: shapes, gradients, repeats, leaks, crashes
 ///
-/// Its code runs in a process of its own with a time limit: one that crashes, exits or never returns is a finding, and
-/// the other checks go on. Random weights are used; weights are compared with what the plugin asks for. Exit code 0: all
-/// as expected; 1: a check failed; 3: the library or the backbone was refused.
+/// The plugin's code runs in a child process with a time limit: if it crashes, exits or never returns, that is a finding,
+/// and the other checks still run. The checks use random weights; they compare given weights with what the plugin asks
+/// for. Exit codes: 0 all as expected; 1 a check failed; 3 the library or the backbone was refused.
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Check {
-    /// By name or path
+    /// Plugin, by name or path
     #[arg(value_name = "P")]
     plugin: String,
-    /// Weights to compare with what the plugin asks for [default: those that `host run` would find]
+    /// Weights to compare with what the plugin asks for [default: those that `host run` finds]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Backbone by name or folder [default: dinov2-small]
+    /// Backbone, by name or folder [default: dinov2-small]
     #[arg(long, value_name = "NAME|DIR")]
     backbone: Option<String>,
     /// Longest time for one check
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_limit: u64,
-    /// Most memory (address space) of its process, as in 8G [default: 80 % of the machine's]
+    /// Most memory (address space) for its process, for example 8G [default: 80 % of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = options::size)]
     max_memory: Option<usize>,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -115,7 +115,7 @@ fn word(verdict: Verdict) -> &'static str {
 fn as_text(findings: &[Finding]) -> String {
     let mut rows = vec![["CHECK", "", "TRIED", "EXPECTED", "FOUND"].map(str::to_owned).to_vec()];
     for f in findings {
-        // What fills several lines is told in full below.
+        // Cells with several lines are printed in full below.
         let found = f.found.lines().next().unwrap_or_default().to_owned();
         rows.push(vec![
             f.check.clone(),

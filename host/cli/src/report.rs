@@ -1,4 +1,4 @@
-//! A result as a person reads it: what was found, where to look, what to beware of.
+//! A result as text: probabilities, top slices, warnings.
 
 use anymc3d_host::engine::result::{CaseResult, LabelPrediction, ViewRecord};
 use std::fmt::Write as _;
@@ -32,7 +32,7 @@ pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
     text
 }
 
-/// Who vouches for what answered.
+/// Who signed the plugin that predicted.
 fn origin(result: &CaseResult) -> String {
     match &result.plugin.package {
         Some(p) if p.weights_replaced => {

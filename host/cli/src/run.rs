@@ -1,9 +1,9 @@
-//! `host run`: scans in, every plugin's answer out.
+//! `host run`: reads scans and prints every plugin's prediction.
 
 use super::cases::{self, ViewFile};
 use super::console::Console;
 use super::options::{self, BackboneOptions, GeometryOption, PrecisionOption};
-use super::outcome::{CommandError, Outcome};
+use super::outcome::{CommandError, EXIT_CODES, Outcome};
 use super::report;
 use super::tasks::tell_refused;
 use super::watch::{self, Before};
@@ -27,77 +27,77 @@ Examples:
   host run --plugin lung_nodule scan.nii.gz
   host run --plugin lung_nodule scans/ --out results        DIR/<case>/<plugin>/result.json, …
   host run --plugin lung_nodule table.csv --json > results.jsonl
-  host run --plugin lung_nodule@0.1 scan.nii.gz             an installed version, see `host registry`
+  host run --plugin lung_nodule@0.1 scan.nii.gz             an installed version; see `host registry`
   host run --plugin lung_nodule --segmentation scan.nii.gz --out results
   host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
   host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz
   host run --plugin untried --plugin lung_nodule --isolate scans/ --out results
-  host run --plugin libmine.so --watch scan.nii.gz          answers anew after every build
-  host run --plugin lung_nodule --watch inbox/ --out results     answers scans as they arrive";
+  host run --plugin libmine.so --watch scan.nii.gz          predicts again after every build
+  host run --plugin lung_nodule --watch inbox/ --out results     predicts for scans as they arrive";
 
-/// Predict: scans through one or more plugins
+/// Predict: run scans through one or more plugins
 #[derive(Debug, Args)]
-#[command(before_help = EXAMPLES)]
+#[command(before_help = EXAMPLES, after_help = EXIT_CODES)]
 pub(super) struct Run {
     /// Scans (.nii, .nii.gz, .hdr/.img), folders of scans, or data tables (.csv)
     #[arg(required_unless_present_any = ["view", "explain_plan"])]
     input: Vec<PathBuf>,
-    /// Plugin by name or path; may be given several times
+    /// Plugin, by name or path; repeat the option for more plugins
     #[arg(long, short, value_name = "P", required = true)]
     plugin: Vec<String>,
-    /// Where results are written: DIR/<case>/<plugin>. A case is called by its file, or by the table. The same scan once
-    /// more replaces its own result; another scan's is never replaced: the second of a name goes to DIR/<case>-<the first
-    /// 8 digits of its sha256>, with a warning
+    /// Folder for results: DIR/<case>/<plugin>. The file name or the table names the case. If the same scan runs again,
+    /// its result is replaced. A result of another scan is never replaced: a second scan of the same name goes to
+    /// DIR/<case>-<first 8 digits of its sha256>, with a warning
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Replace also what earlier calls wrote for other scans of the same name
+    /// Also replace results that earlier calls wrote for other scans of the same name
     #[arg(long, requires = "out")]
     overwrite: bool,
-    /// Heatmap and preview beside each result [default: with --out]
+    /// Write heatmap and preview beside each result [default: true with --out]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     heatmap: Option<bool>,
-    /// Keep the plugin's segmentation branch: the volume it outlines, and with --out segmentation.nii.gz, 1 where the
-    /// probability is 0.5 or more, on the scan's own grid. Of several views the first that has a file is outlined; a
-    /// plugin without such a branch gives a warning and no mask
+    /// Run the plugin's segmentation decoder and print the volume it segments; with --out also write segmentation.nii.gz
+    /// on the scan's grid: 1 where the probability is 0.5 or more. With several views the decoder segments the first that
+    /// has a file. A plugin without a decoder gives a warning and no mask
     #[arg(long)]
     segmentation: bool,
-    /// One JSON object per case and plugin, one per line
+    /// Print one line of JSON per case and plugin
     #[arg(long)]
     json: bool,
-    /// One case of several files: the scan of each view
+    /// Build one case from several files: the scan of view NAME
     #[arg(long, value_name = "NAME=FILE")]
     view: Vec<ViewFile>,
-    /// Trained weights of the one plugin given [default: beside the library, then installed ones]
+    /// Trained weights, if one plugin is given [default: the file beside the library, else the installed one]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Print what the tasks share and what each computes by itself, and run nothing
+    /// Print what the tasks share and what each computes alone; run nothing
     #[arg(long, conflicts_with_all = ["isolate", "watch"])]
     explain_plan: bool,
-    /// Numbers of the large products; auto is bf16 where the device has it, else f32
+    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
-    /// Lock file that says which installed version answers [default: anymc3d.lock, where there is one]
+    /// Lock file that says which installed version runs [default: anymc3d.lock, if it exists]
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
-    /// Run an installed version even though its publisher withdrew it for safety
+    /// Run an installed version that its publisher withdrew for safety
     #[arg(long)]
     allow_yanked: bool,
-    /// Run the plugins in a process of their own: one that crashes, exits or never returns ends that process and not the
-    /// run. It is started again, the plugin is named and left out from then on, the others answer
+    /// Run the plugins in a child process. If a plugin crashes, exits or never returns, only the child ends: the host
+    /// names the plugin, leaves it out from then on, and restarts the child for the other plugins
     #[arg(long)]
     isolate: bool,
-    /// Longest time that a plugin may take to be opened, and for its turn at a case [default: 300]
+    /// Longest time a plugin may take to open, and per case [default: 300]
     #[arg(long, value_name = "SECONDS", requires = "isolate", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_limit: Option<u64>,
-    /// Most memory of the process, as in 2G: a scan that would take more is refused, and scans are read one after the
-    /// other. With --isolate, address space of the plugins' process: a plugin that asks for more ends that process
-    /// [default: the least of 80 % of the machine's, its control group's limit and RLIMIT_AS; `host doctor` tells which]
+    /// Most memory for the process, for example 2G: the host reads scans one after the other and refuses a scan that would
+    /// need more. With --isolate it limits the address space of the plugins' process, which ends if a plugin asks for more
+    /// [default: the lowest of 80 % of the machine's memory, the control group's limit and RLIMIT_AS; see `host doctor`]
     #[arg(long, value_name = "SIZE", value_parser = options::size)]
     max_memory: Option<usize>,
-    /// Stay after the last case. A plugin whose library or weights change on the disk is opened anew and answers from
-    /// then on, the scans that were given by name once more (a build that is refused is told, and the earlier one goes
-    /// on); of folders, scans that arrive or change are answered as soon as they are whole. Tables are read once. Ends
-    /// with Ctrl-C, or when nobody reads the results any more
+    /// Keep running after the last case. When a plugin's library or weights change, the host opens them again and
+    /// predicts for the scans given by name once more; if it refuses the new build, the old build keeps running. The
+    /// host predicts for scans that arrive or change in a folder as soon as they are complete. It reads tables once. It
+    /// ends with Ctrl-C, or when its output is closed
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
@@ -240,8 +240,8 @@ impl Run {
         }
     }
 
-    /// A view that no plugin has is a typing error, and would otherwise be left out silently; and one scan is not
-    /// taken for several sequences. Of tables that is found when they are read.
+    /// Refuses a view that no plugin has (otherwise a typing error would be ignored), and one scan given for several
+    /// sequences. Reading a table finds both there.
     fn check_views(&self, tasks: &[Manifest]) -> Result<(), CommandError> {
         if let Some(scan) = self.input.iter().find(|i| !cases::is_table(i)) {
             let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
@@ -344,7 +344,7 @@ impl<'a> ResultSink<'a> {
         Wanted { output: self.out.as_ref(), writers: self.writers }
     }
 
-    /// Answers a piece of work, and tells what came of it.
+    /// Runs a case and prints what came out.
     pub fn process(
         &self,
         session: &mut Session,
@@ -356,7 +356,7 @@ impl<'a> ResultSink<'a> {
         self.take(session, work, answers, intended_use)
     }
 
-    /// Tells what came of a piece of work.
+    /// Prints what came out of a case.
     pub fn take(
         &self,
         session: &Session,
@@ -368,7 +368,7 @@ impl<'a> ResultSink<'a> {
             Work::Case(case) => case,
             Work::Failed { path, error } => return self.fail(cases::stem(path), path, None, error.clone()),
         };
-        // What is wrong with the scan is told once, not once per plugin.
+        // A fault of the scan is printed once, not once per plugin.
         if let Some(error) = same_fault(&answers) {
             return self.fail(case.name.clone(), case.any_file(), None, error);
         }

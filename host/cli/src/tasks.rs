@@ -1,4 +1,4 @@
-//! The plugins of a command: what is refused is told before any scan is read.
+//! The plugins of a command: refusals are printed before any scan is read.
 
 use super::console::Console;
 use super::outcome::{CommandError, Outcome};
@@ -26,7 +26,7 @@ impl Events for Console {
     }
 }
 
-/// What was refused, one line each.
+/// Prints each refusal as one line.
 pub(super) fn tell_refused<'a>(
     refused: impl IntoIterator<Item = &'a RefusedPlugin>,
     console: &Console,

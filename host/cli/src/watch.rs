@@ -1,4 +1,4 @@
-//! `--watch`: builds and scans that arrive after the last case.
+//! `--watch`: handles builds and scans that arrive after the last case.
 
 use super::cases;
 use super::outcome::Outcome;
@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How often files are looked at; one that stays as it is between two looks is whole.
+/// Time between two looks at the files. A file that did not change between two looks is complete.
 const PACE: Duration = Duration::from_millis(400);
 
-/// What tells a file from the one that lay there before.
+/// What distinguishes a file from an earlier version of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Look {
     bytes: u64,
@@ -21,7 +21,7 @@ struct Look {
     identity: u64,
 }
 
-/// Of a scan, all files it is made of: voxels may arrive after their header.
+/// All files of a scan: voxels may arrive after their header.
 fn look(path: &Path) -> Option<Vec<Look>> {
     files_of(path).iter().map(|file| look_at(file)).collect()
 }
@@ -35,7 +35,7 @@ fn look_at(path: &Path) -> Option<Look> {
     Some(Look { bytes: about.len(), modified: about.modified().ok(), identity })
 }
 
-/// A file, as it was when it was last used, and as it was at the last look.
+/// The state of a file when it was last used, and at the last look.
 #[derive(Clone)]
 struct Watched {
     used: Option<Vec<Look>>,
@@ -43,7 +43,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// As it is now: to be asked before it is read, so that what changes from then on counts.
+    /// The state of a file now. Call this before the file is read, so that later changes count.
     fn new(path: &Path) -> Self {
         let now = look(path);
         Self { used: now.clone(), last: now }
@@ -54,7 +54,7 @@ impl Watched {
         Self { used: None, last: None }
     }
 
-    /// Whether it is another file than the one that was used, and whole. It counts as used from here on.
+    /// Whether the file changed since it was last used and is complete. From this call on it counts as used.
     fn has_changed(&mut self, path: &Path) -> bool {
         let now = look(path);
         let settled = now.is_some() && now == self.last;
@@ -67,7 +67,7 @@ impl Watched {
     }
 }
 
-/// How the scans and the plugins' files lay there before the first of them was used.
+/// The state of all scans and plugin files before the first of them was used.
 pub(super) struct Before {
     plugins: Vec<PluginFiles>,
     scans: BTreeMap<PathBuf, Watched>,
@@ -84,7 +84,7 @@ impl Before {
     }
 }
 
-/// Files that a plugin is made of: its library, and its weights where they would be found.
+/// A plugin's files: its library, and every path where its weights may be.
 struct PluginFiles(Vec<(PathBuf, Watched)>);
 
 impl PluginFiles {
@@ -99,7 +99,7 @@ impl PluginFiles {
     }
 }
 
-/// Looks for newer builds and for scans, until nobody reads the results any more.
+/// Looks for newer builds and for scans until the output is closed.
 pub(super) fn watch(
     inputs: &[PathBuf],
     work: &[Work],
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_completed_while_others_were_answered_counts() {
+    fn a_file_that_was_completed_while_others_were_predicted_counts() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scan.nii");
         std::fs::write(&path, "half").unwrap();

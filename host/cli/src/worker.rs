@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-/// Started by other commands: an engine whose plugins may end it
+/// Run plugins for another command, which survives if they end this process
 #[derive(Debug, Args)]
 pub(super) struct Worker {}
 
@@ -26,7 +26,7 @@ impl Worker {
     }
 }
 
-/// Starts this binary as a worker that is as talkative as this process.
+/// Starts this binary as a worker with the same --quiet and --verbose as this process.
 pub(super) fn spawn(console: &Console) -> Arc<SpawnWorker> {
     let loudness = console.as_arguments();
     Arc::new(move |socket: OwnedFd| {

@@ -1,6 +1,6 @@
-//! Is a plugin fit to be shipped? It is put through everything that a host will ask of it, and a little more.
+//! Checks whether a plugin can be shipped: everything that a host asks of a plugin, and more.
 //!
-//! What is tried here runs the plugin's code and may end the process: `host plugin check` does it in a child.
+//! The checks run the plugin's code, which may end the process: `host plugin check` runs them in a child process.
 
 mod calls;
 mod cost;

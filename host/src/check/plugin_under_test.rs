@@ -39,7 +39,7 @@ pub(super) struct Numbers {
 }
 
 impl PluginUnderTest {
-    /// Opens the backbone; the plugin is opened by the checks.
+    /// Opens the backbone; the checks open the plugin.
     ///
     /// # Errors
     /// One line, when there is no backbone.

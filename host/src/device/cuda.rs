@@ -39,9 +39,10 @@ pub(super) fn gpus() -> std::result::Result<Vec<Gpu>, String> {
     }
 }
 
-/// A GPU whose tensors are made, used and let go of in the order of one stream, and take no more than `most` bytes.
+/// A GPU with a single stream that orders creation, use and release of its tensors, and at most `most` bytes for them.
 ///
-/// candle's default is a stream per thread, and nothing would order what one thread makes and another uses.
+/// candle's default is a stream per thread: then nothing would order a tensor's creation in a thread before its use in
+/// another.
 pub(super) fn open(number: usize, most: Option<usize>) -> Result<Device> {
     let device = Device::new_cuda_with_stream(number)?;
     let cuda = device.as_cuda_device()?;

@@ -1,7 +1,7 @@
-//! Where tensors are computed: the processor, or an NVIDIA GPU where this build knows one.
+//! The device that computes: the processor, or an NVIDIA GPU if this build supports it.
 //!
-//! A build with the feature `cuda` runs on machines without: the driver's library is looked for before anything of it is
-//! called, because candle panics where it is absent.
+//! A build with the feature `cuda` also runs on machines without a GPU: it looks for the driver's library before it calls
+//! the driver, because candle panics if the library is absent.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -63,7 +63,7 @@ pub struct Gpu {
     pub driver: i32,
 }
 
-/// What there is beside the processor.
+/// The GPUs that this process can use.
 ///
 /// # Errors
 /// Why no GPU can be used, in one line that says what to do.
@@ -72,10 +72,10 @@ pub fn gpus() -> Result<Vec<Gpu>, String> {
 }
 
 impl DeviceChoice {
-    /// The device that was asked for; of a GPU's memory, tensors of this process take no more than `most` bytes.
+    /// Opens a device. On a GPU the tensors of this process take at most `most` bytes.
     ///
     /// # Errors
-    /// When it is not there, or cannot be used; `Auto` takes the processor then.
+    /// When the device does not exist or cannot be used; `Auto` then takes the processor.
     pub fn open(self, most: Option<usize>) -> Result<Device, String> {
         let number = match self {
             Self::Cpu => return Ok(Device::Cpu),

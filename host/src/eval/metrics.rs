@@ -1,8 +1,8 @@
-//! How good predictions are: what `host eval` reports.
+//! The metrics that `host eval` reports.
 //!
-//! A figure that the cases do not define (a sensitivity without a positive, an AUROC of one class) is
-//! `None`, never 0 or 1. Slices of labels and probabilities are of one length; a function panics where
-//! they are not, since that is the caller's mistake and no property of the data.
+//! A figure that the cases do not define (a sensitivity without positives, an AUROC of a single class) is `None`,
+//! never 0 or 1. Slices of labels and probabilities have equal length; a function panics if they do not, because
+//! that is the caller's mistake and no property of the data.
 
 mod bootstrap;
 mod calibration;

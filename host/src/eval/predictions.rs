@@ -1,8 +1,8 @@
-//! Scored cases: what any model said of cases whose labels are known.
+//! Scored cases: any model's predictions for cases with known labels.
 //!
 //! CSV with a header: `case`, optionally `patient` and `fold` (whose model scored the case), then for each label a column `LABEL` (0, 1 or empty for unknown) and
-//! a column `p_LABEL` (probability). A multi-class label is one column `LABEL` with the class's name and one column
-//! `p_LABEL.CLASS` per class. Other columns are left alone, unless they hold 0 and 1 as a label would.
+//! a column `p_LABEL` (probability). A multi-class label has a column `LABEL` with the class's name and a column
+//! `p_LABEL.CLASS` per class. Other columns are ignored, unless they hold 0 and 1 like a label.
 
 mod columns;
 mod logits;
@@ -231,7 +231,7 @@ impl Predictions {
         Some(self)
     }
 
-    /// That there is something to measure.
+    /// Checks that any label is known.
     ///
     /// # Errors
     /// When no label of any case is known.

@@ -1,8 +1,8 @@
-//! How much memory this process may use, and buffers that are refused where there is none, instead of ending it.
+//! How much memory this process may use; buffers whose allocation fails with an error instead of ending the process.
 //!
-//! What a file's header asks for is computed first, compared with the [`MemoryBudget`] that is left, and allocated by
-//! [`zeroed`] and [`copied`], which fail where the system says no. The limit belongs to the process, as its thread
-//! pool does: the command line sets it once, before any scan is read.
+//! A reader computes what a file's header asks for and compares it with the [`MemoryBudget`] that is left. It allocates with
+//! [`zeroed`] and [`copied`], which return an error if the system refuses. The limit belongs to the process, like its
+//! thread pool: the program sets it once, before it reads a scan.
 
 mod cgroup;
 
@@ -194,7 +194,7 @@ pub struct OutOfMemory {
 /// `n` zeros.
 ///
 /// # Errors
-/// Where there is no memory for them.
+/// When there is no memory for them.
 pub fn zeroed<T: bytemuck::Zeroable>(n: usize) -> Result<Vec<T>, OutOfMemory> {
     let bytes = n.saturating_mul(size_of::<T>());
     // A vector of more bytes than this cannot be, and would panic.
@@ -204,10 +204,10 @@ pub fn zeroed<T: bytemuck::Zeroable>(n: usize) -> Result<Vec<T>, OutOfMemory> {
     bytemuck::allocation::try_zeroed_vec(n).map_err(|()| OutOfMemory { bytes })
 }
 
-/// The same values once more.
+/// A copy of the values.
 ///
 /// # Errors
-/// Where there is no memory for them.
+/// When there is no memory for them.
 pub fn copied<T: Copy>(values: &[T]) -> Result<Vec<T>, OutOfMemory> {
     let mut copy = reserved(values.len())?;
     copy.extend_from_slice(values);
@@ -217,7 +217,7 @@ pub fn copied<T: Copy>(values: &[T]) -> Result<Vec<T>, OutOfMemory> {
 /// An empty vector with room for `n` values.
 ///
 /// # Errors
-/// Where there is no memory for them.
+/// When there is no memory for them.
 pub fn reserved<T>(n: usize) -> Result<Vec<T>, OutOfMemory> {
     let mut values = Vec::new();
     let bytes = n.saturating_mul(size_of::<T>());

@@ -49,7 +49,7 @@ impl Canvas {
 
     /// Text with its top left corner at `at`, letters of `size` pixels. Letters that the font lacks become `?`.
     ///
-    /// The 8×8 bitmap is read as a smooth field and cut at its half, which rounds the steps away.
+    /// The 8×8 bitmap is interpolated smoothly and cut at one half, which rounds its steps.
     pub fn text(&mut self, [x, y]: [usize; 2], size: f32, text: &str, colour: Rgb) {
         let scale = size / CELL;
         for (i, letter) in text.chars().enumerate() {

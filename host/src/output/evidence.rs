@@ -12,7 +12,7 @@ const PREVIEW: &str = "preview.png";
 /// Slices that a preview shows.
 const COLUMNS: usize = 5;
 
-/// Writes both into a folder; what they leave out is added to the result's warnings.
+/// Writes heatmap and preview into a folder; adds a warning to the result for every view that they leave out.
 ///
 /// # Errors
 /// One line without the folder's name.

@@ -48,7 +48,7 @@ fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes the folder of a file that is to be written, and tries it.
+/// Creates the folder of an output file, and tests that it can be written to.
 ///
 /// # Errors
 /// One line that names the file.
@@ -64,7 +64,7 @@ pub fn try_file(file: &Path) -> Result<(), String> {
 }
 
 impl OutputFolder {
-    /// Makes the folder and tries it.
+    /// Creates the folder, and tests that it can be written to.
     ///
     /// # Errors
     /// One line that names the folder.
@@ -72,7 +72,7 @@ impl OutputFolder {
         Self::overwriting(root, false)
     }
 
-    /// The same; `overwrite`: results of other scans that lie there may be replaced.
+    /// As [`OutputFolder::open`]; with `overwrite`, results of other scans may be replaced.
     ///
     /// # Errors
     /// As [`OutputFolder::open`].
@@ -82,8 +82,8 @@ impl OutputFolder {
         tried.map(|()| Self { root: root.to_owned(), overwrite, names: Mutex::default() }).map_err(unwritable)
     }
 
-    /// A folder beside the results that removes itself, on the same file system, by its absolute path: a plugin may
-    /// change the working folder of its process.
+    /// A temporary folder beside the results, on the same file system. Its path is absolute, because a plugin may change
+    /// the working folder of its process.
     ///
     /// # Errors
     /// One line that names the folder.
@@ -93,11 +93,11 @@ impl OutputFolder {
             .map_err(|e| format!("{}: cannot be written ({e})", self.root.display()))
     }
 
-    /// Puts files right into the folder: all of them are written aside first, then moved into place in their order. An
-    /// earlier last one is taken away before, so that it never stands beside others' newer files.
+    /// Writes files directly into the folder: first all of them to temporary files, then moved into place in order. The
+    /// last file of an earlier call is removed before, so that it never lies beside newer files.
     ///
     /// # Errors
-    /// One line that names the file; nothing half-written is left.
+    /// One line that names the file; no partial file remains.
     pub fn put_files(&self, files: &[(String, Vec<u8>)]) -> Result<(), String> {
         let unwritable =
             |name: &str, e: io::Error| format!("{}: cannot be written ({e})", self.root.join(name).display());
@@ -123,11 +123,11 @@ impl OutputFolder {
     }
 
     /// Fills a folder by `fill` and moves it to `DIR/<name>/<plugin>`, where it replaces an earlier result of the same
-    /// scans whole. `name` is the case's own, unless another scan's result lies there; `rename` is told of it before the
-    /// folder is moved.
+    /// scans. `name` is the case's name, unless another scan's result lies there; `rename` receives the new name before
+    /// the folder is moved.
     ///
     /// # Errors
-    /// One line; what was there before is still there, and nothing half-written is.
+    /// One line; an earlier result stays, and no partial result remains.
     pub(crate) fn put<T>(
         &self,
         case: &Case,

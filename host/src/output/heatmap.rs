@@ -1,7 +1,7 @@
-//! Heatmaps: class attention times slice weight, stacked, and written back on the scan's own grid.
+//! Heatmaps: class attention times slice weight, stacked, and mapped back onto the scan's grid.
 //!
-//! Shows where the model looked, on a grid of one patch, and not what it saw there. The raw scale
-//! is kept: a slice's values sum to about its weight times the attention its patches got.
+//! A heatmap shows where the model looked, with the resolution of a patch, not what it saw there. It keeps the raw
+//! scale: the values of a slice sum to about its weight times the attention of its patches.
 
 use rayon::prelude::*;
 
@@ -72,7 +72,7 @@ fn neighbours(n: usize, out: usize) -> Vec<(usize, usize, f32)> {
         .collect()
 }
 
-/// The views' heat on the stored grid of the scan they were cut from, summed by weight, made plane by plane.
+/// The views' heatmaps on the stored grid of their scan, summed by weight, computed plane by plane.
 ///
 /// Bilinear within a slice (as [`upsample`]), linear in mm between slices, zero outside the stack.
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use rayon::prelude::*;
 use crate::output::heatmap::upsample;
 use crate::scan::{Affine, ScanPlanes, SliceGrid};
 
-/// Logits `[S, a, b]` as a mask (0 or 1) on the stored grid of the scan they were cut from, first axis fastest.
+/// Logits `[S, a, b]` as a mask (0 or 1) on the stored grid of their scan, first axis fastest.
 ///
-/// Interpolated to pixels (linear), made probabilities, carried back in mm (linear, 0 outside the stack): a voxel is in
-/// the mask where its probability is 0.5 or more. `None` where `logits` is not `S · a · b` long.
+/// The logits are interpolated to pixels (linear), turned into probabilities and mapped back in mm (linear, 0 outside
+/// the stack). A voxel is 1 if its probability is 0.5 or more. `None` if `logits` is not `S · a · b` long.
 pub fn mask_on_scan(grid: &SliceGrid, logits: &[f32], size: [usize; 2]) -> Option<Vec<u8>> {
     if logits.is_empty() || logits.len() != grid.slices() * size[0] * size[1] {
         return None;

@@ -23,7 +23,7 @@ impl Writers {
     }
 }
 
-/// The record of an answer; with a folder, its files are written into it, `result.json` last.
+/// The record of a prediction; with a folder, its files are written into it, `result.json` last.
 ///
 /// # Errors
 /// One line without the folder's name.
@@ -44,7 +44,7 @@ pub fn record(prediction: Prediction, folder: Option<&Path>, writers: Writers) -
     Ok(result)
 }
 
-/// Writes the record itself.
+/// Writes `result.json`.
 ///
 /// # Errors
 /// One line without the folder's name.

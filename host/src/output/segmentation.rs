@@ -15,7 +15,7 @@ pub(super) struct Mask {
     voxels: Vec<u8>,
 }
 
-/// The mask, its volume noted in the result.
+/// Makes the mask and stores its volume in the result.
 ///
 /// # Errors
 /// One line, when the logits do not fit their slices.
@@ -33,7 +33,7 @@ pub(super) fn measure(
 }
 
 impl Mask {
-    /// Writes the file and notes its name.
+    /// Writes the file and stores its name in the result.
     ///
     /// # Errors
     /// One line without the folder's name.

@@ -1,7 +1,7 @@
-//! Where every number of a case comes from: ChaCha20 streams keyed by a hash of (task, seed, index).
+//! The random numbers of a case: ChaCha20 streams keyed by a hash of (task, seed, index).
 //!
-//! Uniforms are made here from raw words, and not by a distribution of the `rand` crate, so that a new
-//! version of that crate cannot change a case.
+//! This file makes uniform numbers from raw 32-bit integers and does not use a distribution of the `rand` crate, so
+//! that a new version of that crate cannot change a case.
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

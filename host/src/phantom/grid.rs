@@ -1,6 +1,6 @@
 //! The voxels a case is painted on, and soft-edged primitives to paint with.
 //!
-//! Millimetres here are the phantom's own: x to the patient's right, y anterior, z superior, with the
+//! Millimetres here are the phantom's coordinates: x to the patient's right, y anterior, z superior, with the
 //! midline at x = 0 and the lowest slice at z = 0.
 
 /// A point or vector in mm.

@@ -1,12 +1,12 @@
-//! Procedural, labelled scans: what a task can be trained and tested on without a patient.
+//! Procedural, labelled scans for training and testing a task without patients.
 //!
-//! Case `index` of `seed` depends on a hash of (task, seed, index) alone and is bit-identical on every
-//! machine: transcendental functions come from `libm`, nothing is fused, hashed in random order or
-//! shared between threads. So cases can be made one by one, in any order and in parallel.
+//! Case `index` of `seed` depends only on a hash of (task, seed, index) and is bit-identical on every machine:
+//! transcendental functions come from `libm`, and nothing is fused, hashed in random order or shared between
+//! threads. Cases can therefore be made in any order and in parallel.
 //!
 //! `lung_nodule` is a chest CT, `brain_mri` a head in three sequences, `liver_injury` a contrast CT of the
-//! abdomen. Everything but the lesions is painted from streams of random numbers that do not know the
-//! label: a case with lesions is the case of the same hash without, and the lesions added.
+//! abdomen. Everything except the lesions comes from streams of random numbers that do not depend on the label: a
+//! case with lesions is the case of the same hash without lesions, with lesions added.
 
 mod brain_mri;
 mod draw;

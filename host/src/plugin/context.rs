@@ -195,7 +195,7 @@ impl Context {
         LentView { context: self, id }
     }
 
-    /// Where the slices of a view lie that was lent to a call.
+    /// The slice geometry of a view that the running call may use.
     ///
     /// # Errors
     /// When the call has ended, or the id was never given out.
@@ -231,7 +231,7 @@ impl Context {
         drop((left, std::mem::replace(&mut *lock(&self.parameters), gone)));
     }
 
-    /// The parameter of a name, made at the first request.
+    /// The parameter of a name; the first request creates it.
     ///
     /// # Errors
     /// When the name was asked for with another shape before.

@@ -1,8 +1,8 @@
 //! 3D convolution with a gradient: candle has none.
 //!
-//! Forward, input gradient and weight gradient are all correlations over a zero-padded copy of their input, in which a
-//! tap of the kernel is a constant offset: no patches are copied out, so memory stays at that of input and output. A
-//! stride is computed as one of 1 and thinned out; it costs as much.
+//! Forward pass, input gradient and weight gradient are correlations over a zero-padded copy of their input, in which a
+//! kernel tap is a constant offset. No patches are copied out, so the memory is that of input and output. A stride is
+//! computed with stride 1 and then subsampled; it costs as much as stride 1.
 
 #[allow(unsafe_code)]
 mod kernel;

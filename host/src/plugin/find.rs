@@ -47,16 +47,16 @@ pub struct Choice {
     pub allow_yanked: bool,
 }
 
-/// A library by what the user typed: that path; else among the installed plugins, also as `NAME@VERSION`; else beside
-/// the executable; each also as `libNAME.so`.
+/// Finds the library that the user typed: as a path, else among the installed plugins (also as `NAME@VERSION`), else
+/// beside the executable; each also as `libNAME.so`.
 ///
 /// # Errors
-/// When there is none, with every place that was looked at.
+/// When no library is found; the error lists every path that was tried.
 pub fn library(wanted: &str) -> Result<PathBuf, PluginError> {
     library_with(wanted, &Choice::default())
 }
 
-/// The same, with a lock file of one's own, or withdrawn versions.
+/// As [`library`], with a given lock file, or with withdrawn versions allowed.
 ///
 /// # Errors
 /// As [`library`], and when versions are installed and none may run.
@@ -120,10 +120,10 @@ fn lock_file(given: Option<&Path>) -> Result<Option<LockFile>, PluginError> {
     Ok(lock)
 }
 
-/// The installed package that a library belongs to, verified; none for any other file.
+/// The verified package that a library was installed from; `None` for a file outside of the installed packages.
 ///
 /// # Errors
-/// When it lies in the place of a package and is not one that may be believed.
+/// When the file lies in a package's folder but the package does not verify.
 pub fn package_of(library: &Path) -> Result<Option<InstalledPackage>, PluginError> {
     let (Some(home), Ok(library)) = (home(), library.canonicalize()) else { return Ok(None) };
     let home = Home::new(home);

@@ -14,9 +14,9 @@ const DIFFERENCES: usize = 3;
 /// Longest piece of a line that abi_stable wrote.
 const PIECE: usize = 90;
 
-/// `Ok` when one of the two layouts is a prefix of the other; else at most four lines that say where they differ.
+/// `Ok` if one of the two layouts is a prefix of the other; else at most four lines that say where they differ.
 ///
-/// Each check has fresh globals: with the process-wide ones the answer would depend on what was loaded before.
+/// Each check uses fresh globals: with process-wide globals the result would depend on what was loaded before.
 pub fn check(header: &LibHeader) -> Result<(), Vec<String>> {
     let host = <PluginModule_Ref as StableAbi>::LAYOUT;
     let Some(plugin) = header.layout() else {

@@ -1,6 +1,6 @@
 //! From a library's path to a module whose layout is known to fit.
 //!
-//! Steps 1 and 2 (manifest and policy) run no code of the plugin; from the opening on it may run.
+//! Steps 1 and 2 (manifest and policy) run no code of the plugin; opening the library may run it.
 
 use super::error::PluginError;
 use super::layout;
@@ -44,7 +44,7 @@ pub struct LoadTiming {
     pub layout: Duration,
 }
 
-/// Reads a library's manifest and digest, and applies the policy that needs no code of it.
+/// Reads a library's manifest and digest, and applies the policy. No code of the library runs.
 ///
 /// # Errors
 /// When the file is unreadable, no library, without a manifest, or for another host.
@@ -176,9 +176,9 @@ fn open(path: &Path, copy: &Path) -> Result<&'static LibHeader, PluginError> {
     // and its bytes are a private copy that cannot change under us; trust in its code is the user's decision.
     let library = unsafe { open_now(copy) }.map_err(|e| refuse(e.to_string()))?;
     let library = Box::leak(Box::new(library));
-    // SAFETY: the symbol is written by `export_plugin!` as a static LibHeader, to which AbiHeaderRef is a
-    // reference; the library is leaked, so the reference stays good. `upgrade` checks the magic before anything
-    // behind it is believed.
+    // SAFETY: `export_plugin!` writes the symbol as a static LibHeader, to which AbiHeaderRef is a reference. The
+    // library is leaked, so the reference stays valid. `upgrade` checks the magic before it reads anything behind
+    // it.
     let header = unsafe { library.get::<AbiHeaderRef>(HEADER_SYMBOL.as_bytes()) }.map(|symbol| *symbol);
     let header = header.map_err(|_| refuse(format!("has no symbol {HEADER_SYMBOL}")))?;
     header.upgrade().map_err(|_| PluginError::Layout {

@@ -1,6 +1,6 @@
-//! Operations that plugins call by name: attributes read and checked, then computed.
+//! Operations that plugins call by name: reads and checks the attributes, then computes.
 //!
-//! An attribute that this host does not know is refused: a later plugin that sets one means something else.
+//! The host refuses an attribute that it does not know: the plugin is newer and expects another result.
 
 use super::conv3d::conv3d;
 use super::resize::resize_linear;

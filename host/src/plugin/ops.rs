@@ -1,8 +1,8 @@
-//! The operations of the table, on candle tensors. Each is differentiable and numerically tested, or refuses a
-//! backward pass with an error; none is silently without a gradient.
+//! The operations of the table, on candle tensors. Each has a numerically tested gradient, or refuses a backward
+//! pass with an error; none drops the gradient silently.
 //!
-//! Candle 0.11 has softmax, layer norm and comparisons that drop the gradient without a word; nothing here uses
-//! them on the way of a gradient.
+//! Candle 0.11's softmax, layer norm and comparisons drop the gradient silently; no operation here uses them where
+//! a gradient must pass.
 
 use super::smooth::Smooth;
 use anymc3d_plugin_api::abi::types::{BinaryOp, ReduceOp, UnaryOp};
@@ -23,7 +23,7 @@ pub fn affordable(dims: &[usize]) -> Result<()> {
 
 /// `value`, with the gradient of `Σ parts · derivative` where each part is a tensor and its derivative.
 ///
-/// The added terms are exactly zero, so the value is not touched; the derivative must be finite.
+/// The added terms are exactly zero, so the value does not change; the derivative must be finite.
 fn with_gradient(value: Tensor, x: &Tensor, derivative: &Tensor) -> Result<Tensor> {
     value.detach().add(&(x - x.detach())?.mul(&derivative.detach())?)
 }

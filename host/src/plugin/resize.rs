@@ -1,7 +1,7 @@
 //! Linear interpolation along the last three axes, edges aligned, with a gradient: candle's has none.
 //!
-//! Along one axis it is a product with a constant matrix of two numbers per row; the gradient is the product with its
-//! transpose. Both are computed from the two numbers.
+//! Along an axis, interpolation is a product with a constant matrix that has two numbers per row. The gradient is the
+//! product with its transpose. The code computes both from these two numbers.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;

@@ -84,11 +84,10 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Embedded, PluginError> {
     })
 }
 
-/// The texts of a section's records, in their order. Linkers put the records of all crates one after the other and may
-/// fill up with zeros.
+/// The texts of a section's records, in order. Linkers concatenate the records of all crates and may pad with zeros.
 ///
 /// # Errors
-/// When something follows the first record that is none: what the linker did is then not understood.
+/// When other bytes follow the first record: the code does not know what the linker did.
 fn records(section: &[u8]) -> Result<Vec<&str>, String> {
     let mut texts = Vec::new();
     let mut rest = section;

@@ -52,7 +52,7 @@ pub trait Executor {
         0
     }
 
-    /// Opens another build of a plugin in place of the one that answers.
+    /// Replaces a plugin by another build.
     ///
     /// # Errors
     /// One line, when the build is refused.

@@ -1,8 +1,8 @@
-//! Cases through a backbone and its plugins: what a command line, a server, a batch runner or a Python package drives.
+//! Runs cases through a backbone and plugins, for a command line, a server, a batch runner or a Python package.
 //!
-//! A [`Session`] opens the backbone and the plugins once and answers cases. Its [`Executor`] is an engine in this
-//! process, or engines in processes of their own whose plugins may crash ([`isolate`]). What happens beside the results
-//! is told to [`Events`].
+//! A [`Session`] opens the backbone and the plugins once and predicts cases. Its [`Executor`] is an engine in this
+//! process, or engines in child processes whose plugins may crash ([`isolate`]). The session reports everything besides
+//! results to [`Events`].
 
 mod events;
 mod executor;

@@ -107,7 +107,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Finds plugins and reads their manifests. What is refused here costs no opening of the backbone.
+    /// Finds plugins and reads their manifests. It refuses plugins before the backbone is opened.
     ///
     /// # Errors
     /// [`SessionError::GivenTwice`].
@@ -140,7 +140,7 @@ impl Selection {
         self.refused.push(RefusedPlugin { wanted: wanted.to_owned(), reason: why.to_string() });
     }
 
-    /// Opens the backbone, and the plugins with their weights on it. Plugins that are refused move to `refused`.
+    /// Opens the backbone, and the plugins with their weights on it. Refused plugins are in `refused`.
     ///
     /// # Errors
     /// When the backbone is refused.
@@ -200,10 +200,10 @@ impl Selection {
         Ok(IsolatedExecutor { engine, tasks, names: Names::default() })
     }
 
-    /// Opens all of it as a session.
+    /// Opens backbone and plugins as a session.
     ///
     /// # Errors
-    /// When the backbone is refused, or the plugins' process cannot be had.
+    /// When the backbone is refused, or the child process cannot start.
     pub fn open(mut self, options: &SessionOptions) -> Result<Session, SessionError> {
         #[cfg(unix)]
         if let Some(isolation) = &options.isolation {
@@ -220,7 +220,7 @@ impl Selection {
     }
 }
 
-/// A backbone and the plugins on it: answers cases.
+/// A backbone and the plugins on it, opened for any number of cases.
 ///
 /// ```no_run
 /// use anymc3d_host::engine::Case;
@@ -241,11 +241,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a backbone and plugins, each by name or path. Plugins that are refused are in [`Self::refused`]; the others
-    /// answer.
+    /// Opens a backbone and plugins, each by name or path. Refused plugins are in [`Self::refused`]; the others run.
     ///
     /// # Errors
-    /// When two plugins have one name, the backbone is refused, or the plugins' process cannot be had.
+    /// When two plugins have the same name, the backbone is refused, or the child process cannot start.
     pub fn open<S: AsRef<str>>(plugins: &[S], options: &SessionOptions) -> Result<Self, SessionError> {
         Selection::new(plugins, &options.choice)?.open(options)
     }
@@ -317,7 +316,7 @@ impl Session {
         }
     }
 
-    /// The files that a plugin is opened from: its library, and its weights wherever they would be found.
+    /// The files that a plugin is opened from: its library, and every path where its weights may be.
     ///
     /// # Panics
     /// Where there is no plugin of that index.
@@ -332,10 +331,10 @@ impl Session {
         files
     }
 
-    /// Opens the newest build of a plugin in place of the one that answers; one line that tells which answers now.
+    /// Replaces a plugin by its newest build; returns a line that says which build runs now.
     ///
     /// # Errors
-    /// One line; in this process the earlier build goes on.
+    /// One line; in this process the earlier build keeps running.
     pub fn reload(&mut self, index: usize, events: &dyn Events) -> Result<String, String> {
         let path =
             find::library_with(&self.plugins[index].wanted, &self.choice).map_err(|e| e.to_string())?;
@@ -363,7 +362,7 @@ impl Session {
     }
 }
 
-/// Sizes this process's pool of threads; before anything has used it.
+/// Sets the size of this process's thread pool. Call it before the pool is used.
 ///
 /// # Errors
 /// When the pool is in use, or the system gives no threads.

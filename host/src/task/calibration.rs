@@ -52,7 +52,7 @@ impl Calibration {
         self.thresholds.get(index).copied().flatten()
     }
 
-    /// Refuses what does not belong to the task, or cannot be.
+    /// Refuses a calibration of another task, or with impossible values.
     ///
     /// # Errors
     /// One line: what was found, what was expected.

@@ -90,11 +90,11 @@ pub fn open_library(wanted: &str) -> Result<Library, PluginError> {
 }
 
 impl LoadedTask {
-    /// Loads a plugin and its weights onto a backbone, without its segmentation branch.
+    /// Loads a plugin and its weights onto a backbone, without its segmentation decoder.
     ///
     /// # Errors
-    /// When the library, the weights or the backbone do not fit each other; every missing or unused tensor is
-    /// named. A task that is not whole never predicts. Weights may lack the branch's tensors.
+    /// When library, weights and backbone do not fit each other; the error names every missing or unused tensor. An
+    /// incomplete task never predicts. Weights may lack the decoder's tensors.
     pub fn open<'a>(
         wanted: &str,
         weights: Option<&Path>,
@@ -103,10 +103,10 @@ impl LoadedTask {
         Self::open_with(wanted, weights, backbone, false)
     }
 
-    /// The same, with the branch where `segmentation` says so; a plugin that has none gives a notice.
+    /// As [`Self::open`], with the decoder if `segmentation` is true; a plugin without a decoder gives a notice.
     ///
     /// # Errors
-    /// As [`Self::open`]; with the branch, weights must hold its tensors too.
+    /// As [`Self::open`]; with the decoder, weights must hold its tensors too.
     pub fn open_with<'a>(
         wanted: &str,
         weights: Option<&Path>,
@@ -116,7 +116,7 @@ impl LoadedTask {
         Self::open_found(&find::library(wanted)?, weights, backbone, segmentation)
     }
 
-    /// The same, of a library that was found.
+    /// As [`Self::open_with`], for a library that was found.
     ///
     /// # Errors
     /// As [`Self::open_with`].

@@ -150,8 +150,8 @@ impl Task {
     /// Builds a plugin's parts on a backbone. `dtype` is f32 outside of gradient tests.
     ///
     /// # Errors
-    /// When the backbone does not fit the manifest, the plugin's code fails, or a parameter is contradicted. Missing
-    /// and unused weights are told by [`Task::mismatches`], all at once.
+    /// When the backbone does not fit the manifest, the plugin's code fails, or a parameter has another shape than its
+    /// weights. [`Task::mismatches`] lists missing and unused weights.
     pub fn build(
         library: &Library,
         backbone: &BackboneInfo,
@@ -211,10 +211,10 @@ impl Task {
         Ok(Self { head, segmentation, adapters, owner, context, settings, manifest, retire })
     }
 
-    /// Drops the plugin's parts and tells what went wrong with that. Dropping the task does the same, and logs it.
+    /// Drops the plugin's parts and reports a panic. Dropping the task does the same, and logs a panic.
     ///
     /// # Errors
-    /// The first of the parts whose Drop panicked; the others are dropped all the same.
+    /// The first part whose Drop panicked; the other parts are dropped too.
     pub fn close(self) -> Result<(), TaskError> {
         let Self { head, segmentation, adapters, owner, manifest, retire, .. } = self;
         let mut outcomes = vec![head.close()];
@@ -317,10 +317,10 @@ impl Task {
         self.context.take(handle).map_err(|e| self.error(method, e))
     }
 
-    /// Runs the head on the views of one case and checks what it answers.
+    /// Runs the head on the views of a case and checks its output.
     ///
     /// # Errors
-    /// The plugin's own error or panic; logits or weights of a wrong shape; NaN or infinity.
+    /// The plugin's error or panic; logits or weights of a wrong shape; NaN or infinity.
     pub fn head(&self, views: &[ViewTokens<'_>]) -> Result<HeadAnswer, TaskError> {
         let method = "forward";
         let before = self.context.live_handles();
@@ -409,7 +409,7 @@ impl Task {
         }
     }
 
-    /// The classification loss (shape `[]`) of logits `[N, C]`, by the plugin's own code.
+    /// The classification loss (shape `[]`) of logits `[N, C]`, by the plugin's code.
     ///
     /// # Errors
     /// The plugin's own error or panic.
@@ -420,10 +420,10 @@ impl Task {
         self.receive("loss", loss.map_err(|e| self.error("loss", e))?)
     }
 
-    /// The segmentation loss (shape `[]`) of a view against its mask `[S, H, W]`, by the plugin's own code.
+    /// The segmentation loss (shape `[]`) of a view against its mask `[S, H, W]`, by the plugin's code.
     ///
     /// # Errors
-    /// The plugin's own error or panic, or a task without the branch.
+    /// The plugin's error or panic, or a task without a decoder.
     pub fn segmentation_loss(&self, view: &ViewTokens<'_>, mask: &Tensor) -> Result<Tensor, TaskError> {
         let method = "segmentation loss";
         let part =
@@ -434,10 +434,10 @@ impl Task {
         self.receive(method, loss.map_err(|e| self.error(method, e))?)
     }
 
-    /// The segmentation branch's logits of a view.
+    /// The segmentation decoder's logits of a view.
     ///
     /// # Errors
-    /// The plugin's own error or panic, or a task without the branch.
+    /// The plugin's error or panic, or a task without a decoder.
     pub fn segmentation_logits(&self, view: &ViewTokens<'_>) -> Result<Tensor, TaskError> {
         let method = "segmentation logits";
         let part =
@@ -449,10 +449,10 @@ impl Task {
 }
 
 impl CustomAdapter {
-    /// What the plugin puts in the place of a site's output. Sites: 0 patch embedding, 1 qkv, 2 attention output.
+    /// The tensor that the plugin returns for a site's output. Sites: 0 patch embedding, 1 qkv, 2 attention output.
     ///
     /// # Errors
-    /// The plugin's own error or panic, or an output of another shape.
+    /// The plugin's error or panic, or an output of another shape.
     pub fn apply(
         &self,
         site: u32,

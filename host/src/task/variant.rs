@@ -1,6 +1,6 @@
-//! What a researcher changes of a task without touching its plugin: ablations.
+//! Ablations: changes of a task without a change of its plugin.
 //!
-//! A variant is kept in the weights that were trained with it, so that `host run` builds the same task again.
+//! The weights store the variant that they were trained with, so that `host run` builds the same task again.
 
 use crate::plugin::context::Parameter;
 use anymc3d_manifest::{LOSSES_BY_KIND, Loss, LossKind};
@@ -122,10 +122,10 @@ impl Variant {
         Ok(Some(lora))
     }
 
-    /// Whether the loss that was chosen is one for a task of this kind, which the manifest's own always is.
+    /// Checks that the chosen loss fits a task of this kind. The manifest's loss always does.
     ///
     /// # Errors
-    /// When it is not.
+    /// When the loss does not fit.
     pub fn loss_fits(&self, task: &anymc3d_manifest::Task) -> Result<(), String> {
         let (loss, kind) = (task.loss.kind, task.kind);
         match kind.takes(loss) {
@@ -145,11 +145,11 @@ impl Variant {
         all.into_iter().filter_map(|(key, value)| Some((key, value?)))
     }
 
-    /// Whether the head did what was asked for, told from the parameters it created: a head of the plugin's own knows
-    /// nothing of the standard ones.
+    /// Checks by the parameters that a head created whether it followed the variant: a custom head may not know the
+    /// standard options.
     ///
     /// # Errors
-    /// When it did not.
+    /// When the head did not follow the variant.
     pub fn check_head_variant(&self, parameters: &BTreeMap<String, Parameter>) -> Result<(), String> {
         let has = |part: &str| has(parameters, part);
         let reads_patches = has("head.patches") || has("head.evidence") || has("segmentation");
@@ -184,10 +184,10 @@ impl Variant {
         }
     }
 
-    /// Whether the segmentation branch is the one that was asked for.
+    /// Checks that the segmentation decoder is the decoder that the variant asks for.
     ///
     /// # Errors
-    /// When it is one of the plugin's own, or there is none.
+    /// When the plugin has a custom decoder, or none.
     pub fn check_segmentation_variant(&self, parameters: &BTreeMap<String, Parameter>) -> Result<(), String> {
         let expected = match self.decoder.as_deref() {
             Some("volume") => has(parameters, "segmentation.project"),

@@ -50,10 +50,10 @@ pub struct Weights {
 const KEY: &str = "anymc3d.weights/1";
 
 impl Weights {
-    /// Reads and checks the file's form.
+    /// Reads a weights file and checks its format.
     ///
     /// # Errors
-    /// When it cannot be read, is no safetensors file, or does not say what it belongs to.
+    /// When the file cannot be read, is no safetensors file, or does not name its plugin and backbone.
     pub fn open(path: &Path) -> Result<Self, PluginError> {
         let refuse = |reason: String| PluginError::Weights { path: path.to_owned(), reason };
         let bytes = std::fs::read(path).map_err(|source| PluginError::Io {
@@ -79,10 +79,10 @@ impl Weights {
         Ok(Self { path: path.to_owned(), sha256, info, tensors: tensors.into_iter().collect() })
     }
 
-    /// The first of the places that holds a file.
+    /// Opens the first path that exists.
     ///
     /// # Errors
-    /// When none does, with every place, and as [`Weights::open`].
+    /// When no path exists (the error lists all paths), and as [`Weights::open`].
     pub fn find(plugin: &str, given: Option<&Path>, library: &Path) -> Result<Self, PluginError> {
         if let Some(given) = given {
             return Self::open(given);
@@ -115,7 +115,7 @@ impl Weights {
     }
 }
 
-/// Writes weights: to a temporary file in the same folder, then renamed, so that nothing half-written stays.
+/// Writes weights to a temporary file in the same folder and renames it, so that no partial file remains.
 ///
 /// # Errors
 /// When the folder cannot be written to.

@@ -1,8 +1,8 @@
-//! `plugin.toml`: what a task says of itself, readable without loading its code.
+//! `plugin.toml`: the manifest of a task, readable without loading its code.
 //!
 //! Types, parser and checks of the manifest (schema 1). The author's build parses it strictly
 //! ([`Manifest::parse_strict`]: an unknown key is an error); a host parses it leniently
-//! ([`Manifest::parse`]: unknown keys of a newer schema are told as notices).
+//! ([`Manifest::parse`]: unknown keys of a newer schema become notices).
 #![deny(missing_docs)]
 
 mod check;

@@ -35,11 +35,11 @@ const SEQUENCES: [&str; 27] = [
 ];
 
 impl View {
-    /// Whether the two views are of different scans, so that one file cannot be both.
+    /// Whether the two views are of different scans, so that a single file cannot be both.
     ///
-    /// They are where their modalities differ, where their names hold the words of different sequences (`t1`,
-    /// `flair_sagittal`), and where nothing but the name tells them apart: from one file they would be the same pixels
-    /// twice. Views that differ in axis, or in how a scan is cut and scaled, are made from one scan.
+    /// They are if their modalities differ, if their names contain different sequences (`t1`, `flair_sagittal`), or if they
+    /// differ only in name: a single file would then give the same pixels twice. Views that differ in axis, or in how a
+    /// scan is cut and scaled, come from the same scan.
     pub fn is_of_another_scan(&self, other: &View) -> bool {
         let modalities = [self.modality, other.modality];
         if modalities[0] != modalities[1] && !modalities.contains(&Modality::Any) {

@@ -48,10 +48,10 @@ fn text_of(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without text".to_owned())
 }
 
-/// Runs `f`; a panic in it becomes an [`Error`] that says what panicked, with what words and where.
+/// Runs `f`; a panic in it becomes an [`Error`] that says what panicked, with its message and place.
 ///
 /// # Errors
-/// What `f` answers, or the panic.
+/// The error of `f`, or its panic.
 pub fn guard<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     remember_where_panics_happen();
     // What a plugin caught by itself under an earlier guard is not the place of a panic under this one.

@@ -1,4 +1,4 @@
-//! What crosses the boundary between host and plugin. Authors need nothing of this; hosts build on it.
+//! Everything that crosses the boundary between host and plugin. Hosts use this; authors of plugins do not need it.
 //!
 //! All `unsafe` of the crate is in this room, and in the statics that [`crate::export_plugin!`] writes.
 #![allow(unsafe_code)]

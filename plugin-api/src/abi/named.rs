@@ -1,11 +1,12 @@
 //! Operations that are called by name, through `exec` of the table.
 //!
-//! What takes a handful of settings, and may come to take more, is called so: a function of the table can never get
-//! another parameter, while an attribute can be added here. Finding one by name costs less than a thousandth of what
-//! such an operation computes. Attributes are named values in decimal; numbers of one value are joined by commas.
+//! An operation has a name, and no function in the table, if it has several settings and may get more: a function of the
+//! table can never get another parameter, but an attribute can be added here. Looking up a name costs less than a
+//! thousandth of what such an operation computes. Attributes are named values in decimal; commas separate the numbers of
+//! a value.
 //!
-//! A host refuses, with `UNKNOWN_OP`, a name **and an attribute** that it does not know: a plugin that sets one means
-//! something else than what this host would compute. Names and attributes are added and never changed.
+//! A host refuses, with `UNKNOWN_OP`, a name **or an attribute** that it does not know: the plugin expects another result
+//! than this host would compute. Names and attributes are added and never changed.
 
 /// `[x, weight]` → `[out]`, attributes `stride` and `padding` (`D,H,W`; 1 and 0 where missing). See
 /// [`crate::Tensor::conv3d`].

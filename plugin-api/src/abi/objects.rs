@@ -1,7 +1,7 @@
 //! A plugin's parts as they cross the boundary: an opaque pointer and a table of functions over it.
 //!
-//! The plugin makes an object, the host calls and finally drops it, always through the table, so that memory is
-//! freed by the allocator that gave it. Each table is a prefix type and grows at its end only.
+//! The plugin makes an object; the host calls it and finally drops it, always through the table, so that the allocator
+//! that gave the memory also frees it. Each table is a prefix type and grows only at its end.
 
 use super::table::{Answer, HostOps_Ref};
 use super::types::*;
@@ -122,9 +122,9 @@ pub struct TaskTable {
 pub struct HeadTable {
     /// Frees the object.
     pub drop: unsafe extern "C" fn(Data) -> Answer<()>,
-    /// From `VIEW/class_tokens` and `VIEW/patch_tokens` (`grid.VIEW` = `h,w` in the settings, and `view_id.VIEW` where the
-    /// host knows where the slices lie) to `logits`,
-    /// `slice_weights/I`, `patch_weights/I` and `view_weights`; a host leaves names alone that it does not know.
+    /// From `VIEW/class_tokens` and `VIEW/patch_tokens` (with `grid.VIEW` = `h,w` in the settings, and `view_id.VIEW` if the
+    /// host knows slice positions) to `logits`, `slice_weights/I`, `patch_weights/I` and `view_weights`; a host ignores
+    /// names that it does not know.
     #[sabi(last_prefix_field)]
     pub forward: unsafe extern "C" fn(
         Data,

@@ -1,7 +1,7 @@
 //! A host's operations as a Rust trait, and the table that calls them.
 //!
-//! A host implements [`Ops`] and hands [`host_ops`] to its plugins. What is the same in every host is written here once:
-//! a handle becomes a tensor, a list of `u64` becomes a shape, an unknown code is refused, a panic becomes an error.
+//! A host implements [`Ops`] and hands [`host_ops`] to its plugins. This file does what is the same in every host: it looks
+//! up the tensor of a handle, makes a shape from a list of `u64`, refuses unknown codes and turns a panic into an error.
 
 use super::guard::guard_ffi;
 use super::objects::ABI_VERSION;
@@ -15,10 +15,10 @@ use abi_stable::std_types::{RSlice, RStr, RVec};
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-/// What a host computes for a task: one value of this type is one task's context.
+/// What a host computes for a task: each value of this type is the context of a task.
 ///
-/// The functions that give a tensor describe it in [`HostOps`] and [`crate::Tensor`]. Errors cross the boundary as they
-/// are; a panic is caught before it does.
+/// [`HostOps`] and [`crate::Tensor`] describe the tensors that these functions return. Errors cross the boundary
+/// unchanged; a panic is caught before.
 pub trait Ops: Sized + 'static {
     /// A tensor of the host.
     type Tensor;
@@ -59,7 +59,7 @@ pub trait Ops: Sized + 'static {
     /// # Errors
     /// When there is no memory for it.
     fn full(&self, value: f64, dims: &[usize]) -> Result<Self::Tensor>;
-    /// The parameter of a name, made at the first request.
+    /// The parameter of a name; the first request creates it.
     ///
     /// # Errors
     /// When the name was asked for with another shape before.
@@ -164,7 +164,7 @@ pub trait Ops: Sized + 'static {
     fn log(&self, level: u32, text: &str);
     /// How far a long step is, 0 to 1, and what it is.
     fn progress(&self, fraction: f64, what: &str);
-    /// Where the slices of a view lie whose id the host sent with the call that runs.
+    /// The slice geometry of a view, by the id that the host sent with the running call.
     ///
     /// # Errors
     /// When the id is of another call, or of none.

@@ -1,8 +1,8 @@
 //! The host's operations, as a table of functions that plugins call.
 //!
-//! A prefix type: functions may be appended after `last_prefix_field` and never reordered, renamed or
-//! changed. Every function can report an error. Inputs stay the caller's; a handle that comes back is
-//! the caller's to release. Shapes are lists of `u64`, axes count from 0.
+//! This is a prefix type: functions may be appended after `last_prefix_field` and never reordered, renamed or
+//! changed. Every function can report an error. The caller keeps its inputs, and must release every handle
+//! that it receives. Shapes are lists of `u64`, axes count from 0.
 
 use super::types::*;
 use abi_stable::StableAbi;

@@ -1,14 +1,14 @@
-//! The words of the boundary: handles, codes and lists that both sides agree on for good.
+//! The types of the boundary: handles, codes and lists that never change.
 //!
-//! Structs here are frozen: a field can never be added. What must be able to grow crosses as a list of
-//! named values ([`Entry`], [`NamedHandle`]) or as a prefix type ([`super::table::HostOps`]).
+//! Structs here are frozen: a field can never be added. Data that may grow crosses as a list of named values
+//! ([`Entry`], [`NamedHandle`]) or as a prefix type ([`super::table::HostOps`]).
 
 use abi_stable::StableAbi;
 use abi_stable::std_types::RString;
 
 /// A tensor in the host's memory: a slot and the generation it was filled in, never a pointer.
 ///
-/// A stale handle, or one of another plugin, is refused by the host with an error.
+/// The host refuses a stale handle, or a handle of another plugin, with an error.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handle {

@@ -16,7 +16,7 @@ use anymc3d_manifest::TaskKind;
 /// Grids of patches: neither square, so that rows and columns cannot be exchanged without being seen.
 const GRIDS: [[usize; 2]; 2] = [[3, 4], [4, 2]];
 
-/// Tries everything on a task: [`Check::new`] without further wishes.
+/// Runs all checks on a task: [`Check::new`] with default settings.
 ///
 /// ```
 /// # use anymc3d_plugin_api::prelude::*;

@@ -21,7 +21,7 @@ pub struct Parameter {
     pub values: Vec<f32>,
 }
 
-/// A place of its own in the test host: tensors, parameters, gradients, log.
+/// A separate context in the test host: tensors, parameters, gradients, log.
 ///
 /// ```
 /// use anymc3d_plugin_api::testkit::Context;
@@ -63,7 +63,7 @@ impl Context {
         self.host().tensor(elements, dims)
     }
 
-    /// The same, as an input whose gradient [`Self::gradients`] tells.
+    /// As [`Self::tensor`], for an input whose gradient [`Self::gradients`] returns.
     ///
     /// # Errors
     /// When the number of elements is not the product of `dims`.
@@ -88,7 +88,7 @@ impl Context {
     /// The gradients of a loss by every parameter and variable before it.
     ///
     /// # Errors
-    /// When `loss` is not one number, is stale, or an operation without a gradient stands in the way.
+    /// When `loss` is not a single number or is stale, or when its graph has an operation without a gradient.
     pub fn gradients(&self, loss: &Tensor) -> Result<Gradients> {
         let node = self.state.get(loss.handle())?;
         if count(&node.dims) != 1 {

@@ -94,7 +94,7 @@ impl TestHost {
         &self.backbone
     }
 
-    /// What a part is built from, in a context of one's own: to test a head or a decoder by itself.
+    /// A [`Build`] in a given context, to test a head or a decoder alone.
     ///
     /// # Errors
     /// When the manifest would not compile into a plugin.

@@ -1,6 +1,6 @@
-//! A small host in memory for a plugin's own tests: no backbone, no scan, no dependency. Feature `testkit`.
+//! A small host in memory for a plugin's tests: no backbone, no scan, no dependency. Feature `testkit`.
 //!
-//! A plugin's `Cargo.toml` turns the feature on for its tests alone, and one test tries what every host asks:
+//! A plugin's `Cargo.toml` enables the feature for tests only, and a single test tries what every host asks:
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -14,13 +14,13 @@
 //! }
 //! ```
 //!
-//! Every call goes through the tables that a real host calls, and every operation through a table of this host: what is
-//! tested is what crosses the boundary. The arithmetic is plain f32 with gradients in reverse mode, written to be read and
-//! not to be fast; a test in the project compares each operation with the real host's, values and gradients.
+//! Every call goes through the tables that a real host calls, and every operation through a table of this host, so the
+//! tests cover what crosses the boundary. The arithmetic is plain f32 with gradients in reverse mode, written to be read
+//! and not to be fast. A test of the project compares values and gradients of each operation with the real host's.
 //!
-//! - [`check`] and [`Check`]: everything at once, as a [`Report`].
-//! - [`TestHost::task`]: a [`Task`] to call by hand, for tests of one's own.
-//! - [`Context`]: tensors, [`Context::gradients`] and parameters, to test a head or a loss by itself.
+//! - [`check`] and [`Check`]: all checks, as a [`Report`].
+//! - [`TestHost::task`]: a [`Task`] to call directly, for more tests.
+//! - [`Context`]: tensors, [`Context::gradients`] and parameters, to test a head or a loss alone.
 //!
 //! What it cannot tell: whether the task learns from scans. [`Task::through_backbone`] has the sites of a transformer and
 //! random weights.

@@ -130,7 +130,7 @@ pub(crate) fn key(node: &Node) -> usize {
 /// The gradient of `Σ seed · node` by every leaf before it, by [`key`].
 ///
 /// # Errors
-/// When the way of the gradient leads through an operation that has none.
+/// When the gradient would pass through an operation without a gradient.
 pub(crate) fn backward(node: &Node, seed: Vec<f32>) -> Result<HashMap<usize, Vec<f32>>> {
     let (mut gradients, mut leaves) = (HashMap::from([(key(node), seed)]), HashMap::new());
     // From the result to the inputs: whoever is walked over has had all of its gradient.

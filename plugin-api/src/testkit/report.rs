@@ -44,10 +44,10 @@ impl Report {
         !self.findings.iter().any(|f| f.outcome == Outcome::Failed)
     }
 
-    /// Ends a test with the table where something failed, and says nothing otherwise.
+    /// Fails a test with the table if a check failed; prints nothing otherwise.
     ///
     /// # Panics
-    /// When something failed.
+    /// When a check failed.
     #[track_caller]
     pub fn assert(&self) {
         assert!(self.passed(), "{self}");

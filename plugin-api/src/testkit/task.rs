@@ -127,12 +127,12 @@ impl Task {
         SliceGeometry::evenly_spaced(slices, [5.0, patch, patch])
     }
 
-    /// Features of every view as they come out of a stand-in for the backbone, with the task's adapters at its sites: what
-    /// a test of an adapter needs. Gradients reach the adapters' parameters. The weights are random and frozen, and there
-    /// are no layers but attention.
+    /// Features of every view from a stand-in for the backbone, with the task's adapters at its sites, for tests of an
+    /// adapter. Gradients reach the adapters' parameters. The weights are random and frozen, and the stand-in has only
+    /// attention layers.
     ///
     /// # Errors
-    /// The adapter's own error or panic, or an output of another shape.
+    /// The adapter's error or panic, or an output of another shape.
     pub fn through_backbone(&self, slices: usize, grid: [usize; 2], name: &str) -> Result<Vec<ViewFeatures>> {
         (0..self.manifest.views.len())
             .map(|view| super::backbone::features(self, view, slices, grid, name))
@@ -164,10 +164,10 @@ impl Task {
         Ok((settings, tensors, lent))
     }
 
-    /// The head's answer, checked as a host checks it.
+    /// The head's output, checked as a host checks it.
     ///
     /// # Errors
-    /// The plugin's own error or panic; an answer of a wrong shape; NaN or infinity.
+    /// The plugin's error or panic; an output of a wrong shape; NaN or infinity.
     pub fn head(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
         let (settings, tensors, _lent) = self.send(&views.iter().collect::<Vec<_>>())?;
         let host = self.context.host();
@@ -219,7 +219,7 @@ impl Task {
     /// The classification loss (shape `[]`) of logits `[N, C]`.
     ///
     /// # Errors
-    /// The plugin's own error or panic.
+    /// The plugin's error or panic.
     pub fn loss(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor> {
         let tensors = [("logits", logits), ("targets", &targets.values), ("known", &targets.known)];
         let tensors = tensors.map(|(name, t)| named(name, t)).into_iter().collect::<Result<_>>()?;
@@ -231,20 +231,20 @@ impl Task {
         self.segmentation.as_ref().ok_or_else(|| Error::msg("the task has no segmentation branch"))
     }
 
-    /// The segmentation branch's logits of a view, `[S, a, b]`.
+    /// The segmentation decoder's logits of a view, `[S, a, b]`.
     ///
     /// # Errors
-    /// The plugin's own error or panic, or a task without the branch.
+    /// The plugin's error or panic, or a task without a decoder.
     pub fn segmentation_logits(&self, view: &ViewFeatures) -> Result<Tensor> {
         let (settings, tensors, _lent) = self.send(&[view])?;
         let logits = self.branch()?.logits(self.call(&settings), tensors);
         Ok(self.context.host().adopt(logits.map_err(within("segmentation logits"))?))
     }
 
-    /// The segmentation branch's loss (shape `[]`) of a view against its mask `[S, H, W]`.
+    /// The segmentation decoder's loss (shape `[]`) of a view against its mask `[S, H, W]`.
     ///
     /// # Errors
-    /// The plugin's own error or panic, or a task without the branch.
+    /// The plugin's error or panic, or a task without a decoder.
     pub fn segmentation_loss(&self, view: &ViewFeatures, mask: &Tensor) -> Result<Tensor> {
         let (settings, mut tensors, _lent) = self.send(&[view])?;
         tensors.push(named("mask", mask)?);
@@ -257,21 +257,21 @@ impl Task {
         self.adapters.get(view)?.first_block()
     }
 
-    /// What the adapter of a view puts in the place of a site's output; see [`Site`] for the shapes. Sites before its
-    /// first block stay as they are.
+    /// The output that a view's adapter gives for a site; see [`Site`] for the shapes. Sites before the adapter's first
+    /// block do not change.
     ///
     /// # Errors
-    /// The plugin's own error or panic, or an output of another shape.
+    /// The plugin's error or panic, or an output of another shape.
     pub fn apply(&self, view: usize, site: Site, input: &Tensor, output: Tensor) -> Result<Tensor> {
         let adapter = self.adapters.get(view);
         let adapter = adapter.ok_or_else(|| Error::msg(format!("the task has no view {view}")))?;
         adapter.apply(&self.context, site, input, output)
     }
 
-    /// Drops the plugin's parts and tells what went wrong with that.
+    /// Drops the plugin's parts and reports a panic.
     ///
     /// # Errors
-    /// The first of the parts whose Drop panicked; the others are dropped all the same.
+    /// The first part whose Drop panicked; the other parts are dropped too.
     pub fn close(self) -> Result<()> {
         let Self { head, segmentation, adapters, owner, context, .. } = self;
         let mut outcomes = vec![head.close()];

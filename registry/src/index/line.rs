@@ -135,10 +135,10 @@ impl Release {
         format!("packages/{}/{file}", self.name)
     }
 
-    /// A package that calls itself otherwise than its line does is not that package.
+    /// Checks that a package's manifest agrees with its line of the index.
     ///
     /// # Errors
-    /// Naming what differs.
+    /// The error names what differs.
     pub fn check(&self, manifest: &PackageManifest, manifest_sha256: &str) -> Result<()> {
         let differs = |what: &str, found: &dyn std::fmt::Display, listed: &dyn std::fmt::Display| {
             Err(RegistryError::package(
@@ -185,10 +185,10 @@ impl Release {
     }
 }
 
-/// The lines of a package's file.
+/// Parses the lines of a package's file.
 ///
 /// # Errors
-/// Naming the line: a form that is not known, another package's release, a version twice for one target.
+/// The error names the line: an unknown format, another package's release, a version twice for a target.
 pub fn parse_lines(name: &str, bytes: &[u8]) -> Result<Vec<Event>> {
     let refuse =
         |n: usize, reason: String| RegistryError::form(format!("index of {name}, line {}", n + 1), reason);

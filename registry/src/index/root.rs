@@ -91,7 +91,7 @@ impl Root {
         })
     }
 
-    /// As it lies in a store.
+    /// The signed text, as a store holds it.
     ///
     /// # Errors
     /// When the key cannot sign.
@@ -106,7 +106,7 @@ impl Root {
 }
 
 impl<'a> SignedRoot<'a> {
-    /// Takes signature and content apart.
+    /// Splits a signed text into signature and content.
     ///
     /// # Errors
     /// When there is no signature, or no content.
@@ -124,7 +124,7 @@ impl<'a> SignedRoot<'a> {
         Ok(Self { signature, payload, key_id })
     }
 
-    /// What it says, not believed yet: which registry and which rotations, to find the key to verify it with.
+    /// Reads the unverified content (registry and rotations), to find the key that verifies it.
     ///
     /// # Errors
     /// When it is no index.
@@ -148,10 +148,10 @@ impl<'a> SignedRoot<'a> {
         Ok(root)
     }
 
-    /// Whether this key signed it.
+    /// Verifies the signature with this key.
     ///
     /// # Errors
-    /// When the signature does not fit.
+    /// When the signature does not verify.
     pub fn verify(&self, store: &str, key: &PublicKey) -> Result<()> {
         key.verify(&format!("{store}: index"), self.payload, self.signature).map(drop)
     }

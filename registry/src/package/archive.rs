@@ -1,7 +1,7 @@
 //! The archive: a zstd-compressed ustar of `package.json`, its signature, then exactly the files that it names.
 //!
-//! Reading trusts nothing: before the signature is verified no more than `package.json` and the signature are read;
-//! afterwards every entry must be a plain file that was announced, of the size and digest that were announced.
+//! The reader trusts nothing. Before it verifies the signature it reads only `package.json` and the signature. Every
+//! further entry must be a plain file with the name, size and digest that `package.json` gives.
 
 use super::{MANIFEST, MANIFEST_LIMIT, PackageFile, PackageManifest, SIGNATURE, SIGNATURE_LIMIT, check_path};
 use crate::digest::{Hashing, sha256};
@@ -43,10 +43,10 @@ pub struct Unpacked {
 const WINDOW_LOG: u32 = 27;
 const LEVEL: i32 = 12;
 
-/// Writes an archive; the digest and size of it.
+/// Writes an archive; returns its digest and size.
 ///
 /// # Errors
-/// When a file is not the one the manifest speaks of, or the archive cannot be written.
+/// When a file differs from its entry in the manifest, or the archive cannot be written.
 pub fn pack(
     manifest: &PackageManifest,
     sources: &BTreeMap<String, PathBuf>,
@@ -106,8 +106,8 @@ fn append(
 /// and answers with the manifest, or refuses.
 ///
 /// # Errors
-/// Whatever `accept` refuses; every rule of the archive that is broken; a disk that is full. The folder then holds
-/// rubbish, and its owner takes it away.
+/// When `accept` refuses, the archive breaks a rule, or the disk is full. The caller must then delete the folder's
+/// content.
 pub fn unpack(
     name: &str,
     reader: impl Read,
@@ -206,7 +206,7 @@ pub fn unpack(
     Ok(Unpacked { manifest, manifest_sha256: sha256(&json) })
 }
 
-/// Publisher and key's id as an archive says them itself: whom to look up, nothing more.
+/// The unverified publisher and key id of an archive. Use them only to look the key up.
 ///
 /// # Errors
 /// When it is no archive, or not signed.

@@ -40,7 +40,7 @@ impl Parts {
     /// The manifest, and where each of its files is read from.
     ///
     /// # Errors
-    /// [`RegistryError::Incomplete`] with everything that is missing or does not fit, not only the first.
+    /// [`RegistryError::Incomplete`] with every part that is missing or does not fit, not only the first.
     pub fn manifest(&self) -> Result<(PackageManifest, BTreeMap<String, PathBuf>)> {
         let mut reasons = Vec::new();
         let mut keep = |result: Result<(), String>| {
@@ -166,10 +166,10 @@ fn weights_fit(name: &str, version: &str, weights: &WeightsFacts) -> Result<(), 
     ))
 }
 
-/// What a package's files say of themselves must be what its manifest says of them.
+/// Checks that the content of a package's files agrees with its manifest.
 ///
 /// # Errors
-/// Naming the first thing that does not fit.
+/// The error names the first difference.
 pub(crate) fn check(folder: &Path, manifest: &PackageManifest) -> Result<()> {
     let refuse = |reason: String| RegistryError::package(manifest.label(), reason);
     let at = |role| manifest.file(role).map(|f| folder.join(&f.path));

@@ -157,10 +157,10 @@ impl FileRole {
 }
 
 impl PackageManifest {
-    /// From `package.json`'s bytes, with every rule that needs nothing else.
+    /// Parses `package.json` and checks every rule that needs no other file.
     ///
     /// # Errors
-    /// Naming the first rule that is broken.
+    /// The error names the first broken rule.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let refuse = |reason: String| RegistryError::form(MANIFEST, reason);
         if bytes.len() as u64 > MANIFEST_LIMIT {

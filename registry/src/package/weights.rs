@@ -26,7 +26,7 @@ pub struct WeightsFacts {
 /// Reads a file's header.
 ///
 /// # Errors
-/// When it cannot be read, is no safetensors file, or does not say what it belongs to.
+/// When the file cannot be read, is no safetensors file, or does not name its plugin and backbone.
 pub fn read_weights(path: &Path) -> Result<WeightsFacts> {
     let mut file = std::fs::File::open(path).map_err(RegistryError::io(path, "cannot be read"))?;
     let total = file.metadata().map_err(RegistryError::io(path, "cannot be read"))?.len();

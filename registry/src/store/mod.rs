@@ -20,16 +20,17 @@ pub trait Store: Send + Sync {
     /// For messages; without credentials.
     fn address(&self) -> &str;
 
-    /// A small file, or none.
+    /// Reads a small file; `None` if the file does not exist.
     ///
     /// # Errors
     /// When the store cannot be reached, or the file is larger than `limit`.
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>>;
 
-    /// A large file from byte `from` on, if the store can; it says where it begins. `false` where there is none.
+    /// Reads a large file from byte `from` on, or from another start that it gives to the sink. `false` if the file does not
+    /// exist.
     ///
     /// # Errors
-    /// When the connection breaks (what arrived until then was given to the sink), or the sink fails.
+    /// When the connection breaks (the sink has the bytes that arrived before), or the sink fails.
     fn fetch(&self, name: &str, from: u64, sink: &mut dyn Sink) -> Result<bool>;
 
     /// Writes a file under a name that is not in use or holds the same content.
@@ -38,25 +39,25 @@ pub trait Store: Send + Sync {
     /// When the store cannot be written to.
     fn put(&self, name: &str, file: &Path) -> Result<()>;
 
-    /// Replaces a small file at once, if it still is what it was.
+    /// Replaces a small file atomically, if it still has the expected content.
     ///
     /// # Errors
-    /// [`RegistryError::Raced`] when somebody else was faster, where the store can tell.
+    /// [`RegistryError::Raced`] when somebody else changed the file, if the store can detect that.
     fn exchange(&self, name: &str, old: Option<&[u8]>, new: &[u8]) -> Result<()>;
 }
 
 /// Takes what is fetched.
 pub trait Sink {
-    /// The byte that comes next. A store that cannot begin in the middle begins at 0.
+    /// Receives the position of the next byte. A store that cannot start in the middle starts at 0.
     ///
     /// # Errors
-    /// When the sink cannot go there.
+    /// When the sink cannot seek to that position.
     fn begin(&mut self, at: u64) -> io::Result<()>;
 
-    /// The next bytes.
+    /// Receives the next bytes.
     ///
     /// # Errors
-    /// When they cannot be kept, or are more than was expected.
+    /// When the bytes cannot be stored, or are more than expected.
     fn take(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
@@ -64,7 +65,7 @@ pub trait Sink {
 /// `object-store` `s3://`, `gs://`, `az://`.
 ///
 /// # Errors
-/// When the address has no form that this build knows.
+/// When this build does not know the form of the address.
 pub fn open(address: &str) -> Result<Box<dyn Store>> {
     let unknown = |why: &str| Err(RegistryError::Usage(format!("--store {address}: {why}")));
     match address.split_once("://") {

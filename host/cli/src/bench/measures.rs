@@ -26,7 +26,7 @@ pub(super) enum Measure {
     Many(usize, usize),
     /// A training step with LoRA in every block.
     Step,
-    /// The same with LoRA from a block on, its frozen prefix computed or at hand.
+    /// The same with LoRA from a block on, with the frozen blocks' features computed or cached.
     StepFrom { block: usize, cached: bool },
 }
 
@@ -136,7 +136,7 @@ impl Bench {
         })
     }
 
-    /// Bytes that are left of a device of its own.
+    /// Bytes that are left on a device with separate memory.
     pub fn device_left(&self) -> Option<usize> {
         self.backbone.device_left()
     }
@@ -281,7 +281,7 @@ impl Bench {
     }
 }
 
-/// Every kernel of a block in turn with the limit.
+/// Every kernel of a block, interleaved with the limit.
 pub(super) fn kernels(precision: Precision, size: usize, repetitions: usize) -> Vec<Row> {
     let Some(isa) = Isa::available().last().copied() else { return Vec::new() };
     let tokens = 1 + (size / 14).pow(2);

@@ -1,4 +1,4 @@
-//! A plugin's answers to the cases of a table.
+//! A plugin's predictions for the cases of a table.
 
 use super::thresholds;
 use super::{CommandError, Console, Eval, OutputFolder, Scored, digest};
@@ -14,7 +14,7 @@ use anymc3d_manifest::{Manifest, TaskKind};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The cases that have an answer.
+/// The cases that have a prediction.
 #[derive(Default)]
 struct Answers<'a> {
     rows: Vec<&'a Row>,
@@ -25,7 +25,7 @@ struct Answers<'a> {
     warnings: BTreeMap<String, usize>,
 }
 
-/// Everything that can be refused is, before the first case is computed.
+/// Predicts every case. Whatever can be refused is refused before the first case is computed.
 pub(super) fn of(
     eval: &Eval,
     folder: &Path,
@@ -109,7 +109,7 @@ fn intended_use(manifest: &Manifest) -> String {
     format!("{}: {}", manifest.plugin.name, manifest.plugin.intended_use)
 }
 
-/// The rows that are asked for, of which something is known.
+/// The rows of the wanted split, if any of them has a label.
 fn chosen<'a>(eval: &Eval, table: &'a Table) -> Result<Vec<&'a Row>, CommandError> {
     let part = eval.split.map(|s| s.part());
     let rows: Vec<&Row> = table.rows.iter().filter(|r| part.is_none() || r.split == part).collect();
@@ -199,7 +199,7 @@ fn said(calibration: &Calibration, table: &Table, file: &Path) -> String {
             .collect(),
     };
     format!(
-        "{}: {}; fitted on {} cases, table_findings it by others",
+        "{}: {}; fitted on {} cases; measure it on others",
         file.display(),
         fitted.join("; "),
         calibration.fitted_on.cases

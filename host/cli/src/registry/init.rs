@@ -15,7 +15,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Init {
-    /// Its name; clients trust its index key under it
+    /// Name of the registry; clients trust its index key under this name
     #[arg(long)]
     name: String,
     #[command(flatten)]

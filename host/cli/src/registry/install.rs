@@ -1,4 +1,4 @@
-//! `host registry install`: packages from a registry, verified and probed, into `$ANYMC3D_HOME`.
+//! `host registry install`: verifies, tries and installs packages from a registry into `$ANYMC3D_HOME`.
 
 use super::machine::Machine;
 use super::options::{FirstUse, LockOption, StoreOption, home};
@@ -13,15 +13,15 @@ const EXAMPLES: &str = "\
 Examples:
   host registry install lung_nodule                newest version that fits this machine
   host registry install lung_nodule@^1.2           newest 1.x from 1.2 on
-  host registry install lung_nodule@0.1.0 --lock   exactly this one; anymc3d.lock has its digest, and pins it
-  host registry install lung_nodule --lock --unpin newest again, and not pinned any more
-  host registry install                            everything that anymc3d.lock names, by digest";
+  host registry install lung_nodule@0.1.0 --lock   exactly this version; anymc3d.lock records its digest and pins it
+  host registry install lung_nodule --lock --unpin the newest again; removes the pin
+  host registry install                            everything in anymc3d.lock, by digest";
 
-/// Install packages: verified, tried on their golden cases, and only then moved into place
+/// Install packages: verify them, run their golden cases, then move them into place
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Install {
-    /// NAME, NAME@RANGE or NAME@VERSION [default: everything in the lock file]
+    /// Packages: NAME, NAME@RANGE or NAME@VERSION [default: everything in the lock file]
     #[arg(value_name = "PACKAGE")]
     packages: Vec<Request>,
     #[command(flatten)]
@@ -67,7 +67,7 @@ impl Install {
         Ok(outcome)
     }
 
-    /// What was asked for; of a bare name that is locked, the locked one.
+    /// The requested packages; for a bare name that is locked, the locked version.
     fn requests(&self, lock: Option<&LockFile>) -> Result<Vec<(Request, Option<Locked>)>, CommandError> {
         if self.packages.is_empty() {
             let all = lock.map(|l| l.packages().cloned().collect::<Vec<_>>()).unwrap_or_default();

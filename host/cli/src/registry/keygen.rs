@@ -1,4 +1,4 @@
-//! `host registry keygen`: a key pair in minisign's format, or one that takes another's place.
+//! `host registry keygen`: makes a key pair in minisign's format, or a key pair that replaces another.
 
 use super::options::{PASSWORD, secret_key};
 use crate::console::Console;
@@ -11,25 +11,25 @@ use std::path::{Path, PathBuf};
 const EXAMPLES: &str = "\
 Examples:
   ANYMC3D_KEY_PASSWORD=… host registry keygen --name \"Example Lab\" --out lab      lab.key (encrypted) and lab.pub
-  host registry keygen --name plugins.example --out index --no-password         for a machine that signs by itself
+  host registry keygen --name plugins.example --out index --no-password         for a machine that signs without a person
   host registry keygen --name \"Example Lab\" --out lab2 --rotate lab.key           and lab2.rotation, signed by both
 
-Keep the .key file where nobody else reads it, and a copy of it where it is not lost.";
+Keep the .key file where nobody else can read it, and keep a backup.";
 
-/// A key pair that signs packages or an index
+/// Make a key pair that signs packages or an index
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Keygen {
-    /// Whose key it is: the publisher's name, or the registry's
+    /// Owner of the key: the publisher's name, or the registry's
     #[arg(long)]
     name: String,
-    /// Writes FILE.key and FILE.pub
+    /// Output: FILE.key and FILE.pub
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
     /// Do not encrypt the secret key [default: encrypt it with $ANYMC3D_KEY_PASSWORD]
     #[arg(long)]
     no_password: bool,
-    /// The key whose place the new one takes; writes FILE.rotation, for `host registry renew`
+    /// Key that the new key replaces; also writes FILE.rotation, for `host registry renew`
     #[arg(long, value_name = "KEY")]
     rotate: Option<PathBuf>,
     /// The rotated key signs an index, not packages

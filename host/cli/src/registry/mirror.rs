@@ -1,4 +1,4 @@
-//! `host registry mirror`: a selection of a registry, for a machine without network.
+//! `host registry mirror`: copies packages of a registry, for a machine without network.
 
 use super::options::{FirstUse, StoreOption, home};
 use crate::console::Console;
@@ -13,14 +13,14 @@ Examples:
   host registry mirror lung_nodule@^0.1 brain_mri --to oci://harbor.hospital.example/anymc3d
 Then, on the machine without network: host registry install lung_nodule --store /media/stick";
 
-/// Copy packages and the signed index to another store; it needs no key and is verified as the original is
+/// Copy packages and the signed index to another store; copying needs no key, and clients verify the copy as usual
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Mirror {
-    /// NAME (newest version), NAME@RANGE (all that match) or NAME@VERSION
+    /// Packages: NAME (newest version), NAME@RANGE (all that match) or NAME@VERSION
     #[arg(value_name = "PACKAGE", required = true)]
     packages: Vec<Request>,
-    /// Where to: a folder or oci://host/path
+    /// Target store: a folder or oci://host/path
     #[arg(long, value_name = "STORE")]
     to: String,
     /// Only packages for this target, for example x86_64-linux [default: all]

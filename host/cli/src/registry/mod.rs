@@ -22,10 +22,10 @@ use super::outcome::{CommandError, Outcome};
 use clap::{Args, Subcommand};
 
 const EXAMPLES: &str = "\
-Examples, for who runs plugins:
+Examples for people who run plugins:
   host registry search nodule --store https://plugins.example/anymc3d
-  host registry install lung_nodule --store … --lock       and anymc3d.lock says exactly what runs
-  host registry verify                                     is it still what was signed?
+  host registry install lung_nodule --store … --lock       anymc3d.lock then says exactly what runs
+  host registry verify                                     compares every file with its signature
   host registry mirror lung_nodule --store … --to /media/stick
 For who publishes:
   host registry keygen --name \"Example Lab\" --out lab
@@ -34,7 +34,7 @@ For who publishes:
 
 --store is a folder, https://…, oci://host/path [default: $ANYMC3D_STORE, else in $ANYMC3D_HOME]";
 
-/// Signed packages of plugins: publish, find, install, verify
+/// Publish, find, install and verify signed packages of plugins
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Registry {

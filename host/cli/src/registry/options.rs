@@ -1,4 +1,4 @@
-//! Options that the subcommands share: the home, the store, keys, how long an index is good for.
+//! Options that the subcommands share: the home folder, the store, keys, how long an index is valid.
 
 use crate::console::Console;
 use crate::outcome::{CommandError, Outcome};
@@ -21,7 +21,7 @@ impl From<RegistryError> for CommandError {
     }
 }
 
-/// The home folder, which every subcommand but those of publishers needs.
+/// The home folder. Every subcommand needs it except those of publishers.
 pub(super) fn home() -> Result<Home, CommandError> {
     let home = find::home()
         .ok_or_else(|| CommandError::usage("no home folder on this machine; set ANYMC3D_HOME"))?;
@@ -49,16 +49,16 @@ impl StoreOption {
     }
 }
 
-/// Whether unknown keys are believed.
+/// Whether unknown keys are trusted.
 #[derive(Debug, Args)]
 pub(super) struct FirstUse {
-    /// Trust a registry and publishers of which nothing is known by the keys that they show now
+    /// If no key of a registry or publisher is known, trust the key that it shows now
     #[arg(long)]
     trust_on_first_use: bool,
 }
 
 impl FirstUse {
-    /// Opens a registry, and tells which keys came to be trusted.
+    /// Opens a registry, and prints the keys that are trusted from now on.
     pub fn open<'a>(
         &self,
         home: &'a Home,
@@ -71,13 +71,13 @@ impl FirstUse {
     }
 }
 
-/// `--index-key` and how long what it signs is good for.
+/// `--index-key`, and how long the signed index is valid.
 #[derive(Debug, Args)]
 pub(super) struct IndexKey {
     /// Secret key that signs the index
     #[arg(long, value_name = "FILE")]
     index_key: PathBuf,
-    /// Days that the index is believed for; sign it again before with `host registry renew`
+    /// Days that the index is valid; sign it again before it expires with `host registry renew`
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3650))]
     valid_days: u16,
 }
@@ -122,18 +122,18 @@ pub(super) fn read(path: &Path) -> Result<String, CommandError> {
 /// `--lock` and `--unpin`
 #[derive(Debug, Args)]
 pub(super) struct LockOption {
-    /// Write what is installed into a lock file, by digest [default file: anymc3d.lock]; one that is there is heeded and
-    /// kept up to date without this option
+    /// Record what is installed in a lock file, by digest [default file: anymc3d.lock]. The host reads and updates a lock
+    /// file that exists even without this option
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = LOCK_FILE)]
     lock: Option<PathBuf>,
-    /// Let the lock file's pins of these packages go: one that was installed as NAME@VERSION stays at that version
-    /// otherwise, whatever is newer
+    /// Remove the lock file's pins of these packages. Without this option a package that was installed as NAME@VERSION
+    /// stays at that version
     #[arg(long)]
     pub unpin: bool,
 }
 
 impl LockOption {
-    /// The pinned package that a request comes to, unless pins are let go.
+    /// The pinned package that matches a request, unless --unpin is given.
     pub fn pinned(&self, lock: Option<&LockFile>, request: &Request) -> Result<Option<Locked>, CommandError> {
         let Some(lock) = lock.filter(|_| !self.unpin) else { return Ok(None) };
         Ok(lock.pinned(request)?.cloned())
@@ -144,7 +144,7 @@ impl LockOption {
         self.lock.is_some()
     }
 
-    /// The lock file to heed and to write; none where none is there and none was asked for.
+    /// The lock file to read and write; `None` if it does not exist and --lock was not given.
     pub fn open(&self, target: &str) -> Result<Option<LockFile>, CommandError> {
         let path = self.lock.as_deref().unwrap_or(Path::new(LOCK_FILE));
         let there = LockFile::open(path, target)?;

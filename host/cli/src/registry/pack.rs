@@ -1,4 +1,4 @@
-//! `host registry pack`: a plugin's parts into one signed archive.
+//! `host registry pack`: packs a plugin's parts into one signed archive.
 
 use super::machine::Machine;
 use super::options::secret_key;
@@ -16,25 +16,25 @@ Examples:
   host registry pack --plugin target/release/liblung_nodule.so --from plugins/lung_nodule \\
       --golden golden --publisher \"Example Lab\" --key lab.key --out dist";
 
-/// Put a plugin's parts into one signed archive, after trying its golden cases
+/// Pack a plugin's parts into one signed archive, after running its golden cases
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Pack {
     #[command(flatten)]
     parts: PartOptions,
-    /// Where the archive is written
+    /// Folder for the archive
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     out: PathBuf,
 }
 
-/// The parts of a package; what is not given is looked for in one folder.
+/// The parts of a package; the host looks for missing parts in the folder of `--from`.
 #[derive(Debug, Args)]
 pub(super) struct PartOptions {
-    /// The plugin's library, by path or name
+    /// Library of the plugin, by path or name
     #[arg(long, short, value_name = "P")]
     plugin: Option<String>,
-    /// Folder of the parts below that are not given: plugin.toml, NAME.safetensors, README.md, LICENSE, golden/
-    /// [default: plugins/NAME, where that is]
+    /// Folder of all parts that no option below gives: plugin.toml, NAME.safetensors, README.md, LICENSE, golden/
+    /// [default: plugins/NAME, if it exists]
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
     /// Trained weights
@@ -49,10 +49,10 @@ pub(super) struct PartOptions {
     /// Folder of golden cases, made by `host plugin golden`
     #[arg(long, value_name = "DIR")]
     golden: Option<PathBuf>,
-    /// The publisher's name; clients trust its key under it
+    /// Name of the publisher; clients trust its key under this name
     #[arg(long, value_name = "NAME")]
     publisher: Option<String>,
-    /// The publisher's secret key
+    /// Secret key of the publisher
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! The host's own look at a package before it is installed or published. What runs code of the plugin runs in a child
-//! process with a time limit: a package must not be able to end or hold the one that judges it.
+//! Tries a package before it is installed or published. The plugin's code runs in a child process with a time limit, so
+//! that a package cannot end or block the process that checks it.
 
 use super::machine::Machine;
 use super::options::PASSWORD;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Golden cases are small; a plugin that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Does the library say what `plugin.toml` says, and do the golden cases come out?
+/// Checks that the library contains this `plugin.toml`, and that the golden cases give their logits.
 pub(super) fn candidate(machine: &Machine, candidate: &Candidate<'_>) -> Result<GoldenReport, String> {
     let part = |role| candidate.file(role).map_err(|e| e.to_string());
     let (library, weights) = (part(FileRole::Library)?, part(FileRole::Weights)?);
@@ -26,7 +26,7 @@ pub(super) fn candidate(machine: &Machine, candidate: &Candidate<'_>) -> Result<
     golden(machine, &library, &weights, &candidate.golden(), &candidate.manifest.backbone.fingerprint)
 }
 
-/// The manifest inside the library is the one beside it.
+/// Checks that the manifest inside the library is the `plugin.toml` beside it.
 pub(super) fn same_manifest(library: &Path, plugin_toml: &Path) -> Result<(), String> {
     let (embedded, _, _) = inspect(library).map_err(|e| e.to_string())?;
     let text = std::fs::read_to_string(plugin_toml).map_err(|e| format!("{}: {e}", plugin_toml.display()))?;
@@ -79,7 +79,7 @@ pub(super) fn golden(
     Ok(GoldenReport { cases: answer.cases.len(), largest_difference })
 }
 
-/// `host plugin check`, where this host has it. `None` where it has not.
+/// Runs `host plugin check`. `None` if this host has no such command.
 pub(super) fn plugin_check(library: &Path, weights: &Path) -> Result<Option<()>, String> {
     let help: [&OsStr; 3] = ["plugin".as_ref(), "check".as_ref(), "--help".as_ref()];
     if !child(&help)?.status.success() {

@@ -1,4 +1,4 @@
-//! `host registry publish`: a package into a registry.
+//! `host registry publish`: publishes a package in a registry.
 
 use super::machine::Machine;
 use super::options::{IndexKey, StoreOption, home};
@@ -15,14 +15,14 @@ const EXAMPLES: &str = "\
 Examples:
   host registry publish --plugin target/release/liblung_nodule.so --from plugins/lung_nodule --golden golden \\
       --publisher \"Example Lab\" --key lab.key --index-key index.key --store /srv/plugins
-  host registry publish lung_nodule-0.1.0-x86_64-linux.tar.zst --index-key index.key     what a publisher sent;
-      its key must be trusted here: host registry trust add \"Example Lab\" lab.pub";
+  host registry publish lung_nodule-0.1.0-x86_64-linux.tar.zst --index-key index.key     an archive that a publisher
+      sent; trust its key first: host registry trust add \"Example Lab\" lab.pub";
 
-/// Take a package into a registry: pack and publish a plugin, or publish an archive that somebody packed
+/// Publish a package: pack and publish a plugin, or publish an archive that somebody packed
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Publish {
-    /// An archive from `host registry pack`
+    /// Archive made by `host registry pack`
     #[arg(value_name = "ARCHIVE", conflicts_with_all = ["plugin", "from", "weights", "card", "license", "golden", "publisher", "key"])]
     archive: Option<PathBuf>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `host registry remove`: an installed version goes.
+//! `host registry remove`: removes an installed version.
 
 use super::options::home;
 use crate::console::Console;

@@ -1,4 +1,4 @@
-//! `host registry renew`: the index signed again, with a later date, or by a new key.
+//! `host registry renew`: signs the index again, with a later date or with a new key.
 
 use super::options::{IndexKey, StoreOption, read};
 use crate::console::Console;
@@ -14,11 +14,11 @@ Examples:
   host registry renew --index-key index.key --rotation lab2.rotation --store …            a publisher's new key
   host registry renew --index-key index2.key --rotation index2.rotation --store …         the index's new key";
 
-/// Sign the index again before it expires, or let a new key take an old one's place
+/// Sign the index again before it expires, or replace an old key by a new key
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Renew {
-    /// What `host registry keygen --rotate` wrote
+    /// Rotation file that `host registry keygen --rotate` wrote
     #[arg(long, value_name = "FILE")]
     rotation: Option<PathBuf>,
     #[command(flatten)]

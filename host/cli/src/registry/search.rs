@@ -1,4 +1,4 @@
-//! `host registry search`: what a registry has.
+//! `host registry search`: lists the packages of a registry.
 
 use super::options::{FirstUse, StoreOption, home};
 use crate::console::Console;
@@ -15,16 +15,16 @@ Examples:
   host registry search lung CT
   host registry search lung_nodule --versions";
 
-/// Packages whose name, summary, labels or publisher have all the words in them
+/// List packages whose name, summary, labels and publisher contain all search terms
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Search {
-    /// Words; none lists everything
+    /// Search terms; without them all packages are listed
     words: Vec<String>,
-    /// Every version and target, with ABI, backbone and whether it is withdrawn
+    /// List every version and target, with ABI, backbone and withdrawal
     #[arg(long)]
     versions: bool,
-    /// One JSON object per package (or version), one per line
+    /// Print one line of JSON per package (or version)
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -39,7 +39,7 @@ impl Search {
         let registry = self.first_use.open(&home, &*store, console)?;
         let found = registry.search(&self.words);
         if found.is_empty() {
-            console.note(format!("nothing in {} has all of these words", registry.name()));
+            console.note(format!("no package in {} matches all search terms", registry.name()));
             return Ok(Outcome::Done);
         }
         let mut rows = Vec::new();

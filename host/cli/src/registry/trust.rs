@@ -1,4 +1,4 @@
-//! `host registry trust`: whose signatures count here.
+//! `host registry trust`: lists, adds and removes trusted keys.
 
 use super::options::{home, read};
 use crate::console::Console;
@@ -15,9 +15,9 @@ Examples:
   host registry trust add --registry plugins.example RWQ…
   host registry trust list
   host registry trust remove \"Example Lab\"
-Compare a key with what its owner says in another place (a letter, a phone call, a web page) before you add it.";
+Before you add a key, compare it with what its owner says elsewhere (a letter, a phone call, a web page).";
 
-/// Whose signatures count: of packages (publishers) and of indexes (registries)
+/// List, add and remove trusted keys: of publishers (packages) and of registries (indexes)
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Trust {
@@ -27,26 +27,26 @@ pub(super) struct Trust {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Trust a key from now on
+    /// Trust a key
     #[command(before_help = EXAMPLES)]
     Add {
-        /// The publisher's name as its packages say it, or the registry's as its index does
+        /// Name of the publisher as its packages give it, or of the registry as its index gives it
         name: String,
-        /// A .pub file, or the line that begins with RW
+        /// Key: a .pub file, or the line that begins with RW
         key: String,
-        /// The key of a registry's index, not of a publisher
+        /// The key signs a registry's index, not packages
         #[arg(long)]
         registry: bool,
     },
-    /// Trusted keys
+    /// List trusted keys
     List {
-        /// One JSON object per key, one per line
+        /// Print one line of JSON per key
         #[arg(long)]
         json: bool,
     },
-    /// Trust no longer; packages signed with the key do not run any more
+    /// Remove a key; packages signed with it no longer run
     Remove {
-        /// A publisher's or registry's name, or a key's id
+        /// Name of a publisher or registry, or id of a key
         name: String,
     },
 }

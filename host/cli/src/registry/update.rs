@@ -1,4 +1,4 @@
-//! `host registry update`: newer versions of what is installed, beside the old ones.
+//! `host registry update`: installs newer versions beside the old versions.
 
 use super::install::{one, tell};
 use super::machine::Machine;
@@ -13,14 +13,14 @@ const EXAMPLES: &str = "\
 Examples:
   host registry update                     everything that is installed
   host registry update lung_nodule@^0.1    stay below 0.2
-  host registry update lung_nodule --unpin a pinned version, as `install NAME@VERSION` makes it, stays otherwise
+  host registry update lung_nodule --unpin removes the pin that `install NAME@VERSION` made
 An older version stays where it is; `host run --plugin lung_nodule@0.1.0` still runs it.";
 
-/// Install newer versions, move the lock file to them, and hear what was withdrawn
+/// Install newer versions, update the lock file, and learn which versions were withdrawn
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Update {
-    /// NAME or NAME@RANGE [default: everything that is installed from this registry]
+    /// Packages: NAME or NAME@RANGE [default: everything that is installed from this registry]
     #[arg(value_name = "PACKAGE")]
     packages: Vec<Request>,
     #[command(flatten)]
@@ -87,7 +87,7 @@ impl Update {
     }
 }
 
-/// What stays as it is, why, and what there would be.
+/// Says which version stays, why, and which newer version fits.
 fn kept(
     registry: &Registry<'_>,
     request: &Request,

@@ -1,4 +1,4 @@
-//! `host registry verify`: is everything that is installed still what was signed?
+//! `host registry verify`: compares everything that is installed with its signatures.
 
 use super::machine::Machine;
 use super::options::{FirstUse, StoreOption, home};
@@ -17,14 +17,14 @@ Examples:
   host registry verify --json > audit.jsonl
   host registry verify --repair --store https://plugins.example/anymc3d";
 
-/// Hash every installed file again and verify every signature; exit code 3 when anything differs
+/// Hash every installed file again and verify every signature; exit code 3 if anything differs
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Verify {
-    /// Fetch what differs anew
+    /// Download files that differ again
     #[arg(long)]
     repair: bool,
-    /// One JSON object per package, one per line
+    /// Print one line of JSON per package
     #[arg(long)]
     json: bool,
     #[command(flatten)]

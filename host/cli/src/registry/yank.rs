@@ -1,4 +1,4 @@
-//! `host registry yank`: a version is yanked, or comes back.
+//! `host registry yank`: withdraws a version, or undoes the withdrawal.
 
 use super::options::{IndexKey, StoreOption};
 use crate::console::Console;
@@ -14,23 +14,23 @@ Examples:
   host registry yank lung_nodule@0.1.0 --reason safety --detail \"mirrors left and right\" --index-key index.key
   host registry yank lung_nodule@0.1.0 --undo --index-key index.key
 
-Nobody gets a withdrawn version who does not have it locked. Where it is installed it runs with a warning, and not at all
-when the reason is safety, from the next `host registry update` on.";
+Only a lock file can still install a withdrawn version. After the next `host registry update`, an installed copy runs with a
+warning; if the reason is safety, it does not run.";
 
 /// Withdraw a version, for all targets
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Yank {
-    /// NAME@VERSION
+    /// Package: NAME@VERSION
     #[arg(value_name = "PACKAGE")]
     package: Request,
-    /// Why
+    /// Reason of the withdrawal
     #[arg(long, value_enum, required_unless_present = "undo")]
     reason: Option<Reason>,
-    /// For whoever runs it: what is wrong, what to do
+    /// Message for people who run the version: what is wrong, what to do
     #[arg(long, required_unless_present = "undo")]
     detail: Option<String>,
-    /// It is back
+    /// Undo the withdrawal
     #[arg(long, conflicts_with_all = ["reason", "detail"])]
     undo: bool,
     #[command(flatten)]
@@ -41,11 +41,11 @@ pub(super) struct Yank {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Reason {
-    /// It may harm: it runs no more
+    /// The version may harm: it no longer runs
     Safety,
-    /// It is worse than was thought
+    /// The version is less accurate than was published
     Accuracy,
-    /// It may not be used
+    /// The licence forbids its use
     Licence,
 }
 

@@ -1,4 +1,4 @@
-//! Options that change a task without touching its plugin.
+//! Options that change a task without a change of its plugin.
 
 use anymc3d_host::task::{AdapterChoice, LossChange, Variant};
 use anymc3d_manifest::LossKind;
@@ -6,39 +6,39 @@ use clap::{Args, ValueEnum};
 
 /// Ablations.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Ablations (kept in the weights, so that run and eval build the same task)")]
+#[command(next_help_heading = "Model (stored with the weights: run and eval build the same task)")]
 pub(super) struct Ablation {
-    /// Pool slices in another way than the plugin's head
-    #[arg(long, value_name = "WAY", value_parser = ["attention", "mean", "median", "max", "lstm", "transformer"])]
+    /// Pooling over the slices, instead of the plugin's
+    #[arg(long, value_name = "POOLING", value_parser = ["attention", "mean", "median", "max", "lstm", "transformer"])]
     fusion: Option<String>,
-    /// Leave the patch tokens out of a head that reads them: the paper's head, class tokens alone
+    /// Give the head class tokens alone, as in the paper: a head that reads patch tokens does without them
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     class_tokens_only: bool,
-    /// Another standard decoder for pixel supervision: token judges each patch alone, volume is the 3D one
+    /// Segmentation decoder, instead of the plugin's: token decodes each patch alone, volume decodes in 3D
     #[arg(long, value_name = "NAME", value_parser = ["token", "volume"])]
     decoder: Option<String>,
-    /// none: the frozen backbone as it is; lora: the plugin's low-rank adapter, or the paper's where it has none
+    /// Adapter: none leaves the backbone frozen; lora is the plugin's low-rank adapter, or the paper's if it has none
     #[arg(long, value_enum)]
     adapter: Option<AdapterOption>,
-    /// Rank of the adapter; the scale alpha / rank stays unless --alpha is given
+    /// Rank of the adapter; the scale alpha / rank stays the same unless --alpha is given
     #[arg(long, value_name = "R")]
     rank: Option<usize>,
-    /// alpha of the adapter
+    /// Alpha of the adapter
     #[arg(long, value_name = "A")]
     alpha: Option<f64>,
-    /// First adapted block; 0 adapts the patch embedding too
+    /// First adapted block; 0 also adapts the patch embedding
     #[arg(long, value_name = "N")]
     first_block: Option<usize>,
-    /// Loss instead of the manifest's
+    /// Loss, instead of the manifest's
     #[arg(long, value_enum)]
     loss: Option<LossOption>,
-    /// Focal loss: exponent
+    /// Exponent of the focal loss
     #[arg(long, value_name = "G")]
     focal_gamma: Option<f64>,
-    /// Focal loss: weight of the positive class, 0 to 1
+    /// Weight of the positive class in the focal loss, 0 to 1
     #[arg(long, value_name = "A")]
     focal_alpha: Option<f64>,
-    /// A weight per label or class, with commas between
+    /// Loss weight of each label or class, separated by commas
     #[arg(long, value_name = "W", value_delimiter = ',')]
     class_weights: Option<Vec<f64>>,
 }

@@ -1,4 +1,4 @@
-//! Folds: where each leaves its run, and what all of them say of the cases together.
+//! Folds: the folder of each fold's run, and the predictions of all folds together.
 
 use crate::outcome::CommandError;
 use anymc3d_host::eval::evaluation::questions;
@@ -13,10 +13,10 @@ pub(super) fn folder(out: &Path, n: usize) -> PathBuf {
     out.join(format!("fold-{}", n + 1))
 }
 
-/// Leaves `predictions.csv`: every case scored by the fold that did not see it. Says how good they are.
+/// Writes `predictions.csv`: each case is scored by the fold that did not train on it. Returns their AUROC as a sentence.
 ///
-/// The probabilities are not calibrated: each fold's calibration was fitted on the cases that it judges. The folds'
-/// models need not share a scale, so the area is the mean of the folds' areas.
+/// The probabilities are not calibrated: each fold's calibration was fitted on the cases that it scores.
+/// The folds' models need not share a scale, therefore the area is the mean of the folds' areas.
 pub(super) fn out_of_fold(out: &Path, folds: usize) -> Result<String, CommandError> {
     let mut all: Option<Predictions> = None;
     for n in 0..folds {

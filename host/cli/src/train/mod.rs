@@ -1,4 +1,4 @@
-//! `host train`: a plugin's weights from a table of labelled scans.
+//! `host train`: trains a plugin's weights on a table of labelled scans.
 
 mod ablation;
 mod folds;
@@ -42,96 +42,99 @@ Examples:
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES, args_override_self = true)]
 pub(super) struct Train {
-    /// Plugin by name or path
-    #[arg(long, short, value_name = "P")]
+    /// Plugin to train, by name or path
+    #[arg(long, short, value_name = "P", help_heading = "Data")]
     plugin: String,
-    /// Labelled scans: columns case, image (or image.VIEW), one per label; optional patient, mask, split
-    #[arg(long, value_name = "T.csv")]
+    /// Table of labelled scans: columns case, image (or image.VIEW), one per label; optional patient, mask, split
+    #[arg(long, value_name = "T.csv", help_heading = "Data")]
     data: PathBuf,
-    /// Folder for weights, model card, metrics.csv, predictions.csv, TensorBoard's events and training.json
-    #[arg(long, short, value_name = "DIR")]
-    out: PathBuf,
-    /// Validation cases [default: the table's split column, else a fifth of the patients]
-    #[arg(long, value_name = "V.csv")]
+    /// Table of validation cases [default: the split column of --data, else a fifth of the patients]
+    #[arg(long, value_name = "V.csv", help_heading = "Data")]
     val: Option<PathBuf>,
-    /// Cases that neither train nor choose: the best epoch's weights score them into test_predictions.csv at the end
-    #[arg(long, value_name = "T.csv", conflicts_with = "folds")]
+    /// Table of test cases, used neither to train nor to choose the epoch: the best epoch's weights score them into
+    /// test_predictions.csv
+    #[arg(long, value_name = "T.csv", conflicts_with = "folds", help_heading = "Data")]
     test: Option<PathBuf>,
-    /// Train K times, each part of the patients judging once; a folder fold-N each, and predictions.csv of all cases
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), conflicts_with = "val")]
+    /// Cross-validate: split the patients into K folds and train K times, each fold validating once; writes a folder
+    /// fold-N for each, and predictions.csv for all cases
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), conflicts_with = "val", help_heading = "Data")]
     folds: Option<u16>,
-    /// A run for every combination of the options in the file's [grid], and sweep.csv of them all
-    #[arg(long, value_name = "F.toml")]
-    sweep: Option<PathBuf>,
-    /// Share of the cases held out where no split is given
-    #[arg(long, value_name = "SHARE", default_value_t = TrainOptions::default().val_fraction)]
+    /// Share of the patients that validate where no split is given
+    #[arg(long, value_name = "SHARE", default_value_t = TrainOptions::default().val_fraction, help_heading = "Data")]
     val_fraction: f64,
-    /// Passes over the training cases
-    #[arg(long, default_value_t = TrainOptions::default().epochs)]
-    epochs: usize,
-    /// Cases per step
-    #[arg(long, default_value_t = TrainOptions::default().batch)]
-    batch: usize,
-    /// Peak learning rate of the adapter
-    #[arg(long, default_value_t = TrainOptions::default().lr)]
-    lr: f64,
-    /// Peak learning rate of head and segmentation branch
-    #[arg(long, default_value_t = TrainOptions::default().head_lr)]
-    head_lr: f64,
-    /// Weight decay of the adapter
-    #[arg(long, default_value_t = TrainOptions::default().weight_decay)]
-    weight_decay: f64,
-    /// Weight decay of head and segmentation branch
-    #[arg(long, default_value_t = TrainOptions::default().head_weight_decay)]
-    head_weight_decay: f64,
-    /// Weight of the segmentation loss on cases with a mask
-    #[arg(long, default_value_t = TrainOptions::default().lambda)]
-    lambda: f64,
-    /// Share of the steps in which the learning rates rise
-    #[arg(long, default_value_t = TrainOptions::default().warmup)]
-    warmup: f64,
-    /// How training cases are varied: full is the paper's recipe, in 3D
-    #[arg(long, value_enum, default_value_t = AugmentOption::Full)]
-    augment: AugmentOption,
-    /// Augmentation draws kept per case, the case as it is among them
-    #[arg(long, default_value_t = TrainOptions::default().draws)]
-    draws: usize,
-    /// Longest gradient of a step; longer ones are shortened to it [0: never]
-    #[arg(long, value_name = "NORM", default_value_t = TrainOptions::default().clip)]
-    clip: f64,
-    /// End after this many epochs without a better validation AUROC [0: never]
-    #[arg(long, value_name = "EPOCHS", default_value_t = TrainOptions::default().patience)]
-    patience: usize,
-    /// Go on with the run in --out after its last whole epoch
-    #[arg(long)]
-    resume: bool,
-    /// Most memory for the whole process, for example 4G: activations are recomputed and slices go in groups to keep it
-    #[arg(long, value_name = "SIZE", value_parser = super::options::size)]
-    max_memory: Option<usize>,
-    /// Do not open every scan and mask before the first step (`host doctor --data` does the same by itself)
-    #[arg(long)]
+    /// Do not open every scan and mask before the first step (`host doctor --data` checks them too)
+    #[arg(long, help_heading = "Data")]
     unchecked: bool,
-    /// Seed of initialisation, order, split and augmentation
-    #[arg(long, default_value_t = TrainOptions::default().seed)]
-    seed: u64,
-    /// Most disk space for frozen prefixes, GiB; 0 keeps none
-    #[arg(long, value_name = "GIB", default_value_t = 16.0)]
-    cache_size: f64,
-    /// Folder for frozen prefixes [default: cache/prefix in $ANYMC3D_HOME]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// Numbers of the large products; auto is bf16 where the processor has it
-    #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
-    precision: PrecisionOption,
-    #[command(flatten)]
-    ablation: Ablation,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Data")]
     geometry: GeometryOption,
     #[command(flatten)]
+    ablation: Ablation,
+    /// Passes over the training cases
+    #[arg(long, default_value_t = TrainOptions::default().epochs, help_heading = "Optimisation")]
+    epochs: usize,
+    /// Stop after this many epochs without a better validation AUROC [0: never]
+    #[arg(long, value_name = "EPOCHS", default_value_t = TrainOptions::default().patience, help_heading = "Optimisation")]
+    patience: usize,
+    /// Cases per step
+    #[arg(long, default_value_t = TrainOptions::default().batch, help_heading = "Optimisation")]
+    batch: usize,
+    /// Peak learning rate of the adapter
+    #[arg(long, default_value_t = TrainOptions::default().lr, help_heading = "Optimisation")]
+    lr: f64,
+    /// Peak learning rate of the head and the segmentation decoder
+    #[arg(long, default_value_t = TrainOptions::default().head_lr, help_heading = "Optimisation")]
+    head_lr: f64,
+    /// Share of the steps in which the learning rates rise
+    #[arg(long, default_value_t = TrainOptions::default().warmup, help_heading = "Optimisation")]
+    warmup: f64,
+    /// Weight decay of the adapter
+    #[arg(long, default_value_t = TrainOptions::default().weight_decay, help_heading = "Optimisation")]
+    weight_decay: f64,
+    /// Weight decay of the head and the segmentation decoder
+    #[arg(long, default_value_t = TrainOptions::default().head_weight_decay, help_heading = "Optimisation")]
+    head_weight_decay: f64,
+    /// Weight of the segmentation loss on cases with a mask
+    #[arg(long, default_value_t = TrainOptions::default().lambda, help_heading = "Optimisation")]
+    lambda: f64,
+    /// Largest gradient norm of a step; larger gradients are scaled down to it [0: no limit]
+    #[arg(long, value_name = "NORM", default_value_t = TrainOptions::default().clip, help_heading = "Optimisation")]
+    clip: f64,
+    /// Augmentation of the training cases; full is the paper's recipe, in 3D
+    #[arg(long, value_enum, default_value_t = AugmentOption::Full, help_heading = "Optimisation")]
+    augment: AugmentOption,
+    /// Variants of each training case, the unchanged case among them; their features are cached
+    #[arg(long, alias = "draws", value_name = "N", default_value_t = TrainOptions::default().draws, help_heading = "Optimisation")]
+    augmentations_per_case: usize,
+    /// Seed of initialisation, order, split and augmentation
+    #[arg(long, default_value_t = TrainOptions::default().seed, help_heading = "Optimisation")]
+    seed: u64,
+    /// Train once for every combination of the options in the file's [grid]; sweep.csv lists all runs
+    #[arg(long, value_name = "F.toml", help_heading = "Optimisation")]
+    sweep: Option<PathBuf>,
+    /// Most memory for the whole process, for example 4G: to stay below it, training recomputes activations and
+    /// processes slices in groups
+    #[arg(long, value_name = "SIZE", value_parser = super::options::size, help_heading = "Memory and speed")]
+    max_memory: Option<usize>,
+    /// Most disk space for cached features, GiB; 0 caches none
+    #[arg(long, value_name = "GIB", default_value_t = 16.0, help_heading = "Memory and speed")]
+    cache_size: f64,
+    /// Folder for cached features [default: cache/prefix in $ANYMC3D_HOME]
+    #[arg(long, value_name = "DIR", help_heading = "Memory and speed")]
+    cache: Option<PathBuf>,
+    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32
+    #[arg(long, value_enum, default_value_t = PrecisionOption::Auto, help_heading = "Memory and speed")]
+    precision: PrecisionOption,
+    #[command(flatten, next_help_heading = "Memory and speed")]
     backbone: BackboneOptions,
+    /// Folder for weights, model card, metrics.csv, predictions.csv, TensorBoard's events and training.json
+    #[arg(long, short, value_name = "DIR", help_heading = "Output")]
+    out: PathBuf,
+    /// Continue the run in --out after its last complete epoch
+    #[arg(long, help_heading = "Output")]
+    resume: bool,
 }
 
-/// The command by itself, for the runs of a sweep.
+/// The command without its name, for the runs of a sweep.
 #[derive(Debug, Parser)]
 struct Alone {
     #[command(flatten)]
@@ -140,14 +143,14 @@ struct Alone {
     _loudness: Loudness,
 }
 
-/// How training cases are varied.
+/// How training cases are augmented.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum AugmentOption {
-    /// Not at all
+    /// No augmentation
     None,
-    /// Mirror images
+    /// Mirrored copies
     Flips,
-    /// Mirror images, rotation, zoom, shift, noise, blur, brightness, contrast, resolution, gamma
+    /// Mirrored copies, rotation, zoom, shift, noise, blur, brightness, contrast, resolution, gamma
     Full,
 }
 
@@ -173,7 +176,7 @@ impl Train {
         }
     }
 
-    /// A run per combination of the grid; one that fails leaves the others to be done.
+    /// Runs every combination of the grid; if a run fails, the others still run.
     fn sweep(&self, all: &[sweep::Combination], console: &Console) -> Result<Outcome, CommandError> {
         crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
         let mut given: Vec<String> = std::env::args().collect();
@@ -181,7 +184,7 @@ impl Train {
         without(&mut given, &["--sweep"]);
         let mut outcome = Outcome::Done;
         let mut table = String::new();
-        // A slip in the last combination, or in the table, is told before the first run.
+        // An error in the last combination, or in the table, is reported before the first run.
         let runs = all.iter().map(|one| self.alone(&given, one)).collect::<Result<Vec<_>, _>>()?;
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
         self.check_tables(&library.embedded.manifest, console)?;
@@ -210,7 +213,7 @@ impl Train {
         Ok(outcome)
     }
 
-    /// The command of one combination of a sweep; its tables are checked by the sweep.
+    /// The command of one combination of a sweep. The sweep has checked the tables.
     fn alone(&self, given: &[String], combination: &sweep::Combination) -> Result<Self, CommandError> {
         let mut args = given.to_vec();
         args.extend(combination.iter().map(|(option, value)| format!("--{option}={value}")));
@@ -271,7 +274,7 @@ impl Train {
         let cache = PrefixCache::open(folder.as_deref(), cap).map_err(|e| {
             let folder = folder.as_deref().unwrap_or(Path::new("")).display();
             CommandError::failed(format!(
-                "{folder}: the prefix cache cannot be opened: {e}; give --cache DIR"
+                "{folder}: the feature cache cannot be opened: {e}; give --cache DIR"
             ))
         })?;
         backbone.keep_at_most(memory.kept_bytes);
@@ -304,8 +307,8 @@ impl Train {
             };
             if let Some(name) = untrained_parameter(&setting, &options).map_err(refuse)? {
                 console.warning(format!(
-                    "the head reads `{name}`, which only masks teach, and there are none (or --lambda 0): it stays as it was \
-                     drawn; add --class-tokens-only"
+                    "the head reads `{name}`, which only masks train, and there are none (or --lambda 0): it keeps its random \
+                     values; add --class-tokens-only"
                 ));
             }
             let trained = train(setting, &options, &out, self.resume, progress.as_mut()).map_err(refuse)?;
@@ -339,7 +342,11 @@ impl Train {
         let refuse = |option: &str, found: f64, expected: &str| {
             Err(CommandError::usage(format!("--{option} {found}: expected {expected}")))
         };
-        let whole = [("epochs", self.epochs), ("batch", self.batch), ("draws", self.draws)];
+        let whole = [
+            ("epochs", self.epochs),
+            ("batch", self.batch),
+            ("augmentations-per-case", self.augmentations_per_case),
+        ];
         if let Some((option, _)) = whole.iter().find(|(_, n)| *n == 0) {
             return refuse(option, 0.0, "1 or more");
         }
@@ -369,9 +376,9 @@ impl Train {
             head_weight_decay: self.head_weight_decay,
             lambda: self.lambda,
             warmup: self.warmup,
-            // Draw 0 is the case as it is: one draw is no augmentation, and the record says so.
-            augment: if self.draws == 1 { Recipe::None } else { self.augment.into() },
-            draws: if matches!(self.augment, AugmentOption::None) { 1 } else { self.draws },
+            // The first variant is the unchanged case: with one variant there is no augmentation, and the record says that.
+            augment: if self.augmentations_per_case == 1 { Recipe::None } else { self.augment.into() },
+            draws: if matches!(self.augment, AugmentOption::None) { 1 } else { self.augmentations_per_case },
             clip: self.clip,
             patience: self.patience,
             val_fraction: self.val_fraction,
@@ -381,10 +388,10 @@ impl Train {
     }
 }
 
-/// A table of thousands may have the same oddity in every row.
+/// A table of thousands of rows may have the same warning in every row.
 const WARNINGS_SHOWN: usize = 10;
 
-/// Refuses a table with anything wrong in it or in its files; says what is worth a look.
+/// Refuses a table with errors in it or in its files, and prints its warnings.
 fn checked(data: &Path, manifest: &Manifest, console: &Console) -> Result<(), CommandError> {
     let (findings, _) = table_findings(data, manifest, console);
     for warning in findings.warnings.iter().take(WARNINGS_SHOWN) {
@@ -443,4 +450,21 @@ fn append(
     }
     table.rows.extend(more.rows);
     Ok((first..table.rows.len()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Alone;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_old_name_of_augmentations_per_case_still_works_and_is_hidden() {
+        let given = |option: &str| {
+            let args = ["train", "--plugin", "p", "--data", "t.csv", "--out", "o", option, "3"];
+            Alone::try_parse_from(args).map(|alone| alone.train.augmentations_per_case)
+        };
+        assert_eq!(given("--draws").expect("the old name"), 3);
+        assert_eq!(given("--augmentations-per-case").expect("the new name"), 3);
+        assert!(!Alone::command().render_long_help().to_string().contains("draws"));
+    }
 }

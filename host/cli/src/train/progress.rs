@@ -17,7 +17,7 @@ impl Progress for Terminal {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} cases, {eta} left");
             let bar = ProgressBar::new(cases);
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            // The time left is reckoned from this sitting alone.
+            // The time left is estimated from this process alone, not from the epochs before --resume.
             bar.set_position(done);
             bar.reset_eta();
             self.bar = Some(bar);

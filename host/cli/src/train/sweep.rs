@@ -4,7 +4,7 @@ use super::super::outcome::CommandError;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Most runs of one sweep: a slip in a grid must not fill a disk.
+/// Most runs of one sweep: an error in a grid must not fill a disk.
 const MOST: usize = 1000;
 
 /// One combination: options as they are written on the command line, in the grid's order.

@@ -1,7 +1,7 @@
-//! Pictures of an evaluation: drawn once as shapes, written as SVG and as PNG alike.
+//! Charts of an evaluation: drawn once as shapes, written as SVG and as PNG.
 //!
-//! Every picture takes the evaluation and the questions it was made of. A label whose cases do not define a curve is
-//! named in the legend and not drawn.
+//! Every chart takes the evaluation and the questions that it answers. If a label's cases do not define a curve, the
+//! legend names the label and the chart has no curve for it.
 
 mod axes;
 mod calibration;

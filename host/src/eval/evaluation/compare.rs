@@ -139,9 +139,9 @@ fn in_order(a: &ScoredLabel, b: &ScoredLabel, order: &[usize]) -> Result<Scores,
 /// it.
 ///
 /// Where one of the files has folds, areas and test are within folds: an area that mixes the scales of several models is
-/// no property of any.
+/// no property of any of them.
 ///
-/// The test takes cases as independent; with many cases of few patients its p is too small.
+/// The test treats cases as independent; with many cases of few patients its p is too small.
 pub fn compare(a: &Predictions, b: &Predictions) -> Vec<(String, Comparison)> {
     let of = |p: &Predictions| super::questions(p, &vec![0.5; p.labels.len()]);
     of(a)

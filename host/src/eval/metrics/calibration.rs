@@ -13,8 +13,8 @@ pub const FEWEST: usize = 10;
 const SEARCHED: [f64; 2] = [0.05, 20.0];
 
 /// Temperature of a label's sigmoid: the T that minimises the negative log-likelihood of `sigmoid(logit / T)` (Guo et
-/// al., ICML 2017). `labels` and `logits`: `[n]`. `None` where there is no such T between 1/20 and 20, as for logits
-/// that separate the classes (any smaller T is better still) or put them in the wrong order.
+/// al., ICML 2017). `labels` and `logits`: `[n]`. `None` if no such T lies between 1/20 and 20: for logits that separate
+/// the classes (a smaller T is always better) or that order them wrongly.
 pub fn label_temperature(labels: &[bool], logits: &[f64]) -> Option<f64> {
     assert_eq!(labels.len(), logits.len(), "one logit per label");
     stationary(|beta| {
@@ -51,11 +51,10 @@ fn stationary(slope: impl Fn(f64) -> f64) -> Option<f64> {
 }
 
 /// Fits a task's temperatures, and on the calibrated probabilities its thresholds (Youden). `logits` `[n][outputs]`,
-/// `labels` as in a table's rows. To be called with validation cases only: whoever judges by the cases it was fitted on
-/// deceives himself.
+/// `labels` as in a table's rows. Call it with validation cases only: figures on the cases of the fit are too good.
 ///
-/// A label with fewer than [`FEWEST`] positives or negatives is left as it is (null), and so is a softmax unless two
-/// classes have that many. `None` where nothing could be fitted.
+/// A label with fewer than [`FEWEST`] positives or negatives is not fitted (null), and a softmax is fitted only if two
+/// classes have that many cases. `None` if nothing could be fitted.
 pub fn fit(
     kind: TaskKind,
     logits: &[Vec<f64>],

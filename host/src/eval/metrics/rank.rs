@@ -124,7 +124,7 @@ pub fn auroc(labels: &[bool], scores: &[f64]) -> Option<Auroc> {
     Some(Auroc { value: components.area(), variance: area_covariance(&components, &components) })
 }
 
-/// DeLong's paired test of two scores of the same cases; `None` where a variance is not defined.
+/// DeLong's paired test of two scores of the same cases; `None` if a variance is not defined.
 ///
 /// Equal areas without any variance (the same order of the cases) give z = 0, p = 1.
 pub fn paired_delong(labels: &[bool], a: &[f64], b: &[f64]) -> Option<PairedTest> {

@@ -1,7 +1,7 @@
 //! A head in T1, T2 and FLAIR, with a lesion of one of three sorts in three quarters of the cases.
 //!
-//! Size, place and outline are drawn alike for all sorts; only the signal differs, and so that every sequence
-//! alone leaves a pair of classes alike (`+` brighter, `-` darker than the white matter, `0` as it is):
+//! Size, place and outline have the same distribution for all sorts. Only the signal differs: in every single
+//! sequence two classes look equal (`+` brighter, `-` darker than the white matter, `0` no change):
 //!
 //! | class  | T1 | T2 | FLAIR | alike on T1 | on T2          | on FLAIR |
 //! |--------|----|----|-------|-------------|----------------|----------|
@@ -10,9 +10,9 @@
 //! | tumour | 0  | +  | +     | none        | stroke, cyst   | stroke   |
 //! | cyst   | -  | +  | -     | stroke      | stroke, tumour |          |
 //!
-//! What stands alone in a sequence is mimicked by harmless findings of the same geometry, which two thirds of
-//! the cases of every class have: an old calcified focus (dark in all three, so a cyst to FLAIR, a cyst or a
-//! stroke to T1) or a stain (bright on T2 alone).
+//! Harmless findings of the same geometry mimic a signal that only a single class has in a sequence. Two thirds of
+//! the cases of every class have such a finding: an old calcified focus (dark in all three, like a cyst on FLAIR,
+//! like a cyst or a stroke on T1) or a stain (bright on T2 alone).
 
 mod brain;
 mod depths;

@@ -1,8 +1,8 @@
 //! Contrast CT of the upper abdomen, half of the cases with one or two injuries of the liver: a tear, or a
 //! haematoma inside it or under its capsule, 15 to 40 HU darker than the enhanced organ.
 //!
-//! Cases of either label have what darkens a liver without harm: fissures, cysts, unenhanced hepatic veins in
-//! early phases, patches of fat, a gallbladder. [`Base`] puts the same injuries into the organ of a real scan.
+//! Cases of both labels have harmless dark structures: fissures, cysts, unenhanced hepatic veins in early phases,
+//! patches of fat, a gallbladder. [`Base`] puts the same injuries into the organ of a real scan.
 
 mod abdomen;
 mod base;

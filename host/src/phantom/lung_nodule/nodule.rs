@@ -55,9 +55,9 @@ fn share_in_lung(canvas: &Canvas, centre: P3, radius: f32) -> f32 {
     inside as f32 / 48.0
 }
 
-/// Where a nodule goes: a third on a vessel, a quarter against the pleura, the rest free.
+/// The place of a nodule: a third lie on a vessel, a quarter against the pleura, the rest free.
 ///
-/// A wish that finds no room in 200 tries becomes another.
+/// If 200 tries find no room for a kind of place, another kind is drawn.
 fn place(draw: &mut Draw, canvas: &Canvas, trees: &[Tree], diameter: f32, placed: &[Placed]) -> Option<P3> {
     let r = 0.5 * diameter;
     let apart = |p: P3| placed.iter().all(|o| length(sub(p, o.centre)) > r + 0.5 * o.diameter + 6.0);

@@ -1,7 +1,7 @@
 //! The innermost loops of a 3D convolution on the processor: correlations along rows whose elements are neighbours.
 //!
-//! Inputs lie padded, so that a tap of the kernel is one constant offset into a channel's flat memory and no patch is
-//! ever copied out. The loops are compiled once per instruction set and chosen at run time.
+//! Inputs are padded, so a kernel tap is a constant offset into a channel's flat memory, and no patch is copied out.
+//! The loops are compiled once per instruction set and chosen at run time.
 
 use super::lanes::{Lanes, Portable};
 

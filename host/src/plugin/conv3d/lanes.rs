@@ -1,9 +1,9 @@
 //! A register of numbers, in each instruction set that the convolution's loops are compiled for.
 
-/// Several numbers computed on at once.
+/// A register of several numbers.
 ///
-/// Every function is only sound where the processor has the instruction set; the loops over them are inlined into one
-/// function per set, which is called after asking for it.
+/// Every function is sound only if the processor has the instruction set. The loops are inlined into a function per set,
+/// and the caller checks the processor before it calls that function.
 pub(super) trait Lanes: Copy {
     type Element: Copy + Default;
     /// Numbers in it.

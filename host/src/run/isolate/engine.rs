@@ -1,9 +1,9 @@
-//! An engine in a process of its own, kept running whatever its plugins do: the process is started again, the plugin
-//! that ended it is named and left out for the rest of the run, the others answer.
+//! An engine in a child process that keeps running whatever its plugins do. If a plugin ends the process, the session
+//! starts it again, names the plugin, leaves it out for the rest of the run and runs the others.
 //!
-//! Plugins share a process, hence a backbone, slices and frozen blocks, as long as all goes well. One at whose turn the
-//! process ends is a suspect: a thread that another plugin left behind may have done it. It is asked again in a process
-//! of its own, and left out where that ends too.
+//! Plugins share a process (and so a backbone, slices and frozen blocks) as long as no process ends. The plugin that was
+//! running when a process ended is only a suspect, because a thread of another plugin may have caused the end. The
+//! session runs the suspect again in a separate process, and leaves it out if that process ends too.
 
 use super::process::{ExitReason, Process, SpawnWorker};
 use super::wire::{Event, OpenRequest, Request};
@@ -69,10 +69,10 @@ pub type Refusal = (usize, String);
 type At = Option<(usize, Stage)>;
 
 impl IsolatedEngine {
-    /// Opens the plugins in a process of their own. Those that are refused are told and left out.
+    /// Opens the plugins in a child process. Refused plugins are reported and left out.
     ///
     /// # Errors
-    /// When no engine can be had at all: the backbone, the system.
+    /// When no engine can be opened: the backbone or the system refuses.
     pub fn open(
         mut opening: OpenRequest,
         names: BTreeMap<usize, String>,
@@ -312,10 +312,10 @@ impl IsolatedEngine {
         }
     }
 
-    /// Opens the plugins anew, one of them perhaps rebuilt: it gets another chance.
+    /// Opens the plugins again after a rebuild of one of them, which is no longer left out.
     ///
     /// # Errors
-    /// One line, when it is refused. The others go on.
+    /// One line, when the rebuilt plugin is refused. The others continue.
     pub fn reload(&mut self, task: usize, library: &Path, events: &dyn Events) -> Result<(), String> {
         self.close(events);
         self.quarantined.remove(&task);

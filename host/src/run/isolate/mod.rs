@@ -1,8 +1,7 @@
-//! Plugins' code in a process of its own: what ends that process does not end the session.
+//! Plugins in a child process, whose end does not end the session.
 //!
-//! [`wire`] holds the messages between the two, [`process`] is the process as the session sees it, [`worker`] is the
-//! process from the inside, [`engine`] keeps engines running in processes, whatever their plugins do, and [`probe`] tries
-//! a plugin's checks there.
+//! [`wire`] defines the messages, [`process`] is the session's end, [`worker`] is the child's end, [`engine`] restarts
+//! child processes that plugins end, and [`probe`] runs a plugin's checks in a child process.
 
 mod engine;
 mod probe;

@@ -16,7 +16,7 @@ pub enum ProbeError {
     Process(String),
 }
 
-/// Tries the checks of a request, each for at most `limit`. `on_check` hears of each check's name before it begins.
+/// Runs the checks of a request, each for at most `limit`. `on_check` receives each check's name before it begins.
 ///
 /// # Errors
 /// When the plugin cannot be tried at all.

@@ -43,10 +43,10 @@ impl std::fmt::Display for ExitReason {
 }
 
 impl Process {
-    /// Starts one with what the embedding program gives for it.
+    /// Starts a child process with the embedding program's function.
     ///
     /// # Errors
-    /// One line, when the system does not let it.
+    /// One line, when the system refuses.
     pub fn start(spawn: &SpawnWorker) -> Result<Self, String> {
         let start = || -> io::Result<Self> {
             let (stream, theirs) = UnixStream::pair()?;
@@ -60,10 +60,10 @@ impl Process {
         let _ = wire::send(&mut self.stream, message);
     }
 
-    /// The next message, no later than `until`.
+    /// Waits for the next message, at most until `until`.
     ///
     /// # Errors
-    /// When none comes. The process is not of use any more: [`Self::end`].
+    /// When no message arrives. The caller must then call [`Self::end`].
     pub fn receive<T: DeserializeOwned>(&mut self, until: Instant) -> Result<T, ExitReason> {
         let mut part = [0; 1 << 16];
         loop {

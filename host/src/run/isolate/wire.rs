@@ -1,6 +1,6 @@
 //! Messages between a session and the process that its plugins run in: length, then one JSON object.
 //!
-//! Both ends are the same binary, so that the words may change with any version.
+//! Both ends are the same binary, so the messages may change with any version.
 
 use crate::check::Finding;
 use crate::engine::{Case, Stage};
@@ -114,10 +114,10 @@ pub fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     to.flush()
 }
 
-/// The next message, waiting for it; `None` when the other side is done.
+/// Waits for the next message; `None` if the other side has closed the connection.
 ///
 /// # Errors
-/// When it breaks off, or is no message.
+/// When the data ends inside a message, or is no message.
 pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length) {
@@ -133,10 +133,10 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T
     serde_json::from_slice(&body).map(Some).map_err(io::Error::other)
 }
 
-/// A whole message at the front of what has come so far, taken off it.
+/// Takes a complete message off the front of the received bytes.
 ///
 /// # Errors
-/// One line, when it is no message.
+/// One line, when the bytes are no message.
 pub fn take<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> Result<Option<T>, String> {
     let Some(length) = buffer.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;

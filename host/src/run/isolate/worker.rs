@@ -27,8 +27,8 @@ pub enum WorkerError {
     Lost(#[from] io::Error),
 }
 
-/// Serves a session as the process that its plugins run in, until the session lets go. The process ends afterwards: core
-/// dumps are off, and on Linux it dies with its parent.
+/// Serves a session as its child process until the session closes the connection. The process should then end. Core
+/// dumps are off, and on Linux the process dies with its parent.
 ///
 /// # Errors
 /// When standard input is no socket, or breaks.

@@ -70,7 +70,7 @@ impl Client {
         format!("{}/v2/{}/{rest}", self.base, self.repository)
     }
 
-    /// Sends a request, a second time with an account or token where the registry asks for one.
+    /// Sends a request; if the registry asks for an account or token, sends it again with them.
     ///
     /// # Errors
     /// One line, when the registry cannot be reached or gives no token.
@@ -182,10 +182,10 @@ struct Token {
     access_token: Option<String>,
 }
 
-/// All of a small answer.
+/// Reads a small response completely.
 ///
 /// # Errors
-/// One line, when it breaks off or is larger than any such answer.
+/// One line, when the response ends early or is larger than the limit.
 pub(super) fn small(response: Response<Body>) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let reader = response.into_body().into_reader();

@@ -1,7 +1,7 @@
-//! An OCI registry (Harbor, Zot, Docker's, a cloud's): each file is an artifact of a type of our own, found by a tag.
+//! An OCI registry (Harbor, Zot, Docker's, a cloud's): each file is an artifact of this project's type, found by a tag.
 //!
-//! A tag can be overwritten by anybody who may push, and there is no exchange of a tag under a condition: two who
-//! publish at the same moment are only noticed where the second one reads what the first one wrote.
+//! Anybody who may push can overwrite a tag, and a tag cannot be written conditionally. If two people publish at the
+//! same time, the store notices it only if the second process reads what the first wrote.
 
 mod client;
 

@@ -174,7 +174,7 @@ fn what_is_fitted_on_validation_cases_goes_into_a_copy_of_the_weights() {
         host(&[&given[..], &["--bootstrap", "0", "--calibrate", &text(&copy)]].concat())
     };
     let ran = fit(&alike);
-    assert!(ran.code == 0 && ran.err.contains("fitted on 20 cases, judge it by others"), "{ran:#?}");
+    assert!(ran.code == 0 && ran.err.contains("fitted on 20 cases; measure it on others"), "{ran:#?}");
     let info = Weights::open(&copy).unwrap().info;
     let fitted = info.calibration.unwrap();
     let cases: Vec<String> = (0..20).map(|i| format!("case{i}")).collect();

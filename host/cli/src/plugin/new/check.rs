@@ -11,7 +11,7 @@ pub(super) struct Wish {
     pub segmentation: bool,
 }
 
-/// Orientations of one scan; every other view has a scan of its own.
+/// Orientations of the same scan; every other view has a separate scan.
 pub(super) const ORIENTATIONS: [&str; 4] = ["axial", "coronal", "sagittal", "native"];
 
 /// How names of MR sequences begin.
@@ -83,7 +83,7 @@ fn twice(list: &[String]) -> Option<&String> {
 }
 
 impl Wish {
-    /// Refuses what would not build, train or be told apart, with the option that says so.
+    /// Refuses names that would not build or train, or that are ambiguous; the error names the option.
     pub fn check(&self) -> Result<(), String> {
         let Self { name, views, labels, kind, .. } = self;
         if !is_name(name) {

@@ -1,4 +1,4 @@
-//! `host plugin new`: a crate of its own that builds, passes its tests and can be trained as it stands.
+//! `host plugin new`: writes a crate that builds, passes its tests and trains without a change.
 
 mod check;
 mod template;
@@ -35,13 +35,13 @@ enum KindOption {
     Multilabel,
 }
 
-/// Write a new task: a crate with manifest, code, tests, model card and CI, that builds as it stands
+/// Write a new task: a crate with manifest, code, tests, model card and CI that builds without a change
 #[derive(Debug, Args)]
 pub(super) struct New {
     /// Name of the task: 2 to 64 of a-z, 0-9 and _, a letter first
     #[arg(value_name = "NAME")]
     name: String,
-    /// Folder of the crate; it must not be there yet, or be empty [default: NAME in the working folder]
+    /// Folder of the crate; it must be empty or not exist [default: NAME in the working folder]
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Orientations (axial, coronal, sagittal, native) of one scan, or names of sequences with a scan each (t1, t2, …)
@@ -53,13 +53,13 @@ pub(super) struct New {
     /// One label, one class per case, or any number of labels [default: binary for one label, multilabel for several]
     #[arg(long, value_enum)]
     kind: Option<KindOption>,
-    /// Of the scans [default: MR where a view is named after a sequence of it, else CT]
+    /// Modality of the scans [default: MR if a view has the name of an MR sequence, else CT]
     #[arg(long, value_enum)]
     modality: Option<ModalityOption>,
-    /// Pixel supervision too: masks in training teach where to look
+    /// Add pixel supervision: masks in training teach where to look
     #[arg(long)]
     segmentation: bool,
-    /// Depend on plugin-api in this folder, or of this version in a registry [default: a copy that the host carries]
+    /// Dependency on plugin-api: its folder, or a version in a package registry [default: a copy that the host contains]
     #[arg(long, value_name = "PATH|VERSION")]
     plugin_api: Option<String>,
 }
@@ -149,7 +149,7 @@ fn dependency(wanted: Option<&str>) -> Result<Dependency, String> {
     ))
 }
 
-/// Refuses a place that somebody else's files are in.
+/// Refuses a folder that holds other files.
 fn vacant(folder: &Path) -> Result<(), String> {
     match std::fs::read_dir(folder) {
         Ok(mut entries) => match entries.next() {

@@ -203,7 +203,7 @@ fn view(name: &str, modality: Modality, may_be_missing: bool) -> String {
     Facts(places.into()).fill(include_str!("templates/view.in"))
 }
 
-/// Numbers of parameters of adapter, head and branch on the backbone that ships; the new crate's test says the same.
+/// Numbers of parameters of adapter, head and decoder on the backbone that ships; the new crate's test says the same.
 fn counts(wish: &Wish) -> (usize, usize, usize) {
     let (views, outputs, d) = (wish.views.len(), wish.labels.len(), WIDTH);
     let backbone = BackboneInfo::new("dinov2", d, 12, 6, 14);
