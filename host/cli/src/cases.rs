@@ -1,7 +1,9 @@
 //! From what was typed as INPUT to cases, named by their files or by the table.
 
+use super::dicom::Unanswered;
 use anymc3d_host::data::table::{Row, Table};
 use anymc3d_host::engine::Case;
+use anymc3d_host::scan::dicom;
 use anymc3d_manifest::Manifest;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -72,11 +74,29 @@ pub(super) fn in_folder(folder: &Path) -> Result<(Vec<PathBuf>, usize), String> 
     Ok((files, masks))
 }
 
-/// The cases of a data table, with the files of every task's views.
+/// A folder and all folders below it, sorted; links are not followed.
+pub(super) fn folders_below(folder: &Path) -> Vec<PathBuf> {
+    let mut all = vec![folder.to_path_buf()];
+    let mut at = 0;
+    while let Some(next) = all.get(at).cloned() {
+        at += 1;
+        let entries = std::fs::read_dir(next).into_iter().flatten().flatten();
+        all.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    }
+    all.sort();
+    all
+}
+
+/// The cases of a data table, with the files of every task's views. Studies that a task has no series in are told to
+/// `unanswered`.
 ///
 /// # Errors
 /// When the table cannot be used by one of the tasks.
-pub(super) fn in_table(table: &Path, tasks: &[Manifest]) -> Result<Vec<Case>, String> {
+pub(super) fn in_table(
+    table: &Path,
+    tasks: &[Manifest],
+    unanswered: &mut Unanswered,
+) -> Result<Vec<Case>, String> {
     let mut cases: Vec<Case> = Vec::new();
     for manifest in tasks {
         let table = Table::open_unlabelled(table, manifest).map_err(|e| e.to_string())?;
@@ -86,7 +106,14 @@ pub(super) fn in_table(table: &Path, tasks: &[Manifest]) -> Result<Vec<Case>, St
         }
         // The same file gives the same rows in the same order, whichever task's columns are looked at.
         for (case, row) in cases.iter_mut().zip(table.rows) {
-            case.views.extend(row.images);
+            for (view, path) in row.images {
+                let Some(rules) = manifest.views.iter().find(|v| v.name == view) else { continue };
+                match dicom::resolve(&path, rules) {
+                    Ok(found) if found == path => drop(case.views.insert(view, path)),
+                    Ok(found) => drop(case.views.insert(Case::own(&manifest.plugin.name, &view), found)),
+                    Err(e) => unanswered.fail(&case.name, &manifest.plugin.name, format!("view {view}: {e}")),
+                }
+            }
         }
     }
     Ok(cases)

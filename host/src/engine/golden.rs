@@ -90,7 +90,7 @@ pub fn record(engine: &Engine, case: &Case, tolerance: f64, into: &Path) -> Resu
     std::fs::create_dir_all(into).map_err(|e| failed(into, format!("cannot be made ({e})")))?;
     let mut scans = BTreeMap::new();
     for view in &manifest.views {
-        let Some(path) = case.file(&view.name) else { continue };
+        let Some(path) = case.file(&manifest.plugin.name, &view.name) else { continue };
         let shared = case.image.as_deref() == Some(path);
         let name = if shared { case.name.clone() } else { format!("{}_{}", case.name, view.name) };
         let file = format!("{}{}", plain(&name), ending(path)?);

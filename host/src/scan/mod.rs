@@ -1,4 +1,4 @@
-//! Scans in (NIfTI), canonical volume, slices; and back onto the scan's grid.
+//! Scans in (NIfTI, DICOM), canonical volume, slices; and back onto the scan's grid.
 //!
 //! A manifest says *what* preprocessing a task needs; this room alone knows *how*. The way in:
 //! [`Scan::open`] → [`Scan::into_canonical`] → [`slices`]; the way back: [`ScanPlanes`] →
@@ -8,6 +8,7 @@ mod affine;
 mod axis_plan;
 mod canonical;
 mod components;
+pub mod dicom;
 mod error;
 mod forms;
 mod geometry;
@@ -28,10 +29,9 @@ pub use error::VolumeError;
 pub use forms::Forms;
 pub use limits::{GeometryLimits, ReadLimits, allow_micro_ct};
 pub use modality::modality_warning;
-pub use nifti::{files_of, memory_of};
 pub use nifti::{write_mask, write_nifti_f32, write_nifti_i16, write_nifti_u8, write_planes};
 pub use planes::ScanPlanes;
-pub use scan::Scan;
+pub use scan::{Scan, files_of, memory_of};
 pub use slice_grid::SliceGrid;
 pub use slices::{SliceStack, slices, slices_within};
 

@@ -9,7 +9,7 @@ use crate::memory::copied;
 use crate::scan::canonical::Volume;
 use crate::scan::forms::Forms;
 use crate::scan::limits::ReadLimits;
-use crate::scan::{Affine, VolumeError, modality, nifti};
+use crate::scan::{Affine, VolumeError, dicom, modality, nifti};
 
 /// One 3D scan, in stored order.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Scan {
     pub orientation: String,
     /// Size of a voxel along each stored axis, mm.
     pub spacing_mm: [f64; 3],
-    /// What the file says it is; NIfTI never does.
+    /// What the file says it is: DICOM does, NIfTI never.
     pub modality: Option<Modality>,
     /// What the intensities look like.
     pub modality_guess: Option<Modality>,
@@ -43,7 +43,8 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Reads a NIfTI-1 file (`.nii`, `.nii.gz`, or one of a `.hdr`/`.img` pair), told by its content.
+    /// Reads a NIfTI-1 file (`.nii`, `.nii.gz`, or one of a `.hdr`/`.img` pair), or a series of DICOM (a folder, zip,
+    /// DICOMDIR or file, with a [`dicom::Locator`] where it holds several), told by its content.
     ///
     /// # Errors
     /// [`VolumeError`]: unreadable, another format, cut short, several volumes, singular affine, a grid that no scanner
@@ -57,6 +58,10 @@ impl Scan {
     /// # Errors
     /// As there.
     pub fn open_within(path: &Path, limits: &ReadLimits) -> Result<Self, VolumeError> {
+        if dicom::is_dicom(path) {
+            let (stored, modality) = dicom::read(path, limits)?;
+            return Ok(Self { modality, ..Self::assemble(path.to_path_buf(), stored)? });
+        }
         let stored = nifti::read(path, limits)?;
         Self::assemble(path.to_path_buf(), stored)
     }
@@ -174,6 +179,17 @@ impl Scan {
         let volume = Volume::of(&self, voxels);
         (self, volume)
     }
+}
+
+/// Bytes that a scan takes at most while it is read and sliced. `None` where its header cannot be read; reading the scan
+/// tells why.
+pub fn memory_of(path: &Path) -> Option<usize> {
+    if dicom::is_dicom(path) { dicom::memory_of(path) } else { nifti::memory_of(path) }
+}
+
+/// The files that a scan is made of, as far as they are there.
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    if dicom::is_dicom(path) { dicom::files_of(path) } else { nifti::files_of(path) }
 }
 
 /// Minimum and maximum of the finite values, and how many are not finite.

@@ -6,5 +6,4 @@ pub(crate) mod sniff;
 mod write;
 
 pub(crate) use read::*;
-pub use read::{files_of, memory_of};
 pub use write::{write_mask, write_nifti_f32, write_nifti_i16, write_nifti_u8, write_planes};
