@@ -14,8 +14,8 @@ pub use study::{DicomInput, Unfit, ViewFill, request, resolve};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use anymc3d_dicom::case_id;
 use anymc3d_dicom::{DicomError, ErrorKind, Limits, Request, Series, StackGeometry};
+pub use anymc3d_dicom::{Scan as Headers, Series, Study, case_id, fit};
 use anymc3d_manifest::Modality;
 
 use crate::scan::limits::ReadLimits;
