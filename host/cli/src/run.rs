@@ -17,6 +17,7 @@ use anymc3d_host::plugin::find::Choice;
 use anymc3d_host::run::{Blame, CaseFailure, CaseOutput, Selection, Session, SessionOptions, Wanted};
 #[cfg(unix)]
 use anymc3d_host::run::{Isolation, isolate::Limits};
+use anymc3d_host::scan::source::stem_of;
 use anymc3d_manifest::Manifest;
 use clap::Args;
 use std::collections::BTreeSet;
@@ -293,7 +294,7 @@ impl Run {
         if let Some(first) = self.view.first() {
             let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
             let image = self.input.first().cloned();
-            let name = cases::name(image.as_ref().unwrap_or(&first.file));
+            let name = cases::of_file(image.as_ref().unwrap_or(&first.file)).name;
             return vec![Work::Case(Case { name, image, views })];
         }
         let mut work = Vec::new();
@@ -366,7 +367,7 @@ impl<'a> ResultSink<'a> {
     ) -> Outcome {
         let case = match work {
             Work::Case(case) => case,
-            Work::Failed { path, error } => return self.fail(cases::stem(path), path, None, error.clone()),
+            Work::Failed { path, error } => return self.fail(stem_of(path), path, None, error.clone()),
         };
         // What is wrong with the scan is told once, not once per plugin.
         if let Some(error) = same_fault(&answers) {

@@ -9,6 +9,7 @@ use crate::memory::copied;
 use crate::scan::canonical::Volume;
 use crate::scan::forms::Forms;
 use crate::scan::limits::ReadLimits;
+use crate::scan::source::{ScanPath, source_of};
 use crate::scan::{Affine, VolumeError, modality, nifti};
 
 /// One 3D scan, in stored order.
@@ -43,7 +44,8 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Reads a NIfTI-1 file (`.nii`, `.nii.gz`, or one of a `.hdr`/`.img` pair), told by its content.
+    /// Reads a scan with the source that knows it by its content: a NIfTI-1 file (`.nii`, `.nii.gz`, or one of a
+    /// `.hdr`/`.img` pair). A path may name one series of what lies there: see [`ScanPath`].
     ///
     /// # Errors
     /// [`VolumeError`]: unreadable, another format, cut short, several volumes, singular affine, a grid that no scanner
@@ -57,8 +59,8 @@ impl Scan {
     /// # Errors
     /// As there.
     pub fn open_within(path: &Path, limits: &ReadLimits) -> Result<Self, VolumeError> {
-        let stored = nifti::read(path, limits)?;
-        Self::assemble(path.to_path_buf(), stored)
+        let path = ScanPath::parse(path);
+        source_of(&path).open(&path, limits)
     }
 
     /// A scan made in memory: `voxels` in stored order (first axis fastest), `affine` to RAS mm.
@@ -100,7 +102,8 @@ impl Scan {
         Self::assemble(path, nifti::Stored { voxels, shape, affine, forms, sha256, warnings: Vec::new() })
     }
 
-    fn assemble(path: PathBuf, stored: nifti::Stored) -> Result<Self, VolumeError> {
+    /// Of what a source has read.
+    pub(crate) fn assemble(path: PathBuf, stored: nifti::Stored) -> Result<Self, VolumeError> {
         let nifti::Stored { mut voxels, shape, affine, forms, sha256, mut warnings } = stored;
         let (low, high, bad) = range(&voxels);
         if bad == voxels.len() {
