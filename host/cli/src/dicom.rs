@@ -151,6 +151,11 @@ impl DicomOptions {
         tell_contents(input, console);
         let picks: Vec<_> = self.series.iter().map(|s| (s.view.clone(), s.pick.clone())).collect();
         let mut cases = Vec::new();
+        if input.studies().is_empty() {
+            let line =
+                format!("{}: no DICOM file in it makes a study; see `host doctor`", input.root().display());
+            studies.skipped.push((input.root().to_path_buf(), line));
+        }
         for study in input.studies() {
             let name = self.name(input, study, out)?;
             let mut case = Case { name: name.clone(), image: None, views: BTreeMap::new() };

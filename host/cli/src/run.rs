@@ -19,6 +19,7 @@ use anymc3d_host::run::{Blame, CaseFailure, CaseOutput, Selection, Session, Sess
 #[cfg(unix)]
 use anymc3d_host::run::{Isolation, isolate::Limits};
 use anymc3d_host::scan::dicom::{self, DicomInput};
+use anymc3d_host::scan::source::stem_of;
 use anymc3d_manifest::Manifest;
 use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
@@ -366,7 +367,7 @@ impl Run {
         let first = &self.view[0];
         let image = self.input.first().cloned();
         let any = image.as_ref().unwrap_or(&first.file);
-        let mut case = Case { name: cases::name(any), image, views: BTreeMap::new() };
+        let mut case = Case { name: cases::of_file(any).name, image, views: BTreeMap::new() };
         match self.fill_views(&mut case, tasks) {
             Ok(()) => Work::Case(case),
             Err(error) => Work::Failed { path: any_path(&case, &first.file), error },
@@ -456,7 +457,7 @@ impl<'a> ResultSink<'a> {
     ) -> Outcome {
         let case = match work {
             Work::Case(case) => case,
-            Work::Failed { path, error } => return self.fail(cases::stem(path), path, None, error.clone()),
+            Work::Failed { path, error } => return self.fail(stem_of(path), path, None, error.clone()),
         };
         // What is wrong with the scan is told once, not once per plugin.
         if let Some(error) = same_fault(&answers) {

@@ -11,6 +11,7 @@ use super::sharing_plan::{Plan, depth, most};
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
 use crate::device::device_name;
 use crate::scan::SliceStack;
+use crate::scan::source::stem_of;
 use crate::task::{LoadedTask, TaskError, TaskSiteAdapter, ViewTokens};
 use anymc3d_manifest::{Manifest, TaskKind, View};
 use candle_core::Tensor;
@@ -35,8 +36,11 @@ pub struct Case {
 impl Case {
     /// A case of one file, called by the file's name.
     pub fn of_file(path: &Path) -> Self {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.split_once('.').map_or(&*name, |(stem, _)| stem).to_owned();
+        // The name of a folder of results: it never leaves the folder that those lie in.
+        let name = match stem_of(path) {
+            name if matches!(name.as_str(), "" | "." | "..") => "case".to_owned(),
+            name => name,
+        };
         Self { name, image: Some(path.to_owned()), views: BTreeMap::new() }
     }
 

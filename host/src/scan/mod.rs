@@ -22,6 +22,7 @@ mod resample;
 mod scan;
 mod slice_grid;
 mod slices;
+pub mod source;
 
 pub use affine::Affine;
 pub use canonical::{StoredAxis, Volume};
@@ -31,9 +32,10 @@ pub use limits::{GeometryLimits, ReadLimits, allow_micro_ct};
 pub use modality::modality_warning;
 pub use nifti::{write_mask, write_nifti_f32, write_nifti_i16, write_nifti_u8, write_planes};
 pub use planes::ScanPlanes;
-pub use scan::{Scan, files_of, memory_of};
+pub use scan::Scan;
 pub use slice_grid::SliceGrid;
 pub use slices::{SliceStack, slices, slices_within};
+pub use source::{ScanPath, Source, files_of, memory_of};
 
 #[cfg(test)]
 pub(crate) mod tests;

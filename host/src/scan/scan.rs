@@ -9,7 +9,8 @@ use crate::memory::copied;
 use crate::scan::canonical::Volume;
 use crate::scan::forms::Forms;
 use crate::scan::limits::ReadLimits;
-use crate::scan::{Affine, VolumeError, dicom, modality, nifti};
+use crate::scan::source::{ScanPath, source_of};
+use crate::scan::{Affine, VolumeError, modality, nifti};
 
 /// One 3D scan, in stored order.
 #[derive(Debug, Clone)]
@@ -43,8 +44,9 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Reads a NIfTI-1 file (`.nii`, `.nii.gz`, or one of a `.hdr`/`.img` pair), or a series of DICOM (a folder, zip,
-    /// DICOMDIR or file, with a [`dicom::Locator`] where it holds several), told by its content.
+    /// Reads a scan with the source that knows it by its content: a NIfTI-1 file (`.nii`, `.nii.gz`, or one of a
+    /// `.hdr`/`.img` pair), or DICOM (a folder, zip, DICOMDIR or file). A path may name one series of what lies there: see
+    /// [`ScanPath`] and [`crate::scan::dicom::Locator`].
     ///
     /// # Errors
     /// [`VolumeError`]: unreadable, another format, cut short, several volumes, singular affine, a grid that no scanner
@@ -58,12 +60,8 @@ impl Scan {
     /// # Errors
     /// As there.
     pub fn open_within(path: &Path, limits: &ReadLimits) -> Result<Self, VolumeError> {
-        if dicom::is_dicom(path) {
-            let (stored, modality) = dicom::read(path, limits)?;
-            return Ok(Self { modality, ..Self::assemble(path.to_path_buf(), stored)? });
-        }
-        let stored = nifti::read(path, limits)?;
-        Self::assemble(path.to_path_buf(), stored)
+        let path = ScanPath::parse(path);
+        source_of(&path).open(&path, limits)
     }
 
     /// A scan made in memory: `voxels` in stored order (first axis fastest), `affine` to RAS mm.
@@ -105,7 +103,8 @@ impl Scan {
         Self::assemble(path, nifti::Stored { voxels, shape, affine, forms, sha256, warnings: Vec::new() })
     }
 
-    fn assemble(path: PathBuf, stored: nifti::Stored) -> Result<Self, VolumeError> {
+    /// Of what a source has read.
+    pub(crate) fn assemble(path: PathBuf, stored: nifti::Stored) -> Result<Self, VolumeError> {
         let nifti::Stored { mut voxels, shape, affine, forms, sha256, mut warnings } = stored;
         let (low, high, bad) = range(&voxels);
         if bad == voxels.len() {
@@ -179,17 +178,6 @@ impl Scan {
         let volume = Volume::of(&self, voxels);
         (self, volume)
     }
-}
-
-/// Bytes that a scan takes at most while it is read and sliced. `None` where its header cannot be read; reading the scan
-/// tells why.
-pub fn memory_of(path: &Path) -> Option<usize> {
-    if dicom::is_dicom(path) { dicom::memory_of(path) } else { nifti::memory_of(path) }
-}
-
-/// The files that a scan is made of, as far as they are there.
-pub fn files_of(path: &Path) -> Vec<PathBuf> {
-    if dicom::is_dicom(path) { dicom::files_of(path) } else { nifti::files_of(path) }
 }
 
 /// Minimum and maximum of the finite values, and how many are not finite.

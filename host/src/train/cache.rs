@@ -9,7 +9,8 @@ use super::sample::{SampleError, ViewSample, prepare};
 use crate::backbone::{Backbone, HiddenStates, Precision, TokenLayout};
 use crate::data::table::Row;
 use crate::fs::hex;
-use crate::scan::files_of;
+use crate::scan::VolumeError;
+use crate::scan::source::digest_of;
 use anymc3d_manifest::View;
 use anymc3d_plugin_api::SliceGeometry;
 use candle_core::{DType, Device, Tensor};
@@ -69,16 +70,12 @@ impl PrefixCache {
         })
     }
 
-    fn digest(&self, path: &Path) -> std::io::Result<String> {
+    fn digest(&self, path: &Path) -> Result<String, VolumeError> {
         let known = |digests: &HashMap<PathBuf, String>| digests.get(path).cloned();
         if let Some(digest) = self.digests.lock().ok().and_then(|d| known(&d)) {
             return Ok(digest);
         }
-        let mut hash = Sha256::new();
-        for file in files_of(path) {
-            hash.update(std::fs::read(file)?);
-        }
-        let digest = hex(&hash.finalize());
+        let digest = digest_of(path)?;
         if let Ok(mut digests) = self.digests.lock() {
             digests.insert(path.to_owned(), digest.clone());
         }

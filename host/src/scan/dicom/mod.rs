@@ -2,8 +2,6 @@
 //!
 //! The format itself is read by `anymc3d-dicom`. What a caller passes on is a path with a [`Locator`]; headers of a folder
 //! are read once and kept for the cases that come of it.
-//!
-//! [`Scan`]: crate::scan::Scan
 
 mod locator;
 mod study;
@@ -20,7 +18,8 @@ use anymc3d_manifest::Modality;
 
 use crate::scan::limits::ReadLimits;
 use crate::scan::nifti::Stored;
-use crate::scan::{Affine, Forms, VolumeError};
+use crate::scan::source::{ScanPath, Source, ToldBy};
+use crate::scan::{Affine, Forms, Scan, VolumeError};
 
 /// Header passes that are kept: a case after the other comes of one folder.
 const KEPT: usize = 4;
@@ -55,15 +54,63 @@ fn refused(path: &Path, error: &DicomError) -> VolumeError {
     VolumeError::Dicom { path: path.to_path_buf(), found }
 }
 
-/// Whether a path, its locator aside, is DICOM: a folder with a DICOM file at any depth, a zip, a DICOMDIR, or a DICOM
-/// file. Told by content.
-pub(crate) fn is_dicom(path: &Path) -> bool {
-    let root = Locator::of(path).root;
-    match start(&root) {
-        Start::Folder => headers(&root).is_ok_and(|scan| scan.instances > 0),
-        Start::Dicom => true,
-        Start::Maybe => headers(&root).is_ok(),
-        Start::Other => false,
+/// Whether a path, its locator aside, holds DICOM; told by content.
+pub fn is_dicom(path: &Path) -> bool {
+    Dicom.identify(&ScanPath::parse(path), &[]).is_some()
+}
+
+/// DICOM as a source of scans.
+pub(crate) struct Dicom;
+
+impl Source for Dicom {
+    fn name(&self) -> &'static str {
+        "DICOM"
+    }
+
+    /// Told by content alone: files of a PACS have any name or none.
+    fn extensions(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// A folder with a DICOM file at any depth, a zip, a DICOMDIR, or a DICOM file.
+    fn identify(&self, path: &ScanPath, _: &[u8]) -> Option<ToldBy> {
+        let root = Locator::of(&path.joined()).root;
+        let is_dicom = match start(&root) {
+            Start::Folder => headers(&root).is_ok_and(|scan| scan.instances > 0),
+            Start::Dicom => true,
+            Start::Maybe => headers(&root).is_ok(),
+            Start::Other => false,
+        };
+        is_dicom.then_some(ToldBy::Content)
+    }
+
+    fn open(&self, path: &ScanPath, limits: &ReadLimits) -> Result<Scan, VolumeError> {
+        let path = path.joined();
+        let (stored, modality) = read(&path, limits)?;
+        Ok(Scan { modality, ..Scan::assemble(path, stored)? })
+    }
+
+    /// Of a zip the zip, of a folder the files of the series.
+    fn files(&self, path: &ScanPath) -> Vec<PathBuf> {
+        let path = path.joined();
+        let root = Locator::of(&path).root;
+        if root.is_file() {
+            return vec![root];
+        }
+        let files = |found: Found| anymc3d_dicom::files(&found.scan, found.series(), found.stack).ok();
+        find(&path).ok().and_then(files).unwrap_or_else(|| vec![root])
+    }
+
+    /// Over the series' instances: see [`anymc3d_dicom::digest`].
+    fn digest(&self, path: &ScanPath) -> Result<String, VolumeError> {
+        let path = path.joined();
+        let found = find(&path)?;
+        anymc3d_dicom::digest(&found.scan, found.series(), found.stack, &Limits::default())
+            .map_err(|e| refused(&path, &e))
+    }
+
+    fn estimate(&self, path: &ScanPath) -> Option<usize> {
+        find(&path.joined()).ok()?.geometry().ok().map(memory)
     }
 }
 
@@ -144,7 +191,7 @@ fn limits_of(limits: &ReadLimits) -> Limits {
 }
 
 /// Reads the volume that a path names, and the modality that its header says.
-pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<(Stored, Option<Modality>), VolumeError> {
+fn read(path: &Path, limits: &ReadLimits) -> Result<(Stored, Option<Modality>), VolumeError> {
     let found = find(path)?;
     let geometry = found.geometry().map_err(|e| refused(path, &e))?;
     let affine = Affine(geometry.affine().0);
@@ -174,19 +221,4 @@ fn memory(geometry: &StackGeometry) -> usize {
     let frames = [geometry.columns, geometry.rows, geometry.slices];
     // A straight stack is decoded into its volume.
     of(geometry.volume_dims()) + if geometry.straight { 0 } else { of(frames) / 2 }
-}
-
-/// As [`crate::scan::memory_of`].
-pub(crate) fn memory_of(path: &Path) -> Option<usize> {
-    find(path).ok()?.geometry().ok().map(memory)
-}
-
-/// The files of the stack that a path names; of a zip the zip.
-pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
-    let root = Locator::of(path).root;
-    if root.is_file() {
-        return vec![root];
-    }
-    let files = |found: Found| anymc3d_dicom::files(&found.scan, found.series(), found.stack).ok();
-    find(path).ok().and_then(files).unwrap_or_else(|| vec![root])
 }

@@ -3,7 +3,9 @@
 mod gzip;
 mod read;
 pub(crate) mod sniff;
+mod source;
 mod write;
 
 pub(crate) use read::*;
+pub(crate) use source::Nifti;
 pub use write::{write_mask, write_nifti_f32, write_nifti_i16, write_nifti_u8, write_planes};
