@@ -177,6 +177,7 @@ fn view(draw: &mut Draw) -> View {
         spacing_mm: Some(draw.of(&[0.05, 2.0])),
         region: draw.of(&[Region::Full, Region::Body, Region::Lungs]),
         crop: None,
+        series: None,
         intensity: draw
             .of(&[0, 1])
             .eq(&0)

@@ -1,28 +1,13 @@
 //! From what was typed as INPUT to cases, named by their files or by the table.
 
+use super::dicom::Unanswered;
 use anymc3d_host::data::table::{Row, Table};
 use anymc3d_host::engine::Case;
-use anymc3d_host::scan::extension;
+use anymc3d_host::scan::dicom;
+use anymc3d_host::scan::source::{scans_in, stem_of};
 use anymc3d_manifest::Manifest;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
-
-/// What a case of this file is called, in every call: the name of a folder.
-pub(super) fn name(path: &Path) -> String {
-    match stem(path) {
-        name if matches!(name.as_str(), "" | "." | "..") => "case".to_owned(),
-        name => name,
-    }
-}
-
-/// A scan's name without `.nii`, `.nii.gz` and the like.
-pub(super) fn stem(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match extension(path) {
-        Some(ending) => name.get(..name.len() - ending.len()).unwrap_or(&name).to_owned(),
-        None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-    }
-}
 
 /// Whether INPUT is a data table by its name.
 pub(super) fn is_table(path: &Path) -> bool {
@@ -31,7 +16,7 @@ pub(super) fn is_table(path: &Path) -> bool {
 
 /// A case of one file.
 pub(super) fn of_file(path: &Path) -> Case {
-    Case { name: name(path), image: Some(path.to_owned()), views: BTreeMap::new() }
+    Case::of_file(path)
 }
 
 /// The scans right inside a folder, sorted by name, and how many masks were left out.
@@ -42,33 +27,41 @@ pub(super) fn of_file(path: &Path) -> Case {
 /// When the folder cannot be read, or holds no scan.
 pub(super) fn in_folder(folder: &Path) -> Result<(Vec<PathBuf>, usize), String> {
     let unreadable = |e: std::io::Error| format!("{}: cannot be read ({e})", folder.display());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-        if !hidden && path.is_file() && extension(&path).is_some() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    let stems: HashSet<String> = files.iter().map(|f| stem(f)).collect();
-    let with_header = |f: &Path| extension(f) == Some(".img") && f.with_extension("hdr").is_file();
-    files.retain(|f| !with_header(f));
+    let mut files = scans_in(folder).map_err(unreadable)?;
+    let stems: HashSet<String> = files.iter().map(|f| stem_of(f)).collect();
     let scans = files.len();
-    files.retain(|f| stem(f).strip_suffix("_mask").is_none_or(|scan| !stems.contains(scan)));
+    files.retain(|f| stem_of(f).strip_suffix("_mask").is_none_or(|scan| !stems.contains(scan)));
     if files.is_empty() {
-        let message = "no scan in this folder; expected .nii, .nii.gz or .hdr files right inside it";
+        let message = "no scan in this folder; expected .nii, .nii.gz or .hdr files right inside it, or DICOM at any depth";
         return Err(format!("{}: {message}", folder.display()));
     }
     let masks = scans - files.len();
     Ok((files, masks))
 }
 
-/// The cases of a data table, with the files of every task's views.
+/// A folder and all folders below it, sorted; links are not followed.
+pub(super) fn folders_below(folder: &Path) -> Vec<PathBuf> {
+    let mut all = vec![folder.to_path_buf()];
+    let mut at = 0;
+    while let Some(next) = all.get(at).cloned() {
+        at += 1;
+        let entries = std::fs::read_dir(next).into_iter().flatten().flatten();
+        all.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    }
+    all.sort();
+    all
+}
+
+/// The cases of a data table, with the files of every task's views. Studies that a task has no series in are told to
+/// `unanswered`.
 ///
 /// # Errors
 /// When the table cannot be used by one of the tasks.
-pub(super) fn in_table(table: &Path, tasks: &[Manifest]) -> Result<Vec<Case>, String> {
+pub(super) fn in_table(
+    table: &Path,
+    tasks: &[Manifest],
+    unanswered: &mut Unanswered,
+) -> Result<Vec<Case>, String> {
     let mut cases: Vec<Case> = Vec::new();
     for manifest in tasks {
         let table = Table::open_unlabelled(table, manifest).map_err(|e| e.to_string())?;
@@ -78,7 +71,14 @@ pub(super) fn in_table(table: &Path, tasks: &[Manifest]) -> Result<Vec<Case>, St
         }
         // The same file gives the same rows in the same order, whichever task's columns are looked at.
         for (case, row) in cases.iter_mut().zip(table.rows) {
-            case.views.extend(row.images);
+            for (view, path) in row.images {
+                let Some(rules) = manifest.views.iter().find(|v| v.name == view) else { continue };
+                match dicom::resolve(&path, rules) {
+                    Ok(found) if found == path => drop(case.views.insert(view, path)),
+                    Ok(found) => drop(case.views.insert(Case::own(&manifest.plugin.name, &view), found)),
+                    Err(e) => unanswered.fail(&case.name, &manifest.plugin.name, format!("view {view}: {e}")),
+                }
+            }
         }
     }
     Ok(cases)
@@ -109,18 +109,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_case_is_called_by_its_files_stem() {
-        let stem = |name: &str| stem(Path::new(name));
-        assert_eq!(stem("a/scan.01.nii.gz"), "scan.01");
-        assert_eq!(stem("scan.NII"), "scan");
-        assert_eq!(stem("scan.dcm"), "scan");
-        assert_eq!(stem("é.nii"), "é");
-    }
-
-    #[test]
     fn a_name_never_leaves_the_folder() {
         assert_eq!(
-            ["..", "", "a/..nii", "a/b.nii"].map(|p| name(Path::new(p))),
+            ["..", "", "a/..nii", "a/b.nii"].map(|p| of_file(Path::new(p)).name),
             ["case", "case", "case", "b"]
         );
     }

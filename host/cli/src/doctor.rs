@@ -1,5 +1,7 @@
 //! `host doctor`: reports what this machine can do, and what is wrong with a data table.
 
+mod dicom;
+
 use super::console::Console;
 use super::options::GeometryOption;
 use super::outcome::{CommandError, Outcome};
@@ -21,18 +23,26 @@ const EXAMPLES: &str = "\
 Examples:
   host doctor                                        what this machine has
   host doctor --data train.csv                       what is wrong with a data table
-  host doctor --data train.csv --plugin lung_nodule  the same, for the plugin's labels and views";
+  host doctor --data train.csv --plugin lung_nodule  the same, for the plugin's labels and views
+  host doctor exam/                                  the series of a DICOM folder or zip, and which fit which plugin";
 
-/// Report what this machine can do; check a data table before training
+/// Tell what this machine can do, what is wrong with a data table, before training on it, and what is in DICOM
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Doctor {
-    /// Data table to check; every scan and mask in it is opened
+    /// DICOM: a folder, zip, DICOMDIR or file; its series are listed, with why each fits the plugins or not
+    #[arg(conflicts_with = "data")]
+    input: Option<PathBuf>,
+    /// Data table: every scan and mask in it is opened
     #[arg(long, value_name = "T.csv")]
     data: Option<PathBuf>,
-    /// Plugin whose labels and views the table must have [default: guessed from the table's header]
-    #[arg(long, short, value_name = "P", requires = "data")]
-    plugin: Option<String>,
+    /// Plugin whose labels and views the table is for [default: read off the table's header]; with DICOM the plugins that
+    /// its series are to fit [default: all that are found]
+    #[arg(long, short, value_name = "P")]
+    plugin: Vec<String>,
+    /// Show descriptions, UIDs, PatientIDs and file names of DICOM too
+    #[arg(long, requires = "input")]
+    keep_identity: bool,
     #[command(flatten)]
     geometry: GeometryOption,
     /// Print one JSON object
@@ -43,6 +53,13 @@ pub(super) struct Doctor {
 impl Doctor {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
         self.geometry.apply();
+        if let Some(input) = &self.input {
+            return dicom::show(input, &self.plugin, self.keep_identity, self.json, console);
+        }
+        if self.plugin.len() > usize::from(self.data.is_some()) {
+            let message = "--plugin belongs to --data (give one) or to a DICOM input";
+            return Err(CommandError::usage(message));
+        }
         match &self.data {
             Some(data) => self.table(data, console),
             None => {
@@ -53,7 +70,7 @@ impl Doctor {
     }
 
     fn table(&self, data: &Path, console: &Console) -> Result<Outcome, CommandError> {
-        let manifest = match &self.plugin {
+        let manifest = match self.plugin.first() {
             Some(plugin) => open_library(plugin).map_err(CommandError::refused)?.embedded.manifest.clone(),
             None => guess(data).map_err(CommandError::failed)?,
         };

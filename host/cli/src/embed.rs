@@ -224,6 +224,7 @@ fn default_view(modality: Option<Modality>) -> View {
         spacing_mm: None,
         region: Region::Full,
         crop: None,
+        series: None,
         intensity,
         required: true,
     }

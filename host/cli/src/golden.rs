@@ -1,6 +1,6 @@
 //! `host plugin golden`: makes the golden cases of a package, and checks them.
 
-use super::cases::{self, ViewFile};
+use super::cases::ViewFile;
 use super::console::Console;
 use super::options::{BackboneOptions, GeometryOption};
 use super::outcome::{CommandError, Outcome};
@@ -8,6 +8,7 @@ use anymc3d_host::backbone::Precision;
 use anymc3d_host::engine::golden::{self, Checked, TOLERANCE};
 use anymc3d_host::engine::{Case, Engine};
 use anymc3d_host::plugin::find;
+use anymc3d_host::scan::source::stem_of;
 use anymc3d_host::task::LoadedTask;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -88,7 +89,7 @@ impl Golden {
     fn make(&self, engine: &Engine, console: &Console) -> Result<Outcome, CommandError> {
         let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
         let first = self.scan.as_deref().or_else(|| self.view.first().map(|v| v.file.as_path()));
-        let name = cases::stem(first.unwrap_or(Path::new("case")));
+        let name = stem_of(first.unwrap_or(Path::new("case")));
         let case = Case { name, image: self.scan.clone(), views };
         let out = self.out.as_deref().unwrap_or(Path::new("golden"));
         let written = golden::record(engine, &case, self.tolerance, out).map_err(CommandError::failed)?;

@@ -6,6 +6,7 @@ mod backbone;
 mod bench;
 mod cases;
 mod console;
+mod dicom;
 mod doctor;
 mod embed;
 mod eval;

@@ -2,6 +2,7 @@
 
 use super::cases::{self, ViewFile};
 use super::console::Console;
+use super::dicom::{DicomOptions, Studies, Unanswered};
 use super::options::{self, BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, EXIT_CODES, Outcome};
 use super::report;
@@ -17,9 +18,11 @@ use anymc3d_host::plugin::find::Choice;
 use anymc3d_host::run::{Blame, CaseFailure, CaseOutput, Selection, Session, SessionOptions, Wanted};
 #[cfg(unix)]
 use anymc3d_host::run::{Isolation, isolate::Limits};
+use anymc3d_host::scan::dicom::{self, DicomInput};
+use anymc3d_host::scan::source::stem_of;
 use anymc3d_manifest::Manifest;
 use clap::Args;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -27,6 +30,8 @@ Examples:
   host run --plugin lung_nodule scan.nii.gz
   host run --plugin lung_nodule scans/ --out results        DIR/<case>/<plugin>/result.json, …
   host run --plugin lung_nodule table.csv --json > results.jsonl
+  host run --plugin lung_nodule exam.zip --out results      DICOM: the series that fits is chosen
+  host run --plugin lung_nodule exam/ --series 4            the series that you name
   host run --plugin lung_nodule@0.1 scan.nii.gz             an installed version; see `host registry`
   host run --plugin lung_nodule --segmentation scan.nii.gz --out results
   host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
@@ -39,7 +44,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES, after_help = EXIT_CODES)]
 pub(super) struct Run {
-    /// Scans (.nii, .nii.gz, .hdr/.img), folders of scans, or data tables (.csv)
+    /// Scans (.nii, .nii.gz, .hdr/.img), DICOM (folders to any depth, zips, DICOMDIR, files; PATH#series=4 names one series),
+    /// folders of scans, or data tables (.csv)
     #[arg(required_unless_present_any = ["view", "explain_plan"])]
     input: Vec<PathBuf>,
     /// Plugin, by name or path; repeat the option for more plugins
@@ -101,6 +107,8 @@ pub(super) struct Run {
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
+    dicom: DicomOptions,
+    #[command(flatten)]
     geometry: GeometryOption,
     #[command(flatten)]
     backbone: BackboneOptions,
@@ -122,6 +130,8 @@ pub(super) struct ResultSink<'a> {
     out: Option<OutputFolder>,
     writers: Writers,
     json: bool,
+    /// Cases of DICOM that a plugin has no series for.
+    unanswered: Unanswered,
 }
 
 impl Run {
@@ -161,8 +171,9 @@ impl Run {
         if self.explain_plan {
             return Ok(outcome.or(self.explain(&mut session, console)?));
         }
-        let sink = ResultSink { console, writers: Writers::default().heatmap(heatmap), out, json: self.json };
-        let work = self.work(&session.manifests(), console);
+        let (work, unanswered) = self.work(&session.manifests(), console);
+        let writers = Writers::default().heatmap(heatmap);
+        let sink = ResultSink { console, writers, out, json: self.json, unanswered };
         let before = self.watch.then(|| Before::of(&session, &work));
         let bar = console.progress(work.len(), "cases");
         let mut intended_use = BTreeSet::new();
@@ -243,7 +254,11 @@ impl Run {
     /// Refuses a view that no plugin has (otherwise a typing error would be ignored), and one scan given for several
     /// sequences. Reading a table finds both there.
     fn check_views(&self, tasks: &[Manifest]) -> Result<(), CommandError> {
-        if let Some(scan) = self.input.iter().find(|i| !cases::is_table(i)) {
+        self.dicom.check(tasks).map_err(CommandError::usage)?;
+        // The series of a DICOM study are views by themselves.
+        let one_scan =
+            |i: &&PathBuf| !cases::is_table(i) && !matches!(DicomInput::look(i), Ok(Some(_)) | Err(_));
+        if let Some(scan) = self.input.iter().find(one_scan) {
             let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
             let case = Case { name: String::new(), image: Some(scan.clone()), views };
             for manifest in tasks {
@@ -265,7 +280,7 @@ impl Run {
 
     /// The plan for the first case, or for any scan.
     fn explain(&self, session: &mut Session, console: &Console) -> Result<Outcome, CommandError> {
-        let work = self.work(&session.manifests(), console);
+        let (work, _) = self.work(&session.manifests(), console);
         let Some(engine) = session.engine() else {
             return Err(CommandError::usage("--explain-plan: what is shared is known without --isolate"));
         };
@@ -289,38 +304,114 @@ impl Run {
         Ok(Outcome::Done)
     }
 
-    fn work(&self, tasks: &[Manifest], console: &Console) -> Vec<Work> {
-        if let Some(first) = self.view.first() {
-            let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
-            let image = self.input.first().cloned();
-            let name = cases::name(image.as_ref().unwrap_or(&first.file));
-            return vec![Work::Case(Case { name, image, views })];
+    /// The cases of all inputs, and which plugins do not answer some of them.
+    fn work(&self, tasks: &[Manifest], console: &Console) -> (Vec<Work>, Unanswered) {
+        let mut studies = Studies::default();
+        if !self.view.is_empty() {
+            return (vec![self.case_of_views(tasks)], studies.unanswered);
         }
         let mut work = Vec::new();
         for input in &self.input {
             let failed = |error| Work::Failed { path: input.clone(), error };
-            if input.is_dir() {
-                match cases::in_folder(input) {
+            if cases::is_table(input) {
+                match cases::in_table(input, tasks, &mut studies.unanswered) {
+                    Ok(cases) => work.extend(cases.into_iter().map(Work::Case)),
+                    Err(e) => work.push(failed(e)),
+                }
+                continue;
+            }
+            let dicom = DicomInput::look(input);
+            if let Ok(Some(dicom)) = &dicom {
+                match self.dicom.cases(dicom, tasks, self.out.as_deref(), &mut studies, console) {
+                    Ok(cases) => work.extend(cases.into_iter().map(Work::Case)),
+                    Err(e) => work.push(failed(e)),
+                }
+            }
+            match dicom {
+                Ok(Some(_)) if input.is_dir() => work.extend(self.beside(input, console)),
+                Ok(Some(_)) => {}
+                Err(e) if !input.is_dir() => work.push(failed(e.to_string())),
+                other if input.is_dir() => match cases::in_folder(input) {
                     Ok((files, masks)) => {
-                        if masks > 0 {
-                            console.note(format!("{}: {masks} masks left out (…_mask)", input.display()));
-                        }
+                        tell_masks(input, masks, console);
                         work.extend(files.iter().map(|f| Work::Case(cases::of_file(f))));
                     }
                     // An inbox may be empty.
                     Err(e) if self.watch => console.note(e),
-                    Err(e) => work.push(failed(e)),
-                }
-            } else if cases::is_table(input) {
-                match cases::in_table(input, tasks) {
-                    Ok(cases) => work.extend(cases.into_iter().map(Work::Case)),
-                    Err(e) => work.push(failed(e)),
-                }
-            } else {
-                work.push(Work::Case(cases::of_file(input)));
+                    Err(e) => work.push(failed(other.err().map_or(e, |e| e.to_string()))),
+                },
+                _ => work.push(Work::Case(cases::of_file(input))),
+            }
+        }
+        let any_case = work.iter().any(|w| w.case().is_some());
+        if let Some((path, error)) = studies.tell_skipped(any_case, console) {
+            work.push(Work::Failed { path, error });
+        }
+        (work, studies.unanswered)
+    }
+
+    /// The scans of other formats in a folder with DICOM, at any depth.
+    fn beside(&self, folder: &Path, console: &Console) -> Vec<Work> {
+        let mut work = Vec::new();
+        for folder in cases::folders_below(folder) {
+            if let Ok((files, masks)) = cases::in_folder(&folder) {
+                tell_masks(&folder, masks, console);
+                work.extend(files.iter().map(|f| Work::Case(cases::of_file(f))));
             }
         }
         work
+    }
+
+    /// `--view`: one case of several files.
+    fn case_of_views(&self, tasks: &[Manifest]) -> Work {
+        let first = &self.view[0];
+        let image = self.input.first().cloned();
+        let any = image.as_ref().unwrap_or(&first.file);
+        let mut case = Case { name: cases::of_file(any).name, image, views: BTreeMap::new() };
+        match self.fill_views(&mut case, tasks) {
+            Ok(()) => Work::Case(case),
+            Err(error) => Work::Failed { path: any_path(&case, &first.file), error },
+        }
+    }
+
+    fn fill_views(&self, case: &mut Case, tasks: &[Manifest]) -> Result<(), String> {
+        let out = self.out.as_deref();
+        let mut name = None;
+        let mut look = |path: &Path| -> Result<(), String> {
+            let dicom = DicomInput::look(path).map_err(|e| e.to_string())?;
+            if let (Some(dicom), None) = (dicom, &name) {
+                let study = dicom.studies().first().copied();
+                name = study.map(|study| self.dicom.name(&dicom, study, out)).transpose()?;
+            }
+            Ok(())
+        };
+        case.image.as_deref().map(&mut look).transpose()?;
+        for given in &self.view {
+            look(&given.file)?;
+            case.views.insert(given.view.clone(), given.file.clone());
+            // Of a folder of DICOM the series that fits the view.
+            for manifest in tasks {
+                let Some(view) = manifest.views.iter().find(|v| v.name == given.view) else { continue };
+                let path = dicom::resolve(&given.file, view).map_err(|e| e.to_string())?;
+                if path != given.file {
+                    case.views.insert(Case::own(&manifest.plugin.name, &view.name), path);
+                }
+            }
+        }
+        if let Some(name) = name {
+            case.name = name;
+        }
+        Ok(())
+    }
+}
+
+fn any_path(case: &Case, first: &Path) -> PathBuf {
+    case.image.clone().unwrap_or_else(|| first.to_path_buf())
+}
+
+fn tell_masks(folder: &Path, masks: usize, console: &Console) {
+    if masks > 0 {
+        console.note(format!("{}: {masks} masks left out (…_mask)", folder.display()));
     }
 }
 
@@ -366,7 +457,7 @@ impl<'a> ResultSink<'a> {
     ) -> Outcome {
         let case = match work {
             Work::Case(case) => case,
-            Work::Failed { path, error } => return self.fail(cases::stem(path), path, None, error.clone()),
+            Work::Failed { path, error } => return self.fail(stem_of(path), path, None, error.clone()),
         };
         // A fault of the scan is printed once, not once per plugin.
         if let Some(error) = same_fault(&answers) {
@@ -382,7 +473,12 @@ impl<'a> ResultSink<'a> {
                 }
                 Err(failure) => {
                     let plugin = Some(session.name(index).to_owned());
-                    self.fail(case.name.clone(), case.any_file(), plugin, failure.message)
+                    let message = match self.unanswered.of(&case.name, session.name(index)) {
+                        Some(None) => continue,
+                        Some(Some(reason)) => reason.to_owned(),
+                        None => failure.message,
+                    };
+                    self.fail(case.name.clone(), case.any_file(), plugin, message)
                 }
             };
             outcome = outcome.or(done);

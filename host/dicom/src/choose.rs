@@ -26,6 +26,8 @@ pub struct Request {
     pub series: Option<SeriesSelector>,
     /// Which stack of the series, from 0.
     pub stack: Option<usize>,
+    /// UIDs of series that are taken already: what another sequence of the study was chosen for.
+    pub taken: Vec<String>,
 }
 
 /// A series as the user names it.
@@ -39,6 +41,14 @@ impl SeriesSelector {
     /// A number, or else a UID.
     pub fn parse(text: &str) -> Self {
         text.trim().parse().map_or_else(|_| Self::Uid(text.trim().to_owned()), Self::Number)
+    }
+
+    /// As it was typed.
+    fn text(&self) -> String {
+        match self {
+            Self::Uid(uid) => uid.clone(),
+            Self::Number(number) => number.to_string(),
+        }
     }
 }
 
@@ -123,6 +133,9 @@ pub fn fit(series: &Series, request: &Request) -> Fit {
             false => fit.broken.push(format!("description does not match '{pattern}'")),
         }
     }
+    if request.taken.contains(&series.uid) {
+        fit.broken.push("is another view's".into());
+    }
     let slices = series.stacks[series.largest_stack()].slices();
     if slices < request.min_slices {
         fit.broken.push(format!("has {slices} slices, asked for are {}", request.min_slices));
@@ -188,7 +201,7 @@ fn choose_named(study: &Study, request: &Request, selector: &SeriesSelector, fit
         }
         [] => Err(DicomError::new(
             ErrorKind::NothingFits,
-            format!("no series {selector:?}; there are {}", all()),
+            format!("no such series as {}; there are {}", selector.text(), all()),
         )),
         _ => Err(DicomError::new(
             ErrorKind::ChoiceNeeded,
@@ -230,7 +243,8 @@ fn stack_of(series: &Series, asked: Option<usize>) -> Result<usize> {
 fn name(series: &Series) -> String {
     match series.number {
         Some(number) => format!("series {number}"),
-        None => format!("series {}", series.uid),
+        // A UID leads back to the patient.
+        None => format!("the series without a number ({} instances)", series.instances()),
     }
 }
 
@@ -258,7 +272,7 @@ fn nothing_fits(study: &Study, fits: &[Fit]) -> DicomError {
     let mut reasons: Vec<String> =
         study.series.iter().zip(fits).map(|(s, f)| format!("{}: {}", name(s), f.broken.join(", "))).collect();
     reasons.extend(study.left_out.iter().map(|l| {
-        let number = l.series_number.map_or_else(|| l.series_uid.clone(), |n| n.to_string());
+        let number = l.series_number.map_or_else(|| "without a number".to_owned(), |n| n.to_string());
         format!("series {number}: {}, {}", l.kind.name(), l.kind.reason())
     }));
     let all = if reasons.is_empty() { "it has no series".into() } else { reasons.join("; ") };

@@ -1,4 +1,4 @@
-//! What one instance's header says, without its pixels and without its patient.
+//! What one instance's header says, without its pixels; of its patient only the ID.
 
 use crate::dataset::{Dataset, Encoding, Parsed, PixelElement, parse};
 use crate::error::{DicomError, ErrorKind, Result};
@@ -17,6 +17,8 @@ pub struct InstanceHeader {
     pub sop_class: String,
     pub sop_instance: String,
     pub study_uid: String,
+    /// For names of cases where the user asks for identity; nothing else may show it.
+    pub patient_id: Option<String>,
     pub series_uid: String,
     pub frame_of_reference: Option<String>,
     pub modality: String,
@@ -151,6 +153,7 @@ fn header_of(data: &Dataset, opening: &Opening, limits: &Limits) -> Result<Insta
         sop_class: data.text(SOPClassUID).or_else(|| opening.media_class.clone()).unwrap_or_default(),
         sop_instance: data.text(SOPInstanceUID).unwrap_or_default(),
         study_uid: data.text(StudyInstanceUID).unwrap_or_default(),
+        patient_id: data.text(PatientID),
         series_uid: data.text(SeriesInstanceUID).unwrap_or_default(),
         frame_of_reference: data.text(FrameOfReferenceUID),
         modality: data.text(Modality).unwrap_or_default(),

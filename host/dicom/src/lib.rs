@@ -11,6 +11,7 @@ mod choose;
 mod codec;
 mod codestream;
 mod dataset;
+mod digest;
 mod error;
 mod exclusion;
 mod frames;
@@ -32,6 +33,7 @@ mod tags;
 mod volume;
 
 pub use choose::{Choice, Fit, Request, SeriesSelector, choose, fit};
+pub use digest::{digest, files};
 pub use error::{DicomError, ErrorKind};
 pub use exclusion::{Exclusion, OWN_MANUFACTURER};
 pub use geometry::{Affine, Orientation, StackGeometry};

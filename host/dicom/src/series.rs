@@ -15,6 +15,8 @@ pub struct Study {
     /// StudyInstanceUID; where the files have none their FrameOfReferenceUID, which slices of one scan share; empty
     /// where they have neither. For case ids see [`crate::case_id`].
     pub uid: String,
+    /// PatientID: identity, for those who ask for it by name.
+    pub patient_id: Option<String>,
     /// Free text of the hospital: may hold anything, so it is not for logs.
     pub description: Option<String>,
     /// Series with slices of volumes, by number, then UID.
@@ -96,10 +98,13 @@ pub(crate) fn studies_of(headers: Vec<InstanceHeader>, limits: &Limits) -> Vec<S
     }
     let mut out = Vec::with_capacity(studies.len());
     for (uid, series) in studies {
-        let mut study = Study { uid, description: None, series: Vec::new(), left_out: Vec::new() };
+        let mut study =
+            Study { uid, patient_id: None, description: None, series: Vec::new(), left_out: Vec::new() };
         for ((_, series_uid), instances) in series {
             let description = instances.iter().find_map(|h| h.study_description.clone());
             study.description = study.description.take().or(description);
+            let patient_id = instances.iter().find_map(|h| h.patient_id.clone());
+            study.patient_id = study.patient_id.take().or(patient_id);
             add_series(&mut study, series_uid, instances, limits);
         }
         out.push(study);

@@ -54,6 +54,7 @@ mod table {
         CodeMeaning 0x0008_0104 Text;
         FrameType 0x0008_9007 Text;
         AcquisitionContrast 0x0008_9209 Text;
+        PatientID 0x0010_0020 Text;
         ContrastBolusAgent 0x0018_0010 Text;
         ContrastBolusAgentSequence 0x0018_0012 Sequence;
         BodyPartExamined 0x0018_0015 Text;

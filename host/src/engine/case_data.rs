@@ -56,10 +56,10 @@ pub struct TrainingSlices {
 /// What decides the slices.
 pub(super) type Slices = (PathBuf, String);
 
-/// A view without its name and whether it is required; without its modality too, unless that decides what the body is.
+/// A view without its name, its choice of a series and whether it is required; without its modality too, unless that decides what the body is.
 pub(super) fn slices_of(path: &Path, view: &View) -> Slices {
     let modality = if view.region == Region::Full { Modality::Any } else { view.modality };
-    let bare = View { name: String::new(), modality, required: true, ..view.clone() };
+    let bare = View { name: String::new(), modality, required: true, series: None, ..view.clone() };
     (path.to_owned(), format!("{bare:?}"))
 }
 

@@ -2,7 +2,7 @@
 //! gets the same. Schema `anymc3d/golden/1`; always f32 on the CPU, whose answers differ least between machines.
 
 use super::predict::{Case, Engine};
-use crate::scan::{extension, files_of};
+use crate::scan::{files_of, source};
 use anymc3d_registry::{sha256, sha256_of_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ pub fn record(engine: &Engine, case: &Case, tolerance: f64, into: &Path) -> Resu
     std::fs::create_dir_all(into).map_err(|e| failed(into, format!("cannot be made ({e})")))?;
     let mut scans = BTreeMap::new();
     for view in &manifest.views {
-        let Some(path) = case.file(&view.name) else { continue };
+        let Some(path) = case.file(&manifest.plugin.name, &view.name) else { continue };
         let shared = case.image.as_deref() == Some(path);
         let name = if shared { case.name.clone() } else { format!("{}_{}", case.name, view.name) };
         let file = format!("{}{}", plain(&name), ending(path)?);
@@ -207,8 +207,7 @@ fn answer<'a>(
 }
 
 fn ending(path: &Path) -> Result<&'static str, GoldenError> {
-    // A pair of files is no one file.
-    let found = extension(path).filter(|_| files_of(path).len() == 1);
+    let found = source::extension_of(path).filter(|_| path.is_file() && files_of(path).len() == 1);
     found.ok_or_else(|| failed(path, "expected one file, .nii.gz or .nii, for a golden case"))
 }
 

@@ -11,6 +11,7 @@ use super::sharing_plan::{Plan, depth, most};
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
 use crate::device::device_name;
 use crate::scan::SliceStack;
+use crate::scan::source::stem_of;
 use crate::task::{LoadedTask, TaskError, TaskSiteAdapter, ViewTokens};
 use anymc3d_manifest::{Manifest, TaskKind, View};
 use candle_core::Tensor;
@@ -28,21 +29,31 @@ pub struct Case {
     pub name: String,
     /// The scan of views that `views` does not name.
     pub image: Option<PathBuf>,
-    /// Files by view.
+    /// Files by view; by `plugin/view` for one plugin only.
     pub views: BTreeMap<String, PathBuf>,
 }
 
 impl Case {
     /// A case of one file, called by the file's name.
     pub fn of_file(path: &Path) -> Self {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.split_once('.').map_or(&*name, |(stem, _)| stem).to_owned();
+        // The name of a folder of results: it never leaves the folder that those lie in.
+        let name = match stem_of(path) {
+            name if matches!(name.as_str(), "" | "." | "..") => "case".to_owned(),
+            name => name,
+        };
         Self { name, image: Some(path.to_owned()), views: BTreeMap::new() }
     }
 
-    /// The file that a view reads.
-    pub fn file(&self, view: &str) -> Option<&Path> {
-        self.views.get(view).or(self.image.as_ref()).map(PathBuf::as_path)
+    /// The file that a view of a plugin reads.
+    pub fn file(&self, plugin: &str, view: &str) -> Option<&Path> {
+        let own = self.views.get(&Self::own(plugin, view)).or_else(|| self.views.get(view));
+        own.or(self.image.as_ref()).map(PathBuf::as_path)
+    }
+
+    /// Under what a file that is one plugin's alone stands in `views`: plugins may choose different series of one study
+    /// for views of one name, which has no `/`.
+    pub fn own(plugin: &str, view: &str) -> String {
+        format!("{plugin}/{view}")
     }
 
     /// Its files, each once.
@@ -209,7 +220,10 @@ pub struct Engine {
 impl Engine {
     /// Tasks must have been opened for this backbone.
     pub fn new(backbone: Backbone, precision: Precision, tasks: Vec<LoadedTask>) -> Self {
-        let views = tasks.iter().flat_map(|t| t.task.manifest().views.iter().cloned()).collect();
+        let of = |t: &LoadedTask| {
+            t.task.manifest().views.iter().map(|v| (t.name().to_owned(), v.clone())).collect()
+        };
+        let views = tasks.iter().flat_map(|t| -> Vec<_> { of(t) }).collect();
         let prefetcher =
             Prefetcher::new(Preparer::new(views, backbone.info().clone(), backbone.device().clone()));
         let device = device_name(backbone.device());
@@ -322,7 +336,7 @@ impl Engine {
         let mut seen: Vec<Seen<'_>> = Vec::new();
         let mut notes = loaded.notices.clone();
         for (i, view) in manifest.views.iter().enumerate() {
-            let Some(path) = case.file(&view.name) else {
+            let Some(path) = case.file(loaded.name(), &view.name) else {
                 if view.required {
                     let (plugin, view) = (loaded.name().to_owned(), view.name.clone());
                     return Err(CaseError::MissingView { plugin, view });

@@ -11,14 +11,15 @@ use std::thread::JoinHandle;
 
 /// What preparing a case takes: nothing of the plugins' code.
 pub(super) struct Preparer {
-    views: Vec<View>,
+    /// With the name of the plugin whose each is.
+    views: Vec<(String, View)>,
     backbone: BackboneInfo,
     device: Device,
 }
 
 impl Preparer {
     /// Pixels are put on `device`, so that what a GPU computes next is there when it is done with what is before.
-    pub fn new(views: Vec<View>, backbone: BackboneInfo, device: Device) -> Self {
+    pub fn new(views: Vec<(String, View)>, backbone: BackboneInfo, device: Device) -> Self {
         Self { views, backbone, device }
     }
 
@@ -31,8 +32,8 @@ impl Preparer {
     fn prepare(&self, case: &Case, cap: Option<MemoryCap>) -> CaseData {
         let mut data = self.data();
         data.cap = cap.map(MemoryCap::quarter);
-        for view in &self.views {
-            let Some(path) = case.file(&view.name) else { continue };
+        for (plugin, view) in &self.views {
+            let Some(path) = case.file(plugin, &view.name) else { continue };
             if data.slices(path, view, &self.backbone, 0).is_err() {
                 return self.data();
             }

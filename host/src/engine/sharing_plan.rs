@@ -93,7 +93,7 @@ impl Plan {
         let mut stacks: Vec<StackPlan> = Vec::new();
         for task in tasks {
             for (view, adapter) in task.task.manifest().views.iter().zip(task.task.adapters()) {
-                let Some(path) = case.file(&view.name) else { continue };
+                let Some(path) = case.file(task.name(), &view.name) else { continue };
                 let of = slices_of(path, view);
                 let user = User {
                     task: task.name().to_owned(),
@@ -239,6 +239,7 @@ mod tests {
             spacing_mm: None,
             region,
             crop: None,
+            series: None,
             intensity: Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false },
             required: true,
         };

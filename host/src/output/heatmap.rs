@@ -153,6 +153,7 @@ mod tests {
             spacing_mm: None,
             region: Region::Full,
             crop: None,
+            series: None,
             intensity: Intensity::Window { windows: vec![[0.0, 1.0]] },
             required: true,
         };

@@ -5,6 +5,7 @@ pub(crate) mod colour;
 mod evidence;
 mod folder;
 mod heatmap;
+mod id_salt;
 mod mask;
 pub(crate) mod naming;
 mod preview;
@@ -13,6 +14,7 @@ mod segmentation;
 
 pub use folder::{OutputFolder, try_file};
 pub use heatmap::{Heatmap, Peak, ViewHeat, on_scan, peak, slice_heat, upsample};
+pub use id_salt::{SALT_FILE, random_salt, salt_of_file, salt_of_folder};
 pub use mask::{mask_on_scan, volume_ml};
 pub use preview::{Finding, Preview, PreviewError, montage};
 pub(crate) use record::write;

@@ -47,6 +47,14 @@ pub enum VolumeError {
         /// What to do about it.
         todo: String,
     },
+    /// DICOM that is refused. The message names no file below the path: such names may hold a patient's.
+    #[error("{}: {found}", path.display())]
+    Dicom {
+        /// The path as typed, with the series.
+        path: PathBuf,
+        /// What was found and what to do.
+        found: String,
+    },
     /// A scan that takes more memory than there is.
     #[error("{}: found {found}, which takes {} MiB to be read, expected at most {room}; resample or crop the scan, or give more memory (--max-memory, or the system's own limit)", path.display(), (bytes >> 20) + 1)]
     Memory {

@@ -1,4 +1,4 @@
-//! Scans in (NIfTI), canonical volume, slices; and back onto the scan's grid.
+//! Scans in (NIfTI, DICOM), canonical volume, slices; and back onto the scan's grid.
 //!
 //! A manifest says *what* preprocessing a task needs; this room alone knows *how*. The way in:
 //! [`Scan::open`] → [`Scan::into_canonical`] → [`slices`]; the way back: [`ScanPlanes`] →
@@ -8,6 +8,7 @@ mod affine;
 mod axis_plan;
 mod canonical;
 mod components;
+pub mod dicom;
 mod error;
 mod forms;
 mod geometry;
@@ -21,7 +22,7 @@ mod resample;
 mod scan;
 mod slice_grid;
 mod slices;
-mod source;
+pub mod source;
 
 pub use affine::Affine;
 pub use canonical::{StoredAxis, Volume};
@@ -34,7 +35,7 @@ pub use planes::ScanPlanes;
 pub use scan::Scan;
 pub use slice_grid::SliceGrid;
 pub use slices::{SliceStack, slices, slices_within};
-pub use source::{Source, digest_of, extension, files_of, memory_of, source_of, sources};
+pub use source::{ScanPath, Source, files_of, memory_of};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -9,7 +9,8 @@ use crate::memory::copied;
 use crate::scan::canonical::Volume;
 use crate::scan::forms::Forms;
 use crate::scan::limits::ReadLimits;
-use crate::scan::{Affine, VolumeError, modality, nifti, source_of};
+use crate::scan::source::{ScanPath, source_of};
+use crate::scan::{Affine, VolumeError, modality, nifti};
 
 /// One 3D scan, in stored order.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ pub struct Scan {
     pub orientation: String,
     /// Size of a voxel along each stored axis, mm.
     pub spacing_mm: [f64; 3],
-    /// What the file says it is; NIfTI never does.
+    /// What the file says it is: DICOM does, NIfTI never.
     pub modality: Option<Modality>,
     /// What the intensities look like.
     pub modality_guess: Option<Modality>,
@@ -43,7 +44,9 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Reads a NIfTI-1 file (`.nii`, `.nii.gz`, or one of a `.hdr`/`.img` pair), told by its content.
+    /// Reads a scan with the source that knows it by its content: a NIfTI-1 file (`.nii`, `.nii.gz`, or one of a
+    /// `.hdr`/`.img` pair), or DICOM (a folder, zip, DICOMDIR or file). A path may name one series of what lies there: see
+    /// [`ScanPath`] and [`crate::scan::dicom::Locator`].
     ///
     /// # Errors
     /// [`VolumeError`]: unreadable, another format, cut short, several volumes, singular affine, a grid that no scanner
@@ -59,7 +62,8 @@ impl Scan {
     pub fn open_within(path: &Path, limits: &ReadLimits) -> Result<Self, VolumeError> {
         // Without the path: logs tell how often, and not whose.
         tracing::debug!("a scan is opened");
-        source_of(path).open(path, limits)
+        let path = ScanPath::parse(path);
+        source_of(&path).open(&path, limits)
     }
 
     /// A scan made in memory: `voxels` in stored order (first axis fastest), `affine` to RAS mm.
@@ -101,6 +105,7 @@ impl Scan {
         Self::assemble(path, nifti::Stored { voxels, shape, affine, forms, sha256, warnings: Vec::new() })
     }
 
+    /// Of what a source has read.
     pub(crate) fn assemble(path: PathBuf, stored: nifti::Stored) -> Result<Self, VolumeError> {
         let nifti::Stored { mut voxels, shape, affine, forms, sha256, mut warnings } = stored;
         let (low, high, bad) = range(&voxels);

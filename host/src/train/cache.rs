@@ -10,7 +10,8 @@ use crate::backbone::{Backbone, HiddenStates, Precision, TokenLayout};
 use crate::data::table::Row;
 use crate::engine::CaseData;
 use crate::fs::hex;
-use crate::scan::digest_of;
+use crate::scan::VolumeError;
+use crate::scan::source::digest_of;
 use anymc3d_manifest::View;
 use anymc3d_plugin_api::SliceGeometry;
 use candle_core::{DType, Device, Tensor};
@@ -70,7 +71,7 @@ impl PrefixCache {
         })
     }
 
-    fn digest(&self, path: &Path) -> std::io::Result<String> {
+    fn digest(&self, path: &Path) -> Result<String, VolumeError> {
         let known = |digests: &HashMap<PathBuf, String>| digests.get(path).cloned();
         if let Some(digest) = self.digests.lock().ok().and_then(|d| known(&d)) {
             return Ok(digest);

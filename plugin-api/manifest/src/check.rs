@@ -100,6 +100,9 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
                 "[from, to] for each of left to right, posterior to anterior, inferior to superior: 0 <= from < to <= 1",
             );
         }
+        if let Some(series) = &view.series {
+            series.check(&key("series"))?;
+        }
         match &view.intensity {
             Intensity::Window { windows } => {
                 if windows.len() != 1 && windows.len() != 3 {

@@ -8,8 +8,10 @@
 mod check;
 mod parse;
 mod sequence;
+mod series;
 
 pub use parse::{ManifestError, Parsed};
+pub use series::{Plane, SEQUENCE_NAMES, SeriesRules};
 
 use serde::{Deserialize, Serialize};
 
@@ -200,6 +202,9 @@ pub struct View {
     pub crop: Option<[[f64; 2]; 3]>,
     /// From the scan's units to 0..1.
     pub intensity: Intensity,
+    /// Which series of a DICOM study fills the view. A file of another format is taken as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<SeriesRules>,
     /// `false`: the view may be missing.
     #[serde(default = "yes")]
     pub required: bool,

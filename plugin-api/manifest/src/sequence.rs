@@ -45,12 +45,21 @@ impl View {
         if modalities[0] != modalities[1] && !modalities.contains(&Modality::Any) {
             return true;
         }
+        // Each names the series that it wants: one series is not both.
+        if self.series.is_some() && other.series.is_some() && self.series != other.series {
+            return true;
+        }
         let (ours, theirs) = (sequences(&self.name), sequences(&other.name));
         if !ours.is_empty() && !theirs.is_empty() && ours != theirs {
             return true;
         }
         let (name, required) = (self.name.clone(), self.required);
         View { name, required, ..other.clone() } == *self
+    }
+
+    /// The words of its name that say a sequence or a contrast phase, in lower case: `t1_axial` has `t1`.
+    pub fn sequence_words(&self) -> BTreeSet<String> {
+        sequences(&self.name)
     }
 }
 
@@ -89,6 +98,7 @@ mod tests {
             spacing_mm: None,
             region: Region::Body,
             crop: None,
+            series: None,
             intensity: Intensity::Percentile { low: 0.5, high: 99.5, nonzero: true },
             required: true,
         }

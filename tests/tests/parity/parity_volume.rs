@@ -75,6 +75,7 @@ fn view_of(key: &str) -> (String, View) {
         spacing_mm: None,
         region: Region::Full,
         crop: None,
+        series: None,
         intensity,
         required: true,
     };

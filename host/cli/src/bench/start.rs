@@ -87,6 +87,7 @@ pub(super) fn read(repetitions: usize) -> Result<Vec<Row>, String> {
         spacing_mm: None,
         region: Region::Body,
         crop: None,
+        series: None,
         intensity: Intensity::Window { windows: vec![[-1000.0, 400.0]] },
         required: true,
     };

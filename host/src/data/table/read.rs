@@ -2,6 +2,7 @@
 
 use super::{CLASS_COLUMN, Part, Problem, Row, Table, TableError};
 use crate::data::sheet::{Sheet, SheetRow};
+use crate::scan::dicom;
 use anymc3d_manifest::{Manifest, TaskKind};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -153,11 +154,20 @@ fn row(
         problems.push(line, format!("case `{case}`: expected a name that can be a folder's"));
     }
     let mut images = BTreeMap::new();
-    for ((view, column), required) in columns.views.iter().zip(&columns.required) {
+    for (((view, column), required), rules) in
+        columns.views.iter().zip(&columns.required).zip(&manifest.views)
+    {
         match field(*column) {
-            Some(path) => {
+            // To predict, a study without a series for the view is that case's failure.
+            Some(path) if !columns.labelled => {
                 images.insert(view.clone(), folder.join(path));
             }
+            Some(path) => match dicom::resolve(&folder.join(path), rules) {
+                Ok(path) => {
+                    images.insert(view.clone(), path);
+                }
+                Err(e) => problems.push(line, format!("case `{case}`: view `{view}`: {e}")),
+            },
             None if *required => {
                 problems.push(line, format!("case `{case}`: no image for the view `{view}`"))
             }

@@ -14,7 +14,9 @@ use sha2::{Digest, Sha256};
 use crate::memory::{reserved, zeroed};
 use crate::scan::geometry::affine_of;
 use crate::scan::limits::ReadLimits;
+use crate::scan::nifti::Nifti;
 use crate::scan::nifti::sniff::{Bytes, Family, is_gzip, recognise};
+use crate::scan::source::Source;
 use crate::scan::{Affine, Forms, VolumeError};
 
 /// What a file holds, before anything is made of it.
@@ -87,7 +89,7 @@ pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeErr
 
 /// Bytes that a scan takes at most while it is read and sliced: its file, its voxels as f32, and once more for their
 /// percentiles or for a change of order. `None` where the header cannot be read; reading the scan tells why.
-pub(crate) fn memory_of(path: &Path) -> Option<usize> {
+pub(super) fn memory_of(path: &Path) -> Option<usize> {
     let path = &header_path(path).ok()?;
     let (_, count, _) = sizes(path)?;
     count.checked_mul(8)?.checked_add(file_bytes(path))
@@ -142,7 +144,7 @@ fn load(path: &Path) -> Result<Vec<u8>, VolumeError> {
         return Err(VolumeError::Format {
             path: path.to_path_buf(),
             found: "a folder".into(),
-            todo: "name one scan in it; a folder of DICOM slices is not read yet: convert it with `dcm2niix -z y FOLDER`".into(),
+            todo: "name one scan in it; there is no DICOM in it either".into(),
         });
     }
     fs::read(path).map_err(|source| VolumeError::Read { path: path.to_path_buf(), source })
@@ -158,7 +160,7 @@ fn truncated(path: &Path, found: &str) -> VolumeError {
 }
 
 /// The files a scan is made of: itself, or header and voxels of a pair, as far as they are there.
-pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
+pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
     let header = header_path(path).unwrap_or_else(|_| path.to_path_buf());
     if !(ends_with(&header, ".hdr") || ends_with(&header, ".hdr.gz")) {
         return vec![path.to_path_buf()];
@@ -198,14 +200,13 @@ fn ends_with(path: &Path, extension: &str) -> bool {
 }
 
 fn name_warning(path: &Path, compressed: bool) -> Vec<String> {
-    let told = [".nii", ".hdr"].iter().any(|e| ends_with(path, e));
-    let told_gz = [".nii.gz", ".hdr.gz"].iter().any(|e| ends_with(path, e));
-    match (compressed, told, told_gz) {
-        (false, true, _) | (true, _, true) => Vec::new(),
-        (true, ..) => {
+    let told = Nifti.extensions().iter().find(|e| ends_with(path, e)).map(|e| e.ends_with(".gz"));
+    match compressed {
+        _ if told == Some(compressed) => Vec::new(),
+        true => {
             vec!["the name does not end in .nii.gz, the content is gzipped NIfTI-1: read by content".into()]
         }
-        (false, ..) => {
+        false => {
             vec!["the name does not end in .nii, the content is plain NIfTI-1: read by content".into()]
         }
     }

@@ -97,6 +97,7 @@ pub(crate) fn view(axis: Axis, slices: usize, size: [usize; 2], fit: Fit) -> Vie
         spacing_mm: None,
         region: Region::Full,
         crop: None,
+        series: None,
         intensity: Intensity::Window { windows: vec![[0.0, 1000.0]] },
         required: true,
     }

@@ -37,6 +37,7 @@ fn stack(scan: &Scan, axis: Axis, count: usize) -> SliceStack {
         spacing_mm: None,
         region: Region::Full,
         crop: None,
+        series: None,
         intensity: Intensity::Window { windows: vec![[0.0, 1000.0]] },
         required: true,
     };
