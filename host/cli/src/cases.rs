@@ -2,18 +2,10 @@
 
 use anymc3d_host::data::table::{Row, Table};
 use anymc3d_host::engine::Case;
+use anymc3d_host::scan::extension;
 use anymc3d_manifest::Manifest;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
-
-/// Endings of scans, longest first.
-const ENDINGS: [&str; 5] = [".nii.gz", ".hdr.gz", ".nii", ".hdr", ".img"];
-
-/// The ending of a scan's name, if it has one.
-fn ending(path: &Path) -> Option<&'static str> {
-    let name = path.file_name()?.to_string_lossy().to_lowercase();
-    ENDINGS.into_iter().find(|e| name.ends_with(e))
-}
 
 /// What a case of this file is called, in every call: the name of a folder.
 pub(super) fn name(path: &Path) -> String {
@@ -26,7 +18,7 @@ pub(super) fn name(path: &Path) -> String {
 /// A scan's name without `.nii`, `.nii.gz` and the like.
 pub(super) fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match ending(path) {
+    match extension(path) {
         Some(ending) => name.get(..name.len() - ending.len()).unwrap_or(&name).to_owned(),
         None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
     }
@@ -54,13 +46,13 @@ pub(super) fn in_folder(folder: &Path) -> Result<(Vec<PathBuf>, usize), String> 
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-        if !hidden && path.is_file() && ending(&path).is_some() {
+        if !hidden && path.is_file() && extension(&path).is_some() {
             files.push(path);
         }
     }
     files.sort();
     let stems: HashSet<String> = files.iter().map(|f| stem(f)).collect();
-    let with_header = |f: &Path| ending(f) == Some(".img") && f.with_extension("hdr").is_file();
+    let with_header = |f: &Path| extension(f) == Some(".img") && f.with_extension("hdr").is_file();
     files.retain(|f| !with_header(f));
     let scans = files.len();
     files.retain(|f| stem(f).strip_suffix("_mask").is_none_or(|scan| !stems.contains(scan)));

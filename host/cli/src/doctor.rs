@@ -5,7 +5,8 @@ use super::options::GeometryOption;
 use super::outcome::{CommandError, Outcome};
 use anymc3d_host::backbone::kernels::{Isa, Kernels};
 use anymc3d_host::data::doctor::{Findings, examine};
-use anymc3d_host::data::table::{Problem, Table};
+use anymc3d_host::data::sheet::Sheet;
+use anymc3d_host::data::table::{Problem, Table, TableError};
 use anymc3d_host::device::{DeviceChoice, gpus};
 use anymc3d_host::engine::{all_backbones, precision_name};
 use anymc3d_host::memory::{Limit, Source, system_limits};
@@ -98,17 +99,13 @@ pub(super) fn table_findings(data: &Path, manifest: &Manifest, console: &Console
 /// A task that a table's header describes: a column of zeros and ones is a label, `image.NAME` a view.
 fn guess(data: &Path) -> Result<Manifest, String> {
     let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", data.display());
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .flexible(true)
-        .from_path(data)
-        .map_err(|e| fail(&e))?;
-    let header = reader.headers().map_err(|e| fail(&e))?.clone();
-    let records: Vec<csv::StringRecord> = reader.records().flatten().collect();
-    let column = |c: usize| records.iter().filter_map(move |r| r.get(c)).filter(|v| !v.is_empty());
+    let mut problems = Vec::new();
+    let Some(sheet) = Sheet::open(data, &mut problems) else {
+        return Err(TableError { path: data.to_owned(), problems }.to_string());
+    };
+    let column = |c: usize| sheet.rows.iter().map(move |r| &r.cells[c]).filter(|v| !v.is_empty());
     let (mut labels, mut views, mut classes) = (Vec::new(), Vec::new(), Vec::new());
-    for (c, name) in header.iter().enumerate() {
-        let name = name.trim_start_matches('\u{feff}');
+    for (c, name) in sheet.header.iter().enumerate() {
         match name {
             "case" | "image" | "patient" | "mask" | "split" => {}
             "class" => {
@@ -120,7 +117,7 @@ fn guess(data: &Path) -> Result<Manifest, String> {
                 Some(view) => views.push(view.to_owned()),
                 None => {
                     let (all, good) = column(c).fold((0, 0), |(all, good), v| {
-                        (all + 1, good + usize::from(v.parse().is_ok_and(|v: f32| v == 0.0 || v == 1.0)))
+                        (all + 1, good + usize::from(sheet.number(v).is_some_and(|v| v == 0.0 || v == 1.0)))
                     });
                     if 2 * good > all {
                         labels.push(name.to_owned());
@@ -132,9 +129,9 @@ fn guess(data: &Path) -> Result<Manifest, String> {
     let (kind, labels) = match (labels.len(), classes.len()) {
         (_, 2..) => ("multiclass", classes),
         (0, _) => {
-            let found = header.iter().collect::<Vec<_>>().join(",");
+            let found = sheet.found();
             return Err(fail(&format!(
-                "no column of labels (0, 1 or nothing) and none called `class`; found `{found}`"
+                "no column of labels (0, 1 or nothing) and none called `class`; found {found}"
             )));
         }
         (1, _) => ("binary", labels),

@@ -11,7 +11,7 @@ use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use anymc3d_host::data::table::Part;
 use anymc3d_host::eval::evaluation::{Bootstrap, Evaluation, RESEARCH_ONLY, Source, evaluate, questions};
-use anymc3d_host::eval::predictions::{Predictions, Question};
+use anymc3d_host::eval::predictions::{ColumnNames, Predictions, Question};
 use anymc3d_host::fs::hex;
 use anymc3d_host::output::OutputFolder;
 use clap::{Args, ValueEnum};
@@ -24,6 +24,7 @@ Examples:
   host eval --plugin lung_nodule --data table.csv --split test --out figures
   host eval --plugin lung_nodule --weights w.safetensors --data test.csv --out figures
   host eval --predictions scores.csv --out figures           any model's: case, LABEL, p_LABEL
+  host eval --predictions scores.csv --columns case=ID,truth=nodule,score=p --data truth.csv --out figures
   host eval --predictions scores.csv --threshold nodule=0.3 --out figures --json
   host eval --compare a/predictions.csv b/predictions.csv    paired DeLong test of two models
   host eval --plugin lung_nodule --data val.csv --out fit --calibrate fitted.safetensors";
@@ -49,6 +50,9 @@ pub(super) struct Eval {
     /// Scores of any model instead: columns case, LABEL, p_LABEL (classes: p_LABEL.CLASS); optional patient
     #[arg(long, value_name = "P.csv")]
     predictions: Option<PathBuf>,
+    /// What columns of --predictions are called: ROLE=COLUMN, roles case, patient, fold, truth, score
+    #[arg(long, value_name = "ROLE=COLUMN,…")]
+    columns: Option<ColumnNames>,
     /// Test whether two models' AUROCs differ on the same cases
     #[arg(long, num_args = 2, value_names = ["A.csv", "B.csv"])]
     compare: Option<Vec<PathBuf>>,
@@ -114,7 +118,7 @@ impl Eval {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
         self.check()?;
         if let Some(files) = &self.compare {
-            return against::run(files, self.json, console);
+            return against::run(&self, files, console);
         }
         let Some(folder) = self.out.as_deref() else {
             return Err(CommandError::usage("--out DIR is missing: where metrics.json and the pictures go"));
@@ -154,7 +158,6 @@ impl Eval {
         if self.plugin.is_none() {
             let without = [
                 ("--weights", self.weights.is_some()),
-                ("--data", self.data.is_some()),
                 ("--split", self.split.is_some()),
                 ("--calibrate", self.calibrate.is_some()),
             ];
@@ -162,23 +165,37 @@ impl Eval {
                 return usage(&format!("{option} belongs to --plugin; give --plugin P with it"));
             }
         }
+        if self.plugin.is_some() && self.columns.is_some() {
+            return usage("--columns belongs to --predictions or --compare");
+        }
         if self.compare.is_some() && (self.out.is_some() || !self.threshold.is_empty()) {
             return usage("--compare prints its tests; --out and --threshold do not go with it");
         }
         Ok(())
     }
 
+    /// A predictions file, its columns as --columns names them, its truth from --data where that is given.
+    fn open(&self, path: &Path) -> Result<Predictions, CommandError> {
+        let names = self.columns.clone().unwrap_or_default();
+        Predictions::open_as(path, &names, self.data.as_deref()).map_err(CommandError::failed)
+    }
+
     /// Any model's scores.
     fn read(&self, path: &Path, console: &Console) -> Result<Scored, CommandError> {
-        let predictions = Predictions::open(path).map_err(CommandError::failed)?;
+        let predictions = self.open(path)?;
         let half = vec![0.5; predictions.labels.len()];
         let thresholds = thresholds::of(&self.threshold, &predictions.labels, half)?;
         if !predictions.ignored.is_empty() {
             let names = predictions.ignored.join(", ");
             console.note(format!("{}: columns left alone: {names}", path.display()));
         }
-        let source = Source::Predictions { predictions: path.display().to_string(), sha256: digest(path)? };
-        let (warnings, intended_use) = (Vec::new(), None);
+        let source = Source::Predictions {
+            predictions: path.display().to_string(),
+            sha256: digest(path)?,
+            data: self.data.as_ref().map(|data| data.display().to_string()),
+            data_sha256: self.data.as_deref().map(digest).transpose()?,
+        };
+        let (warnings, intended_use) = (predictions.notes.clone(), None);
         Ok(Scored { predictions, thresholds, source, failed: 0, warnings, intended_use })
     }
 

@@ -175,29 +175,83 @@ fn outliers(seen: &[Seen], all: &mut Findings) {
             n.sort_unstable();
             n.map(|n| n as f64)
         };
-        let far = |value: f64, middle: f64, factor: f64| value > middle * factor || value < middle / factor;
-        for axis in 0..3 {
-            let mm = median(scans.iter().map(|s| spacing(s)[axis]).collect());
-            let n = median(scans.iter().map(|s| shape(s)[axis]).collect());
-            for s in scans {
-                let problem = |what| Problem { line: Some(s.line), what };
-                if far(spacing(s)[axis], mm, SPACING_OUTLIER) {
-                    all.warnings.push(problem(format!(
-                        "case `{}`: voxels of {:.2} mm where the table's median is {mm:.2} mm",
-                        s.case,
-                        spacing(s)[axis]
-                    )));
-                }
-                if far(shape(s)[axis], n, SHAPE_OUTLIER) {
-                    all.warnings.push(problem(format!(
-                        "case `{}`: {} voxels along an axis where the table's median is {n}",
-                        s.case,
-                        shape(s)[axis]
-                    )));
-                }
+        let [mut spacings, mut shapes] = [Vec::new(), Vec::new()];
+        let median_of = |value: &dyn Fn(&Seen) -> f64| median(scans.iter().map(|s| value(s)).collect());
+        let medians =
+            [0, 1, 2].map(|axis| (median_of(&|s| spacing(s)[axis]), median_of(&|s| shape(s)[axis])));
+        for s in scans {
+            // Of several axes the one that is farthest off.
+            let farthest = |values: [f64; 3], middles: [f64; 3]| {
+                let off = |axis: usize| (values[axis] / middles[axis]).ln().abs().exp();
+                let axis = (0..3).max_by(|&a, &b| off(a).total_cmp(&off(b))).unwrap_or(0);
+                (off(axis), values[axis], middles[axis])
+            };
+            let (off, mm, middle) = farthest(spacing(s), medians.map(|m| m.0));
+            if off > SPACING_OUTLIER {
+                spacings.push(Outlier {
+                    off,
+                    seen: s,
+                    value: format!("{mm:.2} mm"),
+                    middle: format!("{middle:.2} mm"),
+                });
+            }
+            let (off, n, middle) = farthest(shape(s), medians.map(|m| m.1));
+            if off > SHAPE_OUTLIER {
+                shapes.push(Outlier { off, seen: s, value: n.to_string(), middle: middle.to_string() });
             }
         }
+        tell_outliers(
+            spacings,
+            scans.len(),
+            |o| format!("voxels of {} where the table's median is {}", o.value, o.middle),
+            all,
+        );
+        let axis = |o: &Outlier<'_>| {
+            format!("{} voxels along an axis where the table's median is {}", o.value, o.middle)
+        };
+        tell_outliers(shapes, scans.len(), axis, all);
     }
+}
+
+/// A scan unlike the others of its view.
+struct Outlier<'a> {
+    /// How many times larger or smaller than the median.
+    off: f64,
+    seen: &'a Seen,
+    value: String,
+    middle: String,
+}
+
+/// How many outliers of one kind are named. More of them say that the table has two kinds of scans, not that a scan is
+/// wrong.
+const OUTLIERS_NAMED: usize = 3;
+
+/// A warning for each outlier, or one for all with their number and the worst.
+fn tell_outliers(
+    mut outliers: Vec<Outlier<'_>>,
+    scans: usize,
+    describe: impl Fn(&Outlier<'_>) -> String,
+    all: &mut Findings,
+) {
+    if outliers.len() <= OUTLIERS_NAMED {
+        all.warnings.extend(outliers.iter().map(|o| Problem {
+            line: Some(o.seen.line),
+            what: format!("case `{}`: {}", o.seen.case, describe(o)),
+        }));
+        return;
+    }
+    outliers.sort_by(|a, b| b.off.total_cmp(&a.off));
+    let worst: Vec<String> = outliers
+        .iter()
+        .take(OUTLIERS_NAMED)
+        .map(|o| format!("case `{}` (line {}): {}", o.seen.case, o.seen.line, describe(o)))
+        .collect();
+    let (count, view) = (outliers.len(), &outliers[0].seen.view);
+    let what = format!(
+        "view `{view}`: {count} of {scans} scans are unlike the others; the worst: {}",
+        worst.join("; ")
+    );
+    all.warnings.push(Problem { line: None, what });
 }
 
 /// The same bytes under two names: harmless within a patient, a leak between training and test otherwise.

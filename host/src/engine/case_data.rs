@@ -43,6 +43,16 @@ pub struct Prepared {
     pub prefixes: BTreeMap<usize, HiddenStates>,
 }
 
+/// Slices of a view for training: a prediction's, changed by an augmentation.
+pub struct TrainingSlices {
+    /// Pixels before they are normalised, and the way back.
+    pub stack: SliceStack,
+    /// `[S, 3, H, W]` on the processor.
+    pub pixels: Tensor,
+    /// `[S, H, W]`: how much of each pixel the mask covers, 0 to 1.
+    pub mask: Option<Vec<f32>>,
+}
+
 /// What decides the slices.
 pub(super) type Slices = (PathBuf, String);
 
@@ -57,6 +67,7 @@ pub(super) fn slices_of(path: &Path, view: &View) -> Slices {
 #[derive(Default)]
 pub struct CaseData {
     scans: HashMap<PathBuf, Result<Arc<ReadScan>, PrepareError>>,
+    masks: HashMap<PathBuf, Result<Arc<Volume>, PrepareError>>,
     stacks: HashMap<Slices, Prepared>,
     /// Bytes taken so far, at their most.
     taken: usize,
@@ -139,23 +150,63 @@ impl CaseData {
                 cap.allow(path, self.taken, bytes.saturating_add(writing)).map_err(PrepareError)?;
             }
             self.taken = self.taken.saturating_add(bytes);
-            let [s, _, h, w] = stack.shape;
-            let normalised = stack
-                .normalised(backbone.mean, backbone.std)
-                .map_err(|e| PrepareError(format!("{}: {e} for its pixels", path.display())))?;
-            let device = self.device.as_ref().unwrap_or(&Device::Cpu);
-            let pixels = uploaded(normalised, (s, 3, h, w), device)
-                .map_err(|e| PrepareError(crate::device::one_line(&e)))?;
+            let device = self.device.clone().unwrap_or(Device::Cpu);
+            let pixels = pixels_of(&stack, path, backbone, &device)?;
             self.preprocess_ms += ms(start);
             self.stacks.insert(key.clone(), Prepared { read, stack, pixels, prefixes: BTreeMap::new() });
         }
         self.stacks.get_mut(&key).ok_or_else(|| PrepareError("slices were lost".to_owned()))
     }
 
-    /// How many different sets of slices were cut.
-    pub fn stacks_cut(&self) -> usize {
-        self.stacks.len()
+    /// A mask in canonical order, read at the first request.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn mask(&mut self, path: &Path) -> Result<Arc<Volume>, PrepareError> {
+        if let Some(known) = self.masks.get(path) {
+            return known.clone();
+        }
+        let limits = ReadLimits::with_room(self.room());
+        let read = Scan::open_within(path, &limits).map(|scan| Arc::new(scan.into_canonical().1));
+        let read = read.map_err(PrepareError::from);
+        self.masks.insert(path.to_owned(), read.clone());
+        read
     }
+
+    /// A view's slices for training. `augment` changes pixels and mask before the pixels are normalised; where it leaves
+    /// them, they are a prediction's, bit for bit.
+    ///
+    /// # Errors
+    /// When the scan cannot be read or sliced, or the mask is on another grid.
+    pub fn training_slices(
+        &mut self,
+        path: &Path,
+        view: &View,
+        backbone: &BackboneInfo,
+        mask: Option<&Volume>,
+        augment: impl FnOnce(&mut SliceStack, Option<&mut Vec<f32>>),
+    ) -> Result<TrainingSlices, PrepareError> {
+        let read = self.scan(path)?;
+        let mut stack = slices_within(&read.volume, view, backbone.patch_size, self.room())?;
+        let mut mask = mask.map(|mask| stack.grid.mask_to_slices(mask)).transpose()?;
+        augment(&mut stack, mask.as_mut());
+        let pixels = pixels_of(&stack, path, backbone, &Device::Cpu)?;
+        Ok(TrainingSlices { stack, pixels, mask })
+    }
+}
+
+/// Pixels as the backbone takes them, `[S, 3, H, W]`.
+fn pixels_of(
+    stack: &SliceStack,
+    path: &Path,
+    backbone: &BackboneInfo,
+    device: &Device,
+) -> Result<Tensor, PrepareError> {
+    let [s, _, h, w] = stack.shape;
+    let normalised = stack
+        .normalised(backbone.mean, backbone.std)
+        .map_err(|e| PrepareError(format!("{}: {e} for its pixels", path.display())))?;
+    uploaded(normalised, (s, 3, h, w), device).map_err(|e| PrepareError(crate::device::one_line(&e)))
 }
 
 /// What to tell of a scan that a view reads: the reader's warnings, the slicer's, and a modality that is not the

@@ -2,6 +2,7 @@
 //! gets the same. Schema `anymc3d/golden/1`; always f32 on the CPU, whose answers differ least between machines.
 
 use super::predict::{Case, Engine};
+use crate::scan::{extension, files_of};
 use anymc3d_registry::{sha256, sha256_of_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -206,9 +207,8 @@ fn answer<'a>(
 }
 
 fn ending(path: &Path) -> Result<&'static str, GoldenError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let endings = [".nii.gz", ".nii"];
-    let found = endings.into_iter().find(|e| name.ends_with(e));
+    // A pair of files is no one file.
+    let found = extension(path).filter(|_| files_of(path).len() == 1);
     found.ok_or_else(|| failed(path, "expected one file, .nii.gz or .nii, for a golden case"))
 }
 

@@ -14,7 +14,7 @@ pub use backbones::{
     DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone,
     open_backbone_on, precision_name,
 };
-pub use case_data::{CaseData, PrepareError, Prepared, ReadScan, ms, warnings};
+pub use case_data::{CaseData, PrepareError, Prepared, ReadScan, TrainingSlices, ms, warnings};
 pub use decoder::ViewLogits;
 pub use memory::{Holdings, MemoryCap};
 pub use predict::{Case, CaseError, Engine, Prediction, Stage, ViewEvidence, calibrated, probabilities};

@@ -40,6 +40,12 @@ pub struct Evaluation {
     /// Its 95 % interval over draws of patients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub macro_auroc_bootstrap_ci95: Option<[f64; 2]>,
+    /// Mean of the average precisions of the same labels. A label without a positive is left out of both: scikit-learn
+    /// counts it as 0 here and leaves it out there.
+    pub macro_average_precision: Option<f64>,
+    /// Labels that are in neither mean, since their cases lack a positive or a negative.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub macro_left_out: Vec<String>,
     /// By label; of a multi-class label by `LABEL.CLASS`, each class against the rest.
     #[serde(serialize_with = "as_map")]
     pub labels: Vec<(String, LabelReport)>,
@@ -92,6 +98,8 @@ pub struct ClassesReport {
     /// Its 95 % interval over draws of patients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub balanced_accuracy_bootstrap_ci95: Option<[f64; 2]>,
+    /// Mean over the cases of the sum over the classes of (p - y)²: 0 to 2, as Brier (1950) has it; not halved.
+    pub brier: Option<f64>,
     /// Cases by true class (row) and answer (column).
     pub confusion: Vec<Vec<usize>>,
 }
@@ -106,6 +114,12 @@ pub enum Source {
         predictions: String,
         /// Digest of its bytes.
         sha256: String,
+        /// The data table that has the truth, where it is not in the file.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<String>,
+        /// Digest of its bytes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data_sha256: Option<String>,
     },
     /// A plugin on a table's cases.
     Plugin {
@@ -180,6 +194,13 @@ impl<'a> Classes<'a> {
         ((all > 0.0).then(|| right / all), mean(&recalls))
     }
 
+    fn brier(&self) -> Option<f64> {
+        let of = |(truth, row): (&usize, &Vec<f64>)| -> f64 {
+            row.iter().enumerate().map(|(c, p)| (p - f64::from(u8::from(c == *truth))).powi(2)).sum()
+        };
+        mean(&self.truth.iter().zip(&self.probabilities).map(of).collect::<Vec<_>>())
+    }
+
     fn confusion(&self) -> Vec<Vec<usize>> {
         let mut counts = vec![vec![0; self.classes.len()]; self.classes.len()];
         for &(_, truth, answer) in &self.cases {
@@ -196,7 +217,14 @@ fn mean(values: &[f64]) -> Option<f64> {
 /// Every label's questions, in order. `thresholds`: one per label, of no use to a multi-class one.
 pub fn questions(predictions: &Predictions, thresholds: &[f64]) -> Vec<Question> {
     assert_eq!(predictions.labels.len(), thresholds.len(), "one threshold per label");
-    predictions.labels.iter().zip(thresholds).flat_map(|(label, t)| label.questions(*t)).collect()
+    let folds = predictions.folds();
+    let mut questions: Vec<Question> =
+        predictions.labels.iter().zip(thresholds).flat_map(|(label, t)| label.questions(*t)).collect();
+    for question in questions.iter_mut() {
+        let of = |folds: &Vec<usize>| question.cases.iter().map(|&c| folds[c]).collect();
+        question.folds = folds.as_ref().map_or_else(Vec::new, of);
+    }
+    questions
 }
 
 /// All figures of scored cases whose `questions` were asked ([`questions`]).
@@ -209,13 +237,23 @@ pub fn evaluate(
     let (patients, how_many) = predictions.patients();
     let metrics: Vec<LabelMetrics> = questions
         .iter()
-        .map(|q| LabelMetrics::decided(&q.truth, &q.probabilities, q.threshold, &q.positive))
+        .map(|q| {
+            let metrics = LabelMetrics::decided(&q.truth, &q.probabilities, q.threshold, &q.positive);
+            match q.folds.is_empty() {
+                true => metrics,
+                false => metrics.within_folds(&q.truth, &q.probabilities, &q.folds),
+            }
+        })
         .collect();
     let judged: Vec<Judged> = questions
         .iter()
         .map(|q| {
             let patients: Vec<usize> = q.cases.iter().map(|c| patients[*c]).collect();
-            Judged::new(&q.truth, &q.probabilities, &q.positive, &patients)
+            let judged = Judged::new(&q.truth, &q.probabilities, &q.positive, &patients);
+            match q.folds.is_empty() {
+                true => judged,
+                false => judged.within_folds((&q.truth, &q.probabilities, &q.positive, &patients), &q.folds),
+            }
         })
         .collect();
     let classes: Vec<Classes<'_>> =
@@ -236,6 +274,10 @@ pub fn evaluate(
     };
     let macro_draws: Vec<Option<f64>> = (0..bootstrap.draws).map(macro_of).collect();
     let areas: Vec<f64> = metrics.iter().filter_map(|m| m.auroc).collect();
+    let precisions: Vec<f64> = defined.iter().filter_map(|i| metrics[*i].average_precision).collect();
+    let left_out =
+        (0..metrics.len()).filter(|i| metrics[*i].auroc.is_none()).map(|i| questions[i].name.clone());
+    let left_out: Vec<String> = left_out.collect();
     let multiclass = classes.iter().zip(&class_draws).map(|(c, draws)| {
         let prefix = format!("{}.", c.name);
         let own = questions.iter().zip(&metrics).filter(|(q, _)| {
@@ -252,6 +294,7 @@ pub fn evaluate(
             accuracy_bootstrap_ci95: of(|f| f.0),
             balanced_accuracy: balanced_accuracy(&c.truth, &c.probabilities),
             balanced_accuracy_bootstrap_ci95: of(|f| f.1),
+            brier: c.brier(),
             confusion: c.confusion(),
         };
         (c.name.to_owned(), report)
@@ -262,6 +305,8 @@ pub fn evaluate(
         patients: how_many,
         macro_auroc: mean(&areas),
         macro_auroc_bootstrap_ci95: percentile_interval(&macro_draws),
+        macro_average_precision: mean(&precisions),
+        macro_left_out: left_out,
         multiclass: multiclass.collect(),
         labels: questions
             .iter()

@@ -14,7 +14,10 @@ pub use bootstrap::{Figures, Intervals, Judged, patient_draws, percentile_interv
 pub use calibration::{FEWEST, fit, label_temperature, softmax_temperature};
 pub use classes::{accuracy, argmax, balanced_accuracy, known, macro_auroc, one_vs_rest};
 pub use curve::{Bin, precision_recall_curve, reliability, roc_curve, wilson_interval};
-pub use rank::{Auroc, PairedTest, auroc, average_precision, paired_delong, youden_threshold};
+pub use rank::{
+    Auroc, FoldAuroc, PairedTest, auroc, average_precision, exact_ci95, fold_auroc, fold_average_precision,
+    fold_paired_delong, paired_delong, youden_threshold,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +35,16 @@ pub struct LabelMetrics {
     pub auroc: Option<f64>,
     /// DeLong's 95 % interval.
     pub auroc_ci95: Option<[f64; 2]>,
+    /// 95 % interval of an area of 0 or 1, where DeLong's is a point ([`exact_ci95`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auroc_ci95_exact: Option<[f64; 2]>,
+    /// Folds that have both classes, where the cases were scored by several models: area and average precision are then
+    /// means over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
+    /// The area with all folds in one order, which mixes the scales of their models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auroc_pooled: Option<f64>,
     /// Average precision.
     pub average_precision: Option<f64>,
     /// Mean squared error of the probability.
@@ -57,6 +70,20 @@ impl LabelMetrics {
         Self::decided(labels, probabilities, Some(threshold), &positive)
     }
 
+    /// Area and average precision within folds, where each case was scored by the model of its fold (`folds`, `[n]`).
+    #[must_use]
+    pub fn within_folds(mut self, labels: &[bool], probabilities: &[f64], folds: &[usize]) -> Self {
+        let found = fold_auroc(labels, probabilities, folds);
+        self.auroc_pooled = self.auroc;
+        self.folds = Some(found.map_or(0, |f| f.folds));
+        self.auroc = found.map(|f| f.area.value);
+        self.auroc_ci95 = found.and_then(|f| f.area.ci95());
+        // Pairs of several folds are trials of a mean area only where each fold has as many.
+        self.auroc_ci95_exact = found.and_then(|f| exact_ci95(f.area.value, f.folds * f.fewest_pairs));
+        self.average_precision = fold_average_precision(labels, probabilities, folds);
+        self
+    }
+
     /// The same where the decisions `positive`, `[n]`, were made elsewhere.
     pub fn decided(
         labels: &[bool],
@@ -66,11 +93,15 @@ impl LabelMetrics {
     ) -> Self {
         let area = auroc(labels, probabilities);
         let at = Operating::of(labels, positive);
+        let positives = labels.iter().filter(|l| **l).count();
         Self {
             n: labels.len(),
-            positives: labels.iter().filter(|l| **l).count(),
+            positives,
             auroc: area.map(|a| a.value),
             auroc_ci95: area.and_then(|a| a.ci95()),
+            auroc_ci95_exact: area.and_then(|a| exact_ci95(a.value, positives.min(labels.len() - positives))),
+            folds: None,
+            auroc_pooled: None,
             average_precision: average_precision(labels, probabilities),
             brier: brier(labels, probabilities),
             ece: ece(labels, probabilities),

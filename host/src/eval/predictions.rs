@@ -1,12 +1,16 @@
 //! Scored cases: what any model said of cases whose labels are known.
 //!
-//! CSV with a header: `case`, optionally `patient`, then for each label a column `LABEL` (0, 1 or empty for unknown) and
+//! CSV with a header: `case`, optionally `patient` and `fold` (whose model scored the case), then for each label a column `LABEL` (0, 1 or empty for unknown) and
 //! a column `p_LABEL` (probability). A multi-class label is one column `LABEL` with the class's name and one column
 //! `p_LABEL.CLASS` per class. Other columns are left alone, unless they hold 0 and 1 as a label would.
 
+mod columns;
+mod logits;
 mod read;
 #[cfg(test)]
 mod tests;
+
+pub use columns::ColumnNames;
 
 use crate::data::table::{CLASS_COLUMN, Problem, Row, Table, TableError};
 use crate::eval::metrics::argmax;
@@ -20,6 +24,8 @@ pub struct ScoredCase {
     pub case: String,
     /// Whose case it is.
     pub patient: Option<String>,
+    /// Fold of a cross-validation whose model scored it; all cases have one, or none has.
+    pub fold: Option<String>,
     /// Line of the file, the header's being 1; 0 for a case that was never read.
     pub line: u64,
 }
@@ -65,6 +71,8 @@ pub struct Predictions {
     pub labels: Vec<ScoredLabel>,
     /// Columns that were left alone.
     pub ignored: Vec<String>,
+    /// What was understood that the file does not say, for a reader to confirm: one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// One yes-or-no question with its known cases: a label, or a class against the rest.
@@ -82,6 +90,8 @@ pub struct Question {
     pub probabilities: Vec<f64>,
     /// The decisions, `[n]`.
     pub positive: Vec<bool>,
+    /// Index of each case's fold, `[n]`; empty where one model scored all cases.
+    pub folds: Vec<usize>,
 }
 
 impl Scores {
@@ -109,6 +119,7 @@ impl ScoredLabel {
                     probabilities: p,
                     cases: known.iter().map(|k| k.0).collect(),
                     truth: known.iter().map(|k| k.1).collect(),
+                    folds: Vec::new(),
                 }]
             }
             Scores::Classes { classes, truth, probabilities } => {
@@ -121,6 +132,7 @@ impl ScoredLabel {
                     truth: known.iter().map(|k| k.1 == class).collect(),
                     probabilities: known.iter().map(|k| probabilities[k.0][class]).collect(),
                     positive: known.iter().map(|k| argmax(&probabilities[k.0]) == class).collect(),
+                    folds: Vec::new(),
                 };
                 (0..classes.len()).map(question).collect()
             }
@@ -134,9 +146,24 @@ impl Predictions {
     /// # Errors
     /// [`TableError`] naming, each with line and column: unreadable or ragged CSV, no column `case` or no `p_LABEL`, a
     /// label without its probability or the other way round, duplicate or missing case names, a label that is not 0, 1
-    /// or empty (or not one of the classes), what is no probability, no known label at all.
+    /// or empty (or not one of the classes), what is no probability, class probabilities whose sum is not 1 within 1e-3,
+    /// no known label at all.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TableError> {
-        read::read(path.as_ref())
+        read::read(path.as_ref(), &ColumnNames::default(), None)
+    }
+
+    /// Reads the scores of any program: columns of other names, and where `truth` names a data table, the labels (and
+    /// patients) of its cases. Values that are logits become probabilities, which [`Predictions::notes`] tells.
+    ///
+    /// # Errors
+    /// As [`Predictions::open`], and where a named column or a case's row in the data table is missing, or both files
+    /// name a truth and they differ.
+    pub fn open_as(
+        path: impl AsRef<Path>,
+        names: &ColumnNames,
+        truth: Option<&Path>,
+    ) -> Result<Self, TableError> {
+        read::read(path.as_ref(), names, truth)
     }
 
     /// A table's labels of `rows` beside a task's answers: `probabilities` `[rows][outputs]`.
@@ -144,6 +171,7 @@ impl Predictions {
         let cases = rows.iter().map(|r| ScoredCase {
             case: r.case.clone(),
             patient: r.patient.clone(),
+            fold: None,
             line: r.line,
         });
         let labels = match table.kind {
@@ -166,7 +194,13 @@ impl Predictions {
                 table.labels.iter().enumerate().map(label).collect()
             }
         };
-        Self { path: table.path.clone(), cases: cases.collect(), labels, ignored: Vec::new() }
+        Self {
+            path: table.path.clone(),
+            cases: cases.collect(),
+            labels,
+            ignored: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     /// Adds the cases of another file with the same labels; `None` where they differ.
@@ -227,11 +261,27 @@ impl Predictions {
         (index, known.len())
     }
 
+    /// For each case the index of its fold, counted from 0, where the cases were scored by the models of several folds.
+    pub fn folds(&self) -> Option<Vec<usize>> {
+        let mut known = std::collections::HashMap::new();
+        let index: Option<Vec<usize>> = self
+            .cases
+            .iter()
+            .map(|c| {
+                let next = known.len();
+                Some(*known.entry(c.fold.as_deref()?).or_insert(next))
+            })
+            .collect();
+        index.filter(|_| known.len() > 1)
+    }
+
     /// The file's bytes; every number reads back exactly.
     pub fn csv(&self) -> Vec<u8> {
         let patient = self.cases.iter().any(|c| c.patient.is_some());
         let mut header = vec!["case".to_owned()];
         header.extend(patient.then(|| "patient".to_owned()));
+        let fold = self.cases.iter().any(|c| c.fold.is_some());
+        header.extend(fold.then(|| "fold".to_owned()));
         header.extend(self.labels.iter().map(|l| l.name.clone()));
         for label in &self.labels {
             match &label.scores {
@@ -247,6 +297,7 @@ impl Predictions {
         for (i, case) in self.cases.iter().enumerate() {
             let mut record = vec![case.case.clone()];
             record.extend(patient.then(|| case.patient.clone().unwrap_or_default()));
+            record.extend(fold.then(|| case.fold.clone().unwrap_or_default()));
             record.extend(self.labels.iter().map(|l| match &l.scores {
                 Scores::Binary { truth, .. } => truth[i].map_or("", |t| if t { "1" } else { "0" }).to_owned(),
                 Scores::Classes { classes, truth, .. } => {

@@ -21,6 +21,7 @@ mod resample;
 mod scan;
 mod slice_grid;
 mod slices;
+mod source;
 
 pub use affine::Affine;
 pub use canonical::{StoredAxis, Volume};
@@ -28,12 +29,12 @@ pub use error::VolumeError;
 pub use forms::Forms;
 pub use limits::{GeometryLimits, ReadLimits, allow_micro_ct};
 pub use modality::modality_warning;
-pub use nifti::{files_of, memory_of};
 pub use nifti::{write_mask, write_nifti_f32, write_nifti_i16, write_nifti_u8, write_planes};
 pub use planes::ScanPlanes;
 pub use scan::Scan;
 pub use slice_grid::SliceGrid;
 pub use slices::{SliceStack, slices, slices_within};
+pub use source::{Source, digest_of, extension, files_of, memory_of, source_of, sources};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -9,7 +9,7 @@ use crate::memory::copied;
 use crate::scan::canonical::Volume;
 use crate::scan::forms::Forms;
 use crate::scan::limits::ReadLimits;
-use crate::scan::{Affine, VolumeError, modality, nifti};
+use crate::scan::{Affine, VolumeError, modality, nifti, source_of};
 
 /// One 3D scan, in stored order.
 #[derive(Debug, Clone)]
@@ -57,8 +57,9 @@ impl Scan {
     /// # Errors
     /// As there.
     pub fn open_within(path: &Path, limits: &ReadLimits) -> Result<Self, VolumeError> {
-        let stored = nifti::read(path, limits)?;
-        Self::assemble(path.to_path_buf(), stored)
+        // Without the path: logs tell how often, and not whose.
+        tracing::debug!("a scan is opened");
+        source_of(path).open(path, limits)
     }
 
     /// A scan made in memory: `voxels` in stored order (first axis fastest), `affine` to RAS mm.
@@ -100,7 +101,7 @@ impl Scan {
         Self::assemble(path, nifti::Stored { voxels, shape, affine, forms, sha256, warnings: Vec::new() })
     }
 
-    fn assemble(path: PathBuf, stored: nifti::Stored) -> Result<Self, VolumeError> {
+    pub(crate) fn assemble(path: PathBuf, stored: nifti::Stored) -> Result<Self, VolumeError> {
         let nifti::Stored { mut voxels, shape, affine, forms, sha256, mut warnings } = stored;
         let (low, high, bad) = range(&voxels);
         if bad == voxels.len() {

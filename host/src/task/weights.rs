@@ -1,6 +1,6 @@
 //! A task's trained weights: one safetensors file whose metadata says what they belong to.
 
-use crate::fs::{hex, write_atomically};
+use crate::fs::{hex, repeated_tensor, write_atomically};
 use crate::plugin::PluginError;
 use crate::task::calibration::Calibration;
 use crate::task::variant::Variant;
@@ -61,6 +61,9 @@ impl Weights {
             what: "cannot be read",
             source,
         })?;
+        if let Some(name) = repeated_tensor(&bytes) {
+            return Err(refuse(format!("has the tensor `{name}` twice; expected each name once")));
+        }
         let not_weights = |e: safetensors::SafeTensorError| refuse(format!("not a safetensors file ({e})"));
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(not_weights)?;
         let text = header.metadata().as_ref().and_then(|m| m.get(KEY));

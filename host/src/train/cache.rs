@@ -8,8 +8,9 @@ use super::augment::Augmentation;
 use super::sample::{SampleError, ViewSample, prepare};
 use crate::backbone::{Backbone, HiddenStates, Precision, TokenLayout};
 use crate::data::table::Row;
+use crate::engine::CaseData;
 use crate::fs::hex;
-use crate::scan::files_of;
+use crate::scan::digest_of;
 use anymc3d_manifest::View;
 use anymc3d_plugin_api::SliceGeometry;
 use candle_core::{DType, Device, Tensor};
@@ -74,24 +75,22 @@ impl PrefixCache {
         if let Some(digest) = self.digests.lock().ok().and_then(|d| known(&d)) {
             return Ok(digest);
         }
-        let mut hash = Sha256::new();
-        for file in files_of(path) {
-            hash.update(std::fs::read(file)?);
-        }
-        let digest = hex(&hash.finalize());
+        let digest = digest_of(path)?;
         if let Ok(mut digests) = self.digests.lock() {
             digests.insert(path.to_owned(), digest.clone());
         }
         Ok(digest)
     }
 
-    /// A view of a case up to the first adapted block, from the cache or computed.
+    /// A view of a case up to the first adapted block, from the cache or computed. `data` keeps what was read for the
+    /// case's other views.
     ///
     /// # Errors
     /// As `prepare`: when scan or mask cannot be read, or do not share a grid.
     #[allow(clippy::too_many_arguments)]
     pub fn sample(
         &self,
+        data: &mut CaseData,
         row: &Row,
         view: &View,
         augmentation: &Augmentation,
@@ -108,7 +107,7 @@ impl PrefixCache {
             let _ = std::fs::File::open(place).and_then(|file| file.set_modified(SystemTime::now()));
             return Ok(Some(sample));
         }
-        let Some(sample) = prepare(row, view, augmentation, blocks, backbone, with_mask)? else {
+        let Some(sample) = prepare(data, row, view, augmentation, blocks, backbone, with_mask)? else {
             return Ok(None);
         };
         let tensors = tensors_of(&sample).map_err(|e| failed(row, e))?;

@@ -1,18 +1,24 @@
 //! The model card of trained weights, in Markdown: what a reader must know before believing them.
 
 use super::record::{EpochRecord, PartRecord, TrainingRecord};
-use crate::eval::metrics::LabelMetrics;
+use crate::eval::metrics::{FEWEST, LabelMetrics};
+use crate::task::Calibration;
 use std::fmt::Write;
 
-/// The card of a finished run.
-pub(super) fn of(r: &TrainingRecord, epochs: &[EpochRecord]) -> String {
+/// The card of a finished run, whose weights have this calibration.
+pub(super) fn of(r: &TrainingRecord, epochs: &[EpochRecord], calibration: Option<&Calibration>) -> String {
     let mut card = String::new();
     // Writing to a string cannot fail.
-    let _ = write(&mut card, r, epochs);
+    let _ = write(&mut card, r, epochs, calibration);
     card
 }
 
-fn write(card: &mut String, r: &TrainingRecord, epochs: &[EpochRecord]) -> std::fmt::Result {
+fn write(
+    card: &mut String,
+    r: &TrainingRecord,
+    epochs: &[EpochRecord],
+    calibration: Option<&Calibration>,
+) -> std::fmt::Result {
     writeln!(card, "# {} {}: model card\n\n**{}** {}\n", r.name, r.version, r.task, r.description)?;
     writeln!(card, "**{}** Research only; nothing here was shown for patients.\n", r.intended_use)?;
     let (adapter, head, branch) = r.parameters;
@@ -48,8 +54,8 @@ fn write(card: &mut String, r: &TrainingRecord, epochs: &[EpochRecord]) -> std::
         table(card, &header, r.eval_metrics.iter().map(|(label, m)| figures(label, m)))?;
         writeln!(
             card,
-            "\nThese cases chose the epoch, and temperature and threshold were fitted on them: the figures are a little too \
-             good. Measure on others: `host eval --data TEST.csv`."
+            "\nThese cases chose the epoch: the figures are a little too good. {} Measure on others: `host eval --data TEST.csv`.",
+            fitted(calibration)
         )?;
     }
 
@@ -76,6 +82,30 @@ fn write(card: &mut String, r: &TrainingRecord, epochs: &[EpochRecord]) -> std::
     writeln!(card, "\n```json\n{options}\n```")
 }
 
+/// What of the calibration was fitted on the validation cases, and what was not.
+fn fitted(calibration: Option<&Calibration>) -> String {
+    let count = |values: &[Option<f64>]| [values.iter().flatten().count(), values.len()];
+    let [temperatures, thresholds] =
+        calibration.map_or([[0, 0]; 2], |c| [count(&c.temperatures), count(&c.thresholds)]);
+    let need = format!(
+        "that takes {FEWEST} positives and {FEWEST} negatives of a label among them, which the logits do not separate without error"
+    );
+    match (temperatures, thresholds) {
+        ([0, _], [0, _]) => format!(
+            "Neither a temperature nor a threshold was fitted on them ({need}): probabilities are not calibrated and the \
+             threshold is the manifest's."
+        ),
+        // A task of several classes has no thresholds.
+        ([a, of], [0, 0]) if a == of => "The temperature was fitted on them.".to_owned(),
+        ([a, of], [b, all]) if a == of && b == all => {
+            "Temperature and threshold were fitted on them.".to_owned()
+        }
+        ([a, of], [b, all]) => format!(
+            "Of the temperatures {a} of {of} and of the thresholds {b} of {all} were fitted on them; the others were not ({need})."
+        ),
+    }
+}
+
 fn figures(label: &str, m: &LabelMetrics) -> Vec<String> {
     let number = |v: Option<f64>| v.map_or_else(|| "not defined".to_owned(), |v| format!("{v:.3}"));
     let area = match m.auroc_ci95 {
@@ -97,4 +127,37 @@ fn table(
     let clean = |cell: &String| cell.replace('|', "\\|").replace(['\n', '\r'], " ");
     rows.into_iter()
         .try_for_each(|row| writeln!(card, "| {} |", row.iter().map(clean).collect::<Vec<_>>().join(" | ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::FittedOn;
+
+    #[test]
+    fn the_card_says_that_something_was_fitted_only_where_it_was() {
+        let said = |temperatures: &[Option<f64>], thresholds: &[Option<f64>]| {
+            fitted(Some(&Calibration {
+                temperatures: temperatures.to_vec(),
+                thresholds: thresholds.to_vec(),
+                fitted_on: FittedOn::of(["a"]),
+            }))
+        };
+        let none = fitted(None);
+        assert!(
+            none.starts_with(
+                "Neither a temperature nor a threshold was fitted on them (that takes 10 positives"
+            ),
+            "{none}"
+        );
+        assert_eq!(said(&[Some(1.2)], &[Some(0.4)]), "Temperature and threshold were fitted on them.");
+        assert_eq!(said(&[Some(1.2)], &[]), "The temperature was fitted on them.");
+        let some = said(&[Some(1.2), None], &[Some(0.4), None]);
+        assert!(
+            some.starts_with("Of the temperatures 1 of 2 and of the thresholds 1 of 2 were fitted"),
+            "{some}"
+        );
+        let one = said(&[None], &[Some(0.4)]);
+        assert!(one.starts_with("Of the temperatures 0 of 1 and of the thresholds 1 of 1"), "{one}");
+    }
 }

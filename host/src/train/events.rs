@@ -13,11 +13,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Events(File);
 
 impl Events {
-    /// A new file in a run's folder; a run that goes on writes a further one.
+    /// A new file in a run's folder; a run that goes on writes a further one. With `resumed_at` TensorBoard drops what it
+    /// has of this step and later ones: an interrupted run may have told them, and they come again.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn create(folder: &Path) -> std::io::Result<Self> {
+    pub fn create(folder: &Path, resumed_at: Option<usize>) -> std::io::Result<Self> {
         let now = now();
         let mut number = 0;
         let file = loop {
@@ -32,6 +33,18 @@ impl Events {
         double(&mut message, 1, now);
         bytes(&mut message, 3, b"brain.Event:2");
         events.record(&message)?;
+        if let Some(step) = resumed_at {
+            // SessionLog { status: START }
+            let mut session = Vec::new();
+            key(&mut session, 1, 0);
+            varint(&mut session, 1);
+            let mut message = Vec::new();
+            double(&mut message, 1, now);
+            key(&mut message, 2, 0);
+            varint(&mut message, step as u64);
+            bytes(&mut message, 7, &session);
+            events.record(&message)?;
+        }
         Ok(events)
     }
 
@@ -124,9 +137,9 @@ mod tests {
     #[test]
     fn every_record_is_framed_and_a_further_file_does_not_overwrite() {
         let folder = tempfile::tempdir().unwrap();
-        let mut events = Events::create(folder.path()).unwrap();
+        let mut events = Events::create(folder.path(), None).unwrap();
         events.scalars(300, &[("loss/train", 0.5), ("auroc/validation", 0.75)]).unwrap();
-        Events::create(folder.path()).unwrap();
+        Events::create(folder.path(), None).unwrap();
         let mut files: Vec<_> =
             std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.path()).collect();
         assert_eq!(files.len(), 2);
@@ -145,5 +158,18 @@ mod tests {
         let text = String::from_utf8_lossy(&records[1]).into_owned();
         assert!(text.contains("loss/train") && text.contains("auroc/validation"));
         assert!(records[1].windows(3).any(|w| w == [2 << 3, 0xAC, 0x02]), "step 300 as a varint");
+    }
+
+    #[test]
+    fn a_run_that_goes_on_begins_with_a_session_start_of_its_first_step() {
+        let folder = tempfile::tempdir().unwrap();
+        Events::create(folder.path(), Some(4)).unwrap();
+        let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        let data = std::fs::read(file).unwrap();
+        let first = u64::from_le_bytes(data[..8].try_into().unwrap()) as usize;
+        let second = &data[16 + first..];
+        let length = u64::from_le_bytes(second[..8].try_into().unwrap()) as usize;
+        // Event: step 4 in field 2, session_log (field 7) of two bytes: status (field 1) START (1).
+        assert_eq!(second[12 + 9..12 + length], [2 << 3, 4, 7 << 3 | 2, 2, 1 << 3, 1]);
     }
 }

@@ -9,6 +9,7 @@ mod card;
 mod error;
 mod events;
 mod fingerprint;
+mod lock;
 mod memory;
 mod optimiser;
 mod options;

@@ -5,6 +5,7 @@ use super::card;
 use super::error::TrainError;
 use super::events::Events;
 use super::fingerprint::RunFingerprint;
+use super::lock::FolderLock;
 use super::memory::MemoryPlan;
 use super::optimiser::AdamW;
 use super::options::TrainOptions;
@@ -18,9 +19,9 @@ use crate::backbone::{Backbone, Precision};
 use crate::data::table::{Split, Table};
 use crate::engine::precision_name;
 use crate::fs::{hex, write_atomically};
-use crate::plugin::{Library, ParameterSource};
+use crate::plugin::{Library, ParameterSource, PluginError};
 use crate::task::as_plugins_see;
-use crate::task::{Calibration, Task, TaskOptions, WeightsInfo, weights};
+use crate::task::{Calibration, Task, TaskOptions, Weights, WeightsInfo, weights};
 use candle_core::DType;
 use candle_core::backprop::GradStore;
 use rand::SeedableRng;
@@ -90,6 +91,7 @@ pub fn train(
         move |source| TrainError::Io { path, source }
     };
     std::fs::create_dir_all(out).map_err(io(out))?;
+    let _lock = FolderLock::take(out)?;
     let data_sha256 = hex(&Sha256::digest(std::fs::read(&table.path).map_err(io(&table.path))?));
     let source = ParameterSource::Training { seed: options.seed, start: BTreeMap::new() };
     let seen = as_plugins_see(backbone.info());
@@ -112,8 +114,10 @@ pub fn train(
     };
     let mut at = match (state::read(out)?, resume) {
         (None, _) => Checkpoint::start(origin),
-        (Some((found, tensors)), true) => {
+        (Some((mut found, tensors)), true) => {
             state::restore(out, &found, &tensors, &origin, &mut optimiser)?;
+            // It may have more epochs now.
+            found.origin = origin;
             found
         }
         (Some((found, _)), false) => {
@@ -148,7 +152,11 @@ pub fn train(
             training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
         };
         let tensors = parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
-        Ok(weights::write(path, &tensors, &info)?)
+        // A full disk is no fault of the plugin.
+        weights::write(path, &tensors, &info).map_err(|e| match e {
+            PluginError::Io { path, source, .. } => TrainError::Io { path, source },
+            other => other.into(),
+        })
     };
 
     let mut events = None;
@@ -222,7 +230,10 @@ pub fn train(
         write_log(&log_path, &at.epochs).map_err(io(&log_path))?;
         let events = match &mut events {
             Some(events) => events,
-            None => events.insert(Events::create(out).map_err(io(out))?),
+            None => {
+                let resumed_at = (epoch > 1).then_some(epoch);
+                events.insert(Events::create(out, resumed_at).map_err(io(out))?)
+            }
         };
         events.scalars(epoch, &scalars(&this)).map_err(io(out))?;
         // Last: what a killed run repeats it repeats whole.
@@ -234,7 +245,10 @@ pub fn train(
     let text = serde_json::to_string_pretty(&record).map_err(|e| TrainError::Data(e.to_string()))?;
     write_atomically(&place, text.as_bytes()).map_err(io(&place))?;
     let place = out.join("model_card.md");
-    write_atomically(&place, card::of(&record, &at.epochs).as_bytes()).map_err(io(&place))?;
+    // A run that was resumed has the best epoch's calibration in its weights alone.
+    let fitted = Weights::open(&best_path)?.info.calibration;
+    write_atomically(&place, card::of(&record, &at.epochs, fitted.as_ref()).as_bytes())
+        .map_err(io(&place))?;
     Ok(Trained { weights: best_path, record, epochs: at.epochs })
 }
 

@@ -3,8 +3,8 @@
 use super::augment::Augmentation;
 use crate::backbone::{Backbone, BackboneError, HiddenStates};
 use crate::data::table::Row;
-use crate::engine::PrepareError;
-use crate::scan::{Scan, slices};
+use crate::engine::{CaseData, PrepareError, TrainingSlices};
+use crate::scan::{SliceStack, Volume};
 use anymc3d_manifest::{Manifest, View};
 use anymc3d_plugin_api::SliceGeometry;
 use candle_core::{Device, Tensor};
@@ -42,11 +42,13 @@ pub enum SampleError {
     },
 }
 
-/// Reads, slices, augments and sends a view of a case through the first `blocks` frozen blocks.
+/// Reads, slices, augments and sends a view of a case through the first `blocks` frozen blocks: as a prediction does, and
+/// with `augmentation` and the mask between the slices and the backbone.
 ///
 /// # Errors
 /// When scan or mask cannot be read, or do not share a grid.
 pub fn prepare(
+    data: &mut CaseData,
     row: &Row,
     view: &View,
     augmentation: &Augmentation,
@@ -62,53 +64,47 @@ pub fn prepare(
             Ok(None)
         };
     };
-    let info = backbone.info();
-    let scan = Scan::open(path).map_err(|e| failed(e.to_string()))?;
-    if scan.is_constant() {
-        return Err(failed(PrepareError(format!("{}: every voxel is the same", path.display())).to_string()));
-    }
-    let (_, volume) = scan.into_canonical();
-    let mut stack = slices(&volume, view, info.patch_size).map_err(|e| failed(e.to_string()))?;
-    drop(volume);
-    let [s, channels, h, w] = stack.shape;
-    let mut mask = match &row.mask {
-        Some(mask) if with_mask => {
-            let mask = Scan::open(mask).map_err(|e| failed(e.to_string()))?;
-            let drawn = mask.try_canonical().map_err(|e| failed(e.to_string()))?;
-            match stack.grid.mask_to_slices(&drawn) {
-                Ok(mask) => Some(mask),
-                // A mask drawn on one sequence supervises the views on its grid.
-                Err(_) if another_fits(row, path, &mask) => None,
-                Err(e) => return Err(failed(e.to_string())),
-            }
-        }
+    let unusable = |e: PrepareError| failed(e.to_string());
+    let drawn = match &row.mask {
+        Some(mask) if with_mask => Some(data.mask(mask).map_err(unusable)?),
         _ => None,
     };
-    if *augmentation != Augmentation::default() {
-        augmentation.apply(&mut stack.pixels, channels, mask.as_mut(), &stack.grid);
-    }
-    let tensor = |values: Vec<f32>, shape: &[usize]| {
-        Tensor::from_vec(values, shape, &Device::Cpu).map_err(|e| failed(e.to_string()))
+    let read = data.scan(path).map_err(unusable)?;
+    let fits = |mask: &Volume, of: &Path, scan: &Volume| mask.expect_grid(of, scan.shape, &scan.affine);
+    let drawn = match drawn {
+        Some(mask) => match fits(&mask, path, &read.volume) {
+            Ok(()) => Some(mask),
+            // A mask drawn on one sequence supervises the views on its grid.
+            Err(e) => {
+                let mut others = row.images.values().filter(|other| *other != path);
+                let on_another =
+                    others.any(|o| data.scan(o).is_ok_and(|other| fits(&mask, o, &other.volume).is_ok()));
+                if !on_another {
+                    return Err(failed(e.to_string()));
+                }
+                None
+            }
+        },
+        None => None,
     };
-    let pixels = stack
-        .normalised(info.mean, info.std)
-        .map_err(|e| failed(format!("{}: {e} for its pixels", path.display())))?;
-    let pixels = tensor(pixels, &[s, 3, h, w])?;
-    let mask = mask.map(|values| tensor(values, &[s, h, w])).transpose()?;
+    let augment = |stack: &mut SliceStack, mask: Option<&mut Vec<f32>>| {
+        if *augmentation != Augmentation::default() {
+            let channels = stack.shape[1];
+            augmentation.apply(&mut stack.pixels, channels, mask, &stack.grid);
+        }
+    };
+    let cut = data.training_slices(path, view, backbone.info(), drawn.as_deref(), augment);
+    let TrainingSlices { stack, pixels, mask } = cut.map_err(unusable)?;
+    let [s, _, h, w] = stack.shape;
+    let tensor = |values: Vec<f32>| {
+        Tensor::from_vec(values, (s, h, w), &Device::Cpu).map_err(|e| failed(e.to_string()))
+    };
+    let mask = mask.map(tensor).transpose()?;
     let hidden = backbone
         .hidden_states(&pixels, blocks)
         .map_err(|source| SampleError::Backbone { case: row.case.clone(), source })?;
     let geometry = Arc::new(stack.grid.geometry(hidden.grid));
     Ok(Some(ViewSample { hidden, geometry, mask }))
-}
-
-/// Whether a mask is on the grid of another of the case's scans than `path`.
-fn another_fits(row: &Row, path: &Path, mask: &Scan) -> bool {
-    let Ok(mask) = mask.try_canonical() else { return false };
-    row.images.values().filter(|other| *other != path).any(|other| {
-        let grid = Scan::open(other).map(|scan| scan.into_canonical().1);
-        grid.is_ok_and(|grid| mask.expect_grid(other, grid.shape, &grid.affine).is_ok())
-    })
 }
 
 /// Targets and known labels of a case, `[1, C]` each, on a device.

@@ -125,7 +125,7 @@ pub fn read(folder: &Path) -> Result<Option<Found>, StateError> {
 /// Puts variables and moments back to where the run stood.
 ///
 /// # Errors
-/// When the run had another origin (the first difference is named), or the file does not fit the parameters.
+/// When the run had another origin, but for fewer epochs (the first difference is named), or the file does not fit the parameters.
 pub fn restore(
     folder: &Path,
     progressed: &Checkpoint,
@@ -135,7 +135,10 @@ pub fn restore(
 ) -> Result<(), StateError> {
     let path = folder.join(FILE);
     let fail = |reason: String| StateError { path: path.clone(), reason };
-    if let Some((what, found, expected)) = difference(&progressed.origin, origin) {
+    // More epochs extend a run; fewer than it was begun with would be another schedule for those that are done.
+    let mut begun = progressed.origin.clone();
+    begun.options.epochs = begun.options.epochs.max(origin.options.epochs);
+    if let Some((what, found, expected)) = difference(&begun, origin) {
         return Err(fail(format!(
             "the run was begun with {what} {found}, now it is {expected}; resume with what it was begun with, or give another --out"
         )));
@@ -226,6 +229,20 @@ mod tests {
         now.options.lr = 0.5;
         let e = restore(folder.path(), &found, &tensors, &now, &mut x).unwrap_err().to_string();
         assert!(e.contains("begun with lr 0.0001, now it is 0.5"), "{e}");
+    }
+
+    #[test]
+    fn a_run_may_be_resumed_with_more_epochs_and_not_with_fewer() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut x, _) = optimiser(1.0);
+        write(folder.path(), &mut Checkpoint::start(origin()), &x).unwrap();
+        let (found, tensors) = read(folder.path()).unwrap().unwrap();
+        let mut now = origin();
+        now.options.epochs = 40;
+        restore(folder.path(), &found, &tensors, &now, &mut x).unwrap();
+        now.options.epochs = 10;
+        let e = restore(folder.path(), &found, &tensors, &now, &mut x).unwrap_err().to_string();
+        assert!(e.contains("begun with epochs 20, now it is 10"), "{e}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::options::TrainOptions;
 use super::sample::targets;
 use crate::backbone::{Backbone, Features, HiddenStates, Precision, SiteAdapter};
 use crate::data::table::Row;
+use crate::engine::CaseData;
 use crate::task::TaskSiteAdapter;
 use crate::task::{Task, TaskAdapter, TaskError, ViewTokens};
 use anymc3d_plugin_api::SliceGeometry;
@@ -83,11 +84,21 @@ impl Trainer<'_> {
         let drawn = Augmentation::draw(self.options.augment, self.options.seed, &row.case, draw, sided);
         // The mask is read in validation too, so that draw 0 is one file in the cache.
         let wants_mask = self.task.has_segmentation() && self.options.lambda > 0.0;
+        // Views that read one scan, and the mask, read it once.
+        let mut data = CaseData::default();
         let mut views = Vec::new();
         for (view, adapter) in manifest.views.iter().zip(self.task.adapters()) {
             let blocks = self.blocks_of(adapter);
-            let sample =
-                self.cache.sample(row, view, &drawn, blocks, self.backbone, self.precision, wants_mask)?;
+            let sample = self.cache.sample(
+                &mut data,
+                row,
+                view,
+                &drawn,
+                blocks,
+                self.backbone,
+                self.precision,
+                wants_mask,
+            )?;
             if let Some(sample) = sample {
                 let mask = sample.mask.map(|mask| mask.to_device(self.backbone.device())).transpose()?;
                 let (hidden, geometry) = (sample.hidden, sample.geometry);

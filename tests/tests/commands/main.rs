@@ -4,6 +4,7 @@ mod command_line;
 mod evaluation;
 mod full_device;
 mod memory_limits;
+mod one_path;
 mod registry;
 mod sequences;
 mod training;

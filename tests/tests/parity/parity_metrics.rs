@@ -1,8 +1,8 @@
 //! Metrics against scikit-learn and DeLong's definition (`metrics.json`, made by `make_metrics.py`).
 
 use anymc3d_host::eval::metrics::{
-    LabelMetrics, accuracy, auroc, balanced_accuracy, known, macro_auroc, one_vs_rest, paired_delong,
-    youden_threshold,
+    LabelMetrics, accuracy, auroc, balanced_accuracy, fold_auroc, fold_average_precision, known, macro_auroc,
+    one_vs_rest, paired_delong, youden_threshold,
 };
 use serde_json::Value;
 use std::path::Path;
@@ -94,4 +94,23 @@ fn unknown_labels_in_parity_are_left_out() {
         close(areas[label].map(|a| a.value), &case["auroc"][label], 1e-9);
     }
     close(macro_auroc(&areas), &case["macro_auroc"], 1e-9);
+}
+
+#[test]
+fn fold_auroc_in_parity_with_the_influence_curves_of_cv_auc() {
+    // Numbers of the repository's own: `make_folds.py`.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join("folds.json");
+    let all: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for (name, most) in [("large", 0.01), ("small", 0.08)] {
+        let case = &all[name];
+        let (y, p) = (truths(&case["labels"]), numbers(&case["probabilities"]));
+        let folds: Vec<usize> = numbers(&case["folds"]).into_iter().map(|f| f as usize).collect();
+        let found = fold_auroc(&y, &p, &folds).unwrap();
+        close(Some(found.area.value), &case["cv_auc"], 1e-9);
+        close(fold_average_precision(&y, &p, &folds), &case["average_precision"], 1e-9);
+        close(auroc(&y, &p).map(|a| a.value), &case["pooled"], 1e-9);
+        // DeLong divides by n - 1 where influence curves divide by n.
+        let ratio = found.area.variance.unwrap().sqrt() / case["cv_auc_se"].as_f64().unwrap();
+        assert!(ratio > 1.0 && ratio < 1.0 + most, "{name}: {ratio}");
+    }
 }

@@ -18,7 +18,10 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
             name.clone(),
             m.n.to_string(),
             m.positives.to_string(),
-            with_interval(m.auroc, m.auroc_ci95),
+            match m.auroc_ci95_exact {
+                Some(exact) => with_interval(m.auroc, Some(exact)) + " exact",
+                None => with_interval(m.auroc, m.auroc_ci95),
+            },
             number(m.average_precision),
             number(m.sensitivity),
             number(m.specificity),
@@ -29,13 +32,31 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
     let mut lines = vec![text::table(&rows)];
     if evaluation.labels.len() > 1 {
         let interval = evaluation.macro_auroc_bootstrap_ci95;
-        lines.push(format!("macro AUROC {}", with_interval(evaluation.macro_auroc, interval)));
+        let left_out = match evaluation.macro_left_out.as_slice() {
+            [] => String::new(),
+            names => format!(" (without {}: no positive or no negative case)", names.join(", ")),
+        };
+        lines.push(format!(
+            "macro AUROC {}, macro AP {}{left_out}",
+            with_interval(evaluation.macro_auroc, interval),
+            number(evaluation.macro_average_precision)
+        ));
     }
+    lines.extend(evaluation.labels.iter().filter_map(|(name, report)| {
+        let m = &report.metrics;
+        let folds = m.folds?;
+        let pooled = number(m.auroc_pooled);
+        Some(format!(
+            "{name}: AUROC and AP are means over {folds} folds; with all folds in one order the AUROC is {pooled}, which mixes the \
+             scales of their models"
+        ))
+    }));
     for (name, report) in &evaluation.multiclass {
         lines.push(format!(
-            "{name}: accuracy {}, balanced accuracy {}",
+            "{name}: accuracy {}, balanced accuracy {}, Brier {} (0 to 2)",
             with_interval(report.accuracy, report.accuracy_bootstrap_ci95),
-            with_interval(report.balanced_accuracy, report.balanced_accuracy_bootstrap_ci95)
+            with_interval(report.balanced_accuracy, report.balanced_accuracy_bootstrap_ci95),
+            number(report.brier)
         ));
     }
     let failed =

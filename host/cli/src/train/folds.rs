@@ -2,7 +2,7 @@
 
 use crate::outcome::CommandError;
 use anymc3d_host::eval::evaluation::questions;
-use anymc3d_host::eval::metrics::auroc;
+use anymc3d_host::eval::metrics::{auroc, fold_auroc};
 use anymc3d_host::eval::predictions::Predictions;
 use anymc3d_host::fs::write_atomically;
 use anymc3d_host::train::PREDICTIONS;
@@ -15,12 +15,14 @@ pub(super) fn folder(out: &Path, n: usize) -> PathBuf {
 
 /// Leaves `predictions.csv`: every case scored by the fold that did not see it. Says how good they are.
 ///
-/// The probabilities are not calibrated: each fold's calibration was fitted on the cases that it judges.
+/// The probabilities are not calibrated: each fold's calibration was fitted on the cases that it judges. The folds'
+/// models need not share a scale, so the area is the mean of the folds' areas.
 pub(super) fn out_of_fold(out: &Path, folds: usize) -> Result<String, CommandError> {
     let mut all: Option<Predictions> = None;
     for n in 0..folds {
         let path = folder(out, n).join(PREDICTIONS);
-        let one = Predictions::open(&path).map_err(CommandError::failed)?;
+        let mut one = Predictions::open(&path).map_err(CommandError::failed)?;
+        one.cases.iter_mut().for_each(|case| case.fold = Some((n + 1).to_string()));
         all = match all {
             None => Some(one),
             Some(before) => Some(before.joined(one).ok_or_else(|| {
@@ -35,17 +37,19 @@ pub(super) fn out_of_fold(out: &Path, folds: usize) -> Result<String, CommandErr
     let half = vec![0.5; all.labels.len()];
     let areas: Vec<String> = questions(&all, &half)
         .iter()
-        .map(|q| match auroc(&q.truth, &q.probabilities) {
-            Some(area) => {
+        .map(|q| match fold_auroc(&q.truth, &q.probabilities, &q.folds) {
+            Some(found) => {
+                let interval = found.area.ci95();
                 let interval =
-                    area.ci95().map_or(String::new(), |[low, high]| format!(" ({low:.3} to {high:.3})"));
-                format!("{} {:.3}{interval}", q.name, area.value)
+                    interval.map_or(String::new(), |[low, high]| format!(" ({low:.3} to {high:.3})"));
+                let pooled = auroc(&q.truth, &q.probabilities).map_or(f64::NAN, |a| a.value);
+                format!("{} {:.3}{interval}, all folds in one order {pooled:.3}", q.name, found.area.value)
             }
             None => format!("{} not defined", q.name),
         })
         .collect();
     Ok(format!(
-        "{}: {} cases, each by the fold that did not see it; AUROC {}",
+        "{}: {} cases, each by the fold that did not see it; mean AUROC of the folds: {}",
         place.display(),
         all.cases.len(),
         areas.join(", ")

@@ -1,8 +1,8 @@
 //! From CSV to rows, with every problem named at once.
 
 use super::{CLASS_COLUMN, Part, Problem, Row, Table, TableError};
+use crate::data::sheet::{Sheet, SheetRow};
 use anymc3d_manifest::{Manifest, TaskKind};
-use csv::StringRecord;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -46,35 +46,11 @@ pub(super) fn read_all(path: &Path, manifest: &Manifest, labelled: bool) -> (Tab
 }
 
 fn rows(path: &Path, manifest: &Manifest, labelled: bool, problems: &mut Problems) -> Vec<Row> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(e) => {
-            problems.push(None, format!("cannot be read: {e}"));
-            return Vec::new();
-        }
-    };
-    // Spreadsheets write a byte order mark, which would become part of the first column's name.
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(e) => {
-            problems.push(1, format!("not a CSV header: {e}"));
-            return Vec::new();
-        }
-    };
-    let Some(columns) = columns(&header, manifest, labelled, problems) else { return Vec::new() };
+    let Some(sheet) = Sheet::open(path, &mut problems.0) else { return Vec::new() };
+    let Some(columns) = columns(&sheet, manifest, labelled, problems) else { return Vec::new() };
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        match record {
-            Ok(record) => rows.push(row(&record, &columns, manifest, folder, problems)),
-            Err(e) => {
-                let line = e.position().map(csv::Position::line);
-                problems.push(line, ragged(&e).unwrap_or_else(|| format!("not CSV: {e}")));
-            }
-        }
-    }
+    let rows: Vec<Row> =
+        sheet.rows.iter().map(|r| row(&sheet, r, &columns, manifest, folder, problems)).collect();
     if rows.is_empty() && problems.0.is_empty() {
         problems.push(None, "no case; expected one line per case after the header");
     }
@@ -82,39 +58,26 @@ fn rows(path: &Path, manifest: &Manifest, labelled: bool, problems: &mut Problem
     rows
 }
 
-fn ragged(e: &csv::Error) -> Option<String> {
-    match e.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            Some(format!("{len} fields where the header has {expected_len}"))
-        }
-        _ => None,
-    }
-}
-
-fn columns(
-    header: &StringRecord,
-    manifest: &Manifest,
-    labelled: bool,
-    problems: &mut Problems,
-) -> Option<Columns> {
+fn columns(sheet: &Sheet, manifest: &Manifest, labelled: bool, problems: &mut Problems) -> Option<Columns> {
     let before = problems.0.len();
+    let (header, header_line) = (&sheet.header, sheet.header_line);
     let mut at: HashMap<&str, usize> = HashMap::new();
     for (i, name) in header.iter().enumerate() {
         if !name.is_empty() && at.insert(name, i).is_some() {
-            problems.push(1, format!("two columns are called `{name}`"));
+            problems.push(header_line, format!("two columns are called `{name}`"));
         }
     }
-    let found = header.iter().collect::<Vec<_>>().join(",");
+    let found = sheet.found();
     let case = at.get("case").copied();
     if case.is_none() {
-        problems.push(1, format!("no column `case`; found `{found}`"));
+        problems.push(header_line, format!("no column `case`; found {found}"));
     }
     for name in header.iter().filter_map(|n| n.strip_prefix("image.")) {
         // To predict, a table may serve several plugins.
         if labelled && !manifest.views.iter().any(|v| v.name == name) {
             let views = manifest.views.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", ");
             problems.push(
-                1,
+                header_line,
                 format!("column `image.{name}`, but {} has the views: {views}", manifest.plugin.name),
             );
         }
@@ -123,7 +86,7 @@ fn columns(
     for view in &manifest.views {
         let column = at.get(format!("image.{}", view.name).as_str()).or_else(|| at.get("image")).copied();
         if column.is_none() && view.required {
-            problems.push(1, format!("no column `image` or `image.{}`; found `{found}`", view.name));
+            problems.push(header_line, format!("no column `image` or `image.{}`; found {found}", view.name));
         }
         views.push((view.name.clone(), column));
     }
@@ -135,7 +98,7 @@ fn columns(
                 shared.iter().map(|v| format!("{prefix}{}", v.name)).collect::<Vec<_>>().join(", ")
             };
             problems.push(
-                1,
+                header_line,
                 format!(
                     "column `image` would be the views {} of {}, which are different sequences; expected a column \
                      for each instead: {} (empty where a case lacks it)",
@@ -154,7 +117,7 @@ fn columns(
     for name in wanted {
         let column = at.get(name).copied();
         if column.is_none() && labelled {
-            problems.push(1, format!("no column `{name}` for the label; found `{found}`"));
+            problems.push(header_line, format!("no column `{name}` for the label; found {found}"));
         }
         labels.push(column);
     }
@@ -173,14 +136,15 @@ fn columns(
 }
 
 fn row(
-    record: &StringRecord,
+    sheet: &Sheet,
+    record: &SheetRow,
     columns: &Columns,
     manifest: &Manifest,
     folder: &Path,
     problems: &mut Problems,
 ) -> Row {
-    let line = record.position().map_or(0, csv::Position::line);
-    let field = |column: Option<usize>| column.and_then(|c| record.get(c)).filter(|v| !v.is_empty());
+    let line = record.line;
+    let field = |column: Option<usize>| column.and_then(|c| record.cells.get(c)).filter(|v| !v.is_empty());
     let case = field(Some(columns.case)).unwrap_or_default().to_owned();
     // A case's results go to a folder of its name.
     if case.is_empty() {
@@ -209,7 +173,7 @@ fn row(
             .labels
             .iter()
             .zip(&manifest.task.labels)
-            .map(|(column, name)| label(field(*column)?, name, &case, line, problems))
+            .map(|(column, name)| label(sheet, field(*column)?, name, &case, line, problems))
             .collect(),
     };
     let split = field(columns.split).and_then(|name| {
@@ -231,9 +195,16 @@ fn row(
     }
 }
 
-fn label(value: &str, name: &str, case: &str, line: u64, problems: &mut Problems) -> Option<f32> {
-    match value.parse::<f32>() {
-        Ok(v) if v == 0.0 || v == 1.0 => Some(v.abs()),
+fn label(
+    sheet: &Sheet,
+    value: &str,
+    name: &str,
+    case: &str,
+    line: u64,
+    problems: &mut Problems,
+) -> Option<f32> {
+    match sheet.number(value) {
+        Some(v) if v == 0.0 || v == 1.0 => Some(v.abs() as f32),
         _ => {
             problems.push(
                 line,

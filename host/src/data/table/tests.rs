@@ -285,3 +285,25 @@ fn one_image_serves_views_that_differ_in_axis() {
     let row = open("case,image,nodule,fluid\na,a.nii,0,1\n", &planes).unwrap().rows.remove(0);
     assert_eq!(row.images["axial"], row.images["coronal"]);
 }
+
+#[test]
+fn a_spreadsheets_table_reads_as_a_plain_one() {
+    let plain = open("case,image,nodule,fluid\na,a.nii,1,0\nb,b.nii,0,\n", &manifest(|_| {})).unwrap();
+    let excel = "case;image;nodule;fluid;\r\na;a.nii;1,0;0;\r\n;;;;\r\nb;b.nii;0;;\r\n;;;;\r\n";
+    let read = open(excel, &manifest(|_| {})).unwrap();
+    let facts = |t: &Table| t.rows.iter().map(|r| (r.case.clone(), r.labels.clone())).collect::<Vec<_>>();
+    assert_eq!(facts(&read), facts(&plain));
+    assert_eq!(read.rows.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 4]);
+    let message = open("case|image|nodule|fluid\na|a.nii|1|0\n", &manifest(|_| {})).unwrap_err();
+    assert!(
+        message.starts_with("T: line 1: no column `case`; found `case|image|nodule|fluid`, one column"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_class_error_names_the_line_that_an_editor_shows() {
+    let message =
+        open("case,image,class\r\na,a.nii,mid\r\n\r\nb,b.nii,middle\r\n", &multiclass()).unwrap_err();
+    assert_eq!(message, "T: line 4: case `b`: class `middle`; expected one of low, mid, high");
+}

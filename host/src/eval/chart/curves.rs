@@ -28,7 +28,15 @@ pub fn roc(evaluation: &Evaluation, questions: &[Question]) -> Drawing {
         let m = &report.metrics;
         Curve {
             name: q.name.clone(),
-            figure: format!("AUROC {}", with_interval(m.auroc, m.auroc_ci95)),
+            // The curve has all folds in one order; the figure has not.
+            figure: match m.folds {
+                Some(folds) => format!(
+                    "AUROC {} in {folds} folds; of the curve {}",
+                    with_interval(m.auroc, m.auroc_ci95),
+                    with_interval(m.auroc_pooled, None)
+                ),
+                None => format!("AUROC {}", with_interval(m.auroc, m.auroc_ci95)),
+            },
             points: roc_curve(&q.truth, &q.probabilities),
             operating: m.specificity.zip(m.sensitivity).map(|(specificity, s)| [1.0 - specificity, s]),
             decided: decided(q),

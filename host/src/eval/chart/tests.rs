@@ -6,10 +6,17 @@ use crate::eval::predictions::{Predictions, Question, ScoredCase, ScoredLabel, S
 use std::path::PathBuf;
 
 fn evaluated(labels: Vec<ScoredLabel>) -> (Evaluation, Vec<Question>) {
-    let cases = (0..60).map(|i| ScoredCase { case: format!("c{i}"), patient: None, line: i + 2 }).collect();
-    let predictions = Predictions { path: PathBuf::new(), cases, labels, ignored: vec![] };
+    let cases = (0..60)
+        .map(|i| ScoredCase { case: format!("c{i}"), patient: None, fold: None, line: i + 2 })
+        .collect();
+    let predictions = Predictions { path: PathBuf::new(), cases, labels, ignored: vec![], notes: vec![] };
     let asked = questions(&predictions, &vec![0.5; predictions.labels.len()]);
-    let source = Source::Predictions { predictions: "p.csv".into(), sha256: String::new() };
+    let source = Source::Predictions {
+        predictions: "p.csv".into(),
+        sha256: String::new(),
+        data: None,
+        data_sha256: None,
+    };
     (evaluate(&predictions, &asked, Bootstrap { draws: 0, seed: 0 }, source), asked)
 }
 

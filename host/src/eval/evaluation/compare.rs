@@ -1,6 +1,6 @@
 //! Two models on the same cases.
 
-use crate::eval::metrics::{auroc, paired_delong};
+use crate::eval::metrics::{auroc, fold_auroc, fold_paired_delong, paired_delong};
 use crate::eval::predictions::{Predictions, ScoredLabel, Scores};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -16,6 +16,9 @@ pub struct Comparison {
     pub z: Option<f64>,
     /// Two-sided.
     pub p_value: Option<f64>,
+    /// Folds with both classes, where areas and test are within folds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
 }
 
 /// One per label, in order; as JSON an object by label.
@@ -46,6 +49,16 @@ pub fn same_cases(a: &Predictions, b: &Predictions) -> Result<Predictions, Strin
         return differ(format!("case `{}` is on line {} of {at_b} and not in {at_a}", case.case, case.line));
     }
     let order: Vec<usize> = a.cases.iter().map(|c| of_b[c.case.as_str()]).collect();
+    for (x, y) in a.cases.iter().zip(order.iter().map(|&i| &b.cases[i])) {
+        if let (Some(ours), Some(theirs)) = (&x.fold, &y.fold)
+            && ours != theirs
+        {
+            return differ(format!(
+                "case `{}` is of fold {ours} on line {} of {at_a} and of fold {theirs} on line {} of {at_b}",
+                x.case, x.line, y.line
+            ));
+        }
+    }
     let mut labels = Vec::new();
     for label in &a.labels {
         let Some(other) = b.labels.iter().find(|l| l.name == label.name) else { continue };
@@ -53,7 +66,13 @@ pub fn same_cases(a: &Predictions, b: &Predictions) -> Result<Predictions, Strin
         labels.push(ScoredLabel { name: label.name.clone(), scores });
     }
     let cases = order.iter().map(|&i| b.cases[i].clone()).collect();
-    Ok(Predictions { path: b.path.clone(), cases, labels, ignored: b.ignored.clone() })
+    Ok(Predictions {
+        path: b.path.clone(),
+        cases,
+        labels,
+        ignored: b.ignored.clone(),
+        notes: b.notes.clone(),
+    })
 }
 
 /// What is not the same of a label.
@@ -119,6 +138,9 @@ fn in_order(a: &ScoredLabel, b: &ScoredLabel, order: &[usize]) -> Result<Scores,
 /// DeLong's paired test of each question (a class against the rest, of a multi-class label). `b` as [`same_cases`] gave
 /// it.
 ///
+/// Where one of the files has folds, areas and test are within folds: an area that mixes the scales of several models is
+/// no property of any.
+///
 /// The test takes cases as independent; with many cases of few patients its p is too small.
 pub fn compare(a: &Predictions, b: &Predictions) -> Vec<(String, Comparison)> {
     let of = |p: &Predictions| super::questions(p, &vec![0.5; p.labels.len()]);
@@ -126,8 +148,16 @@ pub fn compare(a: &Predictions, b: &Predictions) -> Vec<(String, Comparison)> {
         .into_iter()
         .zip(of(b))
         .map(|(a, b)| {
-            let area = |scores: &[f64]| auroc(&a.truth, scores).map(|area| area.value);
-            let test = paired_delong(&a.truth, &a.probabilities, &b.probabilities);
+            let folds = if a.folds.is_empty() { &b.folds } else { &a.folds };
+            let within = |scores: &[f64]| fold_auroc(&a.truth, scores, folds);
+            let area = |scores: &[f64]| match folds.is_empty() {
+                true => auroc(&a.truth, scores).map(|area| area.value),
+                false => within(scores).map(|found| found.area.value),
+            };
+            let test = match folds.is_empty() {
+                true => paired_delong(&a.truth, &a.probabilities, &b.probabilities),
+                false => fold_paired_delong(&a.truth, &a.probabilities, &b.probabilities, folds),
+            };
             // Different areas without any variance: the normal approximation has nothing to say.
             let test = test.filter(|t| t.z.is_finite());
             let comparison = Comparison {
@@ -135,6 +165,7 @@ pub fn compare(a: &Predictions, b: &Predictions) -> Vec<(String, Comparison)> {
                 auroc_b: area(&b.probabilities),
                 z: test.map(|t| t.z),
                 p_value: test.map(|t| t.p_value),
+                folds: (!folds.is_empty()).then(|| within(&a.probabilities).map_or(0, |f| f.folds)),
             };
             (a.name, comparison)
         })

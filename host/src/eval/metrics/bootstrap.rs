@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Judged {
     /// Highest probability first.
     cases: Vec<JudgedCase>,
+    /// The same, fold by fold, of the folds that have both classes; empty where there are none.
+    folds: Vec<Judged>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,11 +81,48 @@ impl Judged {
         };
         let mut cases: Vec<JudgedCase> = (0..n).map(case).collect();
         cases.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-        Self { cases }
+        Self { cases, folds: Vec::new() }
+    }
+
+    /// The same with area and average precision as means over folds; `folds` `[n]`, in the order of [`Judged::new`].
+    #[must_use]
+    pub fn within_folds(
+        mut self,
+        (labels, probabilities, positive, patients): (&[bool], &[f64], &[bool], &[usize]),
+        folds: &[usize],
+    ) -> Self {
+        let count = folds.iter().max().map_or(0, |f| f + 1);
+        let of = |fold: usize| {
+            let own: Vec<usize> = (0..folds.len()).filter(|&i| folds[i] == fold).collect();
+            let pick = |flags: &[bool]| own.iter().map(|&i| flags[i]).collect::<Vec<bool>>();
+            let labels = pick(labels);
+            let probabilities: Vec<f64> = own.iter().map(|&i| probabilities[i]).collect();
+            let patients: Vec<usize> = own.iter().map(|&i| patients[i]).collect();
+            let both = labels.contains(&true) && labels.contains(&false);
+            both.then(|| Self::new(&labels, &probabilities, &pick(positive), &patients))
+        };
+        self.folds = (0..count).filter_map(of).collect();
+        self
     }
 
     /// The figures when patient `i` counts `times[i]` times; the same as [`super::LabelMetrics`]'s when each counts once.
     pub fn figures(&self, times: &[u32]) -> Figures {
+        let mut figures = self.pooled(times);
+        if !self.folds.is_empty() {
+            let of: Vec<Figures> = self.folds.iter().map(|f| f.pooled(times)).collect();
+            // A draw without one of the folds' classes would be the mean of other folds.
+            let mean = |figure: fn(&Figures) -> Option<f64>| {
+                let values: Option<Vec<f64>> = of.iter().map(figure).collect();
+                values.map(|v| v.iter().sum::<f64>() / v.len() as f64)
+            };
+            figures.auroc = mean(|f| f.auroc);
+            figures.average_precision = mean(|f| f.average_precision);
+        }
+        figures
+    }
+
+    /// With all folds in one order.
+    fn pooled(&self, times: &[u32]) -> Figures {
         let counted = || self.cases.iter().filter(|c| c.label).map(|c| f64::from(times[c.patient]));
         let positives: f64 = counted().sum();
         let mut negatives = 0.0;
@@ -211,6 +250,21 @@ mod tests {
         for (found, plain) in pairs {
             assert!((found.unwrap() - plain.unwrap()).abs() < 1e-12, "{found:?} is not {plain:?}");
         }
+    }
+
+    #[test]
+    fn within_folds_every_patient_counted_once_gives_the_figures_of_the_folds() {
+        let (labels, p) = made(150);
+        let folds: Vec<usize> = (0..150).map(|i| i % 5).collect();
+        let plain = LabelMetrics::of(&labels, &p, 0.4).within_folds(&labels, &p, &folds);
+        let positive: Vec<bool> = p.iter().map(|p| *p >= 0.4).collect();
+        let patients: Vec<usize> = (0..150).map(|i| i / 3).collect();
+        let judged = Judged::new(&labels, &p, &positive, &patients);
+        let found = judged.within_folds((&labels, &p, &positive, &patients), &folds).figures(&[1; 50]);
+        assert!((found.auroc.unwrap() - plain.auroc.unwrap()).abs() < 1e-12);
+        assert!((found.average_precision.unwrap() - plain.average_precision.unwrap()).abs() < 1e-12);
+        assert_eq!(plain.folds, Some(5));
+        assert!(plain.auroc != plain.auroc_pooled);
     }
 
     #[test]

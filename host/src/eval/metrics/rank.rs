@@ -22,6 +22,21 @@ impl Auroc {
     }
 }
 
+/// 95 % interval of an area of 0 or 1, where DeLong's variance is 0 and its interval a point; `None` elsewhere.
+///
+/// `pairs` disjoint pairs of a positive and a negative are so many independent trials, each right with the area's
+/// probability; all of them were right (or wrong), so that Clopper and Pearson's interval (Biometrika 1934) is
+/// `[0.025^(1 / pairs), 1]`, or its mirror image. It holds whatever the scores' distribution, and is rather too wide.
+pub fn exact_ci95(area: f64, pairs: usize) -> Option<[f64; 2]> {
+    let bound = 0.025f64.powf(1.0 / pairs as f64);
+    match area {
+        _ if pairs == 0 => None,
+        1.0 => Some([bound, 1.0]),
+        0.0 => Some([0.0, 1.0 - bound]),
+        _ => None,
+    }
+}
+
 /// Two models on the same cases.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairedTest {
@@ -114,11 +129,87 @@ pub fn auroc(labels: &[bool], scores: &[f64]) -> Option<Auroc> {
 /// Equal areas without any variance (the same order of the cases) give z = 0, p = 1.
 pub fn paired_delong(labels: &[bool], a: &[f64], b: &[f64]) -> Option<PairedTest> {
     let (ca, cb) = (Components::of(labels, a)?, Components::of(labels, b)?);
-    let variance = area_covariance(&ca, &ca)? + area_covariance(&cb, &cb)? - 2.0 * area_covariance(&ca, &cb)?;
-    let (auroc_a, auroc_b) = (ca.area(), cb.area());
+    Some(tested([ca.area(), cb.area()], difference_variance(&ca, &cb)?))
+}
+
+/// AUROC within folds: a mean over the folds that have both classes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FoldAuroc {
+    /// The mean, and its variance: `None` where a fold has fewer than two positives or two negatives.
+    pub area: Auroc,
+    /// Folds that have both classes.
+    pub folds: usize,
+    /// The fewest disjoint pairs of a positive and a negative in one of them.
+    pub fewest_pairs: usize,
+}
+
+/// The parts of a score that are ordered among themselves: per fold the labels and scores of its cases.
+fn by_fold(labels: &[bool], scores: &[f64], folds: &[usize]) -> Vec<(Vec<bool>, Vec<f64>)> {
+    assert_eq!(labels.len(), folds.len(), "one fold per label");
+    assert_eq!(labels.len(), scores.len(), "one score per label");
+    let mut parts: Vec<(Vec<bool>, Vec<f64>)> =
+        vec![Default::default(); folds.iter().max().map_or(0, |f| f + 1)];
+    for ((label, score), fold) in labels.iter().zip(scores).zip(folds) {
+        parts[*fold].0.push(*label);
+        parts[*fold].1.push(*score);
+    }
+    parts
+}
+
+/// Cross-validated AUROC: the mean of the folds' areas, since the scores of two folds come from two models and need not
+/// share a scale (LeDell, Petersen and van der Laan, Electronic Journal of Statistics 2015, as in the R package cvAUC).
+///
+/// Folds are independent, so the variance of the mean is the sum of the folds' DeLong variances over their number
+/// squared. cvAUC's influence curves give the same for folds of equal composition, up to DeLong's n - 1. `None` unless a
+/// fold has both classes. `labels`, `scores`, `folds` (indices): `[n]`.
+pub fn fold_auroc(labels: &[bool], scores: &[f64], folds: &[usize]) -> Option<FoldAuroc> {
+    let parts = by_fold(labels, scores, folds);
+    let defined: Vec<(Auroc, usize)> = parts
+        .iter()
+        .filter_map(|(labels, scores)| {
+            let positives = labels.iter().filter(|l| **l).count();
+            Some((auroc(labels, scores)?, positives.min(labels.len() - positives)))
+        })
+        .collect();
+    let count = defined.len();
+    let fewest_pairs = defined.iter().map(|d| d.1).min()?;
+    let value = defined.iter().map(|d| d.0.value).sum::<f64>() / count as f64;
+    let variances: Option<Vec<f64>> = defined.iter().map(|d| d.0.variance).collect();
+    let variance = variances.map(|v| v.iter().sum::<f64>() / (count * count) as f64);
+    Some(FoldAuroc { area: Auroc { value, variance }, folds: count, fewest_pairs })
+}
+
+/// Average precision within folds: the mean over the folds that have both classes, as [`fold_auroc`].
+pub fn fold_average_precision(labels: &[bool], scores: &[f64], folds: &[usize]) -> Option<f64> {
+    let parts = by_fold(labels, scores, folds);
+    let both = |labels: &[bool]| labels.contains(&true) && labels.contains(&false);
+    let values: Vec<f64> =
+        parts.iter().filter(|(l, _)| both(l)).filter_map(|(l, s)| average_precision(l, s)).collect();
+    (!values.is_empty()).then(|| mean(&values))
+}
+
+/// [`paired_delong`] within folds: both areas are means over the folds ([`fold_auroc`]), their covariance is that of the
+/// folds; `None` where a fold with both classes has fewer than two of one.
+pub fn fold_paired_delong(labels: &[bool], a: &[f64], b: &[f64], folds: &[usize]) -> Option<PairedTest> {
+    let (mut areas, mut variance, mut count) = ([0.0, 0.0], 0.0, 0.0);
+    for ((labels, a), (_, b)) in by_fold(labels, a, folds).iter().zip(&by_fold(labels, b, folds)) {
+        let (Some(ca), Some(cb)) = (Components::of(labels, a), Components::of(labels, b)) else { continue };
+        areas = [areas[0] + ca.area(), areas[1] + cb.area()];
+        variance += difference_variance(&ca, &cb)?;
+        count += 1.0;
+    }
+    (count > 0.0).then(|| tested(areas.map(|sum| sum / count), variance / (count * count)))
+}
+
+/// Variance of the difference of two areas over the same cases.
+fn difference_variance(a: &Components, b: &Components) -> Option<f64> {
+    Some(area_covariance(a, a)? + area_covariance(b, b)? - 2.0 * area_covariance(a, b)?)
+}
+
+fn tested([auroc_a, auroc_b]: [f64; 2], variance: f64) -> PairedTest {
     let gap = auroc_a - auroc_b;
     let z = if gap == 0.0 { 0.0 } else { gap / variance.max(0.0).sqrt() };
-    Some(PairedTest { auroc_a, auroc_b, z, p_value: libm::erfc(z.abs() / std::f64::consts::SQRT_2) })
+    PairedTest { auroc_a, auroc_b, z, p_value: libm::erfc(z.abs() / std::f64::consts::SQRT_2) }
 }
 
 /// Counts of positives and negatives at or above each distinct score, from the highest down.
@@ -196,10 +287,69 @@ mod tests {
     }
 
     #[test]
+    fn an_area_of_one_or_zero_has_an_exact_interval() {
+        // Clopper-Pearson of 5 of 5 and of 50 of 50.
+        let close = |found: Option<[f64; 2]>, expected: [f64; 2]| {
+            found.unwrap().iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{a} {b}"));
+        };
+        close(exact_ci95(1.0, 5), [0.478_176, 1.0]);
+        close(exact_ci95(0.0, 5), [0.0, 0.521_824]);
+        close(exact_ci95(1.0, 50), [0.928_878, 1.0]);
+        assert_eq!((exact_ci95(0.99, 5), exact_ci95(1.0, 0)), (None, None));
+    }
+
+    #[test]
     fn a_model_against_itself_is_no_difference() {
         let (labels, scores) = ([true, false, true, false, false], [0.5, 0.6, 0.9, 0.1, 0.3]);
         let test = paired_delong(&labels, &scores, &scores).unwrap();
         assert_eq!((test.z, test.p_value), (0.0, 1.0));
+    }
+
+    /// Two models of different scale, each without a fault among its own cases but one pair.
+    fn folds_of_two_scales() -> (Vec<bool>, Vec<f64>, Vec<usize>) {
+        let low = [(true, 0.04), (true, 0.03), (false, 0.035), (false, 0.01), (false, 0.02)];
+        let high = [(true, 0.95), (true, 0.90), (false, 0.80), (false, 0.85), (false, 0.70)];
+        let all = low.iter().map(|c| (c, 0)).chain(high.iter().map(|c| (c, 1)));
+        let (mut labels, mut scores, mut folds) = (vec![], vec![], vec![]);
+        for ((label, score), fold) in all {
+            labels.push(*label);
+            scores.push(*score);
+            folds.push(fold);
+        }
+        (labels, scores, folds)
+    }
+
+    #[test]
+    fn folds_of_different_scale_are_ordered_within_themselves() {
+        let (labels, scores, folds) = folds_of_two_scales();
+        let pooled = auroc(&labels, &scores).unwrap().value;
+        let found = fold_auroc(&labels, &scores, &folds).unwrap();
+        assert!((pooled - 17.0 / 24.0).abs() < 1e-12, "{pooled}");
+        assert!((found.area.value - (5.0 / 6.0 + 1.0) / 2.0).abs() < 1e-12);
+        assert_eq!((found.folds, found.fewest_pairs), (2, 2));
+        // By hand: the first fold's components are (1, 2/3) and (1/2, 1, 1); the second's have no variance.
+        let first = (1.0 / 18.0) / 2.0 + (1.0 / 12.0) / 3.0;
+        assert!((found.area.variance.unwrap() - first / 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn one_fold_is_no_fold() {
+        let (labels, scores, _) = folds_of_two_scales();
+        let other: Vec<f64> = scores.iter().rev().copied().collect();
+        let one = vec![0; labels.len()];
+        assert_eq!(fold_auroc(&labels, &scores, &one).unwrap().area, auroc(&labels, &scores).unwrap());
+        assert_eq!(
+            fold_paired_delong(&labels, &scores, &other, &one),
+            paired_delong(&labels, &scores, &other)
+        );
+        assert_eq!(fold_average_precision(&labels, &scores, &one), average_precision(&labels, &scores));
+    }
+
+    #[test]
+    fn a_fold_of_one_class_has_no_area_and_says_nothing() {
+        let found = fold_auroc(&[true, false, true], &[0.9, 0.1, 0.2], &[0, 0, 1]).unwrap();
+        assert_eq!((found.area.value, found.folds), (1.0, 1));
+        assert!(fold_auroc(&[true, false], &[0.9, 0.1], &[0, 1]).is_none());
     }
 
     #[test]

@@ -1,15 +1,21 @@
 //! From CSV to scored cases, with every problem named at once.
 
+use super::columns::{self, ColumnNames};
+use super::logits::{Scale, scale_of};
 use super::{Predictions, ScoredCase, ScoredLabel, Scores};
+use crate::data::sheet::{Sheet, SheetRow};
 use crate::data::table::{Problem, TableError};
 use csv::StringRecord;
 use std::collections::HashMap;
 use std::path::Path;
 
-const CASE: &str = "case";
-const PATIENT: &str = "patient";
+pub(super) const CASE: &str = "case";
+pub(super) const PATIENT: &str = "patient";
+pub(super) const FOLD: &str = "fold";
 /// What the name of a probability's column begins with.
-const PREFIX: &str = "p_";
+pub(super) const PREFIX: &str = "p_";
+/// How far the sum of a row's class probabilities may be from 1: programs round to three digits.
+const SUM_TOLERANCE: f64 = 1e-3;
 
 /// A label's columns.
 struct Column {
@@ -26,6 +32,7 @@ enum Kind {
 struct Columns {
     case: usize,
     patient: Option<usize>,
+    fold: Option<usize>,
     labels: Vec<Column>,
     /// Neither of these.
     others: Vec<usize>,
@@ -40,9 +47,13 @@ impl Problems {
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Predictions, TableError> {
+pub(super) fn read(
+    path: &Path,
+    names: &ColumnNames,
+    truth: Option<&Path>,
+) -> Result<Predictions, TableError> {
     let mut problems = Problems::default();
-    let read = predictions(path, &mut problems);
+    let read = predictions(path, names, truth, &mut problems);
     match read {
         Some(read) if problems.0.is_empty() => read.check_known().map(|()| read),
         _ => {
@@ -52,62 +63,44 @@ pub(super) fn read(path: &Path) -> Result<Predictions, TableError> {
     }
 }
 
-fn predictions(path: &Path, problems: &mut Problems) -> Option<Predictions> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(e) => {
-            problems.push(None, format!("cannot be read: {e}"));
-            return None;
-        }
-    };
-    // Spreadsheets write a byte order mark, which would become part of the first column's name.
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
-    let header = match reader.headers() {
-        Ok(header) => header.clone(),
-        Err(e) => {
-            problems.push(1, format!("not a CSV header: {e}"));
-            return None;
-        }
-    };
-    let columns = columns(&header, problems)?;
-    let mut records = Vec::new();
-    for record in reader.records() {
-        match record {
-            Ok(record) => records.push(record),
-            Err(e) => problems.push(e.position().map(csv::Position::line), not_csv(&e)),
+fn predictions(
+    path: &Path,
+    names: &ColumnNames,
+    truth: Option<&Path>,
+    problems: &mut Problems,
+) -> Option<Predictions> {
+    let mut sheet = Sheet::open(path, &mut problems.0)?;
+    let mut notes = Vec::new();
+    names.apply(&mut sheet, &mut problems.0);
+    if let Some(data) = truth {
+        let without = columns::join(&mut sheet, data, &mut problems.0);
+        if without > 0 {
+            notes.push(format!("{without} cases of {} have no score and are not measured", data.display()));
         }
     }
-    if records.is_empty() && problems.0.is_empty() {
+    let columns = find_columns(&sheet, problems)?;
+    if sheet.rows.is_empty() && problems.0.is_empty() {
         problems.push(None, "no case; expected one line per case after the header");
     }
-    let ignored = ignored(&header, &columns, &records, problems);
-    let cases = cases(&records, &columns, problems);
-    let labels = columns.labels.iter().map(|c| label(c, &cases, &records, problems)).collect();
-    Some(Predictions { path: path.to_owned(), cases, labels, ignored })
-}
-
-fn not_csv(e: &csv::Error) -> String {
-    match e.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("{len} fields where the header has {expected_len}")
-        }
-        _ => format!("not CSV: {e}"),
-    }
+    let ignored = ignored(&sheet, &columns, problems);
+    let cases = cases(&sheet.rows, &columns, problems);
+    let labels = columns.labels.iter().map(|c| label(c, &cases, &sheet, &mut notes, problems)).collect();
+    Some(Predictions { path: path.to_owned(), cases, labels, ignored, notes })
 }
 
 /// Which column is what; `None` after naming why that cannot be told.
-fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
+fn find_columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
     let before = problems.0.len();
+    let (header, header_line) = (&sheet.header, sheet.header_line);
     let mut at: HashMap<&str, usize> = HashMap::new();
     for (i, name) in header.iter().enumerate() {
         if !name.is_empty() && at.insert(name, i).is_some() {
-            problems.push(1, format!("two columns are called `{name}`"));
+            problems.push(header_line, format!("two columns are called `{name}`"));
         }
     }
-    let found = header.iter().collect::<Vec<_>>().join(",");
+    let found = sheet.found();
     if !at.contains_key(CASE) {
-        problems.push(1, format!("no column `{CASE}`; found `{found}`"));
+        problems.push(header_line, format!("no column `{CASE}`; found {found}"));
     }
     let mut labels: Vec<Column> = Vec::new();
     for (i, name) in header.iter().enumerate() {
@@ -122,8 +115,10 @@ fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
                     p.push(i);
                 }
                 Some(Kind::Binary { .. }) => {
-                    problems
-                        .push(1, format!("`{PREFIX}{label}` and `{name}`: one label or several classes?"));
+                    problems.push(
+                        header_line,
+                        format!("`{PREFIX}{label}` and `{name}`: one label or several classes?"),
+                    );
                 }
                 None => {
                     let scores = Kind::Classes { classes: vec![class.to_owned()], p: vec![i] };
@@ -132,8 +127,10 @@ fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
             }
         } else if !at.contains_key(format!("{PREFIX}{name}").as_str()) {
             // A label may itself be called p_something; its own probability's column tells.
-            problems
-                .push(1, format!("column `{name}`, but no column `{of}` with its label; found `{found}`"));
+            problems.push(
+                header_line,
+                format!("column `{name}`, but no column `{of}` with its label; found {found}"),
+            );
         }
     }
     for label in &labels {
@@ -141,11 +138,11 @@ fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
             && p.len() < 2
         {
             let (name, only) = (&label.name, &classes[0]);
-            problems.push(1, format!("class `{only}` is the only one with a column `{PREFIX}{name}.CLASS`; expected two or more"));
+            problems.push(header_line, format!("class `{only}` is the only one with a column `{PREFIX}{name}.CLASS`; expected two or more"));
         }
     }
     if labels.is_empty() && problems.0.len() == before {
-        problems.push(1, format!("no column `{PREFIX}LABEL` with a probability; found `{found}`"));
+        problems.push(header_line, format!("no column `{PREFIX}LABEL` with a probability; found {found}"));
     }
     labels.sort_by_key(|l| l.truth);
     let used = |i: usize| {
@@ -157,32 +154,36 @@ fn columns(header: &StringRecord, problems: &mut Problems) -> Option<Columns> {
                 }
         })
     };
-    let others = (0..header.len()).filter(|&i| !used(i) && ![CASE, PATIENT].contains(&&header[i])).collect();
+    // A label may itself be called `fold`.
+    let fold = at.get(FOLD).copied().filter(|&i| !used(i));
     let (case, patient) = (at.get(CASE).copied(), at.get(PATIENT).copied());
-    (problems.0.len() == before).then(|| Columns { case: case.unwrap_or_default(), patient, labels, others })
+    let named = [case, patient, fold];
+    let others = (0..header.len()).filter(|&i| !used(i) && !named.contains(&Some(i))).collect();
+    (problems.0.len() == before).then(|| Columns {
+        case: case.unwrap_or_default(),
+        patient,
+        fold,
+        labels,
+        others,
+    })
 }
 
 /// `LABEL.CLASS` where `LABEL` is a column; both may have dots, the longest label is meant.
-fn class_of<'a>(name: &'a str, at: &HashMap<&str, usize>) -> Option<(&'a str, &'a str)> {
+pub(super) fn class_of<'a>(name: &'a str, at: &HashMap<&str, usize>) -> Option<(&'a str, &'a str)> {
     let dots = name.rmatch_indices('.').map(|(i, _)| (&name[..i], &name[i + 1..]));
     dots.into_iter().find(|(label, class)| !class.is_empty() && at.contains_key(label))
 }
 
 /// Names of the columns that are neither label nor probability. One that holds 0 and 1 alone is a label whose
 /// probability was forgotten.
-fn ignored(
-    header: &StringRecord,
-    columns: &Columns,
-    records: &[StringRecord],
-    problems: &mut Problems,
-) -> Vec<String> {
+fn ignored(sheet: &Sheet, columns: &Columns, problems: &mut Problems) -> Vec<String> {
     let mut names = Vec::new();
     for &i in &columns.others {
-        let name = &header[i];
-        let mut filled = records.iter().filter_map(|r| r.get(i)).filter(|v| !v.is_empty()).peekable();
-        if !name.is_empty() && filled.peek().is_some() && filled.all(|v| truth(v).is_some()) {
+        let name = &sheet.header[i];
+        let mut filled = sheet.rows.iter().map(|r| &r.cells[i]).filter(|v| !v.is_empty()).peekable();
+        if !name.is_empty() && filled.peek().is_some() && filled.all(|v| truth(sheet, v).is_some()) {
             problems.push(
-                1,
+                sheet.header_line,
                 format!("column `{name}` holds 0 and 1, as a label does, but there is no column `{PREFIX}{name}`; give it, or leave `{name}` out"),
             );
         }
@@ -191,11 +192,11 @@ fn ignored(
     names
 }
 
-fn cases(records: &[StringRecord], columns: &Columns, problems: &mut Problems) -> Vec<ScoredCase> {
+fn cases(rows: &[SheetRow], columns: &Columns, problems: &mut Problems) -> Vec<ScoredCase> {
     let mut seen: HashMap<&str, u64> = HashMap::new();
     let mut cases = Vec::new();
-    for record in records {
-        let line = record.position().map_or(0, csv::Position::line);
+    for SheetRow { line, cells: record } in rows {
+        let line = *line;
         let case = &record[columns.case];
         if case.is_empty() {
             problems.push(line, format!("column `{CASE}` is empty; expected the case's name"));
@@ -203,7 +204,17 @@ fn cases(records: &[StringRecord], columns: &Columns, problems: &mut Problems) -
             problems.push(line, format!("case `{case}` is already on line {first}"));
         }
         let patient = columns.patient.map(|p| &record[p]).filter(|p| !p.is_empty()).map(str::to_owned);
-        cases.push(ScoredCase { case: case.to_owned(), patient, line });
+        let fold = columns.fold.map(|f| &record[f]).filter(|f| !f.is_empty()).map(str::to_owned);
+        cases.push(ScoredCase { case: case.to_owned(), patient, fold, line });
+    }
+    if cases.iter().any(|c| c.fold.is_some()) {
+        for case in cases.iter().filter(|c| c.fold.is_none()) {
+            let what = format!(
+                "case `{}`: column `{FOLD}` is empty; expected the fold of every case, or of none",
+                case.case
+            );
+            problems.push(case.line, what);
+        }
     }
     cases
 }
@@ -211,19 +222,31 @@ fn cases(records: &[StringRecord], columns: &Columns, problems: &mut Problems) -
 fn label(
     column: &Column,
     cases: &[ScoredCase],
-    records: &[StringRecord],
+    sheet: &Sheet,
+    notes: &mut Vec<String>,
     problems: &mut Problems,
 ) -> ScoredLabel {
     let name = &column.name;
-    let rows = || cases.iter().zip(records);
-    let mut probability = |column: &str, value: &str, case: &ScoredCase| -> f64 {
-        match value.parse::<f64>() {
-            Ok(p) if (0.0..=1.0).contains(&p) => p,
+    let rows = || cases.iter().zip(sheet.rows.iter().map(|r| &r.cells));
+    let columns: Vec<usize> = match &column.scores {
+        Kind::Binary { p } => vec![*p],
+        Kind::Classes { p, .. } => p.clone(),
+    };
+    let scale = scale_of(sheet, &columns);
+    notes.extend(scale.note(&format!("{PREFIX}{name}"), columns.len() > 1));
+    let probability = |problems: &mut Problems, column: &str, value: &str, case: &ScoredCase| -> f64 {
+        match sheet.number(value) {
+            Some(p) if (0.0..=1.0).contains(&p) || matches!(scale, Scale::Logits { .. }) => p,
             _ => {
+                let percent =
+                    if scale == Scale::Percent { "; the column seems to be in percent" } else { "" };
                 let what = if value.is_empty() { "empty".to_owned() } else { format!("`{value}`") };
                 problems.push(
                     case.line,
-                    format!("case `{}`: `{column}` is {what}; expected a probability, 0 to 1", case.case),
+                    format!(
+                        "case `{}`: `{column}` is {what}; expected a probability, 0 to 1{percent}",
+                        case.case
+                    ),
                 );
                 0.0
             }
@@ -232,10 +255,11 @@ fn label(
     let scores = match &column.scores {
         Kind::Binary { p } => {
             let title = format!("{PREFIX}{name}");
-            let probabilities = rows().map(|(case, r)| probability(&title, &r[*p], case)).collect();
+            let probabilities =
+                rows().map(|(case, r)| scale.binary(probability(problems, &title, &r[*p], case))).collect();
             let truth = rows().map(|(case, r)| match &r[column.truth] {
                 "" => None,
-                value => truth(value).or_else(|| {
+                value => truth(sheet, value).or_else(|| {
                     problems.push(
                         case.line,
                         format!(
@@ -250,10 +274,16 @@ fn label(
         }
         Kind::Classes { classes, p } => {
             let titles: Vec<String> = classes.iter().map(|c| format!("{PREFIX}{name}.{c}")).collect();
-            let row = |(case, r): (&ScoredCase, &StringRecord)| -> Vec<f64> {
-                p.iter().zip(&titles).map(|(&p, title)| probability(title, &r[p], case)).collect()
+            let before = problems.0.len();
+            let mut row = |(case, r): (&ScoredCase, &StringRecord)| -> Vec<f64> {
+                let row = p.iter().zip(&titles).map(|(&p, title)| probability(problems, title, &r[p], case));
+                scale.classes(row.collect())
             };
-            let probabilities = rows().map(row).collect();
+            let probabilities: Vec<Vec<f64>> = rows().map(&mut row).collect();
+            // What is no probability counts as 0, so that its row's sum says nothing more.
+            if problems.0.len() == before {
+                check_sums(name, cases, &probabilities, problems);
+            }
             let truth = rows().map(|(case, r)| match &r[column.truth] {
                 "" => None,
                 value => classes.iter().position(|c| c == value).or_else(|| {
@@ -271,11 +301,28 @@ fn label(
     ScoredLabel { name: name.clone(), scores }
 }
 
+/// Refuses rows whose class probabilities are not those of one class among all.
+fn check_sums(label: &str, cases: &[ScoredCase], probabilities: &[Vec<f64>], problems: &mut Problems) {
+    for (case, row) in cases.iter().zip(probabilities) {
+        let sum: f64 = row.iter().sum();
+        if (sum - 1.0).abs() > SUM_TOLERANCE {
+            problems.push(
+                case.line,
+                format!(
+                    "case `{}`: the probabilities of the classes of `{label}` sum to {sum:.4}; expected 1 (within \
+                     {SUM_TOLERANCE}), with a column `{PREFIX}{label}.CLASS` for each class",
+                    case.case
+                ),
+            );
+        }
+    }
+}
+
 /// 0 or 1, also written as 0.0 and 1.0.
-fn truth(value: &str) -> Option<bool> {
-    match value.parse::<f64>() {
-        Ok(0.0) => Some(false),
-        Ok(1.0) => Some(true),
+fn truth(sheet: &Sheet, value: &str) -> Option<bool> {
+    match sheet.number(value) {
+        Some(0.0) => Some(false),
+        Some(1.0) => Some(true),
         _ => None,
     }
 }

@@ -15,7 +15,7 @@ fn labels_probabilities_patients_and_classes_are_read() {
     let read = open(csv).unwrap();
     assert_eq!(read.ignored, ["site"]);
     assert_eq!(read.patients(), (vec![0, 1, 0], 2));
-    assert_eq!(read.cases[1], ScoredCase { case: "y".into(), patient: None, line: 3 });
+    assert_eq!(read.cases[1], ScoredCase { case: "y".into(), patient: None, fold: None, line: 3 });
     let [a, grade] = read.labels.as_slice() else { panic!("two labels") };
     assert_eq!(
         a.scores,
@@ -35,7 +35,12 @@ fn labels_probabilities_patients_and_classes_are_read() {
 fn what_is_written_reads_back_to_the_last_digit() {
     let p: Vec<f64> = vec![0.1 + 0.2, 1.0 / 3.0, 5e-324, 1.0, 0.0, f64::EPSILON];
     let cases: Vec<ScoredCase> = (0..6)
-        .map(|i| ScoredCase { case: format!("c, {i}"), patient: (i > 2).then(|| "q\"".into()), line: i + 2 })
+        .map(|i| ScoredCase {
+            case: format!("c, {i}"),
+            patient: (i > 2).then(|| "q\"".into()),
+            fold: Some(format!("{}", i % 2)),
+            line: i + 2,
+        })
         .collect();
     let scores =
         Scores::Binary { truth: vec![Some(true), None, Some(false), None, None, None], probabilities: p };
@@ -48,9 +53,9 @@ fn what_is_written_reads_back_to_the_last_digit() {
         ScoredLabel { name: "p_wave".into(), scores },
         ScoredLabel { name: "class".into(), scores: classes },
     ];
-    let said = Predictions { path: PathBuf::new(), cases, labels, ignored: vec![] };
+    let said = Predictions { path: PathBuf::new(), cases, labels, ignored: vec![], notes: vec![] };
     let text = String::from_utf8(said.csv()).unwrap();
-    assert!(text.starts_with("case,patient,p_wave,class,p_p_wave,p_class.low,p_class.high\n"), "{text}");
+    assert!(text.starts_with("case,patient,fold,p_wave,class,p_p_wave,p_class.low,p_class.high\n"), "{text}");
     let back = open(&text).unwrap();
     assert_eq!((&back.cases, &back.labels), (&said.cases, &said.labels));
     assert_eq!(String::from_utf8(back.csv()).unwrap(), text);
@@ -114,4 +119,99 @@ fn a_class_asks_whether_it_is_the_most_probable_one() {
         (questions[1].truth.clone(), questions[1].positive.clone()),
         (vec![false, true], vec![false; 2])
     );
+}
+
+#[test]
+fn class_probabilities_that_do_not_sum_to_one_are_refused_with_their_row() {
+    let table = |row: &str| open(&format!("case,g,p_g.low,p_g.mid,p_g.high\nx,low,0.5,0.25,0.25\n{row}\n"));
+    for (row, sum) in
+        [("y,mid,0.9,0.8,0.7", "2.4000"), ("y,mid,0.2,0.2,0.2", "0.6000"), ("y,,0,0,0", "0.0000")]
+    {
+        let message = table(row).unwrap_err();
+        let expected =
+            format!("P: line 3: case `y`: the probabilities of the classes of `g` sum to {sum}; expected 1");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    // Three digits of each class.
+    assert!(table("y,mid,0.333,0.333,0.333").is_ok());
+    // What is no probability is the row's only problem.
+    assert!(!table("y,mid,0.9,0.8,x").unwrap_err().contains("sum to"));
+}
+
+#[test]
+fn a_fold_column_says_whose_model_scored_a_case_and_is_whole_or_absent() {
+    let read = open("case,fold,a,p_a\nx,0,1,0.5\ny,1,0,0.5\nz,0,0,0.1\n").unwrap();
+    assert_eq!((read.folds(), read.ignored.len()), (Some(vec![0, 1, 0]), 0));
+    assert_eq!(open("case,fold,a,p_a\nx,1,1,0.5\ny,1,0,0.5\n").unwrap().folds(), None);
+    assert_eq!(
+        open("case,fold,a,p_a\nx,0,1,0.5\ny,,0,0.5\n").unwrap_err(),
+        "P: line 3: case `y`: column `fold` is empty; expected the fold of every case, or of none"
+    );
+    // A label of this name is a label.
+    let read = open("case,fold,p_fold\nx,0,0.5\ny,1,0.5\n").unwrap();
+    assert_eq!((read.folds(), read.labels[0].name.as_str()), (None, "fold"));
+}
+
+fn open_as(csv: &str, names: &str, data: Option<&str>) -> Result<Predictions, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, table] = ["p.csv", "t.csv"].map(|name| folder.path().join(name));
+    std::fs::write(&path, csv).unwrap();
+    std::fs::write(&table, data.unwrap_or_default()).unwrap();
+    let names = if names.is_empty() { ColumnNames::default() } else { names.parse()? };
+    let read = Predictions::open_as(&path, &names, data.map(|_| table.as_path()));
+    read.map_err(|e| e.to_string().replace(&format!("{}/", folder.path().display()), ""))
+}
+
+#[test]
+fn columns_of_another_program_are_read_under_their_names() {
+    let read = open_as("ID;case;y;p\nx;old;1;0,9\nz;old;0;0,2\n", "case=ID,truth=y,score=p", None).unwrap();
+    assert_eq!(read.cases[1].case, "z");
+    assert_eq!(read.labels, open("case,y,p_y\nx,1,0.9\nz,0,0.2\n").unwrap().labels);
+    let said = open_as("ID,y,p\nx,1,0.9\n", "case=Id,truth=y,score=p", None).unwrap_err();
+    assert!(said.contains("no column `Id`, which --columns names; found `ID,y,p`"), "{said}");
+    for (names, says) in
+        [("case", "expected ROLE=COLUMN"), ("truth=y", "belong together"), ("case=a,case=b", "twice")]
+    {
+        assert!(names.parse::<ColumnNames>().unwrap_err().contains(says), "{names}");
+    }
+}
+
+#[test]
+fn truth_and_patients_may_stand_in_a_data_table() {
+    let table = "case,image,nodule,class,patient\na,a.nii,1,low,p1\nb,b.nii,0,high,p1\nc,c.nii,0,low,p2\n";
+    let read = open_as("case,p_nodule\nb,0.3\na,0.8\n", "", Some(table)).unwrap();
+    assert_eq!(read.patients(), (vec![0, 0], 1));
+    assert_eq!(read.labels, open("case,nodule,p_nodule\nb,0,0.3\na,1,0.8\n").unwrap().labels);
+    assert_eq!(read.notes.len(), 1);
+    assert!(
+        read.notes[0].starts_with("1 cases of ")
+            && read.notes[0].ends_with("have no score and are not measured")
+    );
+    let read = open_as("id,s\na,0.3\n", "case=id,truth=nodule,score=s", Some(table)).unwrap();
+    assert_eq!(read.labels[0].name, "nodule");
+    let read = open_as("case,p_class.low,p_class.high\na,0.3,0.7\n", "", Some(table)).unwrap();
+    assert_eq!(read.labels[0].scores.known(), 1);
+    let said = open_as("case,p_nodule\nd,0.3\n", "", Some(table)).unwrap_err();
+    assert!(said.starts_with("p.csv: line 2: case `d` is not in t.csv"), "{said}");
+    let said = open_as("case,nodule,p_nodule\na,0,0.3\n", "", Some(table)).unwrap_err();
+    assert!(said.contains("case `a`: `nodule` is `0` here and `1` in t.csv"), "{said}");
+}
+
+#[test]
+fn logits_become_probabilities_and_are_told() {
+    let read = open("case,a,p_a\nx,1,2.5\ny,0,-3\nz,1,0\n").unwrap();
+    let Scores::Binary { probabilities, .. } = &read.labels[0].scores else { unreachable!() };
+    assert_eq!((probabilities[2], probabilities[0]), (0.5, 1.0 / (1.0 + (-2.5f64).exp())));
+    assert_eq!(read.notes, ["`p_a` holds logits (-3 to 2.5), not probabilities: their sigmoid is measured"]);
+    let read = open("case,g,p_g.a,p_g.b\nx,a,2,-1\ny,b,-2,1\n").unwrap();
+    let Scores::Classes { probabilities, .. } = &read.labels[0].scores else { unreachable!() };
+    assert!((probabilities[0][0] - 1.0 / (1.0 + (-3.0f64).exp())).abs() < 1e-12);
+    assert!(read.notes[0].contains("their softmax is measured"), "{:?}", read.notes);
+    // One slip among probabilities is a slip.
+    assert!(
+        open("case,a,p_a\nx,1,0.5\ny,0,-3\nz,1,0.1\nu,1,0.2\nv,1,0.3\n")
+            .unwrap_err()
+            .contains("`p_a` is `-3`")
+    );
+    assert!(open("case,a,p_a\nx,1,80\ny,0,3\n").unwrap_err().contains("seems to be in percent"));
 }

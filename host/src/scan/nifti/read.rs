@@ -87,7 +87,7 @@ pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeErr
 
 /// Bytes that a scan takes at most while it is read and sliced: its file, its voxels as f32, and once more for their
 /// percentiles or for a change of order. `None` where the header cannot be read; reading the scan tells why.
-pub fn memory_of(path: &Path) -> Option<usize> {
+pub(crate) fn memory_of(path: &Path) -> Option<usize> {
     let path = &header_path(path).ok()?;
     let (_, count, _) = sizes(path)?;
     count.checked_mul(8)?.checked_add(file_bytes(path))
@@ -158,7 +158,7 @@ fn truncated(path: &Path, found: &str) -> VolumeError {
 }
 
 /// The files a scan is made of: itself, or header and voxels of a pair, as far as they are there.
-pub fn files_of(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_of(path: &Path) -> Vec<PathBuf> {
     let header = header_path(path).unwrap_or_else(|_| path.to_path_buf());
     if !(ends_with(&header, ".hdr") || ends_with(&header, ".hdr.gz")) {
         return vec![path.to_path_buf()];
