@@ -4,7 +4,7 @@ use crate::dataset::{Dataset, Encoding, Parsed, PixelElement, parse};
 use crate::error::{DicomError, ErrorKind, Result};
 use crate::frames::{FrameHeader, frames_of};
 use crate::limits::Limits;
-use crate::open::{NO_META_GROUP, Opening, inflate, opening, parse_whole};
+use crate::open::{FileMeta, NO_META_GROUP, inflate, opening, parse_whole};
 use crate::source::{Prefix, Source};
 use crate::tags::*;
 
@@ -87,7 +87,7 @@ pub(crate) struct PixelFormat {
 
 /// Reads one header, and stops before the pixel data.
 pub(crate) fn read_header(source: &Source, limits: &Limits) -> Result<InstanceHeader> {
-    let deflated = |opening: &Opening| opening.is_deflated();
+    let deflated = |opening: &FileMeta| opening.is_deflated();
     let first = source.read_prefix(limits.header_bytes, |bytes, complete| {
         let Some(opening) = opening(bytes, complete)? else { return Ok(Prefix::Need(bytes.len() + 1)) };
         if deflated(&opening) {
@@ -108,7 +108,7 @@ pub(crate) fn read_header(source: &Source, limits: &Limits) -> Result<InstanceHe
 pub(crate) fn with_whole_file<T>(
     source: &Source,
     limits: &Limits,
-    work: impl FnOnce(&Dataset, &Opening, &[u8]) -> Result<T>,
+    work: impl FnOnce(&Dataset, &FileMeta, &[u8]) -> Result<T>,
 ) -> Result<T> {
     let mut bytes = source.read_range(0, None, limits.file_bytes)?;
     let run = || {
@@ -125,7 +125,7 @@ pub(crate) fn with_whole_file<T>(
     run().map_err(|e: DicomError| e.in_file(source.name()))
 }
 
-fn header_of(data: &Dataset, opening: &Opening, limits: &Limits) -> Result<InstanceHeader> {
+fn header_of(data: &Dataset, opening: &FileMeta, limits: &Limits) -> Result<InstanceHeader> {
     if !data.has_elements() {
         return Err(DicomError::new(ErrorKind::NotDicom, "has a DICOM meta group, and nothing after it"));
     }
@@ -200,7 +200,7 @@ fn is_no(text: &str) -> bool {
         || text.starts_with("non")
 }
 
-fn pixel_format(data: &Dataset, element: PixelElement, opening: &Opening) -> Result<PixelFormat> {
+fn pixel_format(data: &Dataset, element: PixelElement, opening: &FileMeta) -> Result<PixelFormat> {
     let need = |tag: Tag| {
         data.count(tag)?.ok_or_else(|| {
             DicomError::new(ErrorKind::BadAttribute, format!("has pixel data, but no {}", tag.name))

@@ -17,7 +17,7 @@ const DEFLATED: [&str; 2] = ["1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95"]
 pub(crate) const NO_META_GROUP: &str = "a data set without file meta group";
 
 /// How a file begins.
-pub(crate) struct Opening {
+pub(crate) struct FileMeta {
     pub transfer_syntax: String,
     pub encoding: Encoding,
     /// MediaStorageSOPClassUID: directories have their class only here.
@@ -28,14 +28,14 @@ pub(crate) struct Opening {
     pub oddity: Option<&'static str>,
 }
 
-impl Opening {
+impl FileMeta {
     pub fn is_deflated(&self) -> bool {
         DEFLATED.contains(&self.transfer_syntax.as_str())
     }
 }
 
 /// Reads the start of a file. `complete` as in [`parse`]; `Ok(None)`: more bytes are needed.
-pub(crate) fn opening(bytes: &[u8], complete: bool) -> Result<Option<Opening>> {
+pub(crate) fn opening(bytes: &[u8], complete: bool) -> Result<Option<FileMeta>> {
     if bytes.len() < 132 && !complete {
         return Ok(None);
     }
@@ -66,7 +66,7 @@ pub(crate) fn opening(bytes: &[u8], complete: bool) -> Result<Option<Opening>> {
         let encoding = written_form(body, Encoding::ImplicitLittle);
         let uid = if encoding == Encoding::ImplicitLittle { IMPLICIT_LITTLE } else { EXPLICIT_LITTLE };
         let oddity = Some("no transfer syntax in the file meta group");
-        return Ok(Some(Opening {
+        return Ok(Some(FileMeta {
             transfer_syntax: uid.into(),
             encoding,
             media_class,
@@ -75,7 +75,7 @@ pub(crate) fn opening(bytes: &[u8], complete: bool) -> Result<Option<Opening>> {
         }));
     };
     let mut opening =
-        Opening { transfer_syntax, encoding: stated, media_class, data_set: meta_end, oddity: lacks };
+        FileMeta { transfer_syntax, encoding: stated, media_class, data_set: meta_end, oddity: lacks };
     if !opening.is_deflated() {
         // Group 0008 read with the wrong byte order is 0800.
         let little = stated.eq(&Encoding::ExplicitBig) && body.len() > 4 && body[0] != 0 && body[1] == 0;
@@ -139,9 +139,9 @@ fn meta_group(bytes: &[u8], start: usize, complete: bool) -> Result<Option<MetaG
 }
 
 /// A file that begins with its data set: accepted where the first element is one of group 0008.
-fn raw_data_set(bytes: &[u8]) -> Result<Opening> {
+fn raw_data_set(bytes: &[u8]) -> Result<FileMeta> {
     let found = |uid: &str, encoding| {
-        Ok(Opening {
+        Ok(FileMeta {
             transfer_syntax: uid.into(),
             encoding,
             media_class: None,
@@ -187,7 +187,7 @@ pub(crate) fn inflate(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>> {
 }
 
 /// Parses the data set of a whole file that is in memory.
-pub(crate) fn parse_whole<'a>(bytes: &'a [u8], opening: &Opening, limits: &Limits) -> Result<Dataset<'a>> {
+pub(crate) fn parse_whole<'a>(bytes: &'a [u8], opening: &FileMeta, limits: &Limits) -> Result<Dataset<'a>> {
     match parse(bytes, opening.data_set, opening.encoding, true, limits.depth)? {
         Parsed::Done(data) => Ok(data),
         Parsed::NeedMore(_) => Err(DicomError::new(ErrorKind::Truncated, "the file ends inside its header")),

@@ -1,12 +1,17 @@
 //! Scores whose columns have names of another program, and truth that stands in a data table.
 
-use super::read::{CASE, FOLD, PATIENT, PREFIX, class_of};
 use crate::data::sheet::Sheet;
 use crate::data::table::Problem;
 use csv::StringRecord;
 use std::collections::HashMap;
 use std::path::Path;
 use std::str::FromStr;
+
+pub(super) const CASE: &str = "case";
+pub(super) const PATIENT: &str = "patient";
+pub(super) const FOLD: &str = "fold";
+/// What the name of a probability's column begins with.
+pub(super) const PREFIX: &str = "p_";
 
 /// What the columns of a predictions file are called, where they are not called `case`, `patient`, `fold`, `LABEL` and
 /// `p_LABEL`. As text: `case=ID,truth=y,score=p`.
@@ -149,4 +154,10 @@ pub(super) fn join(sheet: &mut Sheet, data: &Path, problems: &mut Vec<Problem>) 
         }
     }
     rows.len().saturating_sub(scored)
+}
+
+/// `LABEL.CLASS` where `LABEL` is a column; both may have dots, the longest label is meant.
+pub(super) fn class_of<'a>(name: &'a str, at: &HashMap<&str, usize>) -> Option<(&'a str, &'a str)> {
+    let dots = name.rmatch_indices('.').map(|(i, _)| (&name[..i], &name[i + 1..]));
+    dots.into_iter().find(|(label, class)| !class.is_empty() && at.contains_key(label))
 }

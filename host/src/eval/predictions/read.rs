@@ -1,6 +1,6 @@
 //! From CSV to scored cases, with every problem named at once.
 
-use super::columns::{self, ColumnNames};
+use super::columns::{self, CASE, ColumnNames, FOLD, PATIENT, PREFIX, class_of};
 use super::logits::{Scale, scale_of};
 use super::{Predictions, ScoredCase, ScoredLabel, Scores};
 use crate::data::sheet::{Sheet, SheetRow};
@@ -9,11 +9,6 @@ use csv::StringRecord;
 use std::collections::HashMap;
 use std::path::Path;
 
-pub(super) const CASE: &str = "case";
-pub(super) const PATIENT: &str = "patient";
-pub(super) const FOLD: &str = "fold";
-/// What the name of a probability's column begins with.
-pub(super) const PREFIX: &str = "p_";
 /// How far the sum of a row's class probabilities may be from 1: programs round to three digits.
 const SUM_TOLERANCE: f64 = 1e-3;
 
@@ -166,12 +161,6 @@ fn find_columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
         labels,
         others,
     })
-}
-
-/// `LABEL.CLASS` where `LABEL` is a column; both may have dots, the longest label is meant.
-pub(super) fn class_of<'a>(name: &'a str, at: &HashMap<&str, usize>) -> Option<(&'a str, &'a str)> {
-    let dots = name.rmatch_indices('.').map(|(i, _)| (&name[..i], &name[i + 1..]));
-    dots.into_iter().find(|(label, class)| !class.is_empty() && at.contains_key(label))
 }
 
 /// Names of the columns that are neither label nor probability. One that holds 0 and 1 alone is a label whose

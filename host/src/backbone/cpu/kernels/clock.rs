@@ -21,11 +21,8 @@ pub struct Spent {
 
 impl Moment {
     pub fn now() -> Self {
-        Self {
-            wall: std::time::Instant::now(),
-            process: clock(libc::CLOCK_PROCESS_CPUTIME_ID),
-            thread: clock(libc::CLOCK_THREAD_CPUTIME_ID),
-        }
+        let [process, thread] = processor_times();
+        Self { wall: std::time::Instant::now(), process, thread }
     }
 
     /// What was spent since.
@@ -39,6 +36,19 @@ impl Moment {
     }
 }
 
+/// Of the process and of this thread, ms.
+#[cfg(unix)]
+fn processor_times() -> [f64; 2] {
+    [libc::CLOCK_PROCESS_CPUTIME_ID, libc::CLOCK_THREAD_CPUTIME_ID].map(clock)
+}
+
+/// Only Unix has these clocks; elsewhere the time on the wall is all that is told.
+#[cfg(not(unix))]
+fn processor_times() -> [f64; 2] {
+    [0.0; 2]
+}
+
+#[cfg(unix)]
 fn clock(which: libc::clockid_t) -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec that is ours; a clock that the system lacks leaves it at zero.
