@@ -22,9 +22,9 @@ impl FolderLock {
         let file = file.map_err(|e| fail(format!("{FILE} cannot be written: {e}")))?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => {
-                Err(fail("another training run is writing into this folder; wait for it, or give another --out".into()))
-            }
+            Err(TryLockError::WouldBlock) => Err(fail(
+                "another training run is writing into this folder; wait for it, or give another --out".into(),
+            )),
             // A file system without locks: the state's own check still refuses a second run after the first epoch.
             Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => Ok(Self(file)),
             Err(TryLockError::Error(e)) => Err(fail(format!("{FILE} cannot be locked: {e}"))),
