@@ -87,7 +87,9 @@ impl Source for Dicom {
     fn open(&self, path: &ScanPath, limits: &ReadLimits) -> Result<Scan, VolumeError> {
         let path = path.joined();
         let (stored, modality) = read(&path, limits)?;
-        Ok(Scan { modality, ..Scan::assemble(path, stored)? })
+        let mut scan = Scan::assemble(path, stored)?;
+        scan.modality = modality;
+        Ok(scan)
     }
 
     /// Of a zip the zip, of a folder the files of the series.
