@@ -3,7 +3,7 @@
 use crate::backbone::{BackboneInfo, HiddenStates};
 use crate::device::uploaded;
 use crate::engine::memory::{self, MemoryCap};
-use crate::memory::Room;
+use crate::memory::MemoryBudget;
 use crate::scan::{ReadLimits, Scan, SliceStack, Volume, VolumeError, modality_warning, slices_within};
 use anymc3d_manifest::{Modality, Region, View};
 use candle_core::{Device, Tensor};
@@ -93,8 +93,8 @@ impl CaseData {
     }
 
     /// What may still be taken.
-    fn room(&self) -> Room {
-        self.cap.map_or_else(Room::of_process, |cap| cap.room()).less(self.taken)
+    fn room(&self) -> MemoryBudget {
+        self.cap.map_or_else(MemoryBudget::of_process, |cap| cap.room()).less(self.taken)
     }
 
     /// A scan, read at the first request.

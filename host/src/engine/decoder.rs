@@ -1,6 +1,6 @@
 //! A task's segmentation branch in inference: logits of one view, checked.
 
-use crate::engine::predict::CaseError;
+use crate::engine::case::CaseError;
 use crate::scan::SliceGrid;
 use crate::task::{Task, ViewTokens};
 use candle_core::{DType, Tensor};

@@ -1,7 +1,8 @@
 //! Golden cases: a scan and the logits that a plugin's author got for it, so that another machine can tell whether it
 //! gets the same. Schema `anymc3d/golden/1`; always f32 on the CPU, whose answers differ least between machines.
 
-use super::predict::{Case, Engine};
+use super::case::Case;
+use super::predict::Engine;
 use crate::scan::{files_of, source};
 use anymc3d_registry::{sha256, sha256_of_file};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! A cap on the process's memory: what a case takes is told before it is taken.
 
 use crate::backbone::BackboneInfo;
-use crate::memory::{self, Limit, Room, Source};
+use crate::memory::{self, Limit, MemoryBudget, Source};
 use crate::scan::{SliceStack, memory_of};
 use serde::Serialize;
 use std::fmt;
@@ -70,8 +70,8 @@ impl MemoryCap {
     }
 
     /// What a case may take.
-    pub fn room(&self) -> Room {
-        Room { bytes: self.limit.bytes - self.base, limit: self.limit }
+    pub fn room(&self) -> MemoryBudget {
+        MemoryBudget { bytes: self.limit.bytes - self.base, limit: self.limit }
     }
 
     /// A quarter of the room: for a case that is read while another is answered.

@@ -1,6 +1,7 @@
 //! One backbone and many plugins: from scans to predictions.
 
 mod backbones;
+mod case;
 mod case_data;
 mod decoder;
 pub mod golden;
@@ -14,8 +15,9 @@ pub use backbones::{
     DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone,
     open_backbone_on, precision_name,
 };
+pub use case::{Case, CaseError, Stage};
 pub use case_data::{CaseData, PrepareError, Prepared, ReadScan, TrainingSlices, ms, warnings};
 pub use decoder::ViewLogits;
 pub use memory::{Holdings, MemoryCap};
-pub use predict::{Case, CaseError, Engine, Prediction, Stage, ViewEvidence, calibrated, probabilities};
+pub use predict::{Engine, Prediction, ViewEvidence, calibrated, probabilities};
 pub use sharing_plan::{Plan, StackPlan, User};

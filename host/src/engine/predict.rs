@@ -2,6 +2,7 @@
 //! the others still answer.
 
 use super::backbones::precision_name;
+use super::case::{Case, CaseError, Stage};
 use super::case_data::{CaseData, Prepared, ReadScan, ms, slices_of, warnings};
 use super::decoder::{self, ViewLogits};
 use super::memory::{Holdings, MemoryCap};
@@ -11,82 +12,12 @@ use super::sharing_plan::{Plan, depth, most};
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
 use crate::device::device_name;
 use crate::scan::SliceStack;
-use crate::scan::source::stem_of;
-use crate::task::{LoadedTask, TaskError, TaskSiteAdapter, ViewTokens};
-use anymc3d_manifest::{Manifest, TaskKind, View};
+use crate::task::{LoadedTask, TaskSiteAdapter, ViewTokens};
+use anymc3d_manifest::{TaskKind, View};
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// A case to answer: a scan for every view, or one file per view.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Case {
-    /// Name, for folders and results.
-    pub name: String,
-    /// The scan of views that `views` does not name.
-    pub image: Option<PathBuf>,
-    /// Files by view; by `plugin/view` for one plugin only.
-    pub views: BTreeMap<String, PathBuf>,
-}
-
-impl Case {
-    /// A case of one file, called by the file's name.
-    pub fn of_file(path: &Path) -> Self {
-        // The name of a folder of results: it never leaves the folder that those lie in.
-        let name = match stem_of(path) {
-            name if matches!(name.as_str(), "" | "." | "..") => "case".to_owned(),
-            name => name,
-        };
-        Self { name, image: Some(path.to_owned()), views: BTreeMap::new() }
-    }
-
-    /// The file that a view of a plugin reads.
-    pub fn file(&self, plugin: &str, view: &str) -> Option<&Path> {
-        let own = self.views.get(&Self::own(plugin, view)).or_else(|| self.views.get(view));
-        own.or(self.image.as_ref()).map(PathBuf::as_path)
-    }
-
-    /// Under what a file that is one plugin's alone stands in `views`: plugins may choose different series of one study
-    /// for views of one name, which has no `/`.
-    pub fn own(plugin: &str, view: &str) -> String {
-        format!("{plugin}/{view}")
-    }
-
-    /// Its files, each once.
-    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
-        let mut all: Vec<&Path> = self.views.values().chain(&self.image).map(PathBuf::as_path).collect();
-        all.sort_unstable();
-        all.dedup();
-        all.into_iter()
-    }
-
-    /// Refuses that its one file serves views of different scans: it would be taken for each of them.
-    ///
-    /// # Errors
-    /// [`CaseError::SharedScan`] with the views.
-    pub fn check_sequences(&self, manifest: &Manifest) -> Result<(), CaseError> {
-        let Some(path) = &self.image else { return Ok(()) };
-        let views = manifest.views_of_other_scans(|view| !self.views.contains_key(&view.name));
-        if views.is_empty() {
-            return Ok(());
-        }
-        Err(CaseError::SharedScan {
-            path: path.clone(),
-            plugin: manifest.plugin.name.clone(),
-            views: views.iter().map(|v| v.name.clone()).collect(),
-        })
-    }
-
-    /// A file that names the case in messages.
-    pub fn any_file(&self) -> &Path {
-        let any = self.image.as_deref().or_else(|| self.views.values().next().map(PathBuf::as_path));
-        any.unwrap_or(Path::new(""))
-    }
-}
 
 /// What a view of a prediction was made from: for heatmaps and pictures.
 pub struct ViewEvidence {
@@ -114,91 +45,6 @@ pub struct Prediction {
     /// What the segmentation branch said of the first view that was there, and the scan of that view; where the task
     /// was opened with its branch.
     pub segmentation: Option<(Arc<ReadScan>, ViewLogits)>,
-}
-
-/// Why a task has no answer for a case.
-#[derive(Debug, thiserror::Error)]
-pub enum CaseError {
-    /// The scan.
-    #[error("{0}")]
-    Scan(String),
-    /// A required view has no file.
-    #[error("view `{view}` of plugin {plugin} has no file; give --view {view}=FILE")]
-    MissingView {
-        /// Plugin.
-        plugin: String,
-        /// View.
-        view: String,
-    },
-    /// One file for views that are of different scans.
-    #[error(
-        "{}: one scan cannot be the views {} of plugin {plugin}, which are different sequences; give each that is there a \
-         file of its own: {}",
-        path.display(),
-        views.join(", "),
-        views.iter().map(|v| format!("--view {v}=FILE")).collect::<Vec<_>>().join(" ")
-    )]
-    SharedScan {
-        /// The file.
-        path: PathBuf,
-        /// Plugin.
-        plugin: String,
-        /// Its views that would read it.
-        views: Vec<String>,
-    },
-    /// The plugin.
-    #[error(transparent)]
-    Task(#[from] TaskError),
-    /// The backbone.
-    #[error(transparent)]
-    Backbone(#[from] BackboneError),
-    /// Tensors.
-    #[error("{0}")]
-    Tensor(String),
-}
-
-impl From<candle_core::Error> for CaseError {
-    fn from(e: candle_core::Error) -> Self {
-        Self::Tensor(crate::device::one_line(&e))
-    }
-}
-
-/// Where a task's turn at a case is. OnStage before each step, so that whoever watches the process from outside knows what
-/// it was at when it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stage {
-    /// A scan is read and sliced: none of the plugin's code runs.
-    Scan,
-    /// Slices go through the backbone with a declared adapter or none: none of the plugin's code runs.
-    Backbone,
-    /// Slices go through the backbone with an adapter of the plugin's own code.
-    Adapter,
-    /// The plugin's head.
-    Head,
-    /// The plugin's segmentation branch.
-    Segmentation,
-    /// The answer is written: none of the plugin's code runs.
-    Record,
-}
-
-impl Stage {
-    /// Whether code of the plugin runs.
-    pub fn is_plugins(self) -> bool {
-        !matches!(self, Self::Scan | Self::Backbone | Self::Record)
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Scan => "reading the scan",
-            Self::Backbone => "the backbone",
-            Self::Adapter => "adapter apply",
-            Self::Head => "forward",
-            Self::Segmentation => "segmentation logits",
-            Self::Record => "writing the answer",
-        })
-    }
 }
 
 /// OnStage of each step of a task's turn at a case.

@@ -1,9 +1,9 @@
 //! The next case's scans are read and sliced while the backbone works on the one before.
 
 use crate::backbone::BackboneInfo;
+use crate::engine::case::Case;
 use crate::engine::case_data::CaseData;
 use crate::engine::memory::MemoryCap;
-use crate::engine::predict::Case;
 use anymc3d_manifest::View;
 use candle_core::Device;
 use std::sync::{Arc, Mutex, PoisonError};

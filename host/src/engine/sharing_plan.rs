@@ -2,8 +2,8 @@
 //! before the first one that any of them adapts; from there each goes its own way through the same base weights.
 
 use crate::backbone::SiteAdapter;
+use crate::engine::case::Case;
 use crate::engine::case_data::{Slices, slices_of};
-use crate::engine::predict::Case;
 use crate::task::LoadedTask;
 use crate::task::TaskAdapter;
 use crate::task::TaskSiteAdapter;

@@ -146,9 +146,6 @@ pub struct MemoryBudget {
     pub limit: Limit,
 }
 
-// The rooms `engine` and `scan` still say Room.
-pub use MemoryBudget as Room;
-
 impl MemoryBudget {
     /// Of this process beside what it held before its first scan.
     pub fn of_process() -> Self {

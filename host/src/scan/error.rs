@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::memory::{OutOfMemory, Room};
+use crate::memory::{MemoryBudget, OutOfMemory};
 
 impl VolumeError {
     /// Names the scan and the part of it for which the system has no memory.
@@ -65,7 +65,7 @@ pub enum VolumeError {
         /// What it takes.
         bytes: usize,
         /// What is left.
-        room: Room,
+        room: MemoryBudget,
     },
     /// Memory that was counted as free, and that the system has not.
     #[error("{}: {source} for {what}; end other programs, resample or crop the scan, or raise the limit of this process", path.display())]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::memory::Room;
+use crate::memory::MemoryBudget;
 use crate::scan::{Affine, VolumeError};
 
 /// Bounds of a grid that a scanner makes. Beyond them a header is damaged or speaks of other units, and what follows
@@ -101,17 +101,17 @@ pub struct ReadLimits {
     /// Its grid.
     pub geometry: GeometryLimits,
     /// What reading it may take.
-    pub room: Room,
+    pub room: MemoryBudget,
 }
 
 impl ReadLimits {
     /// As the command line set them, with all the room that the process has.
     pub fn of_process() -> Self {
-        Self::with_room(Room::of_process())
+        Self::with_room(MemoryBudget::of_process())
     }
 
     /// The same with less room.
-    pub fn with_room(room: Room) -> Self {
+    pub fn with_room(room: MemoryBudget) -> Self {
         let micro = MICRO_CT.load(Ordering::Relaxed);
         Self { geometry: if micro { GeometryLimits::MICRO_CT } else { GeometryLimits::SCANNER }, room }
     }

@@ -3,7 +3,7 @@
 use anymc3d_manifest::{Axis, Fit, Intensity, View};
 use rayon::prelude::*;
 
-use crate::memory::{OutOfMemory, Room, zeroed};
+use crate::memory::{MemoryBudget, OutOfMemory, zeroed};
 use crate::scan::axis_plan::AxisPlan;
 use crate::scan::canonical::Volume;
 use crate::scan::resample::{Layout, Resampled, separable, separable_bytes};
@@ -55,7 +55,7 @@ impl SliceStack {
 pub fn slices(volume: &Volume, view: &View, patch_size: usize) -> Result<SliceStack, VolumeError> {
     // The volume, and the scan that it is a copy of.
     let taken = volume.voxels.len().saturating_mul(2 * size_of::<f32>());
-    slices_within(volume, view, patch_size, Room::of_process().less(taken))
+    slices_within(volume, view, patch_size, MemoryBudget::of_process().less(taken))
 }
 
 /// [`slices`] that take no more than `room`, which is counted without the volume.
@@ -66,7 +66,7 @@ pub fn slices_within(
     volume: &Volume,
     view: &View,
     patch_size: usize,
-    room: Room,
+    room: MemoryBudget,
 ) -> Result<SliceStack, VolumeError> {
     let refuse = |found: String, expected: &str, todo: &str| VolumeError::View {
         path: volume.path.clone(),

@@ -1,6 +1,7 @@
 //! The program `host` as a user types it, one module per group of commands.
 
 mod command_line;
+mod dicom;
 mod evaluation;
 mod full_device;
 mod memory_limits;

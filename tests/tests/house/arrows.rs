@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Pairs of files that know each other, and why that is good.
-const PAIRS: [(&str, &str, &str); 9] = [
+const PAIRS: [(&str, &str, &str); 6] = [
     (
         "scan/scan",
         "scan/canonical",
@@ -17,9 +17,6 @@ const PAIRS: [(&str, &str, &str); 9] = [
         "reading a Scan guesses its modality, and the guess looks at the Scan's voxels",
     ),
     ("scan/slice_grid", "scan/planes", "a SliceGrid makes the ScanPlanes that put values back onto the scan"),
-    ("engine/predict", "engine/decoder", "until Case, CaseError and Stage have a file of their own"),
-    ("engine/predict", "engine/prefetch", "until Case, CaseError and Stage have a file of their own"),
-    ("engine/predict", "engine/sharing_plan", "until Case, CaseError and Stage have a file of their own"),
     (
         "scan/source",
         "scan/nifti",

@@ -52,7 +52,7 @@ const NAMES: [&str; 43] = [
 const MODULES: [&str; 6] = ["back", "container", "frozen", "plan", "slices", "whole"];
 
 /// Definitions that stay: file, name, why.
-const KEPT: [(&str, &str, &str); 7] = [
+const KEPT: [(&str, &str, &str); 6] = [
     ("plugin-api/src/segmentation.rs", "some", "authors write `.some()`; it is public since plugin-api 1.0"),
     ("plugin-api/src/testkit/report.rs", "Told", "a variant of the public Outcome since plugin-api 1.0"),
     ("host/src/eval/chart/mod.rs", "End", "a text's anchor, as SVG calls it (start, middle, end)"),
@@ -62,7 +62,6 @@ const KEPT: [(&str, &str, &str); 7] = [
         "the module that cuts slices; the one that was renamed is the backbone's",
     ),
     ("host/src/scan/mod.rs", "slices", "as above"),
-    ("host/src/memory/mod.rs", "Room", "another name of MemoryBudget until `engine` and `scan` use that"),
     ("host/dicom/src/attributes.rs", "words", "16-bit words, as DICOM calls the values of OW and US"),
 ];
 

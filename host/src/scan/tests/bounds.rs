@@ -1,11 +1,11 @@
 //! Grids that no scanner makes, and scans that take more memory than there is: each is its own error and names its file.
 
 use super::*;
-use crate::memory::Room;
+use crate::memory::MemoryBudget;
 use crate::scan::{GeometryLimits, ReadLimits, slices_within};
 
 fn limits(geometry: GeometryLimits, bytes: usize) -> ReadLimits {
-    ReadLimits { geometry, room: Room::of(bytes) }
+    ReadLimits { geometry, room: MemoryBudget::of(bytes) }
 }
 
 fn scanner() -> ReadLimits {
@@ -151,7 +151,7 @@ fn slices_that_take_more_than_there_is_are_refused_with_their_sizes() {
     let scan =
         Scan::from_voxels("small.nii", noise(24), [2, 3, 4], Affine::aligned([1.0; 3], [0.0; 3])).unwrap();
     let view = view(Axis::Axial, 64, [512, 512], Fit::Square);
-    let cut = |bytes| slices_within(&scan.canonical(), &view, 14, Room::of(bytes));
+    let cut = |bytes| slices_within(&scan.canonical(), &view, 14, MemoryBudget::of(bytes));
     // 64 × 518 × 518 twice as f32.
     let message = cut(100 << 20).unwrap_err().to_string();
     for words in ["small.nii", "64 slices of 518 × 518", "at most 100 MiB"] {
@@ -167,8 +167,9 @@ fn the_regions_of_noise_are_refused_where_their_pieces_do_not_fit() {
         Scan::from_voxels("noise.nii", voxels, [64, 64, 16], Affine::aligned([1.0; 3], [0.0; 3])).unwrap();
     for region in [Region::Body, Region::Lungs] {
         let view = View { region, modality: Modality::CT, ..view(Axis::Axial, 2, [14, 14], Fit::Square) };
-        let message = slices_within(&scan.canonical(), &view, 14, Room::of(1 << 20)).unwrap_err().to_string();
+        let message =
+            slices_within(&scan.canonical(), &view, 14, MemoryBudget::of(1 << 20)).unwrap_err().to_string();
         assert!(message.contains("noise.nii") && message.contains("pieces"), "{message}");
-        assert!(slices_within(&scan.canonical(), &view, 14, Room::of(1 << 28)).is_ok());
+        assert!(slices_within(&scan.canonical(), &view, 14, MemoryBudget::of(1 << 28)).is_ok());
     }
 }
