@@ -12,7 +12,7 @@ pub use study::{DicomInput, Unfit, ViewFill, request, resolve};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anymc3d_dicom::{DicomError, ErrorKind, Limits, Request, Series, StackGeometry};
+use anymc3d_dicom::{DicomError, ErrorKind, Limits, Request, StackGeometry};
 pub use anymc3d_dicom::{Scan as Headers, Series, Study, case_id, fit};
 use anymc3d_manifest::Modality;
 
@@ -87,7 +87,9 @@ impl Source for Dicom {
     fn open(&self, path: &ScanPath, limits: &ReadLimits) -> Result<Scan, VolumeError> {
         let path = path.joined();
         let (stored, modality) = read(&path, limits)?;
-        Ok(Scan { modality, ..Scan::assemble(path, stored)? })
+        let mut scan = Scan::assemble(path, stored)?;
+        scan.modality = modality;
+        Ok(scan)
     }
 
     /// Of a zip the zip, of a folder the files of the series.
