@@ -393,10 +393,14 @@ fn two_plugins_take_different_studies_of_one_folder() {
     let both = ["--plugin", text(&bench().mr), text(place.path()), "--json"];
     let ran = run(&bench().ct, &both);
     let results = ran.results();
-    let of = |plugin: &str| -> Vec<&Value> {
-        results.iter().filter(|r| r["plugin"]["name"] == plugin).map(|r| &r["input"]["modality"]).collect()
+    let of = |plugin: &str| -> Vec<Option<&str>> {
+        results
+            .iter()
+            .filter(|r| r["plugin"]["name"] == plugin)
+            .map(|r| r["input"]["modality"].as_str())
+            .collect()
     };
-    assert_eq!((of("lung_nodule"), of("lung_of_mr")), (vec!["CT"], vec!["MR"]), "{ran:#?}");
+    assert_eq!((of("lung_nodule"), of("lung_of_mr")), (vec![Some("CT")], vec![Some("MR")]), "{ran:#?}");
     assert!(ran.err.contains("skipped by lung_of_mr"), "{ran:#?}");
 }
 
