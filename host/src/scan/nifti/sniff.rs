@@ -65,7 +65,7 @@ pub(crate) fn recognise(path: &Path, start: &[u8], compressed: bool) -> Result<F
         let found = if compressed { format!("{found}, gzipped") } else { found.to_string() };
         Err(VolumeError::Format { path: path.to_path_buf(), found, todo: todo.to_string() })
     };
-    let dicom = "DICOM is not read yet: convert the series with `dcm2niix -z y FOLDER`";
+    let dicom = "this DICOM cannot be read: `host doctor` tells why";
     let convert =
         "this format is not read yet: save the scan as NIfTI-1, for example with ITK-SNAP or nibabel";
     if start.is_empty() {
