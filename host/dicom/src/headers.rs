@@ -149,7 +149,10 @@ fn header_of(data: &Dataset, opening: &Opening, limits: &Limits) -> Result<Insta
         file: 0,
         transfer_syntax: opening.transfer_syntax.clone(),
         sop_class: data.text(SOPClassUID).or_else(|| opening.media_class.clone()).unwrap_or_default(),
-        sop_instance: data.text(SOPInstanceUID).unwrap_or_default(),
+        sop_instance: data
+            .text(SOPInstanceUID)
+            .or_else(|| opening.media_instance.clone())
+            .unwrap_or_default(),
         study_uid: data.text(StudyInstanceUID).unwrap_or_default(),
         series_uid: data.text(SeriesInstanceUID).unwrap_or_default(),
         frame_of_reference: data.text(FrameOfReferenceUID),
