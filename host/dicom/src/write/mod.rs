@@ -8,6 +8,7 @@
 //! Each call makes new UIDs: an archive keeps the first content that it got under a UID.
 
 mod attribute;
+mod body;
 mod carried;
 mod code;
 mod encode;

@@ -1,6 +1,7 @@
 //! Who made an object and when, and the modules that all objects share.
 
 use super::attribute::*;
+use super::body::Body;
 use super::encode::{DataSet, part10};
 use super::moment::Moment;
 use super::source::SourceSeries;
@@ -48,16 +49,6 @@ pub(crate) struct Kind<'a> {
     pub body: Body,
 }
 
-/// What an object says about the part of the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Body {
-    /// Documents say it in their content.
-    None,
-    Part,
-    /// dciodvfy wants Laterality, or a body part that has none; for segmentations it forbids it.
-    PartAndLaterality,
-}
-
 /// An object in the making.
 pub(crate) struct Draft {
     pub data: DataSet,
@@ -96,21 +87,7 @@ impl Draft {
         ] {
             data.text(date, made.date()).text(time, made.time());
         }
-        if let Some(part) = carried.body_part.as_ref().filter(|_| kind.body != Body::None) {
-            data.text(BodyPartExamined, part);
-        }
-        if kind.body == Body::PartAndLaterality {
-            match (&carried.laterality, &carried.body_part) {
-                (Some(side), _) => {
-                    data.text(Laterality, side);
-                }
-                // Type 2C: without a body part nobody can know whether it is paired.
-                (None, None) => {
-                    data.empty(Laterality);
-                }
-                (None, Some(_)) => {}
-            }
-        }
+        kind.body.write(carried.body_part.as_deref(), carried.laterality.as_deref(), &mut data);
         origin.series_number += 1;
         Self { data, sop_class: kind.sop_class, sop_instance, series_uid, utf8: carried.utf8 }
     }

@@ -1,8 +1,9 @@
 //! Pictures for viewers that show nothing else: Secondary Capture, one frame or several.
 
 use super::attribute::*;
+use super::body::Body;
 use super::functional_groups::instances;
-use super::origin::{Body, Draft, Kind, Object, Origin, or};
+use super::origin::{Draft, Kind, Object, Origin, or};
 use super::source::SourceSeries;
 use crate::error::{DicomError, ErrorKind, Result};
 

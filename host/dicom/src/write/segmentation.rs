@@ -1,10 +1,11 @@
 //! A mask as Segmentation Storage (binary, bits packed across frames) or Label Map Segmentation Storage.
 
 use super::attribute::*;
+use super::body::Body;
 use super::code::Code;
 use super::encode::DataSet;
 use super::functional_groups::{Derivation, dimensions, frame_groups, referenced_series, shared_geometry};
-use super::origin::{Body, Draft, Kind, Object, Origin, label, or};
+use super::origin::{Draft, Kind, Object, Origin, label, or};
 use super::source::SourceSeries;
 use super::sr::Algorithm;
 use crate::error::{DicomError, ErrorKind, Result};

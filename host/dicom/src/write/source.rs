@@ -83,7 +83,12 @@ impl SourceSeries {
             }
         };
         let instance = &first.sop_instance;
-        let study_uid = own(&first.study_uid, "StudyInstanceUID", instance);
+        let study_uid = own(
+            &first.study_uid,
+            "StudyInstanceUID",
+            // Series of one scan share it, as the reader groups them.
+            first.frame_of_reference.as_ref().unwrap_or(instance),
+        );
         let series_uid = own(&series.uid, "SeriesInstanceUID", instance);
         let gap_mm = geometry.spacing_mm[2];
         Ok(Self {

@@ -4,10 +4,11 @@
 //! ((122157, DCM, "Probability"), 0 to 1 without unit), threshold and decision, and the most telling slices.
 
 use super::attribute::*;
+use super::body::Body;
 use super::code::{Code, OWN_SCHEME, region_of};
 use super::encode::DataSet;
 use super::functional_groups::{instances, reference};
-use super::origin::{Body, Draft, Kind, Object, Origin};
+use super::origin::{Draft, Kind, Object, Origin};
 use super::source::{PlacedFrame, SourceSeries};
 use super::sr_items::{
     AcquisitionContext, ConceptModifier, Contains, ObservationContext, code, container, fill_container,

@@ -386,7 +386,7 @@ fn text_in_other_character_sets_keeps_its_bytes() {
 }
 
 #[test]
-fn laterality_is_that_of_the_source_or_empty_where_no_body_part_is_known() {
+fn laterality_is_written_for_parts_that_may_be_paired_and_empty_where_nobody_said_the_side() {
     let find = |elements: &dyn Fn(&mut DataSet)| {
         let source = source(made_up(elements).path());
         let object = parametric_map(&source, &map(&[0.0; 8]), &mut origin()).unwrap();
@@ -395,17 +395,15 @@ fn laterality_is_that_of_the_source_or_empty_where_no_body_part_is_known() {
             (text(data, BodyPartExamined), laterality.map(|e| e.value.to_vec()))
         })
     };
-    assert_eq!(find(&|_| {}), (String::new(), Some(Vec::new())));
-    assert_eq!(
-        find(&|d| {
-            d.text(BodyPartExamined, "CHEST");
-        }),
-        ("CHEST".into(), None)
-    );
-    let knee = |d: &mut DataSet| {
-        d.text(BodyPartExamined, "KNEE").text(ImageLaterality, "L");
+    let with_part = |part: &'static str, side: &'static str| {
+        find(&move |d: &mut DataSet| {
+            d.text(BodyPartExamined, part).text(ImageLaterality, side);
+        })
     };
-    assert_eq!(find(&knee), ("KNEE".into(), Some(b"L ".to_vec())));
+    assert_eq!(find(&|_| {}), (String::new(), Some(Vec::new())));
+    assert_eq!(with_part("PARTIALBODY", ""), ("PARTIALBODY".into(), Some(Vec::new())));
+    assert_eq!(with_part("KNEE", "L"), ("KNEE".into(), Some(b"L ".to_vec())));
+    assert_eq!(with_part("CHEST", "L"), ("CHEST".into(), None));
 }
 
 #[test]
@@ -451,7 +449,7 @@ fn what_does_not_fit_is_refused_with_numbers() {
 #[test]
 fn decimal_strings_have_sixteen_characters_at_most() {
     for value in
-        [0.0, -0.0, 1.0 / 3.0, -1.0 / 3.0, 1e-17, -1.234_567_890_123e-301, 123_456_789.123_456_789, 4e20]
+        [0.0, -0.0, 1.0 / 3.0, -1.0 / 3.0, 1e-17, -1.234_567_890_123e-301, 123_456_789.123_456_79, 4e20]
     {
         let text = decimal(value);
         let back: f64 = text.parse().unwrap();

@@ -108,8 +108,9 @@ def check_report(folder, expected):
     assert [m.unit.value for m in group.get_measurements()] == ["1", "1"]
     decision = {q.name.value: q.value.meaning for q in group.get_qualitative_evaluations()}
     assert decision["DECISION"] == "Present" and group.finding_type.value == "4147007"
+    # highdicom names the nameless images of the library itself.
     best = highdicom.sr.utils.find_content_items(report, value_type="IMAGE", recursive=True)
-    best = [b.ReferencedSOPSequence[0] for b in best if "ConceptNameCodeSequence" in b]
+    best = [b.ReferencedSOPSequence[0] for b in best if b.ConceptNameCodeSequence[0].CodeValue == "121080"]
     found = [(b.ReferencedSOPInstanceUID, int(b.get("ReferencedFrameNumber", 1))) for b in best]
     frames = [expected["frames"][i] for i in expected["telling"]]
     assert found == [(f["sop_instance"], f["frame"]) for f in frames]
