@@ -151,7 +151,10 @@ fn header_of(data: &Dataset, opening: &FileMeta, limits: &Limits) -> Result<Inst
         file: 0,
         transfer_syntax: opening.transfer_syntax.clone(),
         sop_class: data.text(SOPClassUID).or_else(|| opening.media_class.clone()).unwrap_or_default(),
-        sop_instance: data.text(SOPInstanceUID).unwrap_or_default(),
+        sop_instance: data
+            .text(SOPInstanceUID)
+            .or_else(|| opening.media_instance.clone())
+            .unwrap_or_default(),
         study_uid: data.text(StudyInstanceUID).unwrap_or_default(),
         patient_id: data.text(PatientID),
         series_uid: data.text(SeriesInstanceUID).unwrap_or_default(),

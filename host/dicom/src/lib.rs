@@ -1,4 +1,5 @@
-//! DICOM in: from what a PACS exports to volumes in mm and in the modality's unit.
+//! DICOM in: from what a PACS exports to volumes in mm and in the modality's unit. DICOM out: results as DICOM
+//! objects, in [`write`].
 //!
 //! [`scan`] reads headers and lists [`Study`]s with their [`Series`]; [`choose`] picks the stack that fits a
 //! [`Request`] and says why; [`read_volume`] decodes it. Every refusal is a [`DicomError`] with an [`ErrorKind`].
@@ -31,6 +32,7 @@ mod split;
 mod straighten;
 mod tags;
 mod volume;
+pub mod write;
 
 pub use choose::{Choice, Fit, Request, SeriesSelector, choose, fit};
 pub use digest::{digest, files};

@@ -5,7 +5,7 @@ use std::io::Read;
 use crate::dataset::{Dataset, Encoding, Parsed, parse, written_form};
 use crate::error::{DicomError, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::tags::{MediaStorageSOPClassUID, TransferSyntaxUID};
+use crate::tags::{MediaStorageSOPClassUID, MediaStorageSOPInstanceUID, TransferSyntaxUID};
 
 /// Transfer syntaxes that say how the data set itself is written.
 pub(crate) const IMPLICIT_LITTLE: &str = "1.2.840.10008.1.2";
@@ -22,6 +22,8 @@ pub(crate) struct FileMeta {
     pub encoding: Encoding,
     /// MediaStorageSOPClassUID: directories have their class only here.
     pub media_class: Option<String>,
+    /// MediaStorageSOPInstanceUID: some anonymisers empty SOPInstanceUID and leave this one.
+    pub media_instance: Option<String>,
     /// First byte of the data set.
     pub data_set: usize,
     /// What the file lacks or contradicts, for the list of oddities.
@@ -48,7 +50,8 @@ pub(crate) fn opening(bytes: &[u8], complete: bool) -> Result<Option<FileMeta>> 
     } else {
         return raw_data_set(bytes).map(Some);
     };
-    let Some(MetaGroup { end: meta_end, transfer_syntax, media_class }) = meta_group(bytes, start, complete)?
+    let Some(MetaGroup { end: meta_end, transfer_syntax, media_class, media_instance }) =
+        meta_group(bytes, start, complete)?
     else {
         return Ok(None);
     };
@@ -70,12 +73,19 @@ pub(crate) fn opening(bytes: &[u8], complete: bool) -> Result<Option<FileMeta>> 
             transfer_syntax: uid.into(),
             encoding,
             media_class,
+            media_instance,
             data_set: meta_end,
             oddity,
         }));
     };
-    let mut opening =
-        FileMeta { transfer_syntax, encoding: stated, media_class, data_set: meta_end, oddity: lacks };
+    let mut opening = FileMeta {
+        transfer_syntax,
+        encoding: stated,
+        media_class,
+        media_instance,
+        data_set: meta_end,
+        oddity: lacks,
+    };
     if !opening.is_deflated() {
         // Group 0008 read with the wrong byte order is 0800.
         let little = stated.eq(&Encoding::ExplicitBig) && body.len() > 4 && body[0] != 0 && body[1] == 0;
@@ -94,6 +104,7 @@ struct MetaGroup {
     end: usize,
     transfer_syntax: Option<String>,
     media_class: Option<String>,
+    media_instance: Option<String>,
 }
 
 /// Reads the group 0002. Its length is not trusted: the group ends where another begins.
@@ -133,6 +144,8 @@ fn meta_group(bytes: &[u8], start: usize, complete: bool) -> Result<Option<MetaG
             meta.transfer_syntax = text;
         } else if element == MediaStorageSOPClassUID.number & 0xFFFF {
             meta.media_class = text;
+        } else if element == MediaStorageSOPInstanceUID.number & 0xFFFF {
+            meta.media_instance = text;
         }
         meta.end = end;
     }
@@ -145,6 +158,7 @@ fn raw_data_set(bytes: &[u8]) -> Result<FileMeta> {
             transfer_syntax: uid.into(),
             encoding,
             media_class: None,
+            media_instance: None,
             data_set: 0,
             oddity: Some(NO_META_GROUP),
         })

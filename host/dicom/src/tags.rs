@@ -37,6 +37,7 @@ mod table {
     use super::{Tag, Vr};
     tags! {
         MediaStorageSOPClassUID 0x0002_0002 Text;
+        MediaStorageSOPInstanceUID 0x0002_0003 Text;
         TransferSyntaxUID 0x0002_0010 Text;
         DirectoryRecordSequence 0x0004_1220 Sequence;
         ReferencedFileID 0x0004_1500 Text;
