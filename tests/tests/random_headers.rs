@@ -159,7 +159,7 @@ fn file(draw: &mut Draw, folder: &Path, n: usize) -> std::path::PathBuf {
         0 => draw.below(64) as usize,
         _ => wanted.saturating_mul(8).min(10 * 10 * 10 * 8),
     };
-    h.extend((0..bytes).map(|i| (i as u64 * 0x9e37_79b9 >> 5) as u8));
+    h.extend((0..bytes).map(|i| ((i as u64 * 0x9e37_79b9) >> 5) as u8));
     let path = folder.join(format!("scan{}.nii", n % 16));
     std::fs::write(&path, h).unwrap();
     path

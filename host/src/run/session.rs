@@ -295,9 +295,9 @@ impl Session {
 
     /// Answers cases one after the other and reads the next ones meanwhile. `done` is given each case's index and the
     /// plugins' answers; `None` stands for entries that are no case, which are handed over in their turn.
-    pub fn run_all<'c>(
+    pub fn run_all(
         &mut self,
-        cases: &[Option<&'c Case>],
+        cases: &[Option<&Case>],
         wanted: Wanted<'_>,
         events: &dyn Events,
         mut done: impl FnMut(&mut Self, usize, Vec<Result<CaseOutput, CaseFailure>>),

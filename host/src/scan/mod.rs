@@ -19,6 +19,7 @@ mod nifti;
 mod planes;
 mod region;
 mod resample;
+#[allow(clippy::module_inception)] // a Scan is what the room is about
 mod scan;
 mod slice_grid;
 mod slices;

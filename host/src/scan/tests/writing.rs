@@ -143,7 +143,8 @@ fn planes_come_back_within_a_131070th_of_the_most_and_zero_is_zero() {
             // Several blocks of planes, and one alone.
             for shape in [[50, 40, 900], [900, 800, 3]] {
                 let size = shape[0] * shape[1];
-                let value = |i: usize| if i % 3 == 0 { 0.0 } else { most * (i * 7 % 1001) as f32 / 1000.0 };
+                let value =
+                    |i: usize| if i.is_multiple_of(3) { 0.0 } else { most * (i * 7 % 1001) as f32 / 1000.0 };
                 write_planes(&path, shape, &forms, most, |z, plane| {
                     plane.iter_mut().enumerate().for_each(|(i, v)| *v += value(z * size + i));
                 })
