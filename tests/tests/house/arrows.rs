@@ -161,7 +161,7 @@ fn target(
     for _ in 0..8 {
         let file = (0..=full.len()).rev().map(|n| full[..n].to_vec()).find(|m| all.contains_key(m))?;
         let Some(name) = full.get(file.len()) else { return Some(file) };
-        match passed_on.get(&[file.as_slice(), &[name.clone()]].concat()) {
+        match passed_on.get(&[file.as_slice(), std::slice::from_ref(name)].concat()) {
             Some(other) => full = [other.as_slice(), &full[file.len() + 1..]].concat(),
             None => return Some(file),
         }
@@ -196,7 +196,7 @@ fn files_of_a_room_know_each_other_in_one_direction() {
     for (module, paths) in &written {
         for path in paths.iter().filter(|path| path.passed_on) {
             if let Some(name) = path.full.last() {
-                passed_on.insert([module.as_slice(), &[name.clone()]].concat(), path.full.clone());
+                passed_on.insert([module.as_slice(), std::slice::from_ref(name)].concat(), path.full.clone());
             }
         }
     }
@@ -247,7 +247,7 @@ fn circle(start: &str, knows: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec
                 return Some(way);
             }
             if seen.insert(next.clone()) {
-                queue.push_back([way.as_slice(), &[next.clone()]].concat());
+                queue.push_back([way.as_slice(), std::slice::from_ref(next)].concat());
             }
         }
     }
