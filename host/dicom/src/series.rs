@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::split::{Stack, stacks_of};
 
 /// One examination: the unit that becomes a case.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Study {
     /// StudyInstanceUID; where the files have none their FrameOfReferenceUID, which slices of one scan share; empty
     /// where they have neither. For case ids see [`crate::case_id`].
@@ -23,6 +23,18 @@ pub struct Study {
     pub series: Vec<Series>,
     /// Series without any, and why.
     pub left_out: Vec<LeftOut>,
+}
+
+/// Without the PatientID: what is printed ends in logs.
+impl std::fmt::Debug for Study {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Study")
+            .field("uid", &self.uid)
+            .field("description", &self.description)
+            .field("series", &self.series)
+            .field("left_out", &self.left_out)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A series, or a part of one, that is no volume.

@@ -187,7 +187,8 @@ impl OutputFolder {
         }
         let digests = digests(taken.and_then(|(_, theirs)| theirs).as_ref(), &scans);
         Err(said(format!(
-            "holds a result of another scan ({digests}), and so does the folder named by this one's digest"
+            "holds a result of another scan ({digests}), and so does the folder named by this one's digest; choose another \
+             folder, or allow results of other scans to be replaced"
         )))
     }
 
@@ -364,7 +365,7 @@ mod tests {
         put(&out, &named, "task", &scans('3'), "t").unwrap();
         let message = put(&out, &a, "task", &scans('2'), "t").unwrap_err();
         assert!(message.contains("sha256 111111111111…, this one's 222222222222…"), "{message}");
-        assert!(message.contains("--overwrite"), "{message}");
+        assert!(message.contains("allow results of other scans to be replaced"), "{message}");
         assert_eq!(names(root.path()), ["a", "a-22222222", "b", "b-11111111"]);
     }
 
