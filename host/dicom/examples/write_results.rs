@@ -6,9 +6,9 @@
 use std::path::Path;
 
 use anymc3d_dicom::write::{
-    Algorithm, Code, Finding, Moment, Object, Origin, ParametricMap, Picture, Report, Segment, Segmentation,
-    SegmentationEncoding, Software, SourceSeries, TellingSlice, Uids, parametric_map, secondary_capture,
-    segmentation, structured_report,
+    Algorithm, Code, Finding, Moment, Object, ParametricMap, Picture, Provenance, Report, Segment,
+    Segmentation, SegmentationEncoding, Software, SourceSeries, TellingSlice, Uids, parametric_map,
+    secondary_capture, segmentation, structured_report,
 };
 use anymc3d_dicom::{Limits, Volume, read_volume, scan};
 
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let heat = volume.onto_frames(&ball(&volume));
     let labels: Vec<u8> = heat.iter().map(|h| if *h > 0.8 { 2 } else { u8::from(*h > 0.5) }).collect();
-    let mut origin = Origin {
+    let mut origin = Provenance {
         software: Software { name: "made-up result".into(), version: "1.0".into(), serial: "example".into() },
         made: Moment::now(60),
         uids: Uids::new(None)?,

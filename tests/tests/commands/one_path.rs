@@ -1,6 +1,7 @@
 //! One path of a case through every command: training sees the pixels of a prediction, and a scan is decoded once.
 
 use anymc3d_host::engine::CaseData;
+use anymc3d_host::scan::{Scan, write_nifti_i16, write_nifti_u8};
 use anymc3d_manifest::Manifest;
 use anymc3d_tests::{
     backbone_folder, backbone_info, edited_library, host_binary, plugin_library, random_weights, workspace,
@@ -65,11 +66,18 @@ fn a_scan_is_opened_once_per_case_however_many_plugins_and_views_read_it() {
     );
 
     // The table's check opens each scan and mask once before training; training does in its first epoch.
+    let original = Scan::open(Path::new(&scan)).unwrap();
+    let count = original.voxels.len();
     let mut table = String::from("case,image,mask,nodule,split\n");
-    let mask = text(&workspace().join("examples/scans/chest_phantom.nii.gz"));
     for (case, split) in ["train", "train", "train", "train", "val", "val"].iter().enumerate() {
-        let drawn = if *split == "train" { mask.as_str() } else { "" };
-        table += &format!("c{case},{scan},{drawn},{},{split}\n", case % 2);
+        let mut voxels: Vec<i16> = original.voxels.iter().map(|v| *v as i16).collect();
+        voxels[0] = case as i16;
+        let mask: Vec<u8> = (0..count).map(|i| u8::from(i % count == count / 2 + case)).collect();
+        let (image, drawn) = (format!("{case}.nii"), format!("{case}_drawn.nii"));
+        write_nifti_i16(&at(&image), &voxels, original.shape, &original.affine).unwrap();
+        write_nifti_u8(&at(&drawn), &mask, original.shape, &original.affine).unwrap();
+        let drawn = if *split == "train" { drawn.as_str() } else { "" };
+        table += &format!("c{case},{image},{drawn},{},{split}\n", case % 2);
     }
     std::fs::write(at("table.csv"), table).unwrap();
     let data = text(&at("table.csv"));
@@ -77,7 +85,23 @@ fn a_scan_is_opened_once_per_case_however_many_plugins_and_views_read_it() {
     assert_eq!(opened(folder.path(), &eval), 6);
     let run = text(&at("run"));
     let train = |epochs: &'static str, out: &str| {
-        opened(folder.path(), &["train", "--plugin", &one, "--data", &data, "--epochs", epochs, "--out", out])
+        opened(
+            folder.path(),
+            &[
+                "train",
+                "--plugin",
+                &one,
+                "--data",
+                &data,
+                "--epochs",
+                epochs,
+                "--augment",
+                "none",
+                "--out",
+                out,
+            ],
+        )
     };
-    assert_eq!(train("2", &run), 2 * 6);
+    // Six scans and four masks. The second epoch comes from the cache.
+    assert_eq!(train("2", &run), 2 * (6 + 4));
 }

@@ -5,7 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Pairs of files that know each other, and why that is good.
-const PAIRS: [(&str, &str, &str); 6] = [
+const PAIRS: [(&str, &str, &str); 8] = [
+    ("scan/dicom", "scan/source", "a format of scans implements the trait of the list that names it"),
+    (
+        "scan/nifti/read",
+        "scan/nifti/source",
+        "the reader asks for its files, and the source opens them by the reader",
+    ),
     (
         "scan/scan",
         "scan/canonical",

@@ -5,7 +5,7 @@ use super::body::Body;
 use super::code::Code;
 use super::encode::DataSet;
 use super::functional_groups::{Derivation, dimensions, frame_groups, referenced_series, shared_geometry};
-use super::origin::{Draft, Kind, Object, Origin, label, or};
+use super::provenance::{Draft, Kind, Object, Provenance, label, or};
 use super::source::SourceSeries;
 use crate::error::{DicomError, ErrorKind, Result};
 
@@ -29,7 +29,7 @@ pub struct ParametricMap<'a> {
 /// # Errors
 /// [`ErrorKind::BadAttribute`] where the number of values does not fit the source or one is not finite;
 /// [`ErrorKind::AboveLimit`] above 4 GiB.
-pub fn parametric_map(source: &SourceSeries, map: &ParametricMap, origin: &mut Origin) -> Result<Object> {
+pub fn parametric_map(source: &SourceSeries, map: &ParametricMap, origin: &mut Provenance) -> Result<Object> {
     source.check_length(map.values.len())?;
     let (lowest, highest) = range(map.values)?;
     let title = or(&map.title, "Parametric map");

@@ -3,7 +3,7 @@
 use super::attribute::*;
 use super::body::Body;
 use super::functional_groups::instances;
-use super::origin::{Draft, Kind, Object, Origin, or};
+use super::provenance::{Draft, Kind, Object, Provenance, or};
 use super::source::SourceSeries;
 use crate::error::{DicomError, ErrorKind, Result};
 
@@ -28,7 +28,7 @@ pub fn secondary_capture(
     source: &SourceSeries,
     pictures: &[Picture],
     title: &str,
-    origin: &mut Origin,
+    origin: &mut Provenance,
 ) -> Result<Object> {
     let (rows, columns) = size_of(pictures)?;
     let several = pictures.len() > 1;

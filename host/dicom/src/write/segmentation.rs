@@ -5,7 +5,7 @@ use super::body::Body;
 use super::code::Code;
 use super::encode::DataSet;
 use super::functional_groups::{Derivation, dimensions, frame_groups, referenced_series, shared_geometry};
-use super::origin::{Draft, Kind, Object, Origin, label, or};
+use super::provenance::{Draft, Kind, Object, Provenance, label, or};
 use super::source::SourceSeries;
 use super::sr::Algorithm;
 use crate::error::{DicomError, ErrorKind, Result};
@@ -48,7 +48,7 @@ pub enum SegmentationEncoding {
 /// # Errors
 /// [`ErrorKind::BadAttribute`] where the number of labels does not fit the source, a label has no segment, or there
 /// are no segments or more than 255; [`ErrorKind::AboveLimit`] above 4 GiB.
-pub fn segmentation(source: &SourceSeries, mask: &Segmentation, origin: &mut Origin) -> Result<Object> {
+pub fn segmentation(source: &SourceSeries, mask: &Segmentation, origin: &mut Provenance) -> Result<Object> {
     source.check_length(mask.labels.len())?;
     check_segments(mask)?;
     let binary = mask.encoding == SegmentationEncoding::Binary;
@@ -151,7 +151,7 @@ fn packed(source: &SourceSeries, mask: &Segmentation, kept: &[(u8, usize)]) -> V
     bytes
 }
 
-fn segment_items(mask: &Segmentation, origin: &mut Origin) -> Vec<DataSet> {
+fn segment_items(mask: &Segmentation, origin: &mut Provenance) -> Vec<DataSet> {
     let algorithm = DataSet::build(|a| {
         a.item(AlgorithmFamilyCodeSequence, Code::dcm("123110", "Artificial Intelligence").item())
             .text(AlgorithmName, &mask.algorithm.name)

@@ -8,7 +8,7 @@ use super::body::Body;
 use super::code::{Code, OWN_SCHEME, region_of};
 use super::encode::DataSet;
 use super::functional_groups::{instances, reference};
-use super::origin::{Draft, Kind, Object, Origin};
+use super::provenance::{Draft, Kind, Object, Provenance};
 use super::source::{PlacedFrame, SourceSeries};
 use super::sr_items::{
     AcquisitionContext, ConceptModifier, Contains, ObservationContext, code, container, fill_container,
@@ -88,7 +88,11 @@ pub struct TellingSlice {
 /// # Errors
 /// [`ErrorKind::BadAttribute`] where there is no source or finding, sources belong to different studies, a
 /// probability or threshold is not within 0 to 1, a telling slice does not exist, or the device's UID is none.
-pub fn structured_report(sources: &[&SourceSeries], report: &Report, origin: &mut Origin) -> Result<Object> {
+pub fn structured_report(
+    sources: &[&SourceSeries],
+    report: &Report,
+    origin: &mut Provenance,
+) -> Result<Object> {
     check(sources, report)?;
     let first = sources[0];
     let kind = Kind { sop_class: CLASS, modality: "SR", title: "findings", body: Body::None };
@@ -156,7 +160,7 @@ fn check(sources: &[&SourceSeries], report: &Report) -> Result<()> {
 }
 
 /// TID 1001 with TID 1002: the device, and the person where there is one.
-fn observers(report: &Report, origin: &Origin) -> Vec<DataSet> {
+fn observers(report: &Report, origin: &Provenance) -> Vec<DataSet> {
     let observer_type = Code::dcm("121005", "Observer Type");
     let software = &origin.software;
     let uid = report.device_uid.clone().unwrap_or_else(|| {
@@ -178,7 +182,7 @@ fn observers(report: &Report, origin: &Origin) -> Vec<DataSet> {
         ("121013", "Device Observer Name", software.name.as_str()),
         ("121014", "Device Observer Manufacturer", OWN_MANUFACTURER),
         ("121015", "Device Observer Model Name", software.name.as_str()),
-        ("121016", "Device Observer Serial Number", super::origin::or(&software.serial, "0")),
+        ("121016", "Device Observer Serial Number", super::provenance::or(&software.serial, "0")),
     ] {
         items.push(text(ObservationContext, &Code::dcm(value, meaning), found));
     }
@@ -249,7 +253,7 @@ fn group(
     sources: &[&SourceSeries],
     finding: &Finding,
     algorithm: &Algorithm,
-    origin: &mut Origin,
+    origin: &mut Provenance,
 ) -> DataSet {
     let unit = Code::new("1", "UCUM", "no units");
     let tracking = Code::dcm("112039", "Tracking Identifier");

@@ -68,7 +68,7 @@ pub(crate) fn code(relation: Relation, name: &Code, value: &Code) -> DataSet {
 /// Text; a dash where there is none, since the value must not be empty.
 pub(crate) fn text(relation: Relation, name: &Code, value: &str) -> DataSet {
     let mut data = item(relation, "TEXT", name);
-    data.text(TextValue, super::origin::or(value, "-"));
+    data.text(TextValue, super::provenance::or(value, "-"));
     data
 }
 

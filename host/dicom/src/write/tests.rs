@@ -34,8 +34,8 @@ fn ct_slices() -> tempfile::TempDir {
     folder
 }
 
-fn origin() -> Origin {
-    Origin {
+fn origin() -> Provenance {
+    Provenance {
         software: Software { name: "test".into(), version: "1.2".into(), serial: String::new() },
         made: Moment { unix_seconds: 951_782_399, utc_offset_minutes: 60 },
         uids: Uids::seeded(None, [7; 32]).unwrap(),

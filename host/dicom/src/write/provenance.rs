@@ -22,7 +22,7 @@ pub struct Software {
 
 /// Who made the objects of one run, and when. Series numbers count up from the first one.
 #[derive(Debug, Clone)]
-pub struct Origin {
+pub struct Provenance {
     pub software: Software,
     pub made: Moment,
     pub uids: Uids,
@@ -60,7 +60,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// Patient, study, series, equipment, SOP common, and the moment of the content.
-    pub fn new(source: &SourceSeries, origin: &mut Origin, kind: &Kind) -> Self {
+    pub fn new(source: &SourceSeries, origin: &mut Provenance, kind: &Kind) -> Self {
         let carried = &source.carried;
         let (sop_instance, series_uid) = (origin.uids.make(), origin.uids.make());
         let utc_offset_minutes = carried.utc_offset_minutes.unwrap_or(origin.made.utc_offset_minutes);
