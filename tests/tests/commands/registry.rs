@@ -170,12 +170,12 @@ fn a_result_names_the_package_or_says_that_there_is_none() {
     assert!(!package.weights_replaced);
     // Weights by hand are not the package's, and that is told.
     let own = world.folder.path().join("own.safetensors");
-    random_weights(&world.folder.path().join("parts/liblung_nodule.so"), &own, 2, |_, _| {});
+    random_weights(&world.folder.path().join("parts-0.1.0/liblung_nodule.so"), &own, 2, |_, _| {});
     let replaced = run("lung_nodule@0.1", &["--weights", own.to_str().unwrap()]);
     assert!(replaced.plugin.package.unwrap().weights_replaced);
     assert!(replaced.warnings.iter().any(|w| w.contains("weights of your own")), "{:?}", replaced.warnings);
     // A local file has no package, in words too.
-    let local = world.folder.path().join("parts/liblung_nodule.so");
+    let local = world.folder.path().join("parts-0.1.0/liblung_nodule.so");
     assert_eq!(run(local.to_str().unwrap(), &[]).plugin.package, None);
     let ran = host(&world, &["run", "--plugin", local.to_str().unwrap(), scan.to_str().unwrap()]);
     assert!(said(&ran).contains("local files, not signed by anybody"), "{}", said(&ran));
