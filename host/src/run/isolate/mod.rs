@@ -1,7 +1,7 @@
 //! Plugins in a child process, whose end does not end the session.
 //!
-//! [`wire`] defines the messages, [`process`] is the session's end, [`worker`] is the child's end, [`engine`] restarts
-//! child processes that plugins end, and [`probe`] runs a plugin's checks in a child process.
+//! `wire` defines the messages, `process` is the session's end, `worker` is the child's end, `engine` restarts
+//! child processes that plugins end, and `probe` runs a plugin's checks in a child process.
 
 mod engine;
 mod probe;
