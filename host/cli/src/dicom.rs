@@ -119,7 +119,7 @@ impl DicomOptions {
     pub fn name(&self, input: &DicomInput, study: usize, out: Option<&Path>) -> Result<String, String> {
         let of = &input.headers().studies[study];
         if self.keep_identity {
-            let id = of.patient_id.as_deref().unwrap_or("unknown");
+            let id = of.patient_id.as_ref().map_or("unknown", |id| id.reveal());
             let plain =
                 |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
             return Ok(format!("{id}-{}", of.uid).chars().map(plain).collect::<String>().replace("..", "__"));

@@ -18,7 +18,7 @@ pub struct InstanceHeader {
     pub sop_instance: String,
     pub study_uid: String,
     /// For names of cases where the user asks for identity; nothing else may show it.
-    pub patient_id: Option<String>,
+    pub patient_id: Option<crate::series::PatientId>,
     pub series_uid: String,
     pub frame_of_reference: Option<String>,
     pub modality: String,
@@ -156,7 +156,7 @@ fn header_of(data: &Dataset, opening: &FileMeta, limits: &Limits) -> Result<Inst
             .or_else(|| opening.media_instance.clone())
             .unwrap_or_default(),
         study_uid: data.text(StudyInstanceUID).unwrap_or_default(),
-        patient_id: data.text(PatientID),
+        patient_id: data.text(PatientID).map(crate::series::PatientId),
         series_uid: data.text(SeriesInstanceUID).unwrap_or_default(),
         frame_of_reference: data.text(FrameOfReferenceUID),
         modality: data.text(Modality).unwrap_or_default(),

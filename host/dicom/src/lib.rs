@@ -44,6 +44,6 @@ pub use hints::SequenceHint;
 pub use identity::case_id;
 pub use limits::Limits;
 pub use scan::{Scan, scan};
-pub use series::{LeftOut, Series, Study};
+pub use series::{LeftOut, PatientId, Series, Study};
 pub use split::Stack;
 pub use volume::{FilePixels, Replaced, SourceFrame, Volume, read_file, read_volume};

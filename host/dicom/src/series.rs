@@ -9,32 +9,37 @@ use crate::hints::{SequenceHint, contrast_hint, sequence_hint};
 use crate::limits::Limits;
 use crate::split::{Stack, stacks_of};
 
+/// A PatientID. Its `Debug` does not show it: what is printed ends in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PatientId(pub(crate) String);
+
+impl PatientId {
+    /// The identity itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for PatientId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PatientId(hidden)")
+    }
+}
+
 /// One examination: the unit that becomes a case.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Study {
     /// StudyInstanceUID; where the files have none their FrameOfReferenceUID, which slices of one scan share; empty
     /// where they have neither. For case ids see [`crate::case_id`].
     pub uid: String,
-    /// PatientID: identity, for those who ask for it by name.
-    pub patient_id: Option<String>,
+    /// Identity, for those who ask for it by name.
+    pub patient_id: Option<PatientId>,
     /// Free text of the hospital: may hold anything, so it is not for logs.
     pub description: Option<String>,
     /// Series with slices of volumes, by number, then UID.
     pub series: Vec<Series>,
     /// Series without any, and why.
     pub left_out: Vec<LeftOut>,
-}
-
-/// Without the PatientID: what is printed ends in logs.
-impl std::fmt::Debug for Study {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Study")
-            .field("uid", &self.uid)
-            .field("description", &self.description)
-            .field("series", &self.series)
-            .field("left_out", &self.left_out)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A series, or a part of one, that is no volume.

@@ -41,7 +41,7 @@ pub(super) fn show(
         return Ok(Outcome::Done);
     }
     for (n, study) in found.studies.iter().enumerate() {
-        let patient = study.patient_id.as_deref().filter(|_| identity);
+        let patient = study.patient_id.as_ref().map(|id| id.reveal()).filter(|_| identity);
         let who = patient.map_or(String::new(), |id| format!(": patient {id}, study {}", study.uid));
         console.result(format!("study {}{who}", n + 1));
         for (place, series) in study.series.iter().enumerate() {
@@ -198,7 +198,7 @@ fn study_json(study: &Study, manifests: &[Manifest], identity: bool) -> Value {
         json!({"number": l.series_number, "kind": l.kind.name(), "reason": l.kind.reason(), "instances": l.instances})
     });
     json!({
-        "uid": identity.then_some(&study.uid), "patient_id": study.patient_id.as_ref().filter(|_| identity),
+        "uid": identity.then_some(&study.uid), "patient_id": study.patient_id.as_ref().map(|id| id.reveal()).filter(|_| identity),
         "series": series.collect::<Vec<_>>(), "left_out": left_out.collect::<Vec<_>>(),
     })
 }
