@@ -1,8 +1,7 @@
 //! `host plugin golden`: makes the golden cases of a package, and checks them.
 
-use super::cases::ViewFile;
 use super::console::Console;
-use super::options::{BackboneOptions, GeometryOption};
+use super::options::{BackboneOptions, GeometryOption, ViewFile};
 use super::outcome::{CommandError, Outcome};
 use anymc3d_host::backbone::Precision;
 use anymc3d_host::engine::golden::{self, Checked, TOLERANCE};

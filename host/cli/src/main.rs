@@ -4,7 +4,6 @@
 
 mod backbone;
 mod bench;
-mod cases;
 mod console;
 mod dicom;
 mod doctor;
@@ -23,7 +22,6 @@ mod run;
 mod tasks;
 mod text;
 mod train;
-mod watch;
 #[cfg(unix)]
 mod worker;
 

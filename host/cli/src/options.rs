@@ -10,7 +10,7 @@ use anymc3d_host::output::{OutputFolder, try_file};
 use anymc3d_host::run::use_threads;
 use anymc3d_host::scan::allow_micro_ct;
 use clap::{Args, ValueEnum};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Which backbone, and where it computes.
 #[derive(Debug, Args)]
@@ -145,6 +145,26 @@ impl BackboneOptions {
     pub fn open(&self, precision: Precision) -> Result<Backbone, CommandError> {
         let place = (self.device, self.most);
         open_backbone_on(self.backbone.as_deref(), precision, place).map_err(CommandError::refused)
+    }
+}
+
+/// `--view NAME=FILE`
+#[derive(Debug, Clone)]
+pub(super) struct ViewFile {
+    pub view: String,
+    pub file: PathBuf,
+}
+
+impl std::str::FromStr for ViewFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((view, file)) if !view.is_empty() && !file.is_empty() => {
+                Ok(Self { view: view.to_owned(), file: file.into() })
+            }
+            _ => Err("expected NAME=FILE, for example sagittal=a.nii.gz".to_owned()),
+        }
     }
 }
 

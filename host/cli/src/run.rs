@@ -1,29 +1,29 @@
 //! `host run`: reads scans and prints every plugin's prediction.
 
-use super::cases::{self, ViewFile};
+mod sink;
+
 use super::console::Console;
-use super::dicom::{DicomOptions, Studies, Unanswered};
-use super::options::{self, BackboneOptions, GeometryOption, PrecisionOption};
+use super::dicom::DicomOptions;
+use super::options::{self, BackboneOptions, GeometryOption, PrecisionOption, ViewFile};
 use super::outcome::{CommandError, EXIT_CODES, Outcome};
-use super::report;
 use super::tasks::tell_refused;
-use super::watch::{self, Before};
 #[cfg(unix)]
 use super::worker;
-use anymc3d_host::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
 use anymc3d_host::engine::{Case, MemoryCap};
 use anymc3d_host::memory;
 use anymc3d_host::output::{OutputFolder, Writers};
 use anymc3d_host::plugin::find::Choice;
-use anymc3d_host::run::{Blame, CaseFailure, CaseOutput, Selection, Session, SessionOptions, Wanted};
+use anymc3d_host::run::inputs::{CaseEntry, CaseList, case_of_views, find_cases, is_table};
+use anymc3d_host::run::watch::{PACE, Watch};
 #[cfg(unix)]
 use anymc3d_host::run::{Isolation, isolate::Limits};
-use anymc3d_host::scan::dicom::{self, DicomInput};
-use anymc3d_host::scan::source::stem_of;
+use anymc3d_host::run::{Selection, Session, SessionOptions};
+use anymc3d_host::scan::dicom::DicomInput;
 use anymc3d_manifest::Manifest;
 use clap::Args;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use sink::ResultSink;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -114,26 +114,6 @@ pub(super) struct Run {
     backbone: BackboneOptions,
 }
 
-/// An INPUT after it was looked at.
-pub(super) enum Work {
-    Case(Case),
-    /// An input that gives no case.
-    Failed {
-        path: PathBuf,
-        error: String,
-    },
-}
-
-/// Where results go: files, lines on the terminal.
-pub(super) struct ResultSink<'a> {
-    console: &'a Console,
-    out: Option<OutputFolder>,
-    writers: Writers,
-    json: bool,
-    /// Cases of DICOM that a plugin has no series for.
-    unanswered: Unanswered,
-}
-
 impl Run {
     pub fn run(mut self, console: &Console) -> Result<Outcome, CommandError> {
         self.check()?;
@@ -171,23 +151,22 @@ impl Run {
         if self.explain_plan {
             return Ok(outcome.or(self.explain(&mut session, console)?));
         }
-        let (work, unanswered) = self.work(&session.manifests(), console);
+        let list = self.list(&session.manifests(), console);
         let writers = Writers::default().heatmap(heatmap);
-        let sink = ResultSink { console, writers, out, json: self.json, unanswered };
-        let before = self.watch.then(|| Before::of(&session, &work));
-        let bar = console.progress(work.len(), "cases");
+        let sink = ResultSink { console, writers, out, json: self.json, unanswered: &list.unanswered };
+        let watch = self.watch.then(|| Watch::new(&self.input, &list.entries, &session));
+        let bar = console.progress(list.entries.len(), "cases");
         let mut intended_use = BTreeSet::new();
-        let cases: Vec<Option<&Case>> = work.iter().map(Work::case).collect();
-        session.run_all(&cases, sink.wanted(), console, |session, i, answers| {
-            outcome = outcome.or(sink.take(session, &work[i], answers, &mut intended_use));
+        session.run_all(&list.cases(), sink.wanted(), console, |session, i, answers| {
+            outcome = outcome.or(sink.take(session, &list.entries[i], answers, &mut intended_use));
             bar.inc(1);
         });
         if !self.json {
             intended_use.iter().for_each(|line| console.result(line));
         }
-        if let Some(before) = before {
+        if let Some(watch) = watch {
             bar.finish_and_clear();
-            outcome = outcome.or(watch::watch(&self.input, &work, &mut session, &sink, before));
+            outcome = outcome.or(keep_watching(watch, &list, &mut session, &sink));
         }
         session.close(console);
         Ok(outcome)
@@ -241,7 +220,7 @@ impl Run {
         if !self.view.is_empty() && self.input.len() > 1 {
             return usage("--view makes one case; give one INPUT at most with it (for the other views)");
         }
-        if !self.view.is_empty() && self.input.iter().any(|i| i.is_dir() || cases::is_table(i)) {
+        if !self.view.is_empty() && self.input.iter().any(|i| i.is_dir() || is_table(i)) {
             return usage("--view makes one case; a folder or a table cannot be given with it");
         }
         let mut seen = BTreeSet::new();
@@ -256,10 +235,9 @@ impl Run {
     fn check_views(&self, tasks: &[Manifest]) -> Result<(), CommandError> {
         self.dicom.check(tasks).map_err(CommandError::usage)?;
         // The series of a DICOM study are views by themselves.
-        let one_scan =
-            |i: &&PathBuf| !cases::is_table(i) && !matches!(DicomInput::look(i), Ok(Some(_)) | Err(_));
+        let one_scan = |i: &&PathBuf| !is_table(i) && !matches!(DicomInput::look(i), Ok(Some(_)) | Err(_));
         if let Some(scan) = self.input.iter().find(one_scan) {
-            let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
+            let views = self.views().into_iter().collect();
             let case = Case { name: String::new(), image: Some(scan.clone()), views };
             for manifest in tasks {
                 case.check_sequences(manifest).map_err(|e| {
@@ -280,14 +258,11 @@ impl Run {
 
     /// The plan for the first case, or for any scan.
     fn explain(&self, session: &mut Session, console: &Console) -> Result<Outcome, CommandError> {
-        let (work, _) = self.work(&session.manifests(), console);
+        let list = self.list(&session.manifests(), console);
         let Some(engine) = session.engine() else {
             return Err(CommandError::usage("--explain-plan: what is shared is known without --isolate"));
         };
-        let first = work.into_iter().find_map(|work| match work {
-            Work::Case(case) => Some(case),
-            Work::Failed { .. } => None,
-        });
+        let first = list.entries.iter().find_map(CaseEntry::case).cloned();
         let any = || Case { name: "scan".to_owned(), image: Some("SCAN".into()), views: Default::default() };
         let plan = engine.plan(&first.unwrap_or_else(any));
         let holds = engine.holds();
@@ -305,224 +280,54 @@ impl Run {
     }
 
     /// The cases of all inputs, and which plugins do not answer some of them.
-    fn work(&self, tasks: &[Manifest], console: &Console) -> (Vec<Work>, Unanswered) {
-        let mut studies = Studies::default();
-        if !self.view.is_empty() {
-            return (vec![self.case_of_views(tasks)], studies.unanswered);
+    fn list(&self, tasks: &[Manifest], console: &Console) -> CaseList {
+        let mut options = self.dicom.input_options(self.out.as_deref());
+        options.may_be_empty = self.watch;
+        if self.view.is_empty() {
+            return find_cases(&self.input, tasks, &options, console);
         }
-        let mut work = Vec::new();
-        for input in &self.input {
-            let failed = |error| Work::Failed { path: input.clone(), error };
-            if cases::is_table(input) {
-                match cases::in_table(input, tasks, &mut studies.unanswered) {
-                    Ok(cases) => work.extend(cases.into_iter().map(Work::Case)),
-                    Err(e) => work.push(failed(e)),
-                }
-                continue;
-            }
-            let dicom = DicomInput::look(input);
-            if let Ok(Some(dicom)) = &dicom {
-                match self.dicom.cases(dicom, tasks, self.out.as_deref(), &mut studies, console) {
-                    Ok(cases) => work.extend(cases.into_iter().map(Work::Case)),
-                    Err(e) => work.push(failed(e)),
-                }
-            }
-            match dicom {
-                Ok(Some(_)) if input.is_dir() => work.extend(self.beside(input, console)),
-                Ok(Some(_)) => {}
-                Err(e) if !input.is_dir() => work.push(failed(e.to_string())),
-                other if input.is_dir() => match cases::in_folder(input) {
-                    Ok((files, masks)) => {
-                        tell_masks(input, masks, console);
-                        work.extend(files.iter().map(|f| Work::Case(cases::of_file(f))));
-                    }
-                    // An inbox may be empty.
-                    Err(e) if self.watch => console.note(e),
-                    Err(e) => work.push(failed(other.err().map_or(e, |e| e.to_string()))),
-                },
-                _ => work.push(Work::Case(cases::of_file(input))),
-            }
-        }
-        let any_case = work.iter().any(|w| w.case().is_some());
-        if let Some((path, error)) = studies.tell_skipped(any_case, console) {
-            work.push(Work::Failed { path, error });
-        }
-        (work, studies.unanswered)
-    }
-
-    /// The scans of other formats in a folder with DICOM, at any depth.
-    fn beside(&self, folder: &Path, console: &Console) -> Vec<Work> {
-        let mut work = Vec::new();
-        for folder in cases::folders_below(folder) {
-            if let Ok((files, masks)) = cases::in_folder(&folder) {
-                tell_masks(&folder, masks, console);
-                work.extend(files.iter().map(|f| Work::Case(cases::of_file(f))));
-            }
-        }
-        work
-    }
-
-    /// `--view`: one case of several files.
-    fn case_of_views(&self, tasks: &[Manifest]) -> Work {
-        let first = &self.view[0];
-        let image = self.input.first().cloned();
-        let any = image.as_ref().unwrap_or(&first.file);
-        let mut case = Case { name: cases::of_file(any).name, image, views: BTreeMap::new() };
-        match self.fill_views(&mut case, tasks) {
-            Ok(()) => Work::Case(case),
-            Err(error) => Work::Failed { path: any_path(&case, &first.file), error },
-        }
-    }
-
-    fn fill_views(&self, case: &mut Case, tasks: &[Manifest]) -> Result<(), String> {
-        let out = self.out.as_deref();
-        let mut name = None;
-        let mut look = |path: &Path| -> Result<(), String> {
-            let dicom = DicomInput::look(path).map_err(|e| e.to_string())?;
-            if let (Some(dicom), None) = (dicom, &name) {
-                let study = dicom.studies().first().copied();
-                name = study.map(|study| self.dicom.name(&dicom, study, out)).transpose()?;
-            }
-            Ok(())
+        let image = self.input.first().map(PathBuf::as_path);
+        let views = self.views();
+        let entry = match case_of_views(image, &views, tasks, &options.names) {
+            Ok(case) => CaseEntry::Case(case),
+            Err(error) => CaseEntry::Failed { path: image.unwrap_or(&views[0].1).to_path_buf(), error },
         };
-        case.image.as_deref().map(&mut look).transpose()?;
-        for given in &self.view {
-            look(&given.file)?;
-            case.views.insert(given.view.clone(), given.file.clone());
-            // Of a folder of DICOM the series that fits the view.
-            for manifest in tasks {
-                let Some(view) = manifest.views.iter().find(|v| v.name == given.view) else { continue };
-                let path = dicom::resolve(&given.file, view).map_err(|e| e.to_string())?;
-                if path != given.file {
-                    case.views.insert(Case::own(&manifest.plugin.name, &view.name), path);
+        CaseList { entries: vec![entry], ..CaseList::default() }
+    }
+
+    fn views(&self) -> Vec<(String, PathBuf)> {
+        self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect()
+    }
+}
+
+/// Runs again what builds and scans bring, until nobody reads the output any more.
+fn keep_watching(mut watch: Watch, list: &CaseList, session: &mut Session, sink: &ResultSink<'_>) -> Outcome {
+    let console = sink.console();
+    let by_name: Vec<&CaseEntry> = list.entries.iter().filter(|entry| watch.is_by_name(entry)).collect();
+    let mut outcome = Outcome::Done;
+    let mut intended_use = BTreeSet::new();
+    console.note("watching for newer builds and scans; Ctrl-C ends it");
+    while !console.is_unread() {
+        std::thread::sleep(PACE);
+        let changes = watch.look();
+        let mut reloaded = false;
+        for index in changes.rebuilt {
+            match session.reload(index, console) {
+                Ok(told) => {
+                    console.note(told);
+                    reloaded = true;
+                }
+                Err(e) => {
+                    console.error(e);
+                    console.note(format!("{}: the earlier build goes on where it can", session.name(index)));
                 }
             }
         }
-        if let Some(name) = name {
-            case.name = name;
-        }
-        Ok(())
-    }
-}
-
-fn any_path(case: &Case, first: &Path) -> PathBuf {
-    case.image.clone().unwrap_or_else(|| first.to_path_buf())
-}
-
-fn tell_masks(folder: &Path, masks: usize, console: &Console) {
-    if masks > 0 {
-        console.note(format!("{}: {masks} masks left out (…_mask)", folder.display()));
-    }
-}
-
-impl Work {
-    /// The case, where the input gives one.
-    pub fn case(&self) -> Option<&Case> {
-        match self {
-            Self::Case(case) => Some(case),
-            Self::Failed { .. } => None,
+        let again = by_name.iter().copied().filter(|_| reloaded);
+        let arrived: Vec<CaseEntry> = changes.arrived.into_iter().map(CaseEntry::Case).collect();
+        for entry in again.chain(&arrived) {
+            outcome = outcome.or(sink.process(session, entry, &mut intended_use));
         }
     }
-}
-
-impl<'a> ResultSink<'a> {
-    pub fn console(&self) -> &'a Console {
-        self.console
-    }
-
-    /// What is wanted of each case.
-    pub fn wanted(&self) -> Wanted<'_> {
-        Wanted { output: self.out.as_ref(), writers: self.writers }
-    }
-
-    /// Runs a case and prints what came out.
-    pub fn process(
-        &self,
-        session: &mut Session,
-        work: &Work,
-        intended_use: &mut BTreeSet<String>,
-    ) -> Outcome {
-        let case = work.case();
-        let answers = case.map(|case| session.run(case, self.wanted(), self.console)).unwrap_or_default();
-        self.take(session, work, answers, intended_use)
-    }
-
-    /// Prints what came out of a case.
-    pub fn take(
-        &self,
-        session: &Session,
-        work: &Work,
-        answers: Vec<Result<CaseOutput, CaseFailure>>,
-        intended_use: &mut BTreeSet<String>,
-    ) -> Outcome {
-        let case = match work {
-            Work::Case(case) => case,
-            Work::Failed { path, error } => return self.fail(stem_of(path), path, None, error.clone()),
-        };
-        // A fault of the scan is printed once, not once per plugin.
-        if let Some(error) = same_fault(&answers) {
-            return self.fail(case.name.clone(), case.any_file(), None, error);
-        }
-        let mut outcome = Outcome::Done;
-        for (index, answer) in answers.into_iter().enumerate() {
-            let done = match answer {
-                Ok(output) => {
-                    let result = &output.result;
-                    intended_use.insert(format!("{}: {}", result.plugin.name, result.intended_use));
-                    self.tell(&output)
-                }
-                Err(failure) => {
-                    let plugin = Some(session.name(index).to_owned());
-                    let message = match self.unanswered.of(&case.name, session.name(index)) {
-                        Some(None) => continue,
-                        Some(Some(reason)) => reason.to_owned(),
-                        None => failure.message,
-                    };
-                    self.fail(case.name.clone(), case.any_file(), plugin, message)
-                }
-            };
-            outcome = outcome.or(done);
-        }
-        outcome
-    }
-
-    fn tell(&self, CaseOutput { result, json, folder }: &CaseOutput) -> Outcome {
-        if !self.json {
-            self.console.result(report::block(result, folder.as_deref()) + "\n");
-            return Outcome::Done;
-        }
-        let CaseResult { case, warnings, .. } = result;
-        warnings.iter().for_each(|w| self.console.warning(format!("{case}: {w}")));
-        self.console.result(json);
-        Outcome::Done
-    }
-
-    fn fail(&self, case: String, path: &Path, plugin: Option<String>, error: String) -> Outcome {
-        let at = path.display().to_string();
-        // Most messages name the file already.
-        if error.contains(&at) {
-            self.console.error(&error);
-        } else {
-            self.console.error(format!("{at}: {error}"));
-        }
-        if self.json {
-            let input = FailedInput { path: at };
-            let failed = FailedCase { schema: SCHEMA.to_owned(), case, input, plugin, error };
-            match serde_json::to_string(&failed) {
-                Ok(json) => self.console.result(json),
-                Err(e) => self.console.error(format!("a result cannot be written as JSON: {e}")),
-            }
-        }
-        Outcome::Failed
-    }
-}
-
-/// The one message of all tasks, where none could use the scan.
-fn same_fault(answers: &[Result<CaseOutput, CaseFailure>]) -> Option<String> {
-    let mut faults = answers.iter().map(|a| match a {
-        Err(CaseFailure { message, blame: Blame::Scan }) => Some(message),
-        _ => None,
-    });
-    let first = faults.next()??;
-    faults.all(|f| f == Some(first)).then(|| first.clone())
+    outcome
 }

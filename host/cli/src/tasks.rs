@@ -2,6 +2,7 @@
 
 use super::console::Console;
 use super::outcome::{CommandError, Outcome};
+use anymc3d_host::run::inputs::InputNotice;
 use anymc3d_host::run::{Events, Notice, RefusedPlugin, SessionError, Severity};
 
 impl From<SessionError> for CommandError {
@@ -16,8 +17,15 @@ impl From<SessionError> for CommandError {
 /// A session's notices as lines on stderr.
 impl Events for Console {
     fn notice(&self, notice: &Notice) {
-        if let Notice::PlacedElsewhere { reason } = notice {
-            return self.warning(format!("{reason}; --overwrite replaces it"));
+        match notice {
+            Notice::PlacedElsewhere { reason } => {
+                return self.warning(format!("{reason}; --overwrite replaces it"));
+            }
+            Notice::Input(InputNotice::RuleBroken { case, plugin, view, rule }) => {
+                let named = "the series named by --series";
+                return self.warning(format!("{case}: {plugin}: view {view}: {named}: {rule}"));
+            }
+            _ => {}
         }
         match notice.severity() {
             Severity::Note => self.note(notice),

@@ -159,3 +159,16 @@ impl fmt::Display for Stage {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_never_leaves_the_folder() {
+        assert_eq!(
+            ["..", "", "a/..nii", "a/b.nii"].map(|p| Case::of_file(Path::new(p)).name),
+            ["case", "case", "case", "b"]
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! What a session tells while it works: a command line prints it, a server logs it, a test counts it.
 
+use super::inputs::notice::InputNotice;
 use crate::engine::Stage;
 use std::fmt;
 
@@ -16,6 +17,8 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
+    /// What became of an input before any case is run.
+    Input(InputNotice),
     /// A plugin's process ended while the plugin was running. The session asks the plugin again, alone in a process.
     Separated {
         /// Plugin.
@@ -61,6 +64,7 @@ impl Notice {
     pub fn severity(&self) -> Severity {
         match self {
             Self::Separated { .. } => Severity::Note,
+            Self::Input(notice) if !notice.is_warning() => Severity::Note,
             _ => Severity::Warning,
         }
     }
@@ -69,6 +73,7 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Input(notice) => notice.fmt(f),
             Self::Separated { plugin, stage, reason } => {
                 write!(f, "plugin {plugin}: {stage}: {reason}; it is asked again, alone in a process")
             }

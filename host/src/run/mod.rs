@@ -2,14 +2,17 @@
 //!
 //! A [`Session`] opens the backbone and the plugins once and predicts cases. Its [`Executor`] is an engine in this
 //! process, or engines in child processes whose plugins may crash ([`isolate`]). The session reports everything besides
-//! results to [`Events`].
+//! results to [`Events`]. [`inputs`] finds the cases of files, folders, DICOM and tables; [`watch`] finds those that arrive
+//! later.
 
 mod events;
 mod executor;
 mod failure;
+pub mod inputs;
 #[cfg(unix)]
 pub mod isolate;
 mod session;
+pub mod watch;
 
 pub use events::{Events, Notice, Severity, Silent};
 #[cfg(unix)]

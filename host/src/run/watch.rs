@@ -1,17 +1,15 @@
-//! `--watch`: handles builds and scans that arrive after the last case.
+//! Watching: builds of plugins and scans in folders, from before the first case on.
 
-use super::cases;
-use super::outcome::Outcome;
-use super::run::{ResultSink, Work};
-use anymc3d_host::engine::Case;
-use anymc3d_host::run::Session;
-use anymc3d_host::scan::files_of;
-use std::collections::{BTreeMap, BTreeSet};
+use super::inputs::{CaseEntry, scans_in_folder};
+use super::session::Session;
+use crate::engine::Case;
+use crate::scan::files_of;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Time between two looks at the files. A file that did not change between two looks is complete.
-const PACE: Duration = Duration::from_millis(400);
+/// Time to let pass between two calls of [`Watch::look`]. A file that did not change between two looks is complete.
+pub const PACE: Duration = Duration::from_millis(400);
 
 /// What distinguishes a file from an earlier version of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,23 +65,6 @@ impl Watched {
     }
 }
 
-/// The state of all scans and plugin files before the first of them was used.
-pub(super) struct Before {
-    plugins: Vec<PluginFiles>,
-    scans: BTreeMap<PathBuf, Watched>,
-}
-
-impl Before {
-    pub fn of(session: &Session, work: &[Work]) -> Self {
-        let file = |work: &Work| match work {
-            Work::Case(case) => Some(case.any_file().to_owned()),
-            Work::Failed { .. } => None,
-        };
-        let scans = work.iter().filter_map(file).map(|f| (f.clone(), Watched::new(&f))).collect();
-        Self { plugins: (0..session.plugins().len()).map(|i| PluginFiles::of(session, i)).collect(), scans }
-    }
-}
-
 /// A plugin's files: its library, and every path where its weights may be.
 struct PluginFiles(Vec<(PathBuf, Watched)>);
 
@@ -99,72 +80,99 @@ impl PluginFiles {
     }
 }
 
-/// Looks for newer builds and for scans until the output is closed.
-pub(super) fn watch(
-    inputs: &[PathBuf],
-    work: &[Work],
-    session: &mut Session,
-    sink: &ResultSink<'_>,
-    before: Before,
-) -> Outcome {
-    let console = sink.console();
-    let mut outcome = Outcome::Done;
-    let Before { mut plugins, scans: seen } = before;
-    let folders: Vec<&PathBuf> = inputs.iter().filter(|i| i.is_dir()).collect();
-    let in_folder = |case: &Case| folders.iter().any(|f| case.any_file().parent() == Some(f.as_path()));
-    // Scans in folders, with the names they have had so far.
-    let mut scans: BTreeMap<PathBuf, (Case, Watched)> = BTreeMap::new();
-    let mut by_name: Vec<&Work> = Vec::new();
-    for work in work {
-        match work {
-            Work::Case(case) if in_folder(case) => {
-                let file = case.any_file().to_owned();
-                let watched = seen.get(&file).cloned().unwrap_or_else(|| Watched::new(&file));
-                scans.insert(file, (case.clone(), watched));
-            }
-            Work::Failed { path, .. } if path.is_dir() => {}
-            other => by_name.push(other),
+/// What a look found: complete files that changed since they were last used.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Plugins whose library or weights changed, by index; [`Session::reload`] opens them again.
+    pub rebuilt: Vec<usize>,
+    /// Cases of scans in the watched folders.
+    pub arrived: Vec<Case>,
+}
+
+/// The plugins of a session and the folders among its inputs, watched for builds and scans.
+///
+/// ```no_run
+/// use anymc3d_host::run::{Events, Session, Silent, Wanted, watch::{PACE, Watch}};
+///
+/// # fn serve(mut session: Session) {
+/// let mut watch = Watch::new(&["inbox".into()], &[], &session);
+/// loop {
+///     std::thread::sleep(PACE);
+///     let changes = watch.look();
+///     for index in changes.rebuilt {
+///         if let Err(refused) = session.reload(index, &Silent) {
+///             eprintln!("{refused}");
+///         }
+///     }
+///     for case in changes.arrived {
+///         session.run(&case, Wanted::default(), &Silent);
+///     }
+/// }
+/// # }
+/// ```
+pub struct Watch {
+    plugins: Vec<PluginFiles>,
+    folders: Vec<PathBuf>,
+    /// Scans in the folders, with the cases they have been so far.
+    scans: BTreeMap<PathBuf, (Case, Watched)>,
+}
+
+impl Watch {
+    /// Notes the state of all files. Call this before the first case is run, so that later changes count. `entries` are
+    /// the cases of `inputs`, which are run in any case.
+    pub fn new(inputs: &[PathBuf], entries: &[CaseEntry], session: &Session) -> Self {
+        let folders: Vec<PathBuf> = inputs.iter().filter(|i| i.is_dir()).cloned().collect();
+        let mut watch = Self {
+            plugins: (0..session.plugins().len()).map(|i| PluginFiles::of(session, i)).collect(),
+            folders,
+            scans: BTreeMap::new(),
+        };
+        let in_folder = entries.iter().filter_map(CaseEntry::case).filter(|case| watch.is_in_folder(case));
+        let state = |case: &Case| {
+            let file = case.any_file().to_owned();
+            let watched = Watched::new(&file);
+            (file, (case.clone(), watched))
+        };
+        watch.scans = in_folder.map(state).collect();
+        watch
+    }
+
+    /// Whether a case lies right inside a watched folder: it is run again when its file changes.
+    fn is_in_folder(&self, case: &Case) -> bool {
+        self.folders.iter().any(|f| case.any_file().parent() == Some(f.as_path()))
+    }
+
+    /// Whether an entry was given by its name, so that it is run again after a build.
+    pub fn is_by_name(&self, entry: &CaseEntry) -> bool {
+        match entry {
+            CaseEntry::Case(case) => !self.is_in_folder(case),
+            CaseEntry::Failed { path, .. } => !path.is_dir(),
         }
     }
-    let mut intended_use = BTreeSet::new();
-    console.note("watching for newer builds and scans; Ctrl-C ends it");
-    while !console.is_unread() {
-        std::thread::sleep(PACE);
-        let mut reloaded = false;
-        for (index, files) in plugins.iter_mut().enumerate() {
-            if !files.have_changed() {
-                continue;
-            }
-            match session.reload(index, console) {
-                Ok(told) => {
-                    console.note(told);
-                    reloaded = true;
-                }
-                Err(e) => {
-                    console.error(e);
-                    console.note(format!("{}: the earlier build goes on where it can", session.name(index)));
-                }
+
+    /// Looks at all files once. What it returns counts as used from here on.
+    pub fn look(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        for (index, files) in self.plugins.iter_mut().enumerate() {
+            if files.have_changed() {
+                changes.rebuilt.push(index);
             }
         }
-        if reloaded {
-            for work in &by_name {
-                outcome = outcome.or(sink.process(session, work, &mut intended_use));
-            }
-        }
-        for folder in &folders {
+        for folder in &self.folders {
             // An empty folder is one that scans have yet to arrive in.
-            let Ok((files, _)) = cases::in_folder(folder) else { continue };
-            for file in files {
-                let (case, watched) =
-                    scans.entry(file.clone()).or_insert_with(|| (cases::of_file(&file), Watched::arriving()));
+            let Ok(scans) = scans_in_folder(folder) else { continue };
+            for file in scans.files {
+                let (case, watched) = self
+                    .scans
+                    .entry(file.clone())
+                    .or_insert_with(|| (Case::of_file(&file), Watched::arriving()));
                 if watched.has_changed(&file) {
-                    let work = Work::Case(case.clone());
-                    outcome = outcome.or(sink.process(session, &work, &mut intended_use));
+                    changes.arrived.push(case.clone());
                 }
             }
         }
+        changes
     }
-    outcome
 }
 
 #[cfg(test)]

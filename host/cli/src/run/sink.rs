@@ -1,0 +1,135 @@
+//! What `host run` does with answers: results on stdout as blocks or lines of JSON, failures on stderr.
+
+use crate::console::Console;
+use crate::outcome::Outcome;
+use crate::report;
+use anymc3d_host::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
+use anymc3d_host::output::{OutputFolder, Writers};
+use anymc3d_host::run::inputs::{CaseEntry, InputError, NoAnswer, Unanswered};
+use anymc3d_host::run::{Blame, CaseFailure, CaseOutput, Session, Wanted};
+use anymc3d_host::scan::source::stem_of;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Where results go: files, lines on the terminal.
+pub(super) struct ResultSink<'a> {
+    pub console: &'a Console,
+    pub out: Option<OutputFolder>,
+    pub writers: Writers,
+    pub json: bool,
+    /// Plugins that do not answer some of the cases.
+    pub unanswered: &'a Unanswered,
+}
+
+impl<'a> ResultSink<'a> {
+    pub fn console(&self) -> &'a Console {
+        self.console
+    }
+
+    /// What is wanted of each case.
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted { output: self.out.as_ref(), writers: self.writers }
+    }
+
+    /// Runs a case and prints what came out.
+    pub fn process(
+        &self,
+        session: &mut Session,
+        entry: &CaseEntry,
+        intended_use: &mut BTreeSet<String>,
+    ) -> Outcome {
+        let case = entry.case();
+        let answers = case.map(|case| session.run(case, self.wanted(), self.console)).unwrap_or_default();
+        self.take(session, entry, answers, intended_use)
+    }
+
+    /// Prints what came out of a case.
+    pub fn take(
+        &self,
+        session: &Session,
+        entry: &CaseEntry,
+        answers: Vec<Result<CaseOutput, CaseFailure>>,
+        intended_use: &mut BTreeSet<String>,
+    ) -> Outcome {
+        let case = match entry {
+            CaseEntry::Case(case) => case,
+            CaseEntry::Failed { path, error } => {
+                return self.fail(stem_of(path), path, None, with_option(error));
+            }
+        };
+        // A fault of the scan is printed once, not once per plugin.
+        if let Some(error) = same_fault(&answers) {
+            return self.fail(case.name.clone(), case.any_file(), None, error);
+        }
+        let mut outcome = Outcome::Done;
+        for (index, answer) in answers.into_iter().enumerate() {
+            let done = match answer {
+                Ok(output) => {
+                    let result = &output.result;
+                    intended_use.insert(format!("{}: {}", result.plugin.name, result.intended_use));
+                    self.tell(&output)
+                }
+                Err(failure) => {
+                    let plugin = Some(session.name(index).to_owned());
+                    let message = match self.unanswered.of(&case.name, session.name(index)) {
+                        Some(NoAnswer::NothingForIt) => continue,
+                        Some(NoAnswer::Failed(reason)) => reason.clone(),
+                        None => failure.message,
+                    };
+                    self.fail(case.name.clone(), case.any_file(), plugin, message)
+                }
+            };
+            outcome = outcome.or(done);
+        }
+        outcome
+    }
+
+    fn tell(&self, CaseOutput { result, json, folder }: &CaseOutput) -> Outcome {
+        if !self.json {
+            self.console.result(report::block(result, folder.as_deref()) + "\n");
+            return Outcome::Done;
+        }
+        let CaseResult { case, warnings, .. } = result;
+        warnings.iter().for_each(|w| self.console.warning(format!("{case}: {w}")));
+        self.console.result(json);
+        Outcome::Done
+    }
+
+    fn fail(&self, case: String, path: &Path, plugin: Option<String>, error: String) -> Outcome {
+        let at = path.display().to_string();
+        // Most messages name the file already.
+        if error.contains(&at) {
+            self.console.error(&error);
+        } else {
+            self.console.error(format!("{at}: {error}"));
+        }
+        if self.json {
+            let input = FailedInput { path: at };
+            let failed = FailedCase { schema: SCHEMA.to_owned(), case, input, plugin, error };
+            match serde_json::to_string(&failed) {
+                Ok(json) => self.console.result(json),
+                Err(e) => self.console.error(format!("a result cannot be written as JSON: {e}")),
+            }
+        }
+        Outcome::Failed
+    }
+}
+
+/// The one message of all tasks, where none could use the scan.
+fn same_fault(answers: &[Result<CaseOutput, CaseFailure>]) -> Option<String> {
+    let mut faults = answers.iter().map(|a| match a {
+        Err(CaseFailure { message, blame: Blame::Scan }) => Some(message),
+        _ => None,
+    });
+    let first = faults.next()??;
+    faults.all(|f| f == Some(first)).then(|| first.clone())
+}
+
+/// An input's fault, and the option that helps.
+fn with_option(error: &InputError) -> String {
+    match error {
+        InputError::Salt { .. } => format!("--out {error}; give --id-salt FILE"),
+        InputError::Random(_) => format!("{error}; give --id-salt FILE"),
+        other => other.to_string(),
+    }
+}
