@@ -118,20 +118,24 @@ impl Table {
     /// does not have, duplicate or unusable case names, missing images, labels that are not 0, 1 or empty (or
     /// not one of the classes), unknown splits, one patient in two splits, no case at all.
     pub fn open(path: impl AsRef<Path>, manifest: &Manifest) -> Result<Self, TableError> {
-        read::read(path.as_ref(), manifest, true)
+        match read::read_all(path.as_ref(), manifest) {
+            (table, problems) if problems.is_empty() => Ok(table),
+            (table, problems) => Err(TableError { path: table.path, problems }),
+        }
     }
 
     /// Reads a table as [`Table::open`] does, but gives what could be read beside what is wrong.
     pub fn read_all(path: impl AsRef<Path>, manifest: &Manifest) -> (Self, Vec<Problem>) {
-        read::read_all(path.as_ref(), manifest, true)
+        read::read_all(path.as_ref(), manifest)
     }
 
-    /// Reads a table whose label columns may be absent, for `host run`; an absent label is unknown.
+    /// Reads a table whose label columns may be absent, for `host run`; an absent label is unknown. The file is read
+    /// once: each task gets a table with the same rows in the same order, and the columns that it asks for.
     ///
     /// # Errors
-    /// As [`Table::open`], less the label columns' absence.
-    pub fn open_unlabelled(path: impl AsRef<Path>, manifest: &Manifest) -> Result<Self, TableError> {
-        read::read(path.as_ref(), manifest, false)
+    /// As [`Table::open`], less the label columns' absence; of several tasks the first that cannot use it.
+    pub fn open_unlabelled(path: impl AsRef<Path>, tasks: &[Manifest]) -> Result<Vec<Self>, TableError> {
+        read::read_unlabelled(path.as_ref(), tasks)
     }
 
     /// Writes the table to its path; paths beneath its folder become relative. Columns no row fills are left out.

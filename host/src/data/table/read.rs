@@ -31,27 +31,50 @@ impl Problems {
     }
 }
 
-pub(super) fn read(path: &Path, manifest: &Manifest, labelled: bool) -> Result<Table, TableError> {
-    match read_all(path, manifest, labelled) {
-        (table, problems) if problems.is_empty() => Ok(table),
-        (_, problems) => Err(TableError { path: path.to_owned(), problems }),
-    }
+pub(super) fn read_all(path: &Path, manifest: &Manifest) -> (Table, Vec<Problem>) {
+    let mut problems = Problems::default();
+    let sheet = Sheet::open(path, &mut problems.0);
+    table(path, sheet.as_ref(), manifest, true, problems)
 }
 
-pub(super) fn read_all(path: &Path, manifest: &Manifest, labelled: bool) -> (Table, Vec<Problem>) {
-    let mut problems = Problems::default();
-    let rows = rows(path, manifest, labelled, &mut problems);
+/// One table per task, of one reading of the file.
+pub(super) fn read_unlabelled(path: &Path, tasks: &[Manifest]) -> Result<Vec<Table>, TableError> {
+    let mut problems = Vec::new();
+    let sheet = Sheet::open(path, &mut problems);
+    let tables = tasks.iter().map(|manifest| {
+        match table(path, sheet.as_ref(), manifest, false, Problems(problems.clone())) {
+            (table, problems) if problems.is_empty() => Ok(table),
+            (_, problems) => Err(TableError { path: path.to_owned(), problems }),
+        }
+    });
+    tables.collect()
+}
+
+/// What a task finds in a sheet; `problems` are those of the sheet so far.
+fn table(
+    path: &Path,
+    sheet: Option<&Sheet>,
+    manifest: &Manifest,
+    labelled: bool,
+    mut problems: Problems,
+) -> (Table, Vec<Problem>) {
+    let rows = sheet.map(|sheet| rows(sheet, path, manifest, labelled, &mut problems)).unwrap_or_default();
     problems.0.sort_by_key(|p| p.line);
     let labels = manifest.task.labels.clone();
     (Table { path: path.to_owned(), kind: manifest.task.kind, labels, rows }, problems.0)
 }
 
-fn rows(path: &Path, manifest: &Manifest, labelled: bool, problems: &mut Problems) -> Vec<Row> {
-    let Some(sheet) = Sheet::open(path, &mut problems.0) else { return Vec::new() };
-    let Some(columns) = columns(&sheet, manifest, labelled, problems) else { return Vec::new() };
+fn rows(
+    sheet: &Sheet,
+    path: &Path,
+    manifest: &Manifest,
+    labelled: bool,
+    problems: &mut Problems,
+) -> Vec<Row> {
+    let Some(columns) = columns(sheet, manifest, labelled, problems) else { return Vec::new() };
     let folder = path.parent().unwrap_or(Path::new(""));
     let rows: Vec<Row> =
-        sheet.rows.iter().map(|r| row(&sheet, r, &columns, manifest, folder, problems)).collect();
+        sheet.rows.iter().map(|r| row(sheet, r, &columns, manifest, folder, problems)).collect();
     if rows.is_empty() && problems.0.is_empty() {
         problems.push(None, "no case; expected one line per case after the header");
     }

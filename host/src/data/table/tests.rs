@@ -128,8 +128,30 @@ fn a_ragged_line_an_empty_table_and_no_table_are_refused() {
 fn a_table_to_run_on_needs_no_labels() {
     let (_keep, path) = folder("case,image\na,a.nii\n");
     assert!(Table::open(&path, &manifest(|_| {})).is_err());
-    assert_eq!(Table::open_unlabelled(&path, &manifest(|_| {})).unwrap().rows[0].labels, vec![None, None]);
-    assert_eq!(Table::open_unlabelled(&path, &multiclass()).unwrap().rows[0].labels, vec![None; 3]);
+    let tables = Table::open_unlabelled(&path, &[manifest(|_| {}), multiclass()]).unwrap();
+    assert_eq!(tables[0].rows[0].labels, vec![None, None]);
+    assert_eq!(tables[1].rows[0].labels, vec![None; 3]);
+}
+
+/// A pipe gives its bytes once: whoever opens it again gets what is written next.
+#[cfg(unix)]
+#[test]
+fn a_table_is_read_once_however_many_tasks_look_at_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table.csv");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let pipe = path.clone();
+    std::thread::spawn(move || {
+        for n in 0.. {
+            std::fs::write(&pipe, format!("case,image\nopened{n},a.nii\n")).unwrap();
+            // Until the reader has seen the end.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+    });
+    let tasks = [manifest(|_| {}), multiclass(), manifest(|m| m.plugin.name = "third".into())];
+    let tables = Table::open_unlabelled(&path, &tasks).unwrap();
+    let cases: Vec<&str> = tables.iter().map(|t| t.rows[0].case.as_str()).collect();
+    assert_eq!(cases, ["opened0"; 3]);
 }
 
 #[test]
@@ -263,7 +285,10 @@ fn one_image_for_two_sequences_is_refused_with_the_columns_to_give() {
     let toy = manifest(sequences);
     for labelled in [true, false] {
         let (_keep, path) = folder("case,image,nodule,fluid\na,a.nii,0,1\n");
-        let read = if labelled { Table::open(&path, &toy) } else { Table::open_unlabelled(&path, &toy) };
+        let read = match labelled {
+            true => Table::open(&path, &toy).map(|t| vec![t]),
+            false => Table::open_unlabelled(&path, std::slice::from_ref(&toy)),
+        };
         let message = read.unwrap_err().to_string();
         assert!(message.contains("column `image` would be the views t2, flair of toy"), "{message}");
         assert!(message.contains("expected a column for each instead: image.t2, image.flair"), "{message}");
