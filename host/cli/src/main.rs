@@ -2,6 +2,7 @@
 //!
 //! A new command is a file, a variant of `Command` and a line of its dispatch.
 
+mod advice;
 mod backbone;
 mod bench;
 mod console;

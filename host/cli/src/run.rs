@@ -2,6 +2,7 @@
 
 mod sink;
 
+use super::advice::with_remedy;
 use super::console::Console;
 use super::dicom::DicomOptions;
 use super::options::{self, BackboneOptions, GeometryOption, PrecisionOption, ViewFile};
@@ -11,7 +12,7 @@ use super::tasks::tell_refused;
 use super::worker;
 use anymc3d_host::engine::{Case, MemoryCap};
 use anymc3d_host::memory;
-use anymc3d_host::output::{OutputFolder, Writers};
+use anymc3d_host::output::{OutputFolder, standard_writers};
 use anymc3d_host::plugin::find::Choice;
 use anymc3d_host::run::inputs::{CaseEntry, CaseList, case_of_views, find_cases, is_table};
 use anymc3d_host::run::watch::{PACE, Watch};
@@ -152,7 +153,7 @@ impl Run {
             return Ok(outcome.or(self.explain(&mut session, console)?));
         }
         let list = self.list(&session.manifests(), console);
-        let writers = Writers::default().heatmap(heatmap);
+        let writers = standard_writers(heatmap);
         let sink = ResultSink { console, writers, out, json: self.json, unanswered: &list.unanswered };
         let watch = self.watch.then(|| Watch::new(&self.input, &list.entries, &session));
         let bar = console.progress(list.entries.len(), "cases");
@@ -241,7 +242,8 @@ impl Run {
             let case = Case { name: String::new(), image: Some(scan.clone()), views };
             for manifest in tasks {
                 case.check_sequences(manifest).map_err(|e| {
-                    CommandError::usage(format!("{e}, or a table with the columns image.VIEW"))
+                    let advised = with_remedy(&e.to_string(), e.remedy().as_ref());
+                    CommandError::usage(format!("{advised}, or a table with the columns image.VIEW"))
                 })?;
             }
         }

@@ -82,7 +82,7 @@ pub enum CaseError {
     #[error("{0}")]
     Scan(String),
     /// A required view has no file.
-    #[error("view `{view}` of plugin {plugin} has no file; give --view {view}=FILE")]
+    #[error("view `{view}` of plugin {plugin} has no file; expected one")]
     MissingView {
         /// Plugin.
         plugin: String,
@@ -91,11 +91,10 @@ pub enum CaseError {
     },
     /// One file for views that are of different scans.
     #[error(
-        "{}: one scan cannot be the views {} of plugin {plugin}, which are different sequences; give each that is there a \
-         file of its own: {}",
+        "{}: one scan cannot be the views {} of plugin {plugin}, which are different sequences; expected a file of its own \
+         for each that is there",
         path.display(),
-        views.join(", "),
-        views.iter().map(|v| format!("--view {v}=FILE")).collect::<Vec<_>>().join(" ")
+        views.join(", ")
     )]
     SharedScan {
         /// The file.
@@ -114,6 +113,25 @@ pub enum CaseError {
     /// Tensors.
     #[error("{0}")]
     Tensor(String),
+}
+
+impl CaseError {
+    /// What would help, for whoever calls the library to say in its own words.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::MissingView { view, .. } => Some(Remedy::FileForEach(vec![view.clone()])),
+            Self::SharedScan { views, .. } => Some(Remedy::FileForEach(views.clone())),
+            Self::Scan(_) | Self::Task(_) | Self::Backbone(_) | Self::Tensor(_) => None,
+        }
+    }
+}
+
+/// What would help against an error: how it is said depends on whether a command line, a server or a program asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Give each of these views a file of its own.
+    FileForEach(Vec<String>),
 }
 
 impl From<candle_core::Error> for CaseError {

@@ -15,7 +15,7 @@ pub use backbones::{
     DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone,
     open_backbone_on, precision_name,
 };
-pub use case::{Case, CaseError, Stage};
+pub use case::{Case, CaseError, Remedy, Stage};
 pub use case_data::{CaseData, PrepareError, Prepared, ReadScan, TrainingSlices, ms, warnings};
 pub use decoder::ViewLogits;
 pub use memory::{Holdings, MemoryCap};

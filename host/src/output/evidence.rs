@@ -1,8 +1,9 @@
 //! What a prediction was made from, as files: `heatmap.nii.gz` on the scan's own grid and `preview.png`.
 
+use super::writer::{ResultParts, ResultWriter, WriterSpec};
 use super::{Finding, Heatmap, Preview, ViewHeat, montage, slice_heat};
 use crate::engine::ViewEvidence;
-use crate::engine::result::{CaseResult, FilesRecord};
+use crate::engine::result::CaseResult;
 use crate::scan::{VolumeError, write_planes};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,55 +13,82 @@ const PREVIEW: &str = "preview.png";
 /// Slices that a preview shows.
 const COLUMNS: usize = 5;
 
-/// Writes heatmap and preview into a folder; adds a warning to the result for every view that they leave out.
-///
-/// # Errors
-/// One line without the folder's name.
-pub(super) fn write(
-    folder: &Path,
-    result: &mut CaseResult,
-    views: &[ViewEvidence],
-) -> Result<FilesRecord, String> {
-    let heats: Vec<Vec<f32>> = views.iter().map(|v| slice_heat(&v.attention, &v.slice_weights)).collect();
-    let Some(first) = views.first() else { return Ok(FilesRecord::default()) };
+/// Writes `heatmap.nii.gz`, where the model looked, on the scan's own grid.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HeatmapWriter;
 
-    // One grid per file: views of other scans are told, not resampled.
-    let same_scan = |v: &ViewEvidence| Arc::ptr_eq(&v.read, &first.read);
-    let parts: Vec<ViewHeat<'_>> = views
-        .iter()
-        .zip(&heats)
-        .filter(|(v, _)| same_scan(v))
-        .map(|(v, heat)| ViewHeat {
+/// Writes `preview.png`, the slices that weighed most with their heat.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PreviewWriter;
+
+fn heat_of(view: &ViewEvidence) -> Vec<f32> {
+    slice_heat(&view.attention, &view.slice_weights)
+}
+
+impl ResultWriter for HeatmapWriter {
+    fn spec(&self) -> WriterSpec {
+        WriterSpec::named("heatmap")
+    }
+
+    fn needs_evidence(&self) -> bool {
+        true
+    }
+
+    /// Adds a warning for every view that the heatmap leaves out.
+    fn write(&self, parts: &ResultParts<'_>, result: &mut CaseResult, folder: &Path) -> Result<(), String> {
+        let Some(first) = parts.evidence.first() else { return Ok(()) };
+        // One grid per file: views of other scans are told, not resampled.
+        let same_scan = |v: &ViewEvidence| Arc::ptr_eq(&v.read, &first.read);
+        for (view, record) in parts.evidence.iter().zip(&result.views) {
+            if !same_scan(view) {
+                let name = &record.name;
+                result
+                    .warnings
+                    .push(format!("view {name} comes from another scan and is not in the heatmap"));
+            }
+        }
+        let shown: Vec<(&ViewEvidence, Vec<f32>)> =
+            parts.evidence.iter().filter(|v| same_scan(v)).map(|v| (v, heat_of(v))).collect();
+        let heats = shown.iter().map(|(v, heat)| ViewHeat {
             grid: &v.stack.grid,
             heat,
             patches: [v.grid.0, v.grid.1],
             weight: v.view_weight,
-        })
-        .collect();
-    for (view, record) in views.iter().zip(&result.views) {
-        if !same_scan(view) {
-            let name = &record.name;
-            result.warnings.push(format!("view {name} comes from another scan and is not in the heatmap"));
-        }
-    }
-    let heatmap = Heatmap::of(&parts).ok_or("heatmap: the slices do not fit their scan")?;
-    let plane = |z: usize, values: &mut [f32]| heatmap.add(z, values);
-    let forms = &first.read.scan.forms;
-    write_planes(&folder.join(HEATMAP), heatmap.shape(), forms, heatmap.most(), plane).map_err(
-        |e| match e {
+        });
+        let heatmap =
+            Heatmap::of(&heats.collect::<Vec<_>>()).ok_or("heatmap: the slices do not fit their scan")?;
+        let plane = |z: usize, values: &mut [f32]| heatmap.add(z, values);
+        let (place, forms) = (folder.join(HEATMAP), &first.read.scan.forms);
+        let written = write_planes(&place, heatmap.shape(), forms, heatmap.most(), plane);
+        written.map_err(|e| match e {
             VolumeError::Write { source, .. } => format!("{HEATMAP} cannot be written ({source})"),
             other => other.to_string(),
-        },
-    )?;
+        })?;
+        result.files.heatmap = Some(HEATMAP.to_owned());
+        Ok(())
+    }
+}
 
-    // Views come in the manifest's order; of equals the first is shown.
-    let heaviest =
-        (0..views.len()).rev().max_by(|&a, &b| views[a].view_weight.total_cmp(&views[b].view_weight));
-    let shown = heaviest.unwrap_or_default();
-    let png = preview(result, shown, &views[shown], &heats[shown])?;
-    std::fs::write(folder.join(PREVIEW), png).map_err(|e| format!("{PREVIEW} cannot be written ({e})"))?;
-    let (heatmap, preview) = (Some(HEATMAP.to_owned()), Some(PREVIEW.to_owned()));
-    Ok(FilesRecord { heatmap, preview, ..FilesRecord::default() })
+impl ResultWriter for PreviewWriter {
+    fn spec(&self) -> WriterSpec {
+        WriterSpec::named("preview")
+    }
+
+    fn needs_evidence(&self) -> bool {
+        true
+    }
+
+    fn write(&self, parts: &ResultParts<'_>, result: &mut CaseResult, folder: &Path) -> Result<(), String> {
+        // Views come in the manifest's order; of equals the first is shown.
+        let views = parts.evidence.iter().enumerate().rev();
+        let heaviest = views.max_by(|(_, a), (_, b)| a.view_weight.total_cmp(&b.view_weight));
+        let Some((index, view)) = heaviest else { return Ok(()) };
+        let png = preview(result, index, view, &heat_of(view))?;
+        std::fs::write(folder.join(PREVIEW), png)
+            .map_err(|e| format!("{PREVIEW} cannot be written ({e})"))?;
+        result.files.preview = Some(PREVIEW.to_owned());
+        Ok(())
+    }
 }
 
 fn preview(result: &CaseResult, index: usize, view: &ViewEvidence, heat: &[f32]) -> Result<Vec<u8>, String> {

@@ -7,7 +7,7 @@ use super::isolate::IsolatedEngine;
 use crate::engine::result::CaseResult;
 use crate::engine::{Case, Engine, Prediction};
 use crate::output::naming::{Names, Scans};
-use crate::output::{self, OutputFolder, Writers};
+use crate::output::{self, OutputFolder, ResultWriter, need_evidence};
 use crate::task::LoadedTask;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +17,15 @@ use std::sync::Arc;
 pub struct Wanted<'a> {
     /// Where files go, `<folder>/<case>/<plugin>`; without it results come back and no file is written.
     pub output: Option<&'a OutputFolder>,
-    /// Which files are written.
-    pub writers: Writers,
+    /// What writes files beside `result.json`; [`crate::output::standard_writers`] gives those of `host run`.
+    pub writers: &'a [Arc<dyn ResultWriter>],
+}
+
+impl Wanted<'_> {
+    /// Whether something will be written from the evidence.
+    fn evidence(&self) -> bool {
+        self.output.is_some() && need_evidence(self.writers)
+    }
 }
 
 /// A plugin's answer to a case, its files in place.
@@ -89,7 +96,7 @@ impl Executor for LocalExecutor {
         let mut placing = Placing { case, wanted, names: &mut self.names, events };
         self.engine.predict_each(
             case,
-            wanted.writers.heatmap,
+            wanted.evidence(),
             &all,
             |task, stage| events.stage(tasks[task].name(), stage),
             |_, answer| {
@@ -153,7 +160,7 @@ impl Placing<'_> {
                 return Ok(());
             }
             result.case = name.to_owned();
-            output::write(result, folder)
+            output::write_record(result, folder)
         };
         let put = out.put(self.case, plugin, fill, rename)?;
         if let Some(reason) = put.note {
@@ -172,10 +179,12 @@ impl Placing<'_> {
     fn record(&mut self, prediction: Prediction) -> Result<CaseOutput, CaseFailure> {
         let writers = self.wanted.writers;
         let written = match self.wanted.output {
-            None => output::record(prediction, None, writers).map(|result| (self.name(result), None)),
+            None => {
+                output::record(prediction, self.case, None, writers).map(|result| (self.name(result), None))
+            }
             Some(out) => {
                 let plugin = prediction.result.plugin.name.clone();
-                self.put(out, &plugin, |folder| output::record(prediction, Some(folder), writers))
+                self.put(out, &plugin, |folder| output::record(prediction, self.case, Some(folder), writers))
             }
         };
         finished(written)

@@ -1,21 +1,23 @@
 //! What `host run` does with answers: results on stdout as blocks or lines of JSON, failures on stderr.
 
+use crate::advice::{with_option, with_remedy};
 use crate::console::Console;
 use crate::outcome::Outcome;
 use crate::report;
 use anymc3d_host::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
-use anymc3d_host::output::{OutputFolder, Writers};
-use anymc3d_host::run::inputs::{CaseEntry, InputError, NoAnswer, Unanswered};
+use anymc3d_host::output::{OutputFolder, ResultWriter};
+use anymc3d_host::run::inputs::{CaseEntry, NoAnswer, Unanswered};
 use anymc3d_host::run::{Blame, CaseFailure, CaseOutput, Session, Wanted};
 use anymc3d_host::scan::source::stem_of;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Where results go: files, lines on the terminal.
 pub(super) struct ResultSink<'a> {
     pub console: &'a Console,
     pub out: Option<OutputFolder>,
-    pub writers: Writers,
+    pub writers: Vec<Arc<dyn ResultWriter>>,
     pub json: bool,
     /// Plugins that do not answer some of the cases.
     pub unanswered: &'a Unanswered,
@@ -28,7 +30,7 @@ impl<'a> ResultSink<'a> {
 
     /// What is wanted of each case.
     pub fn wanted(&self) -> Wanted<'_> {
-        Wanted { output: self.out.as_ref(), writers: self.writers }
+        Wanted { output: self.out.as_ref(), writers: &self.writers }
     }
 
     /// Runs a case and prints what came out.
@@ -74,7 +76,7 @@ impl<'a> ResultSink<'a> {
                     let message = match self.unanswered.of(&case.name, session.name(index)) {
                         Some(NoAnswer::NothingForIt) => continue,
                         Some(NoAnswer::Failed(reason)) => reason.clone(),
-                        None => failure.message,
+                        None => with_remedy(&failure.message, failure.remedy.as_ref()),
                     };
                     self.fail(case.name.clone(), case.any_file(), plugin, message)
                 }
@@ -118,18 +120,9 @@ impl<'a> ResultSink<'a> {
 /// The one message of all tasks, where none could use the scan.
 fn same_fault(answers: &[Result<CaseOutput, CaseFailure>]) -> Option<String> {
     let mut faults = answers.iter().map(|a| match a {
-        Err(CaseFailure { message, blame: Blame::Scan }) => Some(message),
+        Err(CaseFailure { message, blame: Blame::Scan, .. }) => Some(message),
         _ => None,
     });
     let first = faults.next()??;
     faults.all(|f| f == Some(first)).then(|| first.clone())
-}
-
-/// An input's fault, and the option that helps.
-fn with_option(error: &InputError) -> String {
-    match error {
-        InputError::Salt { .. } => format!("--out {error}; give --id-salt FILE"),
-        InputError::Random(_) => format!("{error}; give --id-salt FILE"),
-        other => other.to_string(),
-    }
 }

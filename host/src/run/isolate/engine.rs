@@ -8,7 +8,7 @@
 use super::process::{ExitReason, Process, SpawnWorker};
 use super::wire::{Event, OpenRequest, Request};
 use crate::engine::{Case, Stage};
-use crate::output::Writers;
+use crate::output::ResultWriter;
 use crate::run::events::{Events, Notice};
 use crate::run::failure::{Blame, CaseFailure};
 use std::collections::BTreeMap;
@@ -146,7 +146,7 @@ impl IsolatedEngine {
     pub fn answer(
         &mut self,
         case: &Case,
-        writers: Writers,
+        writers: &[Arc<dyn ResultWriter>],
         folder: Option<&Path>,
         events: &dyn Events,
     ) -> BTreeMap<usize, Answer> {
@@ -175,6 +175,7 @@ impl IsolatedEngine {
                 left.iter().for_each(|task| drop(std::fs::remove_dir_all(folder.join(task.to_string()))));
             }
             let folder = folder.map(Path::to_owned);
+            let writers = writers.iter().map(|writer| writer.spec()).collect();
             process.send(&Request::Case { case: case.clone(), tasks: left, writers, folder });
             match self.turns(&mut process, &mut answers) {
                 Ok(()) => self.groups[group].process = Some(process),
@@ -220,7 +221,7 @@ impl IsolatedEngine {
             _ if !alone && (!slow || at.is_none()) => self.separate(group, None),
             Some((task, Stage::Scan)) => {
                 let message = format!("the engine's process {} while the scan was read", without_blame(end));
-                answers.insert(task, Err(CaseFailure { message, blame: Blame::Scan }));
+                answers.insert(task, Err(CaseFailure::of_scan(message)));
             }
             other => {
                 let Some(task) = other.map(|(task, _)| task).or(first) else { return };
@@ -301,8 +302,8 @@ impl IsolatedEngine {
                     answers.insert(answered.task, Ok(answered.json));
                     at = None;
                 }
-                Ok(Event::Failed { task, error, blame }) => {
-                    answers.insert(task, Err(CaseFailure { message: error, blame }));
+                Ok(Event::Failed { task, failure }) => {
+                    answers.insert(task, Err(failure));
                     at = None;
                 }
                 Ok(Event::CaseDone) => return Ok(()),

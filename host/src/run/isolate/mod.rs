@@ -13,4 +13,4 @@ pub use engine::{Answer, IsolatedEngine, Limits, Refusal};
 pub use probe::{ProbeError, probe};
 pub use process::{ExitReason, SpawnWorker};
 pub use wire::{OpenRequest, ProbeRequest};
-pub use worker::{WorkerError, serve};
+pub use worker::{WorkerError, serve, serve_with};

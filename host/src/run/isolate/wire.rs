@@ -4,8 +4,8 @@
 
 use crate::check::Finding;
 use crate::engine::{Case, Stage};
-use crate::output::Writers;
-use crate::run::failure::Blame;
+use crate::output::WriterSpec;
+use crate::run::failure::CaseFailure;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub enum Request {
         case: Case,
         /// Indices of the plugins whose answers are wanted.
         tasks: Vec<usize>,
-        writers: Writers,
+        writers: Vec<WriterSpec>,
         /// Where files go: a folder per plugin, named by its index.
         folder: Option<PathBuf>,
     },
@@ -81,7 +81,7 @@ pub enum Event {
     /// Its answer; files are written.
     Answered(Answered),
     /// It has none.
-    Failed { task: usize, error: String, blame: Blame },
+    Failed { task: usize, failure: CaseFailure },
     /// Every plugin that was asked has had its turn.
     CaseDone,
     /// A check of a probe begins.

@@ -4,8 +4,8 @@ use super::wire::{Answered, Event, OpenRequest, ProbeRequest, Request, receive, 
 use crate::backbone::Precision;
 use crate::check;
 use crate::device::{DeviceChoice, gpus};
-use crate::engine::{Case, Engine, MemoryCap, Stage, open_backbone_on};
-use crate::output::{self, Writers};
+use crate::engine::{Case, Engine, MemoryCap, Prediction, Stage, open_backbone_on};
+use crate::output::{self, MakeWriter, ResultWriter, WriterSpec, need_evidence, standard_writer};
 use crate::run::{CaseFailure, use_threads};
 use crate::scan::allow_micro_ct;
 use crate::task::LoadedTask;
@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why a worker could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,14 @@ pub enum WorkerError {
 /// # Errors
 /// When standard input is no socket, or breaks.
 pub fn serve() -> Result<(), WorkerError> {
+    serve_with(&|_| None)
+}
+
+/// As [`serve`], for a program with [writers](ResultWriter) of its own: `make` makes them from their specs.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_with(make: &MakeWriter) -> Result<(), WorkerError> {
     let stream = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
     let stream = stream.ok().filter(|s| s.local_addr().is_ok());
     let mut stream = stream.ok_or(WorkerError::NotAWorker)?;
@@ -45,7 +54,7 @@ pub fn serve() -> Result<(), WorkerError> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let _ = setrlimit(Resource::Core, none);
     match receive(&mut stream)? {
-        Some(Request::Open(opening)) => engine(stream, opening)?,
+        Some(Request::Open(opening)) => engine(stream, opening, make)?,
         Some(Request::Probe(order)) => probe(stream, &order)?,
         Some(Request::Case { .. }) | None => {}
     }
@@ -63,7 +72,7 @@ fn limit_memory(bytes: Option<u64>, on_gpu: bool) {
     }
 }
 
-fn engine(mut stream: UnixStream, opening: OpenRequest) -> io::Result<()> {
+fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io::Result<()> {
     if let Some(Err(e)) = opening.threads.map(use_threads) {
         return send(&mut stream, &Event::Fatal(e));
     }
@@ -95,14 +104,42 @@ fn engine(mut stream: UnixStream, opening: OpenRequest) -> io::Result<()> {
     send(&mut stream, &Event::Ready)?;
     while let Some(ask) = receive(&mut stream)? {
         if let Request::Case { case, tasks, writers, folder } = ask {
+            let (writers, written) = (all_of(&writers, make), folder.is_some());
+            let evidence = written && writers.as_ref().is_ok_and(|writers| need_evidence(writers));
             if let Some(cap) = cap {
-                let written = folder.is_some();
-                engine.cap(cap.writing(writers.heatmap && written, opening.segmentation && written));
+                engine.cap(cap.writing(evidence, opening.segmentation && written));
             }
-            case_of(&mut stream, &engine, &indices, &case, &tasks, writers, folder.as_deref())?;
+            let writing = Writing { writers, evidence, folder };
+            case_of(&mut stream, &engine, &indices, &case, &tasks, &writing)?;
         }
     }
     Ok(())
+}
+
+/// The writers of a case, or which of them this process cannot make.
+fn all_of(specs: &[WriterSpec], make: &MakeWriter) -> Result<Vec<Arc<dyn ResultWriter>>, String> {
+    let one = |spec: &WriterSpec| {
+        let made = standard_writer(spec).or_else(|| make(spec));
+        made.ok_or_else(|| format!("the plugins' process has no writer `{}`; see `serve_with`", spec.name))
+    };
+    specs.iter().map(one).collect()
+}
+
+/// What is written of a case.
+struct Writing {
+    writers: Result<Vec<Arc<dyn ResultWriter>>, String>,
+    evidence: bool,
+    folder: Option<PathBuf>,
+}
+
+impl Writing {
+    /// The record of a plugin's prediction as JSON, its files in a folder of its own.
+    fn record(&self, prediction: Prediction, case: &Case, task: usize) -> Result<String, String> {
+        let writers = self.writers.as_ref().map_err(Clone::clone)?;
+        let folder = self.folder.as_deref().map(|folder| own_folder(folder, task)).transpose()?;
+        let result = output::record(prediction, case, folder.as_deref(), writers)?;
+        serde_json::to_string(&result).map_err(|e| e.to_string())
+    }
 }
 
 fn case_of(
@@ -111,8 +148,7 @@ fn case_of(
     indices: &[usize],
     case: &Case,
     wanted: &[usize],
-    writers: Writers,
-    folder: Option<&Path>,
+    writing: &Writing,
 ) -> io::Result<()> {
     let places: Vec<usize> =
         wanted.iter().filter_map(|task| indices.iter().position(|i| i == task)).collect();
@@ -126,7 +162,7 @@ fn case_of(
     };
     engine.predict_each(
         case,
-        writers.heatmap,
+        writing.evidence,
         &places,
         |place, stage| note(say(Event::At { task: indices[place], stage })),
         |place, prediction| {
@@ -134,16 +170,11 @@ fn case_of(
             note(say(Event::At { task, stage: Stage::Record }));
             let answered = match prediction {
                 Err(e) => Err(CaseFailure::from(e)),
-                Ok(prediction) => folder
-                    .map(|folder| own_folder(folder, task))
-                    .transpose()
-                    .and_then(|folder| output::record(prediction, folder.as_deref(), writers))
-                    .and_then(|result| serde_json::to_string(&result).map_err(|e| e.to_string()))
-                    .map_err(CaseFailure::of_task),
+                Ok(prediction) => writing.record(prediction, case, task).map_err(CaseFailure::of_task),
             };
             note(say(match answered {
                 Ok(json) => Event::Answered(Answered { task, json }),
-                Err(CaseFailure { message, blame }) => Event::Failed { task, error: message, blame },
+                Err(failure) => Event::Failed { task, failure },
             }));
         },
     );
