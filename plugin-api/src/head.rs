@@ -3,6 +3,7 @@
 use crate::build::Build;
 use crate::error::{Error, Result};
 use crate::geometry::GeometrySource;
+use crate::mask_features::MaskFeatures;
 use crate::params::Init;
 use crate::pooling::{Pool, Pooling};
 use crate::tensor::Tensor;
@@ -18,6 +19,8 @@ pub struct ViewFeatures {
     pub patch_tokens: Tensor,
     /// Patch grid h, w.
     pub grid: [usize; 2],
+    /// What is known of the case's mask, where the view asks for it in plugin.toml.
+    pub mask: MaskFeatures,
     pub(crate) geometry: GeometrySource,
 }
 
@@ -30,7 +33,8 @@ impl ViewFeatures {
         patch_tokens: Tensor,
         grid: [usize; 2],
     ) -> Self {
-        Self { name: name.into(), class_tokens, patch_tokens, grid, geometry: GeometrySource::Unknown }
+        let (mask, geometry) = (MaskFeatures::default(), GeometrySource::Unknown);
+        Self { name: name.into(), class_tokens, patch_tokens, grid, mask, geometry }
     }
 }
 

@@ -11,10 +11,12 @@ mod export;
 mod geometry;
 mod head;
 pub mod loss;
+mod mask_features;
 mod mask_loss;
 mod params;
 mod patch_pooling;
 mod pooling;
+mod region_pooling;
 mod segmentation;
 mod task;
 mod tensor;
@@ -33,10 +35,12 @@ pub use export::manifest_text;
 pub use export::{embedded_manifest, section_length as __section_length};
 pub use geometry::SliceGeometry;
 pub use head::{AttentionPooling, Boxed, Head, HeadOutput, ViewFeatures};
+pub use mask_features::{MASK_SCALARS, MaskFeatures};
 pub use mask_loss::MaskLoss;
 pub use params::{Init, Params};
 pub use patch_pooling::PatchPooling;
 pub use pooling::{Pool, Pooling, pool};
+pub use region_pooling::RegionPooling;
 pub use segmentation::{Segmentation, SomeSegmentation, TokenDecoder, patch_maximum, patch_mean};
 pub use task::TaskPlugin;
 pub use tensor::{Host, LogLevel, Tensor};
@@ -50,8 +54,8 @@ pub mod prelude {
     pub use crate::loss::Targets;
     pub use crate::{
         Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Decoder, Error, Head, HeadOutput, Init, Lora,
-        MaskLoss, Params, PatchEvidence, PatchPooling, Pool, Pooling, Result, Segmentation, Site,
-        SiteAdapter, SliceGeometry, SomeSegmentation, TaskPlugin, Tensor, TokenDecoder, ViewFeatures,
-        VolumeDecoder, export_plugin, pool,
+        MaskFeatures, MaskLoss, Params, PatchEvidence, PatchPooling, Pool, Pooling, RegionPooling, Result,
+        Segmentation, Site, SiteAdapter, SliceGeometry, SomeSegmentation, TaskPlugin, Tensor, TokenDecoder,
+        ViewFeatures, VolumeDecoder, export_plugin, pool,
     };
 }

@@ -101,6 +101,7 @@ fn reload(plugin: &str, other_each_time: bool) {
             patch_tokens: &patch,
             grid: (2, 2),
             geometry: None,
+            mask: Default::default(),
         };
         task.head(&[view]).unwrap_or_else(|e| panic!("{e}"));
     }

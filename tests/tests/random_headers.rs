@@ -176,8 +176,6 @@ fn view(draw: &mut Draw) -> View {
         fit: draw.of(&[Fit::Square, Fit::Stretch, Fit::Spacing]),
         spacing_mm: Some(draw.of(&[0.05, 2.0])),
         region: draw.of(&[Region::Full, Region::Body, Region::Lungs]),
-        crop: None,
-        series: None,
         intensity: draw
             .of(&[0, 1])
             .eq(&0)
@@ -185,7 +183,7 @@ fn view(draw: &mut Draw) -> View {
             .map_or(Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false }, |()| Intensity::Window {
                 windows: vec![[-1000.0, 1000.0]],
             }),
-        required: true,
+        ..View::new("v", Axis::Axial, 1, [1, 1])
     }
 }
 

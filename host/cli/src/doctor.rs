@@ -106,7 +106,7 @@ impl Doctor {
 pub(super) fn table_findings(data: &Path, manifest: &Manifest, console: &Console) -> (Findings, usize) {
     let (table, problems) = Table::read_all(data, manifest);
     let bar = console.progress(table.rows.len(), "scans opened");
-    let mut findings = examine(&table, &|| bar.inc(1));
+    let mut findings = examine(&table, &manifest.views, &|| bar.inc(1));
     bar.finish_and_clear();
     findings.errors.extend(problems);
     findings.errors.sort_by_key(|p| p.line);
@@ -124,7 +124,7 @@ fn guess(data: &Path) -> Result<Manifest, String> {
     let (mut labels, mut views, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     for (c, name) in sheet.header.iter().enumerate() {
         match name {
-            "case" | "image" | "patient" | "mask" | "split" => {}
+            "case" | "image" | "patient" | "mask" | "point" | "split" => {}
             "class" => {
                 classes = column(c).map(str::to_owned).collect();
                 classes.sort();

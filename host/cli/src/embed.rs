@@ -3,6 +3,7 @@
 use super::console::Console;
 use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
+use super::region::RegionOptions;
 
 use anymc3d_host::backbone::{
     Backbone, BackboneInfo, Features, NoAdapter, Precision, SiteAdapter, load_peft,
@@ -53,6 +54,8 @@ pub(super) struct Embed {
     /// Number format of the matrix products; auto is f32 here, because features are compared across machines
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
+    #[command(flatten)]
+    region: RegionOptions,
     #[command(flatten)]
     geometry: GeometryOption,
     #[command(flatten)]
@@ -165,13 +168,18 @@ impl Embed {
         if self.input.extension().is_some_and(|e| e == "safetensors") {
             return pixels(&self.input);
         }
+        if let Some(chosen) = chosen {
+            let view = chosen.manifest.views[chosen.view].clone();
+            self.region.check(&[Manifest { views: vec![view], ..chosen.manifest.clone() }])?;
+        }
         let mut data = CaseData::default();
         let read = data.scan(&self.input).map_err(|e| e.to_string())?;
         let view = match chosen {
             Some(chosen) => chosen.manifest.views[chosen.view].clone(),
             None => default_view(read.scan.modality.or(read.scan.modality_guess)),
         };
-        let prepared = data.slices(&self.input, &view, backbone, 0).map_err(|e| e.to_string())?;
+        let region = self.region.of_case();
+        let prepared = data.slices(&self.input, &view, &region, backbone, 0).map_err(|e| e.to_string())?;
         warnings(prepared, &view)
             .iter()
             .for_each(|w| console.warning(format!("{}: {w}", self.input.display())));
@@ -223,10 +231,8 @@ fn default_view(modality: Option<Modality>) -> View {
         fit: Fit::Square,
         spacing_mm: None,
         region: Region::Full,
-        crop: None,
-        series: None,
         intensity,
-        required: true,
+        ..View::new("v", Axis::Axial, 1, [1, 1])
     }
 }
 

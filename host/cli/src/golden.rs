@@ -3,6 +3,7 @@
 use super::console::Console;
 use super::options::{BackboneOptions, GeometryOption, ViewFile};
 use super::outcome::{CommandError, Outcome};
+use super::region::RegionOptions;
 use anymc3d_host::backbone::Precision;
 use anymc3d_host::engine::golden::{self, Checked, TOLERANCE};
 use anymc3d_host::engine::{Case, Engine};
@@ -50,6 +51,8 @@ pub(super) struct Golden {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    region: RegionOptions,
+    #[command(flatten)]
     geometry: GeometryOption,
     #[command(flatten)]
     backbone: BackboneOptions,
@@ -89,7 +92,7 @@ impl Golden {
         let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
         let first = self.scan.as_deref().or_else(|| self.view.first().map(|v| v.file.as_path()));
         let name = stem_of(first.unwrap_or(Path::new("case")));
-        let case = Case { name, image: self.scan.clone(), views };
+        let case = Case { name, image: self.scan.clone(), views, region: self.region.of_case() };
         let out = self.out.as_deref().unwrap_or(Path::new("golden"));
         let written = golden::record(engine, &case, self.tolerance, out).map_err(CommandError::failed)?;
         console.result(written.display());

@@ -17,6 +17,7 @@ mod phantom;
 mod plugin;
 #[cfg(unix)]
 mod plugin_check;
+mod region;
 mod registry;
 mod report;
 mod run;

@@ -7,6 +7,7 @@ use super::console::Console;
 use super::dicom::DicomOptions;
 use super::options::{self, BackboneOptions, GeometryOption, PrecisionOption, ViewFile};
 use super::outcome::{CommandError, EXIT_CODES, Outcome};
+use super::region::RegionOptions;
 use super::tasks::tell_refused;
 #[cfg(unix)]
 use super::worker;
@@ -35,6 +36,7 @@ Examples:
   host run --plugin lung_nodule exam/ --series 4            the series that you name
   host run --plugin lung_nodule@0.1 scan.nii.gz             an installed version; see `host registry`
   host run --plugin lung_nodule --segmentation scan.nii.gz --out results
+  host run --plugin nodule_malignancy scan.nii.gz --mask nodule.nii.gz     what is in the mask
   host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
   host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz
   host run --plugin untried --plugin lung_nodule --isolate scans/ --out results
@@ -108,6 +110,8 @@ pub(super) struct Run {
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
+    region: RegionOptions,
+    #[command(flatten)]
     dicom: DicomOptions,
     #[command(flatten)]
     geometry: GeometryOption,
@@ -152,7 +156,8 @@ impl Run {
         if self.explain_plan {
             return Ok(outcome.or(self.explain(&mut session, console)?));
         }
-        let list = self.list(&session.manifests(), console);
+        let mut list = self.list(&session.manifests(), console);
+        self.region.give(list.entries.iter_mut().filter_map(CaseEntry::case_mut)).map_err(CommandError::usage)?;
         let writers = standard_writers(heatmap);
         let sink = ResultSink { console, writers, out, json: self.json, unanswered: &list.unanswered };
         let watch = self.watch.then(|| Watch::new(&self.input, &list.entries, &session));
@@ -235,11 +240,14 @@ impl Run {
     /// sequences. Reading a table finds both there.
     fn check_views(&self, tasks: &[Manifest]) -> Result<(), CommandError> {
         self.dicom.check(tasks).map_err(CommandError::usage)?;
+        if !(self.view.is_empty() && self.input.iter().all(|i| is_table(i))) {
+            self.region.check(tasks).map_err(CommandError::usage)?;
+        }
         // The series of a DICOM study are views by themselves.
         let one_scan = |i: &&PathBuf| !is_table(i) && !matches!(DicomInput::look(i), Ok(Some(_)) | Err(_));
         if let Some(scan) = self.input.iter().find(one_scan) {
             let views = self.views().into_iter().collect();
-            let case = Case { name: String::new(), image: Some(scan.clone()), views };
+            let case = Case { image: Some(scan.clone()), views, ..Case::default() };
             for manifest in tasks {
                 case.check_sequences(manifest).map_err(|e| {
                     let advised = with_remedy(&e.to_string(), e.remedy().as_ref());
@@ -265,7 +273,7 @@ impl Run {
             return Err(CommandError::usage("--explain-plan: what is shared is known without --isolate"));
         };
         let first = list.entries.iter().find_map(CaseEntry::case).cloned();
-        let any = || Case { name: "scan".to_owned(), image: Some("SCAN".into()), views: Default::default() };
+        let any = || Case { name: "scan".to_owned(), image: Some("SCAN".into()), ..Case::default() };
         let plan = engine.plan(&first.unwrap_or_else(any));
         let holds = engine.holds();
         let json = || {

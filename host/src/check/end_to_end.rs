@@ -7,7 +7,7 @@ use crate::engine::golden;
 use crate::engine::result::CaseResult;
 use crate::engine::{Case, Engine};
 use crate::plugin::ParameterSource;
-use crate::scan::{Affine, write_nifti_f32};
+use crate::scan::{Affine, RegionOfInterest, write_nifti_f32, write_nifti_u8};
 use crate::task::WeightsInfo;
 use crate::task::{LoadedTask, as_plugins_see};
 use std::path::Path;
@@ -32,6 +32,15 @@ fn body(holes: bool) -> Vec<f32> {
     (0..SHAPE.iter().product()).map(voxel).collect()
 }
 
+/// A mask of a few voxels in a lung, for plugins that look where one is.
+fn finding() -> Vec<u8> {
+    let voxel = |i: usize| {
+        let (x, y, z) = (i % SHAPE[0], i / SHAPE[0] % SHAPE[1], i / (SHAPE[0] * SHAPE[1]));
+        u8::from((13..17).contains(&x) && (18..22).contains(&y) && (10..13).contains(&z))
+    };
+    (0..SHAPE.iter().product()).map(voxel).collect()
+}
+
 pub(super) fn whole_case(subject: &mut PluginUnderTest, findings: &mut Findings) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder ({e})"))?;
     let affine = Affine::aligned([6.0, 6.0, 8.0], [-140.0, -120.0, -90.0]);
@@ -40,6 +49,9 @@ pub(super) fn whole_case(subject: &mut PluginUnderTest, findings: &mut Findings)
         write_nifti_f32(&path, &body(holes), SHAPE, &affine).map_err(|e| e.to_string()).map(|()| path)
     };
     let (plain, holes) = (scan("scan.nii", false)?, scan("nan.nii", true)?);
+    let mask = folder.path().join("mask.nii");
+    write_nifti_u8(&mask, &finding(), SHAPE, &affine).map_err(|e| e.to_string())?;
+    let region = RegionOfInterest { mask: Some(mask), point_mm: None };
     let task = loaded(subject)?;
     let views: Vec<String> = task.task.manifest().views.iter().map(|v| v.name.clone()).collect();
     // An engine owns its backbone.
@@ -47,7 +59,7 @@ pub(super) fn whole_case(subject: &mut PluginUnderTest, findings: &mut Findings)
     let ask = |path: &Path| -> Result<CaseResult, String> {
         // By name: a plugin of several sequences takes no file for all of them.
         let views = views.iter().map(|view| (view.clone(), path.to_owned())).collect();
-        let case = Case { name: "case".into(), image: None, views };
+        let case = Case { name: "case".into(), image: None, views, region: region.clone() };
         let answer = engine.predict(&case, true).pop().ok_or("no answer")?.map_err(|e| e.to_string())?;
         let numbers = answer.evidence.iter().flat_map(|e| &e.attention);
         match numbers.filter(|v| !v.is_finite()).count() {

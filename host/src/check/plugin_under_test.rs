@@ -5,8 +5,8 @@ use crate::backbone::{Backbone, Precision};
 use crate::engine::open_backbone;
 use crate::plugin::{Library, Parameter, ParameterSource, inspect, load};
 use crate::task::as_plugins_see;
-use crate::task::{HeadAnswer, Task, TaskError, TaskOptions, ViewTokens, Weights};
-use anymc3d_manifest::{Manifest, View};
+use crate::task::{HeadAnswer, MaskTensors, Task, TaskError, TaskOptions, ViewTokens, Weights};
+use anymc3d_manifest::{Manifest, MaskFeature, View};
 use anymc3d_plugin_api::{BackboneInfo, SliceGeometry};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ pub(super) struct Tokens {
     pub class: Tensor,
     pub patch: Tensor,
     pub grid: (usize, usize),
+    pub mask: MaskTensors,
 }
 
 /// Numbers of a head's answer.
@@ -249,10 +250,21 @@ impl PluginUnderTest {
         let info = self.backbone.info();
         let of = |view: &View| {
             let (h, w) = grid(view, info.patch_size);
-            Tokens::random_init(&view.name, slices, (h, w), info.embed_dim, seed)
+            let tokens = Tokens::random_init(&view.name, slices, (h, w), info.embed_dim, seed);
+            Tokens { mask: mask_of(view, slices, h * w), ..tokens }
         };
         manifest.views.iter().filter(|v| wanted(v)).map(of).collect()
     }
+}
+
+/// What a mask of a few patches in every slice would give, where the view asks for it.
+pub(super) fn mask_of(view: &View, slices: usize, patches: usize) -> MaskTensors {
+    let asks = |feature: MaskFeature| view.mask_features.contains(&feature);
+    let scalars = asks(MaskFeature::Scalars).then_some([6.5, 20.0, 60.0, -90.0, 110.0, 14.0]);
+    let cover = || (0..slices * patches).map(|i| f32::from(u8::from(i % 5 == 2))).collect();
+    let cover = asks(MaskFeature::Cover).then(|| (cover(), patches));
+    // On the processor: numbers that fit into memory many times.
+    MaskTensors::new(scalars, cover, &Device::Cpu).unwrap_or_default()
 }
 
 /// Patches of a view's image.
@@ -313,7 +325,9 @@ impl Tokens {
         let class = make(&[slices, d], seed).or_else(|_| none());
         let patch = make(&[slices, grid.0 * grid.1, d], seed ^ 0xff).or_else(|_| none());
         match (class, patch) {
-            (Ok(class), Ok(patch)) => Self { name: name.to_owned(), class, patch, grid },
+            (Ok(class), Ok(patch)) => {
+                Self { name: name.to_owned(), class, patch, grid, mask: MaskTensors::default() }
+            }
             _ => unreachable!("tensors of drawn numbers on the CPU"),
         }
     }
@@ -328,6 +342,7 @@ impl Tokens {
             patch_tokens: &self.patch,
             grid: self.grid,
             geometry: Some(Arc::new(geometry)),
+            mask: self.mask.clone(),
         }
     }
 
@@ -339,6 +354,7 @@ impl Tokens {
             class: made(&self.class)?,
             patch: made(&self.patch)?,
             grid: self.grid,
+            mask: self.mask.clone(),
         })
     }
 }

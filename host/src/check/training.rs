@@ -1,6 +1,6 @@
 //! Checks of a training step: the plugin's own losses, backwards through head, branch, adapter and backbone.
 
-use super::plugin_under_test::{PluginUnderTest, noise, random_init};
+use super::plugin_under_test::{PluginUnderTest, mask_of, noise, random_init};
 use super::{Findings, shorten};
 use crate::backbone::{Features, SiteAdapter};
 use crate::device;
@@ -80,6 +80,7 @@ fn step(subject: &PluginUnderTest, task: &Task, draw: u64) -> Result<(f64, Vec<(
             patch_tokens: &f.patch_tokens,
             grid: f.grid,
             geometry: Some(Arc::new(SliceGeometry::evenly_spaced(slices, [5.0, 14.0, 14.0]))),
+            mask: mask_of(v, slices, rows * columns),
         })
         .collect();
     let logits = task.head(&views).map_err(|e| e.to_string())?.logits;

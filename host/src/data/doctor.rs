@@ -4,8 +4,8 @@
 
 use crate::data::table::{Problem, Row, Table};
 use crate::memory::MemoryBudget;
-use crate::scan::{Affine, Scan, memory_of};
-use anymc3d_manifest::TaskKind;
+use crate::scan::{Scan, Target, Volume, memory_of};
+use anymc3d_manifest::{Region, TaskKind, View};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::Path;
@@ -40,12 +40,12 @@ struct OfRow {
     seen: Vec<Seen>,
 }
 
-/// Opens every scan and mask of a table. `progress` is told of each row that is done.
-pub fn examine(table: &Table, progress: &(dyn Fn() + Sync)) -> Findings {
+/// Opens every scan and mask of a table, for a task of these views. `progress` is told of each row that is done.
+pub fn examine(table: &Table, views: &[View], progress: &(dyn Fn() + Sync)) -> Findings {
     let mut rows: Vec<OfRow> = Vec::with_capacity(table.rows.len());
     for together in groups(&table.rows, MemoryBudget::of_process().bytes) {
         rows.par_extend(together.par_iter().map(|row| {
-            let found = examine_row(row, table.kind);
+            let found = examine_row(row, table.kind, views);
             progress();
             found
         }));
@@ -82,12 +82,12 @@ fn groups(rows: &[Row], room: usize) -> Vec<&[Row]> {
     all
 }
 
-fn examine_row(row: &Row, kind: TaskKind) -> OfRow {
+fn examine_row(row: &Row, kind: TaskKind, views: &[View]) -> OfRow {
     let mut found = OfRow::default();
     let problem =
         |what: String| Problem { line: Some(row.line), what: format!("case `{}`: {what}", row.case) };
     // Grids of the scans: a mask is drawn on one of them.
-    let mut grids: Vec<(&Path, [usize; 3], Affine)> = Vec::new();
+    let mut grids: Vec<(&Path, Volume)> = Vec::new();
     // A column `image` may serve several views; its scan is opened once.
     let mut opened: Vec<&Path> = Vec::new();
     for (view, path) in &row.images {
@@ -117,9 +117,10 @@ fn examine_row(row: &Row, kind: TaskKind) -> OfRow {
             spacing_mm: scan.spacing_mm,
             sha256: scan.sha256.clone(),
         });
-        if row.mask.is_some() {
+        if row.mask.is_some() || row.point_mm.is_some() {
             match scan.try_canonical() {
-                Ok(grid) => grids.push((path, grid.shape, grid.affine)),
+                // Its place is compared, not its voxels.
+                Ok(grid) => grids.push((path, Volume { voxels: Vec::new(), ..grid })),
                 Err(e) => found.findings.errors.push(problem(e.to_string())),
             }
         }
@@ -128,12 +129,18 @@ fn examine_row(row: &Row, kind: TaskKind) -> OfRow {
         match Scan::open(path).and_then(|mask| Ok((mask.try_canonical()?, mask))) {
             Err(e) => found.findings.errors.push(problem(e.to_string())),
             Ok((drawn, mask)) => {
-                let on = |(scan, shape, affine): &(&Path, _, Affine)| drawn.expect_grid(scan, *shape, affine);
+                let on = |(scan, grid): &(&Path, Volume)| drawn.expect_grid(scan, grid.shape, &grid.affine);
                 let on_any = grids.iter().any(|grid| on(grid).is_ok());
                 if let Some(Err(e)) = grids.first().filter(|_| !on_any).map(on) {
                     found.findings.errors.push(problem(e.to_string()));
                 }
                 let empty = !mask.voxels.iter().any(|v| *v > 0.5);
+                let followed =
+                    views.iter().any(|v| v.needs_mask() || v.follows_region() && row.point_mm.is_none());
+                if empty && followed {
+                    let what = format!("{}: the mask is empty, and it says where to look", path.display());
+                    found.findings.errors.push(problem(what));
+                }
                 let most = mask.voxels.iter().copied().fold(0.0, f32::max);
                 if empty && most > 0.0 {
                     let what = format!(
@@ -148,6 +155,17 @@ fn examine_row(row: &Row, kind: TaskKind) -> OfRow {
                     found.findings.warnings.push(problem(what));
                 }
             }
+        }
+    }
+    for view in views.iter().filter(|_| row.point_mm.is_some()) {
+        let of = row
+            .images
+            .get(&view.name)
+            .and_then(|path| grids.iter().find(|(scan, _)| *scan == path.as_path()));
+        let target = Target { mask: None, point_mm: row.point_mm };
+        let outside = of.filter(|_| view.region == Region::Point).map(|(_, grid)| target.centre(grid, view));
+        if let Some(Err(e)) = outside {
+            found.findings.errors.push(problem(e.to_string()));
         }
     }
     found

@@ -1,7 +1,7 @@
 //! The data table: which scans there are, what is known of each, and which serve to train.
 //!
 //! CSV with a header: `case`, `image` or one `image.VIEW` per view, one column per label, and optionally
-//! `patient`, `mask`, `split`; other columns are left alone. A multi-class task has one column `class`
+//! `patient`, `mask`, `point`, `split`; other columns are left alone. A multi-class task has one column `class`
 //! with the class's name instead. Paths are relative to the table. An empty label is unknown, an empty
 //! mask is none.
 
@@ -10,6 +10,7 @@ mod split;
 
 pub use split::Split;
 
+use crate::scan::RegionOfInterest;
 use anymc3d_manifest::{Manifest, TaskKind};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,8 +56,17 @@ pub struct Row {
     pub patient: Option<String>,
     /// Voxels of what is to be found.
     pub mask: Option<PathBuf>,
+    /// RAS mm of a point in what is to be found.
+    pub point_mm: Option<[f64; 3]>,
     /// Where the table itself assigns it.
     pub split: Option<Part>,
+}
+
+impl Row {
+    /// What views with the region `mask` or `point` are cut around.
+    pub fn region(&self) -> RegionOfInterest {
+        RegionOfInterest { mask: self.mask.clone(), point_mm: self.point_mm }
+    }
 }
 
 /// A data table that makes sense: every problem was found when it was read.
@@ -159,6 +169,7 @@ impl Table {
         let single = views.len() == 1;
         let patient = self.rows.iter().any(|r| r.patient.is_some());
         let mask = self.rows.iter().any(|r| r.mask.is_some());
+        let point = self.rows.iter().any(|r| r.point_mm.is_some());
         let split = self.rows.iter().any(|r| r.split.is_some());
 
         let mut writer = csv::Writer::from_path(&self.path).map_err(|e| bad(&e))?;
@@ -168,7 +179,7 @@ impl Table {
             TaskKind::Multiclass => header.push(CLASS_COLUMN.to_owned()),
             TaskKind::Binary | TaskKind::Multilabel => header.extend(self.labels.iter().cloned()),
         }
-        for (there, name) in [(patient, "patient"), (mask, "mask"), (split, "split")] {
+        for (there, name) in [(patient, "patient"), (mask, "mask"), (point, "point"), (split, "split")] {
             if there {
                 header.push(name.to_owned());
             }
@@ -191,6 +202,10 @@ impl Table {
             }
             if mask {
                 record.push(row.mask.as_deref().map_or(String::new(), place));
+            }
+            if point {
+                let text = |[x, y, z]: [f64; 3]| format!("{x} {y} {z}");
+                record.push(row.point_mm.map_or(String::new(), text));
             }
             if split {
                 record.push(row.split.map_or("", Part::name).to_owned());

@@ -1,6 +1,7 @@
 //! A case to predict: its files, what a task does for it, and why a task has no answer.
 
 use crate::backbone::BackboneError;
+use crate::scan::RegionOfInterest;
 use crate::scan::source::stem_of;
 use crate::task::TaskError;
 use anymc3d_manifest::Manifest;
@@ -10,7 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A case to answer: a scan for every view, or one file per view.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     /// Name, for folders and results.
     pub name: String,
@@ -18,6 +19,9 @@ pub struct Case {
     pub image: Option<PathBuf>,
     /// Files by view; by `plugin/view` for one plugin only.
     pub views: BTreeMap<String, PathBuf>,
+    /// Where views with the region `mask` or `point` look.
+    #[serde(default)]
+    pub region: RegionOfInterest,
 }
 
 impl Case {
@@ -28,7 +32,7 @@ impl Case {
             name if matches!(name.as_str(), "" | "." | "..") => "case".to_owned(),
             name => name,
         };
-        Self { name, image: Some(path.to_owned()), views: BTreeMap::new() }
+        Self { name, image: Some(path.to_owned()), ..Self::default() }
     }
 
     /// The file that a view of a plugin reads.
@@ -45,7 +49,8 @@ impl Case {
 
     /// Its files, each once.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
-        let mut all: Vec<&Path> = self.views.values().chain(&self.image).map(PathBuf::as_path).collect();
+        let files = self.views.values().chain(&self.image).chain(&self.region.mask);
+        let mut all: Vec<&Path> = files.map(PathBuf::as_path).collect();
         all.sort_unstable();
         all.dedup();
         all.into_iter()

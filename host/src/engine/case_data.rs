@@ -4,8 +4,12 @@ use crate::backbone::{BackboneInfo, HiddenStates};
 use crate::device::uploaded;
 use crate::engine::memory::{self, MemoryCap};
 use crate::memory::MemoryBudget;
-use crate::scan::{ReadLimits, Scan, SliceStack, Volume, VolumeError, modality_warning, slices_within};
-use anymc3d_manifest::{Modality, Region, View};
+use crate::scan::{
+    ReadLimits, RegionOfInterest, Scan, SliceStack, Target, Volume, VolumeError, mask_scalars,
+    modality_warning, slices_of_target,
+};
+use crate::task::MaskTensors;
+use anymc3d_manifest::{MaskFeature, Modality, Region, View};
 use candle_core::{Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -41,6 +45,29 @@ pub struct Prepared {
     pub pixels: Tensor,
     /// Frozen prefixes that tasks share, by number of blocks.
     pub prefixes: BTreeMap<usize, HiddenStates>,
+    /// Of the case's mask inside the scan, where a view's head asks for them.
+    pub scalars: Option<[f64; 6]>,
+    /// `[S, H, W]`: how much of each pixel the mask covers, where a view's head asks for it.
+    pub covered: Option<Vec<f32>>,
+}
+
+impl Prepared {
+    /// What a view's head is told of the mask, on patches h, w.
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn mask_tensors(
+        &self,
+        view: &View,
+        (h, w): (usize, usize),
+        device: &Device,
+    ) -> candle_core::Result<MaskTensors> {
+        let asks = |feature: MaskFeature| view.mask_features.contains(&feature);
+        let scalars = self.scalars.filter(|_| asks(MaskFeature::Scalars));
+        let covered = self.covered.as_ref().filter(|_| asks(MaskFeature::Cover));
+        let cover = covered.map(|slices| self.stack.grid.cover(slices, (h, w)));
+        MaskTensors::new(scalars, cover.map(|c| (c, h * w)), device)
+    }
 }
 
 /// Slices of a view for training: a prediction's, changed by an augmentation.
@@ -51,16 +78,26 @@ pub struct TrainingSlices {
     pub pixels: Tensor,
     /// `[S, H, W]`: how much of each pixel the mask covers, 0 to 1.
     pub mask: Option<Vec<f32>>,
+    /// Of the mask inside the scan, where the view's head asks for them.
+    pub scalars: Option<[f64; 6]>,
 }
 
 /// What decides the slices.
 pub(super) type Slices = (PathBuf, String);
 
 /// A view without its name, its choice of a series and whether it is required; without its modality too, unless that decides what the body is.
-pub(super) fn slices_of(path: &Path, view: &View) -> Slices {
-    let modality = if view.region == Region::Full { Modality::Any } else { view.modality };
-    let bare = View { name: String::new(), modality, required: true, series: None, ..view.clone() };
-    (path.to_owned(), format!("{bare:?}"))
+pub(super) fn slices_of(path: &Path, view: &View, region: &RegionOfInterest) -> Slices {
+    let decides = matches!(view.region, Region::Body | Region::Lungs);
+    let modality = if decides { view.modality } else { Modality::Any };
+    let bare = View {
+        name: String::new(),
+        modality,
+        required: true,
+        series: None,
+        mask_features: Vec::new(),
+        ..view.clone()
+    };
+    (path.to_owned(), format!("{bare:?}{:?}", region.read_by(view)))
 }
 
 /// What one case has read and sliced so far.
@@ -136,14 +173,18 @@ impl CaseData {
         &mut self,
         path: &Path,
         view: &View,
+        region: &RegionOfInterest,
         backbone: &BackboneInfo,
         kept: usize,
     ) -> Result<&mut Prepared, PrepareError> {
         let read = self.scan(path)?;
-        let key = slices_of(path, view);
+        let mask = region.mask_of(view).map(|mask| self.mask(mask)).transpose()?;
+        let target = Target { mask: mask.as_deref(), point_mm: region.point_mm };
+        target.check(&read.volume, view)?;
+        let key = slices_of(path, view, region);
         if !self.stacks.contains_key(&key) {
             let start = Instant::now();
-            let stack = slices_within(&read.volume, view, backbone.patch_size, self.room())?;
+            let stack = slices_of_target(&read.volume, view, backbone.patch_size, self.room(), target)?;
             let bytes = memory::of_stack(&stack, backbone, kept);
             if let Some(cap) = self.cap {
                 let writing = cap.of_writing(read.volume.voxels.len());
@@ -153,9 +194,26 @@ impl CaseData {
             let device = self.device.clone().unwrap_or(Device::Cpu);
             let pixels = pixels_of(&stack, path, backbone, &device)?;
             self.preprocess_ms += ms(start);
-            self.stacks.insert(key.clone(), Prepared { read, stack, pixels, prefixes: BTreeMap::new() });
+            let prefixes = BTreeMap::new();
+            let new = Prepared { read: read.clone(), stack, pixels, prefixes, scalars: None, covered: None };
+            self.stacks.insert(key.clone(), new);
         }
-        self.stacks.get_mut(&key).ok_or_else(|| PrepareError("slices were lost".to_owned()))
+        let prepared =
+            self.stacks.get_mut(&key).ok_or_else(|| PrepareError("slices were lost".to_owned()))?;
+        for feature in &view.mask_features {
+            // `check` refused a case without one.
+            let Some(mask) = mask.as_deref() else { continue };
+            match feature {
+                MaskFeature::Scalars if prepared.scalars.is_none() => {
+                    prepared.scalars = Some(mask_scalars(&read.volume, mask)?);
+                }
+                MaskFeature::Cover if prepared.covered.is_none() => {
+                    prepared.covered = Some(prepared.stack.grid.mask_to_slices(mask)?);
+                }
+                MaskFeature::Scalars | MaskFeature::Cover => {}
+            }
+        }
+        Ok(prepared)
     }
 
     /// A mask in canonical order, read at the first request.
@@ -174,24 +232,32 @@ impl CaseData {
     }
 
     /// A view's slices for training. `augment` changes pixels and mask before the pixels are normalised; where it leaves
-    /// them, they are a prediction's, bit for bit.
+    /// them, they are a prediction's, bit for bit. `mask` supervises; the region's mask is read where the view needs it.
     ///
     /// # Errors
-    /// When the scan cannot be read or sliced, or the mask is on another grid.
+    /// When the scan cannot be read or sliced, a mask is on another grid, or the view's region is not known.
     pub fn training_slices(
         &mut self,
         path: &Path,
         view: &View,
+        region: &RegionOfInterest,
         backbone: &BackboneInfo,
         mask: Option<&Volume>,
         augment: impl FnOnce(&mut SliceStack, Option<&mut Vec<f32>>),
     ) -> Result<TrainingSlices, PrepareError> {
         let read = self.scan(path)?;
-        let mut stack = slices_within(&read.volume, view, backbone.patch_size, self.room())?;
-        let mut mask = mask.map(|mask| stack.grid.mask_to_slices(mask)).transpose()?;
+        let regions = region.mask_of(view).map(|mask| self.mask(mask)).transpose()?;
+        let target = Target { mask: regions.as_deref(), point_mm: region.point_mm };
+        target.check(&read.volume, view)?;
+        let mut stack = slices_of_target(&read.volume, view, backbone.patch_size, self.room(), target)?;
+        let wants =
+            |feature: MaskFeature| regions.as_deref().filter(|_| view.mask_features.contains(&feature));
+        let scalars = wants(MaskFeature::Scalars).map(|mask| mask_scalars(&read.volume, mask)).transpose()?;
+        let drawn = mask.or(wants(MaskFeature::Cover));
+        let mut mask = drawn.map(|mask| stack.grid.mask_to_slices(mask)).transpose()?;
         augment(&mut stack, mask.as_mut());
         let pixels = pixels_of(&stack, path, backbone, &Device::Cpu)?;
-        Ok(TrainingSlices { stack, pixels, mask })
+        Ok(TrainingSlices { stack, pixels, mask, scalars })
     }
 }
 

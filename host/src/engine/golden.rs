@@ -3,7 +3,7 @@
 
 use super::case::Case;
 use super::predict::Engine;
-use crate::scan::{files_of, source};
+use crate::scan::{RegionOfInterest, files_of, source};
 use anymc3d_registry::{sha256, sha256_of_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +32,12 @@ pub struct GoldenCase {
     pub tolerance: f64,
     /// Scans by view, in this folder.
     pub scans: BTreeMap<String, GoldenScan>,
+    /// The mask that says where to look, in this folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<GoldenScan>,
+    /// The point that says where to look, RAS mm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_mm: Option<[f64; 3]>,
     /// One per label or class, in the manifest's order, before temperature and sigmoid or softmax.
     pub logits: Vec<GoldenLogit>,
 }
@@ -96,10 +102,12 @@ pub fn record(engine: &Engine, case: &Case, tolerance: f64, into: &Path) -> Resu
         let shared = case.image.as_deref() == Some(path);
         let name = if shared { case.name.clone() } else { format!("{}_{}", case.name, view.name) };
         let file = format!("{}{}", plain(&name), ending(path)?);
-        let bytes = std::fs::read(path).map_err(|e| failed(path, format!("cannot be read ({e})")))?;
-        write(&into.join(&file), &bytes)?;
-        scans.insert(view.name.clone(), GoldenScan { file, sha256: sha256(&bytes) });
+        scans.insert(view.name.clone(), copied(path, into, file)?);
     }
+    let mask = case.region.mask.as_deref().map(|path| {
+        let file = format!("{}_mask{}", plain(&case.name), ending(path)?);
+        copied(path, into, file)
+    });
     let golden = GoldenCase {
         schema: SCHEMA.to_owned(),
         plugin: manifest.plugin.name.clone(),
@@ -108,6 +116,8 @@ pub fn record(engine: &Engine, case: &Case, tolerance: f64, into: &Path) -> Resu
         precision: "f32".to_owned(),
         tolerance,
         scans,
+        mask: mask.transpose()?,
+        point_mm: case.region.point_mm,
         logits,
     };
     let to = into.join(format!("{}.json", plain(&case.name)));
@@ -152,18 +162,12 @@ fn check_one(engine: &Engine, folder: &Path, file: &Path) -> Result<Checked, Gol
     }
     let mut views = BTreeMap::new();
     for (view, scan) in &golden.scans {
-        let path = folder.join(&scan.file);
-        if Path::new(&scan.file).components().count() != 1 || scan.file.starts_with('.') {
-            return Err(failed(file, format!("scan `{}`: expected a file beside it", scan.file)));
-        }
-        let (found, _) = sha256_of_file(&path).map_err(|e| failed(file, e))?;
-        if found != scan.sha256 {
-            return Err(failed(&path, format!("sha256 {found}, the case was made with {}", scan.sha256)));
-        }
-        views.insert(view.clone(), path);
+        views.insert(view.clone(), verified(scan, folder, file)?);
     }
+    let mask = golden.mask.as_ref().map(|mask| verified(mask, folder, file)).transpose()?;
+    let region = RegionOfInterest { mask, point_mm: golden.point_mm };
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let (_, logits) = answer(engine, &Case { name, image: None, views })?;
+    let (_, logits) = answer(engine, &Case { name, image: None, views, region })?;
     let labels = |logits: &[GoldenLogit]| logits.iter().map(|l| l.label.clone()).collect::<Vec<_>>();
     if labels(&logits) != labels(&golden.logits) {
         let (found, expected) = (labels(&golden.logits), labels(&logits));
@@ -191,6 +195,26 @@ fn check_one(engine: &Engine, folder: &Path, file: &Path) -> Result<Checked, Gol
         }
     }
     Ok(checked)
+}
+
+/// Copies a case's file into its folder.
+fn copied(path: &Path, into: &Path, file: String) -> Result<GoldenScan, GoldenError> {
+    let bytes = std::fs::read(path).map_err(|e| failed(path, format!("cannot be read ({e})")))?;
+    write(&into.join(&file), &bytes)?;
+    Ok(GoldenScan { file, sha256: sha256(&bytes) })
+}
+
+/// The path of a case's file, whose bytes are those that the case was made with.
+fn verified(scan: &GoldenScan, folder: &Path, file: &Path) -> Result<PathBuf, GoldenError> {
+    let path = folder.join(&scan.file);
+    if Path::new(&scan.file).components().count() != 1 || scan.file.starts_with('.') {
+        return Err(failed(file, format!("scan `{}`: expected a file beside it", scan.file)));
+    }
+    let (found, _) = sha256_of_file(&path).map_err(|e| failed(file, e))?;
+    if found != scan.sha256 {
+        return Err(failed(&path, format!("sha256 {found}, the case was made with {}", scan.sha256)));
+    }
+    Ok(path)
 }
 
 fn answer<'a>(

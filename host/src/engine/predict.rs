@@ -12,7 +12,7 @@ use super::sharing_plan::{Plan, depth, most};
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
 use crate::device::device_name;
 use crate::scan::SliceStack;
-use crate::task::{LoadedTask, TaskSiteAdapter, ViewTokens};
+use crate::task::{LoadedTask, MaskTensors, TaskSiteAdapter, ViewTokens};
 use anymc3d_manifest::{TaskKind, View};
 use candle_core::Tensor;
 use std::path::Path;
@@ -191,9 +191,9 @@ impl Engine {
                 continue;
             };
             on_stage(Stage::Scan);
-            let kept = plan.kept(&slices_of(path, view));
+            let kept = plan.kept(&slices_of(path, view, &case.region));
             let prepared = data
-                .slices(path, view, self.backbone.info(), kept.len())
+                .slices(path, view, &case.region, self.backbone.info(), kept.len())
                 .map_err(|e| CaseError::Scan(e.to_string()))?;
             for warning in warnings(prepared, view) {
                 if !notes.contains(&warning) {
@@ -205,12 +205,14 @@ impl Engine {
             let began = Instant::now();
             let features = self.features(prepared, kept, &adapter, attention)?;
             timing.backbone += ms(began);
+            let mask = prepared.mask_tensors(view, features.grid, self.backbone.device())?;
             seen.push(Seen {
                 view,
                 path,
                 read: prepared.read.clone(),
                 stack: prepared.stack.clone(),
                 features,
+                mask,
             });
         }
         let Some(first) = seen.first() else {
@@ -225,6 +227,7 @@ impl Engine {
                 patch_tokens: &s.features.patch_tokens,
                 grid: s.features.grid,
                 geometry: Some(Arc::new(s.stack.grid.geometry(s.features.grid))),
+                mask: s.mask.clone(),
             })
             .collect();
         on_stage(Stage::Head);
@@ -361,6 +364,7 @@ struct Seen<'a> {
     read: Arc<ReadScan>,
     stack: SliceStack,
     features: Features,
+    mask: MaskTensors,
 }
 
 fn input_record(first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord {

@@ -34,7 +34,7 @@ impl Preparer {
         data.cap = cap.map(MemoryCap::quarter);
         for (plugin, view) in &self.views {
             let Some(path) = case.file(plugin, &view.name) else { continue };
-            if data.slices(path, view, &self.backbone, 0).is_err() {
+            if data.slices(path, view, &case.region, &self.backbone, 0).is_err() {
                 return self.data();
             }
         }

@@ -94,7 +94,7 @@ impl Plan {
         for task in tasks {
             for (view, adapter) in task.task.manifest().views.iter().zip(task.task.adapters()) {
                 let Some(path) = case.file(task.name(), &view.name) else { continue };
-                let of = slices_of(path, view);
+                let of = slices_of(path, view, &case.region);
                 let user = User {
                     task: task.name().to_owned(),
                     view: view.name.clone(),
@@ -238,16 +238,16 @@ mod tests {
             fit: Fit::Square,
             spacing_mm: None,
             region,
-            crop: None,
-            series: None,
             intensity: Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false },
-            required: true,
+            ..View::new("v", Axis::Axial, 1, [1, 1])
         };
         let same = |region| {
-            let of = |modality| slices_of(std::path::Path::new("a.nii"), &view(modality, region));
+            let of = |modality| {
+                slices_of(std::path::Path::new("a.nii"), &view(modality, region), &Default::default())
+            };
             of(Modality::CT) == of(Modality::MR)
         };
-        assert!(same(Region::Full) && !same(Region::Body) && !same(Region::Lungs));
+        assert!(same(Region::Full) && !same(Region::Body) && !same(Region::Lungs) && same(Region::Mask));
     }
 
     #[test]

@@ -152,10 +152,8 @@ mod tests {
             fit: Fit::Square,
             spacing_mm: None,
             region: Region::Full,
-            crop: None,
-            series: None,
             intensity: Intensity::Window { windows: vec![[0.0, 1.0]] },
-            required: true,
+            ..View::new("v", Axis::Axial, 1, [1, 1])
         };
         slices(&scan.canonical(), &view, 14).unwrap()
     }

@@ -125,7 +125,7 @@ pub(super) mod tests {
     }
 
     pub fn case(name: &str, file: &str) -> Case {
-        Case { name: name.into(), image: Some(file.into()), views: Default::default() }
+        Case { name: name.into(), image: Some(file.into()), ..Case::default() }
     }
 
     /// Writes what is read of a result.

@@ -4,6 +4,15 @@
 
 use crate::scan::resample::{Tap, antialiased};
 
+/// A stretch of an axis in fractions of voxels, for regions of a fixed length in mm: what lies beyond the scan is padding.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Window {
+    /// Edge of the first pixel in the direction of the pixels; 0 is the edge of the scan's first voxel.
+    pub start: f64,
+    /// Voxels per pixel.
+    pub step: f64,
+}
+
 /// How one image axis (slice, row or column) is made of one canonical axis.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AxisPlan {
@@ -26,11 +35,16 @@ pub(crate) struct AxisPlan {
     pub offset: isize,
     /// Pixels.
     pub size: usize,
+    /// Says where the pixels lie instead of region, padding, resampling and offset; the region is then the whole axis.
+    pub window: Option<Window>,
 }
 
 impl AxisPlan {
     /// Pixels of this axis from all voxels of the canonical one.
     pub fn taps(&self) -> Vec<Tap> {
+        if let Some(window) = self.window {
+            return (0..self.size).map(|i| self.tap_of(window, i)).collect();
+        }
         let resampled = antialiased(self.padded, self.resampled);
         (0..self.size as isize)
             .map(|i| {
@@ -59,8 +73,38 @@ impl AxisPlan {
             .collect()
     }
 
+    /// Pixel `i` of a window by the operator of [`antialiased`], on an axis that goes on with padding at both ends.
+    fn tap_of(&self, window: Window, i: usize) -> Tap {
+        let support = window.step.max(1.0);
+        let centre = window.start + window.step * (i as f64 + 0.5);
+        let weight = |j: f64| (1.0 - ((j + 0.5 - centre) / support).abs()).max(0.0);
+        let (first, last) = ((centre - support - 0.5).floor(), (centre + support + 0.5).ceil());
+        let total: f64 = (0..=(last - first) as usize).map(|k| weight(first + k as f64)).sum();
+        let from = first.clamp(0.0, self.voxels as f64) as usize;
+        let to = (last + 1.0).clamp(0.0, self.voxels as f64) as usize;
+        let all: Vec<f64> = (from..to.max(from)).map(|j| weight(j as f64) / total).collect();
+        // Voxels without weight are not read.
+        let (Some(begin), Some(end)) =
+            (all.iter().position(|w| *w > 0.0), all.iter().rposition(|w| *w > 0.0))
+        else {
+            return Tap { start: 0, weights: Vec::new(), outside: 1.0 };
+        };
+        let outside = 1.0 - all.iter().sum::<f64>();
+        let mut weights: Vec<f32> = all[begin..=end].iter().map(|w| *w as f32).collect();
+        let mut start = from + begin;
+        if self.reversed {
+            weights.reverse();
+            start = self.voxels - (from + end + 1);
+        }
+        Tap { start, weights, outside: if outside > 1e-12 { outside as f32 } else { 0.0 } }
+    }
+
     /// Most bytes that [`Self::taps`] takes: weights in f64 of all samples, and in f32 of those that are pixels.
     pub fn taps_bytes(&self) -> usize {
+        if let Some(window) = self.window {
+            let reach = (2.0 * window.step.max(1.0) + 3.0).min(self.voxels as f64) as usize;
+            return self.size.saturating_mul(reach.saturating_mul(size_of::<f64>() + size_of::<f32>()) + 64);
+        }
         // Each sample reaches over two steps of the coarser grid, and a little.
         let weights = self.padded.max(self.resampled).saturating_add(self.resampled).saturating_mul(2);
         let samples = self.resampled.saturating_add(self.size);
@@ -69,12 +113,18 @@ impl AxisPlan {
 
     /// Voxels per pixel.
     pub fn step(&self) -> f64 {
+        if let Some(window) = self.window {
+            return window.step;
+        }
         self.padded as f64 / self.resampled as f64
     }
 
     /// Canonical index (with fraction) of a pixel coordinate; 0 is the centre of the first pixel.
     pub fn to_canonical(&self, pixel: f64) -> f64 {
-        let along = (pixel + self.offset as f64 + 0.5) * self.step() - 0.5 - self.pad_before as f64;
+        let along = match self.window {
+            Some(window) => window.start + (pixel + 0.5) * window.step - 0.5,
+            None => (pixel + self.offset as f64 + 0.5) * self.step() - 0.5 - self.pad_before as f64,
+        };
         if self.reversed { (self.low + self.length) as f64 - 1.0 - along } else { self.low as f64 + along }
     }
 
@@ -85,7 +135,10 @@ impl AxisPlan {
         } else {
             canonical - self.low as f64
         };
-        (along + self.pad_before as f64 + 0.5) / self.step() - 0.5 - self.offset as f64
+        match self.window {
+            Some(window) => (along + 0.5 - window.start) / window.step - 0.5,
+            None => (along + self.pad_before as f64 + 0.5) / self.step() - 0.5 - self.offset as f64,
+        }
     }
 
     /// Every voxel of the canonical axis from `count` values that span the pixels edge to edge.
@@ -127,12 +180,18 @@ mod tests {
             resampled: 6,
             offset: -1,
             size: 8,
+            window: None,
         }
+    }
+
+    fn windowed(reversed: bool, start: f64, step: f64) -> AxisPlan {
+        let window = Some(Window { start, step });
+        AxisPlan { low: 0, length: 20, pad_before: 0, padded: 20, offset: 0, window, ..plan(reversed) }
     }
 
     #[test]
     fn pixels_and_voxels_are_each_others_inverse() {
-        for p in [plan(false), plan(true)] {
+        for p in [plan(false), plan(true), windowed(false, -1.3, 1.7), windowed(true, 4.2, 0.3)] {
             for pixel in [-1.5, 0.0, 2.25, 7.0] {
                 assert!((p.to_pixel(p.to_canonical(pixel)) - pixel).abs() < 1e-12);
             }
@@ -160,6 +219,44 @@ mod tests {
             let centre: f32 = tap.weights.iter().enumerate().map(|(k, w)| w * (tap.start + k) as f32).sum();
             // A sampled triangle's centre is off by a little.
             assert!((f64::from(centre) - at).abs() < 0.02, "{centre} is not {at}");
+        }
+    }
+    #[test]
+    fn a_window_on_whole_voxels_is_the_region_of_those_voxels() {
+        for reversed in [false, true] {
+            // Voxels 4 to 16 in six pixels, as region and as window.
+            let low = if reversed { 20 - 16 } else { 4 };
+            let region = AxisPlan {
+                low,
+                length: 12,
+                pad_before: 0,
+                padded: 12,
+                resampled: 12,
+                offset: 0,
+                size: 12,
+                ..plan(reversed)
+            };
+            let window = AxisPlan { size: 12, ..windowed(reversed, 4.0, 1.0) };
+            assert_eq!(region.taps(), window.taps());
+            assert_eq!(region.to_canonical(2.5), window.to_canonical(2.5));
+        }
+    }
+
+    #[test]
+    fn a_windows_weights_sum_to_one_with_its_padding_and_are_centred_on_its_pixels() {
+        for reversed in [false, true] {
+            for (start, step) in [(-6.3, 1.0), (2.7, 0.4), (-3.0, 5.5), (17.2, 2.25), (40.0, 1.0)] {
+                let p = windowed(reversed, start, step);
+                for (i, tap) in p.taps().iter().enumerate() {
+                    let inside: f32 = tap.weights.iter().sum();
+                    assert!((inside + tap.outside - 1.0).abs() < 1e-6 && tap.start + tap.weights.len() <= 20);
+                    if tap.outside == 0.0 {
+                        let at: f32 =
+                            tap.weights.iter().enumerate().map(|(k, w)| w * (tap.start + k) as f32).sum();
+                        assert!((f64::from(at) - p.to_canonical(i as f64)).abs() < 0.02 * step.max(1.0));
+                    }
+                }
+            }
         }
     }
 }

@@ -14,10 +14,12 @@ mod forms;
 mod geometry;
 mod intensity;
 mod limits;
+mod mask_scalars;
 mod modality;
 mod nifti;
 mod planes;
 mod region;
+mod region_of_interest;
 mod resample;
 #[allow(clippy::module_inception)] // a Scan is what the room is about
 mod scan;
@@ -30,12 +32,15 @@ pub use canonical::{StoredAxis, Volume};
 pub use error::VolumeError;
 pub use forms::Forms;
 pub use limits::{GeometryLimits, ReadLimits, allow_micro_ct};
+pub use mask_scalars::mask_scalars;
 pub use modality::modality_warning;
 pub use nifti::{write_mask, write_nifti_f32, write_nifti_i16, write_nifti_u8, write_planes};
 pub use planes::ScanPlanes;
+pub(crate) use region_of_interest::patch_means;
+pub use region_of_interest::{RegionOfInterest, Target};
 pub use scan::Scan;
 pub use slice_grid::SliceGrid;
-pub use slices::{SliceStack, slices, slices_within};
+pub use slices::{SliceStack, slices, slices_of_target, slices_within};
 pub use source::{ScanPath, Source, files_of, memory_of};
 
 #[cfg(test)]

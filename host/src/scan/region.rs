@@ -29,7 +29,8 @@ pub(crate) fn bounds(
     warnings: &mut Vec<String>,
 ) -> Option<Bounds> {
     match region {
-        Region::Full => Some(full(volume)),
+        // Those by mask and point are not looked for in the scan.
+        Region::Full | Region::Mask | Region::Point => Some(full(volume)),
         Region::Body => body_or_all(volume, modality, most, warnings),
         Region::Lungs => match lungs(volume, most)? {
             Some(lungs) => Some(lungs),

@@ -1,14 +1,15 @@
 //! From a canonical volume to the pixels a view asks for, by the letter of the manifest's rules.
 
-use anymc3d_manifest::{Axis, Fit, Intensity, View};
+use anymc3d_manifest::{Axis, Fit, Intensity, Region, View};
 use rayon::prelude::*;
 
 use crate::memory::{MemoryBudget, OutOfMemory, zeroed};
-use crate::scan::axis_plan::AxisPlan;
+use crate::scan::axis_plan::{AxisPlan, Window};
 use crate::scan::canonical::Volume;
+use crate::scan::region::Bounds;
 use crate::scan::resample::{Layout, Resampled, separable, separable_bytes};
 use crate::scan::slice_grid::SliceGrid;
-use crate::scan::{VolumeError, intensity, region};
+use crate::scan::{Target, VolumeError, intensity, region};
 
 /// Most slices and most values a stack may have: far above any task, below what would exhaust the memory.
 const MOST_SLICES: usize = 4096;
@@ -68,6 +69,20 @@ pub fn slices_within(
     patch_size: usize,
     room: MemoryBudget,
 ) -> Result<SliceStack, VolumeError> {
+    slices_of_target(volume, view, patch_size, room, Target::default())
+}
+
+/// [`slices_within`] of a case whose mask or point is known: what the regions `mask` and `point` are cut around.
+///
+/// # Errors
+/// As there; and when the view's region needs a mask or a point that is missing, empty, or outside of the scan.
+pub fn slices_of_target(
+    volume: &Volume,
+    view: &View,
+    patch_size: usize,
+    room: MemoryBudget,
+    target: Target<'_>,
+) -> Result<SliceStack, VolumeError> {
     let refuse = |found: String, expected: &str, todo: &str| VolumeError::View {
         path: volume.path.clone(),
         view: view.name.clone(),
@@ -99,28 +114,25 @@ pub fn slices_within(
             view.name, windows[0][0]
         ));
     }
-    let mut bounds = region::bounds(volume, view.region, view.modality, room.bytes, &mut warnings)
-        .ok_or_else(|| too_much("more pieces of tissue and air than there is memory for".into()))?;
-    if let Some(shares) = view.crop {
-        bounds = region::crop(bounds, shares);
-    }
-
-    let [slice, row, column] = axes(volume, view.axis);
-    let whole = |(canonical, reversed): (usize, bool)| AxisPlan {
-        canonical,
-        reversed,
-        voxels: volume.shape[canonical],
-        spacing_mm: volume.spacing_mm[canonical],
-        low: bounds[canonical][0],
-        length: bounds[canonical][1] - bounds[canonical][0],
-        pad_before: 0,
-        padded: bounds[canonical][1] - bounds[canonical][0],
-        resampled: 0,
-        offset: 0,
-        size: 0,
+    let (bounds, centred) = match (view.region, view.size_mm) {
+        (Region::Mask | Region::Point, Some(extent)) => {
+            let centre = target.centre(volume, view)?;
+            (volume.shape.map(|n| [0, n]), Some(Centred { centre, mm: extent.mm() }))
+        }
+        (Region::Mask, None) => (target.box_around(volume, view, view.margin_mm.unwrap_or(0.0))?, None),
+        (other, _) => {
+            let found = region::bounds(volume, other, view.modality, room.bytes, &mut warnings);
+            let too_many = || too_much("more pieces of tissue and air than there is memory for".into());
+            (found.ok_or_else(too_many)?, None)
+        }
     };
-    let mut plans = [whole(slice), whole(row), whole(column)];
-    let count = count(&plans[0], view).ok_or_else(|| {
+    let bounds = view.crop.map_or(bounds, |shares| region::crop(bounds, shares));
+    let mut plans = axes(volume, view.axis).map(|axis| whole(volume, bounds, axis));
+    let length_mm = match &centred {
+        Some(centred) => centred.mm[plans[0].canonical],
+        None => plans[0].length as f64 * plans[0].spacing_mm,
+    };
+    let count = count(length_mm, view).ok_or_else(|| {
         refuse(
             "no number of slices".into(),
             "`slices` or `slice_spacing_mm` above 0",
@@ -148,8 +160,13 @@ pub fn slices_within(
             "ask for fewer or smaller slices in the plugin's manifest",
         ));
     }
-    let [_, rows, columns] = &mut plans;
-    let fitted = fit(rows, columns, size, view);
+    let fitted = match &centred {
+        Some(centred) => centred.fit(&mut plans, size, view),
+        None => {
+            let [_, rows, columns] = &mut plans;
+            fit(rows, columns, size, view)
+        }
+    };
     fitted.ok_or_else(|| {
         refuse(
             "no `spacing_mm`".into(),
@@ -209,12 +226,56 @@ fn axes(volume: &Volume, axis: Axis) -> [(usize, bool); 3] {
     }
 }
 
-fn count(plan: &AxisPlan, view: &View) -> Option<usize> {
+/// A region of a fixed size in mm.
+struct Centred {
+    /// Canonical index, with fraction.
+    centre: [f64; 3],
+    /// Along each canonical axis.
+    mm: [f64; 3],
+}
+
+impl Centred {
+    /// Puts the pixels of all three axes around the centre; `None` where the manifest lacks a number.
+    fn fit(&self, plans: &mut [AxisPlan; 3], size: [usize; 2], view: &View) -> Option<()> {
+        let [slices, rows, columns] = plans.each_ref().map(|plan| self.mm[plan.canonical]);
+        let image = view.image_mm([rows, columns], size)?;
+        let sizes = [plans[0].size, size[0], size[1]];
+        for ((plan, size), mm) in plans.iter_mut().zip(sizes).zip([slices, image[0], image[1]]) {
+            let middle = self.centre[plan.canonical] + 0.5;
+            let middle = if plan.reversed { plan.voxels as f64 - middle } else { middle };
+            let voxels = mm / plan.spacing_mm;
+            plan.size = size;
+            plan.resampled = size;
+            plan.window = Some(Window { start: middle - voxels / 2.0, step: voxels / size as f64 });
+        }
+        Some(())
+    }
+}
+
+/// An axis with all voxels of a box, not yet fitted.
+fn whole(volume: &Volume, bounds: Bounds, (canonical, reversed): (usize, bool)) -> AxisPlan {
+    let [low, high] = bounds[canonical];
+    AxisPlan {
+        canonical,
+        reversed,
+        voxels: volume.shape[canonical],
+        spacing_mm: volume.spacing_mm[canonical],
+        low,
+        length: high - low,
+        pad_before: 0,
+        padded: high - low,
+        resampled: 0,
+        offset: 0,
+        size: 0,
+        window: None,
+    }
+}
+
+/// Slices over a length in mm; `None` where the manifest lacks a number.
+fn count(length_mm: f64, view: &View) -> Option<usize> {
     match (view.slices, view.slice_spacing_mm) {
         (Some(n), _) => (n > 0).then_some(n),
-        (None, Some(mm)) if mm > 0.0 => {
-            Some(((plan.length as f64 * plan.spacing_mm / mm).round_ties_even() as usize).max(1))
-        }
+        (None, Some(mm)) if mm > 0.0 => Some(((length_mm / mm).round_ties_even() as usize).max(1)),
         _ => None,
     }
 }

@@ -11,6 +11,8 @@ pub mod weights;
 pub use calibration::{Calibration, FittedOn};
 pub use loaded::{BackboneTarget, LoadedTask, PackageRecord, as_plugins_see, open_library};
 pub use site_adapter::TaskSiteAdapter;
-pub use task::{CustomAdapter, HeadAnswer, LoraPair, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens};
+pub use task::{
+    CustomAdapter, HeadAnswer, LoraPair, MaskTensors, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens,
+};
 pub use variant::{AdapterChoice, LossChange, Variant};
 pub use weights::{Weights, WeightsInfo};

@@ -38,6 +38,36 @@ pub struct ViewTokens<'a> {
     pub grid: (usize, usize),
     /// Where the slices lie, for a plugin that asks; without it asking is that plugin's error.
     pub geometry: Option<Arc<SliceGeometry>>,
+    /// What is known of the case's mask, where the manifest asks for it.
+    pub mask: MaskTensors,
+}
+
+/// What a head is told of the case's mask in one view; nothing by default.
+#[derive(Debug, Clone, Default)]
+pub struct MaskTensors {
+    /// `[6]`, see [`anymc3d_plugin_api::MASK_SCALARS`].
+    pub scalars: Option<Tensor>,
+    /// `[S, h·w]`, 0 to 1.
+    pub cover: Option<Tensor>,
+}
+
+impl MaskTensors {
+    /// From the mask's scalars, and its share of each patch with the number of patches of a slice.
+    ///
+    /// # Errors
+    /// When the device has no memory for them.
+    pub fn new(
+        scalars: Option<[f64; 6]>,
+        cover: Option<(Vec<f32>, usize)>,
+        device: &Device,
+    ) -> candle_core::Result<Self> {
+        let scalars = scalars.map(|s| Tensor::new(&s.map(|v| v as f32), device)).transpose()?;
+        let cover = cover.map(|(values, patches)| {
+            let slices = values.len() / patches.max(1);
+            Tensor::from_vec(values, (slices, patches), device)
+        });
+        Ok(Self { scalars, cover: cover.transpose()? })
+    }
 }
 
 /// What a head answered, checked.
@@ -131,7 +161,7 @@ fn settings(manifest: &Manifest, backbone: &BackboneInfo) -> Vec<Entry> {
         LossKind::CrossEntropy => "cross_entropy",
     };
     let weights: Vec<String> = loss.class_weights.iter().map(f64::to_string).collect();
-    vec![
+    let mut settings = vec![
         entry("backbone.family", &backbone.family),
         entry("backbone.embed_dim", backbone.embed_dim),
         entry("backbone.blocks", backbone.blocks),
@@ -143,7 +173,12 @@ fn settings(manifest: &Manifest, backbone: &BackboneInfo) -> Vec<Entry> {
         entry("loss.gamma", loss.gamma),
         entry("loss.alpha", loss.alpha),
         entry("loss.class_weights", weights.join(",")),
-    ]
+    ];
+    for view in manifest.views.iter().filter(|v| !v.mask_features.is_empty()) {
+        let names: Vec<&str> = view.mask_features.iter().map(|f| f.name()).collect();
+        settings.push(entry(format!("mask_features.{}", view.name), names.join(",")));
+    }
+    settings
 }
 
 impl Task {
@@ -304,6 +339,9 @@ impl Task {
             settings.push(entry(format!("grid.{}", view.name), format!("{h},{w}")));
             for (part, tensor) in [("class_tokens", view.class_tokens), ("patch_tokens", view.patch_tokens)] {
                 tensors.push(self.named(format!("{}/{part}", view.name), tensor));
+            }
+            for (part, tensor) in [("mask_scalars", &view.mask.scalars), ("mask_cover", &view.mask.cover)] {
+                tensors.extend(tensor.iter().map(|t| self.named(format!("{}/{part}", view.name), t)));
             }
         }
         (settings, tensors, lent)

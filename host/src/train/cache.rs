@@ -35,7 +35,7 @@ pub struct PrefixCache {
 }
 
 /// Changes when what the files hold would mean something else.
-const VERSION: &str = "anymc3d prefix 4";
+const VERSION: &str = "anymc3d prefix 5";
 
 impl PrefixCache {
     /// A cache in a folder, up to `cap` bytes; without a folder nothing is kept.
@@ -138,15 +138,19 @@ impl PrefixCache {
         let folder = self.folder.as_ref()?;
         let scan = self.digest(row.images.get(&view.name)?).ok()?;
         let mask = match &row.mask {
-            Some(mask) if with_mask => self.digest(mask).ok()?,
+            Some(mask) if with_mask || row.region().mask_of(view).is_some() => {
+                format!("{with_mask}{}", self.digest(mask).ok()?)
+            }
             _ => String::new(),
         };
+        let point =
+            row.point_mm.filter(|_| view.follows_region()).map(|p| format!("|{p:?}")).unwrap_or_default();
         let fingerprint = &backbone.info().fingerprint;
         let host = env!("CARGO_PKG_VERSION");
         // Another device rounds otherwise.
         let device = if backbone.device().is_cpu() { "" } else { "|cuda" };
         let text = format!(
-            "{VERSION}|{host}|{scan}|{mask}|{view:?}|{augmentation:?}|{blocks}|{fingerprint}|{precision:?}{device}"
+            "{VERSION}|{host}|{scan}|{mask}|{view:?}|{augmentation:?}|{blocks}|{fingerprint}|{precision:?}{device}{point}"
         );
         Some(folder.join(format!("{}.safetensors", hex(&Sha256::digest(text.as_bytes())))))
     }
@@ -207,6 +211,9 @@ fn tensors_of(sample: &ViewSample) -> candle_core::Result<HashMap<&'static str, 
         ("positions", Tensor::new(&**positions_mm, &Device::Cpu)?),
         ("spacing", Tensor::new(token_spacing_mm, &Device::Cpu)?),
     ]);
+    if let Some(scalars) = &sample.scalars {
+        tensors.insert("scalars", Tensor::new(scalars, &Device::Cpu)?);
+    }
     if let Some(mask) = &sample.mask {
         tensors.insert("mask", (mask * 255.0)?.round()?.to_dtype(DType::U8)?);
     }
@@ -230,6 +237,10 @@ where
         Ok(mask) => Some((mask.to_dtype(DType::F32)? / 255.0)?),
         Err(_) => None,
     };
+    let scalars = match tensor("scalars") {
+        Ok(scalars) => scalars.to_vec1::<f64>()?.try_into().ok(),
+        Err(_) => None,
+    };
     let [slices, rows, columns] = tensor("spacing")?.to_vec1::<f64>()?[..] else {
         candle_core::bail!("a spacing of three numbers")
     };
@@ -240,7 +251,7 @@ where
         [slices, rows, columns],
     ));
     let hidden = HiddenStates { tokens, block: blocks, grid: (h as usize, w as usize), layout };
-    Ok(ViewSample { hidden, geometry, mask })
+    Ok(ViewSample { hidden, geometry, mask, scalars })
 }
 
 fn read(place: &Path, blocks: usize, backbone: &Backbone, view: &View) -> Option<ViewSample> {
@@ -269,8 +280,14 @@ mod tests {
             vec![[1.5, 2.5, -71.3], [1.75, 2.5, -68.1], [2.0, 2.5, 0.25]],
             [3.2, 9.8, 10.1],
         ));
-        let sample = ViewSample { hidden, geometry: geometry.clone(), mask: None };
+        let sample = ViewSample {
+            hidden,
+            geometry: geometry.clone(),
+            mask: None,
+            scalars: Some([1.0, -2.5, 3.0, 4.0, 5.0, 6.25]),
+        };
         let found = sample_of(&tensors_of(&sample).unwrap(), 6, layout).unwrap();
         assert_eq!(*found.geometry, *geometry);
+        assert_eq!(found.scalars, sample.scalars);
     }
 }

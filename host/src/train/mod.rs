@@ -18,6 +18,7 @@ mod record;
 mod run;
 mod sample;
 mod schedule;
+mod standardise;
 mod state;
 mod step;
 mod test_set;

@@ -1,6 +1,7 @@
 //! AdamW with the paper's two groups: the adapter, and everything else.
 
 use super::options::TrainOptions;
+use super::standardise::SCALARS;
 use crate::plugin::Parameter;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Error, Result, Tensor, Var};
@@ -45,7 +46,10 @@ impl AdamW {
         let mut optimiser = Self::default();
         for (name, parameter) in parameters {
             if let Parameter::Trained(variable) = parameter {
-                let (rate, decay) = if name.starts_with("adapter.") {
+                let (rate, decay) = if name.starts_with(SCALARS) {
+                    // Measured, not trained; among the variables, so that a resumed run has them.
+                    (0.0, 0.0)
+                } else if name.starts_with("adapter.") {
                     (options.lr, options.weight_decay)
                 } else {
                     (options.head_lr, options.head_weight_decay)

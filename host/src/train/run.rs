@@ -12,6 +12,7 @@ use super::options::TrainOptions;
 use super::progress::Progress;
 use super::record::{EpochRecord, TrainingRecord};
 use super::schedule::cosine_with_warmup;
+use super::standardise::standardise;
 use super::state::{self, Best, Checkpoint, StateError};
 use super::step::{Batch, CaseGradients, Trainer};
 use super::validate::{Validation, validate};
@@ -130,6 +131,9 @@ pub fn train(
     };
 
     let (before, begin) = (at.seconds(), Instant::now());
+    if at.epochs.is_empty() {
+        standardise(&trainer, table, &split.train)?;
+    }
     let per_epoch = split.train.len().div_ceil(options.batch.max(1));
     let steps = per_epoch * options.epochs;
     progress.begin((split.train.len() * options.epochs) as u64, (split.train.len() * at.epochs.len()) as u64);
@@ -266,6 +270,9 @@ fn digest_of(table: &Table, split: &Split) -> String {
         for row in rows.iter().map(|&i| &table.rows[i]) {
             let patient = row.patient_or_case();
             hash.update(format!("{part}\n{}\n{patient}\n{:?}\n", row.case, row.labels));
+            if let Some(point) = row.point_mm {
+                hash.update(format!("{point:?}\n"));
+            }
         }
     }
     hex(&hash.finalize())

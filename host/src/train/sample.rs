@@ -19,6 +19,8 @@ pub struct ViewSample {
     pub geometry: Arc<SliceGeometry>,
     /// `[S, H, W]` occupancy 0 to 1, if the case has a mask.
     pub mask: Option<Tensor>,
+    /// Of the mask inside the scan, where the view's head asks for them.
+    pub scalars: Option<[f64; 6]>,
 }
 
 /// Why a case cannot be trained on.
@@ -93,8 +95,8 @@ pub fn prepare(
             augmentation.apply(&mut stack.pixels, channels, mask, &stack.grid);
         }
     };
-    let cut = data.training_slices(path, view, backbone.info(), drawn.as_deref(), augment);
-    let TrainingSlices { stack, pixels, mask } = cut.map_err(unusable)?;
+    let cut = data.training_slices(path, view, &row.region(), backbone.info(), drawn.as_deref(), augment);
+    let TrainingSlices { stack, pixels, mask, scalars } = cut.map_err(unusable)?;
     let [s, _, h, w] = stack.shape;
     let tensor = |values: Vec<f32>| {
         Tensor::from_vec(values, (s, h, w), &Device::Cpu).map_err(|e| failed(e.to_string()))
@@ -104,7 +106,7 @@ pub fn prepare(
         .hidden_states(&pixels, blocks)
         .map_err(|source| SampleError::Backbone { case: row.case.clone(), source })?;
     let geometry = Arc::new(stack.grid.geometry(hidden.grid));
-    Ok(Some(ViewSample { hidden, geometry, mask }))
+    Ok(Some(ViewSample { hidden, geometry, mask, scalars }))
 }
 
 /// Targets and known labels of a case, `[1, C]` each, on a device.

@@ -6,15 +6,17 @@ use super::error::TrainError;
 use super::memory::slices_at_once;
 use super::optimiser::AdamW;
 use super::options::TrainOptions;
-use super::sample::targets;
+use super::sample::{ViewSample, targets};
 use crate::backbone::{Backbone, Features, HiddenStates, Precision, SiteAdapter};
 use crate::data::table::Row;
 use crate::engine::CaseData;
+use crate::scan::patch_means;
 use crate::task::TaskSiteAdapter;
-use crate::task::{Task, TaskAdapter, TaskError, ViewTokens};
+use crate::task::{MaskTensors, Task, TaskAdapter, TaskError, ViewTokens};
+use anymc3d_manifest::{MaskFeature, View};
 use anymc3d_plugin_api::SliceGeometry;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use std::sync::Arc;
 
 /// Everything a forward pass needs.
@@ -69,6 +71,7 @@ struct LoadedView<'a> {
     hidden: HiddenStates,
     geometry: Arc<SliceGeometry>,
     mask: Option<Tensor>,
+    features: MaskTensors,
 }
 
 impl Trainer<'_> {
@@ -100,9 +103,10 @@ impl Trainer<'_> {
                 wants_mask,
             )?;
             if let Some(sample) = sample {
+                let features = mask_tensors(&sample, view, self.backbone.device())?;
                 let mask = sample.mask.map(|mask| mask.to_device(self.backbone.device())).transpose()?;
                 let (hidden, geometry) = (sample.hidden, sample.geometry);
-                views.push(LoadedView { view: &view.name, adapter, hidden, geometry, mask });
+                views.push(LoadedView { view: &view.name, adapter, hidden, geometry, mask, features });
             }
         }
         if views.is_empty() {
@@ -129,6 +133,7 @@ impl Trainer<'_> {
                 patch_tokens: &f.patch_tokens,
                 grid: f.grid,
                 geometry: Some(v.geometry.clone()),
+                mask: v.features.clone(),
             })
             .collect();
         let logits = self.task.head(&tokens).map_err(failed)?.logits.unsqueeze(0)?;
@@ -148,6 +153,20 @@ impl Trainer<'_> {
             }
         }
         Ok(Step { logits, loss, segmentation })
+    }
+
+    /// The mask's scalars of each view whose head asks for them, by the view's name.
+    ///
+    /// # Errors
+    /// When the case cannot be read.
+    pub fn scalars(&self, row: &Row) -> Result<Vec<(String, Vec<f64>)>, TrainError> {
+        let mut all = Vec::new();
+        for view in self.load_views(row, 0)? {
+            if let Some(scalars) = &view.features.scalars {
+                all.push((view.view.to_owned(), scalars.to_dtype(DType::F64)?.to_vec1()?));
+            }
+        }
+        Ok(all)
     }
 
     /// A case as validation sees it: not augmented, without gradients, without the segmentation loss.
@@ -266,6 +285,22 @@ impl Trainer<'_> {
             grid: v.hidden.grid,
         })
     }
+}
+
+/// What the view's head is told of the case's mask. The mask moved with an augmentation; the scalars are the scan's.
+fn mask_tensors(sample: &ViewSample, view: &View, device: &Device) -> Result<MaskTensors, TrainError> {
+    let asks = |feature: MaskFeature| view.mask_features.contains(&feature);
+    let (h, w) = sample.hidden.grid;
+    let cover = match &sample.mask {
+        Some(mask) if asks(MaskFeature::Cover) => {
+            let (s, rows, columns) = mask.dims3()?;
+            let slices: Vec<f32> = mask.flatten_all()?.to_vec1()?;
+            Some((patch_means(&slices, [s, rows, columns], (h, w)), h * w))
+        }
+        _ => None,
+    };
+    let scalars = sample.scalars.filter(|_| asks(MaskFeature::Scalars));
+    Ok(MaskTensors::new(scalars, cover, device)?)
 }
 
 /// The tokens as variables, so that a backward pass ends at them.

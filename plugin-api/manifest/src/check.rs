@@ -100,6 +100,7 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
                 "[from, to] for each of left to right, posterior to anterior, inferior to superior: 0 <= from < to <= 1",
             );
         }
+        view.check_region(&key)?;
         if let Some(series) = &view.series {
             series.check(&key("series"))?;
         }

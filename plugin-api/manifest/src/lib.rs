@@ -7,10 +7,12 @@
 
 mod check;
 mod parse;
+mod region;
 mod sequence;
 mod series;
 
 pub use parse::{ManifestError, Parsed};
+pub use region::{Extent, MaskFeature, Region};
 pub use series::{Plane, SEQUENCE_NAMES, SeriesRules};
 
 use serde::{Deserialize, Serialize};
@@ -200,6 +202,15 @@ pub struct View {
     /// inferior to superior. All of it where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<[[f64; 2]; 3]>,
+    /// `region = "mask"`: mm kept around the mask's bounding box on every side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin_mm: Option<f64>,
+    /// `region = "mask"` or `"point"`: mm kept, centred on the mask's centroid or on the point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_mm: Option<Extent>,
+    /// What the head is told of the case's mask beside the tokens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mask_features: Vec<MaskFeature>,
     /// From the scan's units to 0..1.
     pub intensity: Intensity,
     /// Which series of a DICOM study fills the view. A file of another format is taken as it is.
@@ -212,6 +223,31 @@ pub struct View {
 
 fn yes() -> bool {
     true
+}
+
+impl View {
+    /// A view of every voxel along `axis`, `slices` slices of `size` rows and columns, with the defaults of plugin.toml: any
+    /// modality, a physical square, percentiles 0.5 and 99.5.
+    pub fn new(name: impl Into<String>, axis: Axis, slices: usize, size: [usize; 2]) -> Self {
+        Self {
+            name: name.into(),
+            modality: Modality::Any,
+            axis,
+            slices: Some(slices),
+            slice_spacing_mm: None,
+            size,
+            fit: Fit::Square,
+            spacing_mm: None,
+            region: Region::Full,
+            crop: None,
+            margin_mm: None,
+            size_mm: None,
+            mask_features: Vec::new(),
+            intensity: Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false },
+            series: None,
+            required: true,
+        }
+    }
 }
 
 /// Modality of a scan.
@@ -253,19 +289,6 @@ pub enum Fit {
     Stretch,
     /// Resample to `spacing_mm`, then crop or pad around the centre.
     Spacing,
-}
-
-/// What part of a volume is kept before it is fitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Region {
-    /// All of it.
-    #[default]
-    Full,
-    /// Bounding box of what is above -500 HU, or above the background in MR.
-    Body,
-    /// Bounding box of the air inside the body (CT of the chest); falls back to `body`, with a warning, where there is none.
-    Lungs,
 }
 
 /// From the scan's units to 0..1.

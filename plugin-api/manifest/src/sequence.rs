@@ -97,10 +97,8 @@ mod tests {
             fit: Fit::Square,
             spacing_mm: None,
             region: Region::Body,
-            crop: None,
-            series: None,
             intensity: Intensity::Percentile { low: 0.5, high: 99.5, nonzero: true },
-            required: true,
+            ..View::new("v", Axis::Axial, 1, [1, 1])
         }
     }
 

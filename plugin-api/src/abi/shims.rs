@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::geometry::GeometrySource;
 use crate::head::{Head, HeadOutput, ViewFeatures};
 use crate::loss::Targets;
+use crate::mask_features::MaskFeatures;
 use crate::segmentation::Segmentation;
 use crate::tensor::{Host, Tensor};
 use abi_stable::prefix_type::PrefixTypeTrait;
@@ -55,10 +56,12 @@ impl Received {
         Self { host, tensors: tensors.collect() }
     }
 
+    fn find(&mut self, name: &str) -> Option<Tensor> {
+        self.tensors.iter_mut().find(|(n, t)| n == name && t.is_some()).and_then(|(_, t)| t.take())
+    }
+
     fn take(&mut self, name: &str) -> Result<Tensor> {
-        let found =
-            self.tensors.iter_mut().find(|(n, t)| n == name && t.is_some()).and_then(|(_, t)| t.take());
-        found.ok_or_else(|| Error::msg(format!("the host sent no `{name}`")))
+        self.find(name).ok_or_else(|| Error::msg(format!("the host sent no `{name}`")))
     }
 
     fn views(&mut self, settings: &Settings) -> Result<Vec<ViewFeatures>> {
@@ -75,6 +78,10 @@ impl Received {
             class_tokens: self.take(&format!("{name}/class_tokens"))?,
             patch_tokens: self.take(&format!("{name}/patch_tokens"))?,
             grid: grid.ok_or_else(|| Error::msg(format!("the host sent no patch grid for view `{name}`")))?,
+            mask: MaskFeatures::new(
+                self.find(&format!("{name}/mask_scalars")),
+                self.find(&format!("{name}/mask_cover")),
+            ),
             geometry: GeometrySource::Host(self.host, id),
         })
     }

@@ -86,7 +86,8 @@ pub(crate) fn features(
     let x = norm(&x)?;
     let class_tokens = x.narrow(1, 0, 1)?.reshape(&[slices, d])?;
     let features = ViewFeatures::new(of.name.as_str(), class_tokens, x.narrow(1, 1, n)?, grid);
-    Ok(features.with_geometry(task.geometry(slices)))
+    let mask = task.mask_features(of, slices, grid, name)?;
+    Ok(features.with_geometry(task.geometry(slices)).with_mask(mask))
 }
 
 /// `[S, T, 3 d]` to `[S, T, d]`.

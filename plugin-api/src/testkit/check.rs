@@ -10,6 +10,7 @@ use crate::TaskPlugin;
 use crate::error::{Error, Result};
 use crate::head::{HeadOutput, ViewFeatures};
 use crate::loss::Targets;
+use crate::mask_features::MaskFeatures;
 use crate::tensor::Tensor;
 use anymc3d_manifest::TaskKind;
 
@@ -227,10 +228,11 @@ fn finite(task: &Task) -> Result<String> {
     for (what, by) in [("all-zero features", 0.0), ("features a thousand times too large", 1000.0)] {
         let views = task.views(3, GRIDS[0], "finite")?;
         let scaled = views.into_iter().map(|v| {
-            let ViewFeatures { name, class_tokens, patch_tokens, grid, .. } = v;
+            let ViewFeatures { name, class_tokens, patch_tokens, grid, mask, .. } = v;
             let (class_tokens, patch_tokens) = (class_tokens.scale(by)?, patch_tokens.scale(by)?);
             let geometry = task.geometry(class_tokens.dims()?[0]);
-            Ok(ViewFeatures::new(name, class_tokens, patch_tokens, grid).with_geometry(geometry))
+            let features = ViewFeatures::new(name, class_tokens, patch_tokens, grid);
+            Ok(features.with_geometry(geometry).with_mask(mask))
         });
         let scaled = scaled.collect::<Result<Vec<_>>>()?;
         on(task.head(&scaled), || what.to_owned())?;
@@ -334,7 +336,10 @@ fn permuted(task: &Task) -> Result<String> {
         let patch_tokens = v.patch_tokens.index_select(0, &order)?;
         // A slice takes its place in the patient along.
         let geometry = task.geometry(order.len()).reordered(&order);
-        Ok(ViewFeatures::new(v.name.as_str(), class_tokens, patch_tokens, v.grid).with_geometry(geometry))
+        let scalars = v.mask.scalars.as_ref().map(Tensor::try_clone).transpose()?;
+        let cover = v.mask.cover.as_ref().map(|c| c.index_select(0, &order)).transpose()?;
+        let features = ViewFeatures::new(v.name.as_str(), class_tokens, patch_tokens, v.grid);
+        Ok(features.with_geometry(geometry).with_mask(MaskFeatures::new(scalars, cover)))
     });
     let (before, after) = (task.head(&views)?, task.head(&shuffled.collect::<Result<Vec<_>>>()?)?);
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * a.abs().max(1.0));

@@ -134,6 +134,10 @@ impl TestHost {
             entry("loss.alpha", loss.alpha),
             entry("loss.class_weights", weights.join(",")),
         ];
+        for view in manifest.views.iter().filter(|v| !v.mask_features.is_empty()) {
+            let names: Vec<&str> = view.mask_features.iter().map(|f| f.name()).collect();
+            settings.push(entry(format!("mask_features.{}", view.name), names.join(",")));
+        }
         settings.extend(self.more.iter().map(|(name, value)| entry(name, value)));
         settings
     }

@@ -16,9 +16,10 @@ use crate::error::{Error, Result};
 use crate::geometry::{GeometrySource, SliceGeometry};
 use crate::head::{HeadOutput, ViewFeatures};
 use crate::loss::Targets;
+use crate::mask_features::{MASK_SCALARS, MaskFeatures};
 use crate::tensor::Tensor;
 use abi_stable::std_types::RVec;
-use anymc3d_manifest::Manifest;
+use anymc3d_manifest::{Manifest, MaskFeature};
 use std::collections::BTreeMap;
 
 /// A plugin's parts in a [`Context`] of their own.
@@ -116,9 +117,32 @@ impl Task {
             let class_tokens = random("class", &[slices, d])?;
             let patch_tokens = random("patch", &[slices, grid[0] * grid[1], d])?;
             let features = ViewFeatures::new(view.name.as_str(), class_tokens, patch_tokens, grid);
-            Ok(features.with_geometry(self.geometry(slices)))
+            let mask = self.mask_features(view, slices, grid, name)?;
+            Ok(features.with_geometry(self.geometry(slices)).with_mask(mask))
         };
         self.manifest.views.iter().map(view).collect()
+    }
+
+    /// What the host tells of a made-up case's mask, where the view asks for it.
+    pub(crate) fn mask_features(
+        &self,
+        view: &anymc3d_manifest::View,
+        slices: usize,
+        grid: [usize; 2],
+        name: &str,
+    ) -> Result<MaskFeatures> {
+        let asks = |feature: MaskFeature| view.mask_features.contains(&feature);
+        let random =
+            |part: &str, dims: &[usize]| self.context.random(&format!("{name}/{}/{part}", view.name), dims);
+        let scalars = match asks(MaskFeature::Scalars) {
+            true => Some(random("scalars", &[MASK_SCALARS.len()])?),
+            false => None,
+        };
+        let cover = match asks(MaskFeature::Cover) {
+            true => Some(random("cover", &[slices, grid[0] * grid[1]])?.sigmoid()?.detach()?),
+            false => None,
+        };
+        Ok(MaskFeatures::new(scalars, cover))
     }
 
     /// Where the slices of a made-up case lie: 5 mm apart, pixels of 1 mm.
@@ -159,6 +183,11 @@ impl Task {
             for (part, tensor) in [("class_tokens", &view.class_tokens), ("patch_tokens", &view.patch_tokens)]
             {
                 tensors.push(named(format!("{}/{part}", view.name), tensor)?);
+            }
+            for (part, tensor) in [("mask_scalars", &view.mask.scalars), ("mask_cover", &view.mask.cover)] {
+                if let Some(tensor) = tensor {
+                    tensors.push(named(format!("{}/{part}", view.name), tensor)?);
+                }
             }
         }
         Ok((settings, tensors, lent))

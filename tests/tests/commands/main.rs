@@ -6,6 +6,7 @@ mod evaluation;
 mod full_device;
 mod memory_limits;
 mod one_path;
+mod regions;
 mod registry;
 mod sequences;
 mod training;

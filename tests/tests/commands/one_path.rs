@@ -1,7 +1,7 @@
 //! One path of a case through every command: training sees the pixels of a prediction, and a scan is decoded once.
 
 use anymc3d_host::engine::CaseData;
-use anymc3d_host::scan::{Scan, write_nifti_i16, write_nifti_u8};
+use anymc3d_host::scan::{RegionOfInterest, Scan, write_nifti_i16, write_nifti_u8};
 use anymc3d_manifest::Manifest;
 use anymc3d_tests::{
     backbone_folder, backbone_info, edited_library, host_binary, plugin_library, random_weights, workspace,
@@ -32,8 +32,11 @@ fn trainings_pixels_without_an_augmentation_are_those_of_a_prediction_bit_for_bi
         let manifest = Manifest::parse(&text).unwrap().manifest;
         for view in &manifest.views {
             let (mut predicted, mut trained) = (CaseData::default(), CaseData::default());
-            let expected = predicted.slices(&scan(), view, backbone_info(), 0).unwrap().pixels.clone();
-            let found = trained.training_slices(&scan(), view, backbone_info(), None, |_, _| ()).unwrap();
+            let region = RegionOfInterest::default();
+            let expected =
+                predicted.slices(&scan(), view, &region, backbone_info(), 0).unwrap().pixels.clone();
+            let found =
+                trained.training_slices(&scan(), view, &region, backbone_info(), None, |_, _| ()).unwrap();
             let bits = |t: &candle_core::Tensor| -> Vec<u32> {
                 t.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect()
             };

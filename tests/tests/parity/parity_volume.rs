@@ -74,10 +74,8 @@ fn view_of(key: &str) -> (String, View) {
         fit,
         spacing_mm: None,
         region: Region::Full,
-        crop: None,
-        series: None,
         intensity,
-        required: true,
+        ..View::new("v", Axis::Axial, 1, [1, 1])
     };
     (scan.to_string(), view)
 }

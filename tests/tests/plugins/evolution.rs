@@ -143,6 +143,7 @@ fn head(path: &Path) -> HeadAnswer {
         patch_tokens: &patch_tokens,
         grid: (2, 2),
         geometry: Some(Arc::new(SliceGeometry::evenly_spaced(5, [5.0, 14.0, 14.0]))),
+        mask: Default::default(),
     };
     task.head(&[view]).unwrap_or_else(|e| panic!("{e}"))
 }

@@ -134,6 +134,7 @@ fn logits_are_those_of_the_formula_with_any_of_the_views() {
                 patch_tokens,
                 grid: GRID,
                 geometry: None,
+                mask: Default::default(),
             })
             .collect();
         let found: Vec<f32> = task.head(&views).unwrap().logits.to_vec1().unwrap();

@@ -129,7 +129,7 @@ fn golden_cases_beside_the_library_are_run_with_its_weights() {
     let backbone = Backbone::open(&tiny_backbone(), Precision::F32).unwrap();
     let task = LoadedTask::open(good.to_str().unwrap(), Some(&weights), backbone.info()).unwrap();
     let engine = Engine::new(backbone, Precision::F32, vec![task]);
-    let case = Case { name: "chest".into(), image: Some(scan), views: BTreeMap::new() };
+    let case = Case { name: "chest".into(), image: Some(scan), ..Case::default() };
     let written = golden::record(&engine, &case, golden::TOLERANCE, &folder.path().join("golden")).unwrap();
     let found = |output: &Output| {
         let all = findings(output);

@@ -51,6 +51,7 @@ fn answer(task: &Task) -> Result<HeadAnswer, TaskError> {
         patch_tokens: &patch_tokens,
         grid: (2, 2),
         geometry: None,
+        mask: Default::default(),
     }])
 }
 

@@ -57,7 +57,7 @@ fn two_plugins_and_two_versions_of_one_answer_in_one_process_and_the_old_one_goe
     let mut engine = Engine::new(backbone, Precision::F32, vec![open(&mean), open(&attention)]);
     let path = folder.path().join("scan.nii");
     scan(&path, 3);
-    let case = Case { name: "scan".into(), image: Some(path), views: BTreeMap::new() };
+    let case = Case { name: "scan".into(), image: Some(path), ..Case::default() };
     let answers = |engine: &Engine| -> Vec<(String, String, f64)> {
         let all = engine.predict(&case, false).into_iter().map(|a| a.unwrap().result);
         all.map(|r| (r.plugin.name, r.plugin.version, r.predictions[0].logit)).collect()

@@ -42,7 +42,7 @@ fn engine(libraries: &[PathBuf]) -> Engine {
 }
 
 fn case(path: &Path) -> Case {
-    Case { name: "case".into(), image: Some(path.to_owned()), views: BTreeMap::new() }
+    Case { name: "case".into(), image: Some(path.to_owned()), ..Case::default() }
 }
 
 const SHAPE: [usize; 3] = [22, 18, 15];

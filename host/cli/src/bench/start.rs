@@ -86,10 +86,8 @@ pub(super) fn read(repetitions: usize) -> Result<Vec<Row>, String> {
         fit: Fit::Square,
         spacing_mm: None,
         region: Region::Body,
-        crop: None,
-        series: None,
         intensity: Intensity::Window { windows: vec![[-1000.0, 400.0]] },
-        required: true,
+        ..View::new("v", Axis::Axial, 1, [1, 1])
     };
     let (mut reading, mut slicing) = (Vec::new(), Vec::new());
     for _ in 0..=repetitions {

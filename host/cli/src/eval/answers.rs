@@ -133,7 +133,8 @@ fn predict<'a>(engine: &Engine, rows: &[&'a Row], console: &Console) -> Answers<
     let mut answers = Answers::default();
     let bar = console.progress(rows.len(), "cases");
     for &row in rows {
-        let case = Case { name: row.case.clone(), image: None, views: row.images.clone() };
+        let case =
+            Case { name: row.case.clone(), image: None, views: row.images.clone(), region: row.region() };
         for answer in engine.predict(&case, false) {
             match answer {
                 Ok(prediction) => {

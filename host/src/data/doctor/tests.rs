@@ -71,7 +71,7 @@ impl Folder {
         let text = format!("case,image,{label},patient,mask,split\n{}\n", self.lines.join("\n"));
         std::fs::write(&path, text).unwrap();
         let (table, problems) = Table::read_all(&path, &Manifest::parse(manifest).unwrap().manifest);
-        (problems, examine(&table, &|| ()))
+        (problems, examine(&table, &[], &|| ()))
     }
 }
 

@@ -18,6 +18,7 @@ struct Columns {
     labels: Vec<Option<usize>>,
     patient: Option<usize>,
     mask: Option<usize>,
+    point: Option<usize>,
     split: Option<usize>,
 }
 
@@ -146,6 +147,18 @@ fn columns(sheet: &Sheet, manifest: &Manifest, labelled: bool, problems: &mut Pr
         labels.push(column);
     }
     let get = |name: &str| at.get(name).copied();
+    for view in &manifest.views {
+        if let Some(what) = view.lacks(get("mask").is_some(), get("point").is_some()) {
+            let (view, plugin) = (&view.name, &manifest.plugin.name);
+            let columns = if what == "a mask" { "column `mask`" } else { "column `point` or `mask`" };
+            problems.push(
+                header_line,
+                format!(
+                    "no {columns}, but view `{view}` of {plugin} needs {what} of every case; found {found}"
+                ),
+            );
+        }
+    }
     (problems.0.len() == before).then(|| Columns {
         case: case.unwrap_or_default(),
         // To predict, a case without its image is that case's failure; the others are still done.
@@ -155,6 +168,7 @@ fn columns(sheet: &Sheet, manifest: &Manifest, labelled: bool, problems: &mut Pr
         labels,
         patient: get("patient"),
         mask: get("mask"),
+        point: get("point"),
         split: get("split"),
     })
 }
@@ -217,15 +231,44 @@ fn row(
         }
         part
     });
+    let point_mm = field(columns.point).and_then(|text| {
+        let found = point(sheet, text);
+        if found.is_none() {
+            let what =
+                format!("case `{case}`: point `{text}`; expected x y z in RAS mm, for example 12.5 -40 88");
+            problems.push(line, what);
+        }
+        found
+    });
+    let mask = field(columns.mask).map(|p| folder.join(p));
+    for view in manifest.views.iter().filter(|v| columns.labelled && images.contains_key(&v.name)) {
+        if let Some(what) = view.lacks(mask.is_some(), point_mm.is_some()) {
+            problems
+                .push(line, format!("case `{case}`: view `{}` needs {what}, and there is none", view.name));
+        }
+    }
     Row {
         line,
         images,
         labels,
         patient: field(columns.patient).map(str::to_owned),
-        mask: field(columns.mask).map(|p| folder.join(p)),
+        mask,
+        point_mm,
         split,
         case,
     }
+}
+
+/// Three numbers, separated by blanks, semicolons or commas.
+fn point(sheet: &Sheet, text: &str) -> Option<[f64; 3]> {
+    let blank = |c: char| c.is_whitespace() || c == ';';
+    let parts: Vec<&str> = match text.contains(blank) {
+        true => text.split(blank).filter(|p| !p.is_empty()).collect(),
+        false => text.split(',').collect(),
+    };
+    let numbers = |p: &&str| sheet.number(p.trim().trim_end_matches(',')).filter(|v| v.is_finite());
+    let found: Option<Vec<f64>> = parts.iter().map(numbers).collect();
+    found?.try_into().ok()
 }
 
 fn label(

@@ -205,6 +205,7 @@ fn made(n: usize, every: usize, per_patient: usize) -> Table {
             labels: vec![Some(f32::from(u8::from((i / per_patient).is_multiple_of(every))))],
             patient: (per_patient > 1).then(|| format!("p{}", i / per_patient)),
             mask: None,
+            point_mm: None,
             split: None,
         })
         .collect();

@@ -60,6 +60,14 @@ impl CaseEntry {
             Self::Failed { .. } => None,
         }
     }
+
+    /// The same, to say more of it: where its finding lies, for example.
+    pub fn case_mut(&mut self) -> Option<&mut Case> {
+        match self {
+            Self::Case(case) => Some(case),
+            Self::Failed { .. } => None,
+        }
+    }
 }
 
 /// What inputs gave.

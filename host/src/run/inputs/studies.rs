@@ -119,7 +119,7 @@ impl Studies<'_> {
         }
         for study in input.studies() {
             let name = self.names.name(input, study)?;
-            let mut case = Case { name: name.clone(), image: None, views: BTreeMap::new() };
+            let mut case = Case { name: name.clone(), ..Case::default() };
             let mut unfit = Vec::new();
             for manifest in self.tasks {
                 let plugin = &manifest.plugin.name;

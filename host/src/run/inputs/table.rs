@@ -6,7 +6,6 @@ use crate::data::table::{Row, Table};
 use crate::engine::Case;
 use crate::scan::dicom;
 use anymc3d_manifest::Manifest;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Whether an input is a data table by its name.
@@ -23,7 +22,7 @@ pub(super) fn cases(
     let mut cases: Vec<Case> = Vec::new();
     for (manifest, table) in tasks.iter().zip(Table::open_unlabelled(table, tasks)?) {
         if cases.is_empty() {
-            let named = |row: &Row| Case { name: row.case.clone(), image: None, views: BTreeMap::new() };
+            let named = |row: &Row| Case { name: row.case.clone(), region: row.region(), ..Case::default() };
             cases = table.rows.iter().map(named).collect();
         }
         // The rows of one sheet, whichever task's columns are looked at.

@@ -3,6 +3,7 @@
 mod bounds;
 mod headers;
 mod reading;
+mod regions;
 mod slicing;
 mod way_back;
 mod writing;
@@ -96,10 +97,8 @@ pub(crate) fn view(axis: Axis, slices: usize, size: [usize; 2], fit: Fit) -> Vie
         fit,
         spacing_mm: None,
         region: Region::Full,
-        crop: None,
-        series: None,
         intensity: Intensity::Window { windows: vec![[0.0, 1000.0]] },
-        required: true,
+        ..View::new("v", Axis::Axial, 1, [1, 1])
     }
 }
 

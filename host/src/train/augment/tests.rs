@@ -36,10 +36,8 @@ fn stack(scan: &Scan, axis: Axis, count: usize) -> SliceStack {
         fit: Fit::Square,
         spacing_mm: None,
         region: Region::Full,
-        crop: None,
-        series: None,
         intensity: Intensity::Window { windows: vec![[0.0, 1000.0]] },
-        required: true,
+        ..View::new("v", Axis::Axial, 1, [1, 1])
     };
     slices(&scan.canonical(), &view, 1).unwrap()
 }

@@ -2,4 +2,5 @@
 
 mod gradients;
 mod handles;
+mod regions;
 mod tasks;

@@ -1,0 +1,205 @@
+//! What part of a volume a view keeps, and what it tells the head of a mask.
+
+use crate::{Fit, ManifestError, View};
+use serde::{Deserialize, Serialize};
+
+/// What part of a volume is kept before it is fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Region {
+    /// All of it.
+    #[default]
+    Full,
+    /// Bounding box of what is above -500 HU, or above the background in MR.
+    Body,
+    /// Bounding box of the air inside the body (CT of the chest); falls back to `body`, with a warning, where there is none.
+    Lungs,
+    /// What lies around the case's mask: its bounding box and `margin_mm`, or `size_mm` around its centroid.
+    Mask,
+    /// `size_mm` around the case's point, or around its mask's centroid where no point is given.
+    Point,
+}
+
+/// Lengths in mm: of a cube, or left to right, posterior to anterior and inferior to superior.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Extent {
+    /// The same along every axis.
+    Cube(f64),
+    /// Along R, A and S.
+    Box([f64; 3]),
+}
+
+impl Extent {
+    /// mm along R, A and S.
+    pub fn mm(self) -> [f64; 3] {
+        match self {
+            Self::Cube(mm) => [mm; 3],
+            Self::Box(mm) => mm,
+        }
+    }
+}
+
+/// What the head is told of the case's mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MaskFeature {
+    /// Six numbers: log volume, mean, standard deviation, 5th and 95th percentile, longest diameter.
+    Scalars,
+    /// How much of each patch the mask covers.
+    Cover,
+}
+
+impl MaskFeature {
+    /// As it is written in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalars => "scalars",
+            Self::Cover => "cover",
+        }
+    }
+}
+
+/// Longest side of a region, mm: longer than any scan.
+const MOST_MM: f64 = 4000.0;
+
+impl View {
+    /// Whether the view cannot be made without the case's mask.
+    pub fn needs_mask(&self) -> bool {
+        self.region == Region::Mask || !self.mask_features.is_empty()
+    }
+
+    /// Whether the view's pixels depend on the case's mask or point.
+    pub fn follows_region(&self) -> bool {
+        matches!(self.region, Region::Mask | Region::Point)
+    }
+
+    /// Why the view cannot be made of a case with or without a mask and a point; `None` where it can.
+    pub fn lacks(&self, mask: bool, point: bool) -> Option<&'static str> {
+        match self.region {
+            _ if self.needs_mask() && !mask => Some("a mask"),
+            Region::Point if !point && !mask => Some("a point or a mask"),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn check_region(&self, key: &dyn Fn(&str) -> String) -> Result<(), ManifestError> {
+        let refuse = |k: &str, found: String, expected: &str| {
+            Err(ManifestError::Value { key: key(k), found, expected: expected.to_owned() })
+        };
+        let length = |mm: f64| mm.is_finite() && mm > 0.0 && mm <= MOST_MM;
+        match (self.region, self.margin_mm, self.size_mm) {
+            (Region::Mask, None, None) => {
+                return refuse(
+                    "margin_mm",
+                    "missing".into(),
+                    "`margin_mm` or `size_mm`, as region = \"mask\" needs",
+                );
+            }
+            (Region::Mask, Some(_), Some(_)) => {
+                return refuse("margin_mm", "beside `size_mm`".into(), "one of the two");
+            }
+            (Region::Point, _, None) => {
+                return refuse(
+                    "size_mm",
+                    "missing".into(),
+                    "the region's size in mm, as region = \"point\" needs",
+                );
+            }
+            (Region::Full | Region::Body | Region::Lungs | Region::Point, Some(_), _) => {
+                return refuse("margin_mm", "set".into(), "no value: only region = \"mask\" reads it");
+            }
+            (Region::Full | Region::Body | Region::Lungs, _, Some(_)) => {
+                return refuse(
+                    "size_mm",
+                    "set".into(),
+                    "no value: only region = \"mask\" and \"point\" read it",
+                );
+            }
+            _ => {}
+        }
+        if let Some(mm) = self.margin_mm.filter(|mm| !(*mm == 0.0 || length(*mm))) {
+            return refuse("margin_mm", mm.to_string(), "a length in mm, 0 to 4000");
+        }
+        if let Some(extent) = self.size_mm {
+            if let Some(mm) = extent.mm().into_iter().find(|mm| !length(*mm)) {
+                return refuse(
+                    "size_mm",
+                    mm.to_string(),
+                    "a length in mm above 0 and up to 4000, or three: [x, y, z]",
+                );
+            }
+            if self.crop.is_some() {
+                return refuse("crop", "beside `size_mm`".into(), "no crop: `size_mm` says what is kept");
+            }
+        }
+        let twice = |i: usize| self.mask_features[..i].contains(&self.mask_features[i]);
+        if let Some(i) = (0..self.mask_features.len()).find(|&i| twice(i)) {
+            let name = self.mask_features[i].name();
+            return refuse("mask_features", format!("`{name}` twice"), "each once: \"scalars\", \"cover\"");
+        }
+        Ok(())
+    }
+
+    /// mm that the image spans along rows and columns, where the region has a fixed size of `extent` mm along them.
+    pub fn image_mm(&self, extent: [f64; 2], size: [usize; 2]) -> Option<[f64; 2]> {
+        Some(match self.fit {
+            Fit::Stretch => extent,
+            Fit::Square => [extent[0].max(extent[1]); 2],
+            Fit::Spacing => {
+                let mm = self.spacing_mm.filter(|mm| *mm > 0.0)?;
+                size.map(|n| n as f64 * mm)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Axis;
+
+    fn checked(change: impl Fn(&mut View)) -> Result<(), String> {
+        let mut view = View::new("axial", Axis::Axial, 4, [56, 56]);
+        change(&mut view);
+        view.check_region(&|k| k.to_owned()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_region_by_mask_has_a_margin_or_a_size_and_others_have_neither() {
+        assert!(checked(|v| v.region = Region::Mask).unwrap_err().contains("`margin_mm` or `size_mm`"));
+        assert_eq!(checked(|v| (v.region, v.margin_mm) = (Region::Mask, Some(0.0))), Ok(()));
+        assert_eq!(checked(|v| (v.region, v.size_mm) = (Region::Mask, Some(Extent::Cube(50.0)))), Ok(()));
+        assert!(checked(|v| v.region = Region::Point).unwrap_err().contains("size_mm"));
+        assert!(checked(|v| v.margin_mm = Some(5.0)).unwrap_err().contains("only region = \"mask\""));
+        assert!(checked(|v| v.size_mm = Some(Extent::Cube(5.0))).unwrap_err().contains("only region"));
+        let both = |v: &mut View| {
+            (v.region, v.margin_mm, v.size_mm) = (Region::Mask, Some(1.0), Some(Extent::Cube(1.0)));
+        };
+        assert!(checked(both).unwrap_err().contains("one of the two"));
+    }
+
+    #[test]
+    fn lengths_that_are_none_are_refused() {
+        for mm in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+            let cube = |v: &mut View| (v.region, v.size_mm) = (Region::Point, Some(Extent::Cube(mm)));
+            assert!(checked(cube).is_err(), "{mm}");
+            let flat =
+                |v: &mut View| (v.region, v.size_mm) = (Region::Point, Some(Extent::Box([9.0, mm, 9.0])));
+            assert!(checked(flat).is_err(), "{mm}");
+        }
+        assert!(checked(|v| (v.region, v.margin_mm) = (Region::Mask, Some(-1.0))).is_err());
+    }
+
+    #[test]
+    fn what_a_view_lacks_follows_from_its_region_and_its_features() {
+        let mut view = View::new("axial", Axis::Axial, 4, [56, 56]);
+        assert_eq!(view.lacks(false, false), None);
+        view.region = Region::Point;
+        assert_eq!((view.lacks(false, false), view.lacks(true, false)), (Some("a point or a mask"), None));
+        view.mask_features = vec![MaskFeature::Scalars];
+        assert_eq!((view.lacks(false, true), view.lacks(true, true)), (Some("a mask"), None));
+        view.region = Region::Mask;
+        assert_eq!(view.lacks(false, true), Some("a mask"));
+    }
+}
