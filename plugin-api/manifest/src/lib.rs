@@ -209,7 +209,7 @@ pub struct View {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_mm: Option<Extent>,
     /// What the head is told of the case's mask beside the tokens.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub mask_features: Vec<MaskFeature>,
     /// From the scan's units to 0..1.
     pub intensity: Intensity,
