@@ -25,7 +25,9 @@ pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
     if let Some(folder) = folder {
         let written = &result.files;
         let files = [&written.heatmap, &written.preview, &written.segmentation].map(Option::as_deref);
-        let files: Vec<&str> = std::iter::once("result.json").chain(files.into_iter().flatten()).collect();
+        let dicom = written.dicom.iter().map(String::as_str);
+        let files: Vec<&str> =
+            std::iter::once("result.json").chain(files.into_iter().flatten()).chain(dicom).collect();
         let _ = writeln!(text, "  in {}: {}", folder.display(), files.join(", "));
     }
     text.truncate(text.trim_end().len());

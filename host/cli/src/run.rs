@@ -13,19 +13,20 @@ use super::tasks::tell_refused;
 use super::worker;
 use anymc3d_host::engine::{Case, MemoryCap};
 use anymc3d_host::memory;
-use anymc3d_host::output::{OutputFolder, standard_writers};
+use anymc3d_host::output::{DicomWriter, OutputFolder, standard_writers};
 use anymc3d_host::plugin::find::Choice;
 use anymc3d_host::run::inputs::{CaseEntry, CaseList, case_of_views, find_cases, is_table};
 use anymc3d_host::run::watch::{PACE, Watch};
 #[cfg(unix)]
 use anymc3d_host::run::{Isolation, isolate::Limits};
 use anymc3d_host::run::{Selection, Session, SessionOptions};
-use anymc3d_host::scan::dicom::DicomInput;
+use anymc3d_host::scan::dicom::{DicomInput, is_dicom};
 use anymc3d_manifest::Manifest;
 use clap::Args;
 use sink::ResultSink;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +35,7 @@ Examples:
   host run --plugin lung_nodule table.csv --json > results.jsonl
   host run --plugin lung_nodule exam.zip --out results      DICOM: the series that fits is chosen
   host run --plugin lung_nodule exam/ --series 4            the series that you name
+  host run --plugin lung_nodule exam/ --out results --dicom-out   results as DICOM objects too
   host run --plugin lung_nodule@0.1 scan.nii.gz             an installed version; see `host registry`
   host run --plugin lung_nodule --segmentation scan.nii.gz --out results
   host run --plugin nodule_malignancy scan.nii.gz --mask nodule.nii.gz     what is in the mask
@@ -65,6 +67,11 @@ pub(super) struct Run {
     /// Write heatmap and preview beside each result [default: true with --out]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     heatmap: Option<bool>,
+    /// Also write each result of a DICOM series as DICOM objects, to DIR/<case>/<plugin>/dicom: sr.dcm (TID 1500 report),
+    /// heatmap.dcm (parametric map on the series' frames), preview.dcm (secondary capture), and with --segmentation
+    /// segmentation.dcm. They carry the patient and study of the series; nothing else that is written does
+    #[arg(long, requires = "out")]
+    dicom_out: bool,
     /// Run the plugin's segmentation decoder and print the volume it segments; with --out also write segmentation.nii.gz
     /// on the scan's grid: 1 where the probability is 0.5 or more. With several views the decoder segments the first that
     /// has a file. A plugin without a decoder gives a warning and no mask
@@ -149,16 +156,23 @@ impl Run {
         }
         self.check_views(&session.manifests())?;
         let heatmap = out.is_some() && self.heatmap.unwrap_or(true);
+        let mut writers = standard_writers(heatmap);
+        if self.dicom_out {
+            writers.push(Arc::new(DicomWriter));
+        }
         if let Some(engine) = session.engine() {
             let cap = MemoryCap::of_process().map_err(CommandError::failed)?;
-            engine.cap(cap.writing(heatmap, out.is_some() && self.segmentation));
+            let most = writers.iter().map(|w| w.bytes_per_voxel()).max().unwrap_or(0);
+            engine.cap(cap.writing(heatmap, out.is_some() && self.segmentation).writing_of_a_voxel(most));
         }
         if self.explain_plan {
             return Ok(outcome.or(self.explain(&mut session, console)?));
         }
         let mut list = self.list(&session.manifests(), console);
         self.region.give(list.entries.iter_mut().filter_map(CaseEntry::case_mut)).map_err(CommandError::usage)?;
-        let writers = standard_writers(heatmap);
+        if self.dicom_out && !self.watch {
+            check_dicom_out(&list)?;
+        }
         let sink = ResultSink { console, writers, out, json: self.json, unanswered: &list.unanswered };
         let watch = self.watch.then(|| Watch::new(&self.input, &list.entries, &session));
         let bar = console.progress(list.entries.len(), "cases");
@@ -308,6 +322,19 @@ impl Run {
     fn views(&self) -> Vec<(String, PathBuf)> {
         self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect()
     }
+}
+
+/// Refuses `--dicom-out` where no case comes from DICOM. One of another format among others has a warning in its result.
+fn check_dicom_out(list: &CaseList) -> Result<(), CommandError> {
+    let mut cases = list.entries.iter().filter_map(CaseEntry::case).peekable();
+    let Some(first) = cases.peek().map(|case| case.any_file().display().to_string()) else { return Ok(()) };
+    if cases.any(|case| case.files().any(is_dicom)) {
+        return Ok(());
+    }
+    Err(CommandError::usage(format!(
+        "--dicom-out: {first} is no DICOM series, and no other input is; results in DICOM refer to the series that they were \
+         computed from: give the DICOM files, or leave out --dicom-out"
+    )))
 }
 
 /// Runs again what builds and scans bring, until nobody reads the output any more.

@@ -12,6 +12,18 @@ fn shift(geometry: &StackGeometry, slice: usize) -> [f64; 2] {
     [0, 1].map(|axis| (geometry.places[slice][axis] - geometry.extent(axis)[0]) / geometry.spacing_mm[axis])
 }
 
+impl StackGeometry {
+    /// Values on the volume's grid ([`Self::volume_dims`], columns fastest) on the frames as stored, [slices, rows,
+    /// columns], trilinear. Without straightening the values are the same.
+    ///
+    /// # Panics
+    /// Where `values` has another number of values than the volume has voxels.
+    pub fn onto_frames(&self, values: &[f32]) -> Vec<f32> {
+        assert_eq!(values.len(), self.volume_dims().iter().product::<usize>(), "one value per voxel");
+        if self.straight { values.to_vec() } else { to_frames(values, self) }
+    }
+}
+
 /// Frames [slices, rows, columns] onto the grid of [`StackGeometry::volume_dims`]. Voxels that no frame covers are
 /// NaN, and so are those next to a NaN.
 pub(crate) fn to_grid(frames: &[f32], geometry: &StackGeometry) -> Vec<f32> {

@@ -11,7 +11,7 @@ use crate::scan::Scan;
 use crate::series::Series;
 use crate::source::Source;
 use crate::split::geometry_of;
-use crate::straighten::{to_frames, to_grid};
+use crate::straighten::to_grid;
 
 /// A volume on a straight grid.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ impl Volume {
     /// Where `values` is not as long as [`Volume::voxels`].
     pub fn onto_frames(&self, values: &[f32]) -> Vec<f32> {
         assert_eq!(values.len(), self.voxels.len(), "one value per voxel");
-        if self.geometry.straight { values.to_vec() } else { to_frames(values, &self.geometry) }
+        self.geometry.onto_frames(values)
     }
 
     /// Columns and rows of a frame.

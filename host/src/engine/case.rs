@@ -48,7 +48,7 @@ impl Case {
     }
 
     /// Its files, each once.
-    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
         let files = self.views.values().chain(&self.image).chain(&self.region.mask);
         let mut all: Vec<&Path> = files.map(PathBuf::as_path).collect();
         all.sort_unstable();

@@ -100,6 +100,12 @@ impl MemoryCap {
         Self { per_voxel: heatmap.max(mask), ..self }
     }
 
+    /// Of runs with a writer that takes so many bytes for each voxel.
+    #[must_use]
+    pub fn writing_of_a_voxel(self, bytes: usize) -> Self {
+        Self { per_voxel: self.per_voxel.max(bytes), ..self }
+    }
+
     /// What is taken for a while to write of a scan of so many voxels.
     pub(super) fn of_writing(&self, voxels: usize) -> usize {
         self.per_voxel.saturating_mul(voxels)
@@ -164,6 +170,7 @@ mod tests {
         let writing = cap.writing(true, false);
         assert_eq!((writing.of_writing(1000), cap.of_writing(1000)), (3_000, 0));
         assert_eq!(cap.writing(true, true).of_writing(1000), 14_000);
+        assert_eq!(cap.writing(true, true).writing_of_a_voxel(20).of_writing(1000), 20_000);
         let e = MemoryCap::new(given(1 << 20), 2 << 20).unwrap_err();
         assert!(e.contains("--max-memory is 1 MiB"), "{e}");
         let e = MemoryCap::new(Limit { bytes: 1 << 20, source: Source::Cgroup }, 2 << 20).unwrap_err();

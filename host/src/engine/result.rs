@@ -160,6 +160,9 @@ pub struct FilesRecord {
     /// Mask (0 or 1) on the scan's own grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segmentation: Option<String>,
+    /// DICOM objects: report, heatmaps, mask, picture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dicom: Vec<String>,
 }
 
 /// What the segmentation branch outlined.

@@ -80,6 +80,11 @@ impl Canvas {
         self.text([x.saturating_sub(width(size, text) / 2), y], size, text, colour);
     }
 
+    /// Its pixels, row by row.
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
     /// The picture as a PNG file.
     pub fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
         let mut file = Vec::new();

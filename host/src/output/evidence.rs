@@ -1,7 +1,7 @@
 //! What a prediction was made from, as files: `heatmap.nii.gz` on the scan's own grid and `preview.png`.
 
 use super::writer::{ResultParts, ResultWriter, WriterSpec};
-use super::{Finding, Heatmap, Preview, ViewHeat, montage, slice_heat};
+use super::{Finding, Heatmap, Preview, PreviewError, ViewHeat, montage, slice_heat};
 use crate::engine::ViewEvidence;
 use crate::engine::result::CaseResult;
 use crate::scan::{VolumeError, write_planes};
@@ -21,8 +21,15 @@ pub struct HeatmapWriter;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PreviewWriter;
 
-fn heat_of(view: &ViewEvidence) -> Vec<f32> {
+/// `[S, h, w]`
+pub(super) fn heat_of(view: &ViewEvidence) -> Vec<f32> {
     slice_heat(&view.attention, &view.slice_weights)
+}
+
+/// A view's part of its scan's heatmap; `heat` is [`heat_of`] the view.
+pub(super) fn part<'a>(view: &'a ViewEvidence, heat: &'a [f32]) -> ViewHeat<'a> {
+    let patches = [view.grid.0, view.grid.1];
+    ViewHeat { grid: &view.stack.grid, heat, patches, weight: view.view_weight }
 }
 
 impl ResultWriter for HeatmapWriter {
@@ -49,14 +56,8 @@ impl ResultWriter for HeatmapWriter {
         }
         let shown: Vec<(&ViewEvidence, Vec<f32>)> =
             parts.evidence.iter().filter(|v| same_scan(v)).map(|v| (v, heat_of(v))).collect();
-        let heats = shown.iter().map(|(v, heat)| ViewHeat {
-            grid: &v.stack.grid,
-            heat,
-            patches: [v.grid.0, v.grid.1],
-            weight: v.view_weight,
-        });
-        let heatmap =
-            Heatmap::of(&heats.collect::<Vec<_>>()).ok_or("heatmap: the slices do not fit their scan")?;
+        let heats: Vec<ViewHeat<'_>> = shown.iter().map(|(v, heat)| part(v, heat)).collect();
+        let heatmap = Heatmap::of(&heats).ok_or("heatmap: the slices do not fit their scan")?;
         let plane = |z: usize, values: &mut [f32]| heatmap.add(z, values);
         let (place, forms) = (folder.join(HEATMAP), &first.read.scan.forms);
         let written = write_planes(&place, heatmap.shape(), forms, heatmap.most(), plane);
@@ -79,11 +80,10 @@ impl ResultWriter for PreviewWriter {
     }
 
     fn write(&self, parts: &ResultParts<'_>, result: &mut CaseResult, folder: &Path) -> Result<(), String> {
-        // Views come in the manifest's order; of equals the first is shown.
-        let views = parts.evidence.iter().enumerate().rev();
-        let heaviest = views.max_by(|(_, a), (_, b)| a.view_weight.total_cmp(&b.view_weight));
-        let Some((index, view)) = heaviest else { return Ok(()) };
-        let png = preview(result, index, view, &heat_of(view))?;
+        if parts.evidence.is_empty() {
+            return Ok(());
+        }
+        let png = preview(result, parts.evidence, &result.case, |p| montage(p))?;
         std::fs::write(folder.join(PREVIEW), png)
             .map_err(|e| format!("{PREVIEW} cannot be written ({e})"))?;
         result.files.preview = Some(PREVIEW.to_owned());
@@ -91,7 +91,21 @@ impl ResultWriter for PreviewWriter {
     }
 }
 
-fn preview(result: &CaseResult, index: usize, view: &ViewEvidence, heat: &[f32]) -> Result<Vec<u8>, String> {
+/// Draws the preview of the heaviest view; `case` is the name that the picture shows.
+///
+/// # Errors
+/// One line without the folder's name.
+pub(super) fn preview<T>(
+    result: &CaseResult,
+    views: &[ViewEvidence],
+    case: &str,
+    draw: impl FnOnce(&Preview) -> Result<T, PreviewError>,
+) -> Result<T, String> {
+    // Views come in the manifest's order; of equals the first is shown.
+    let heaviest =
+        views.iter().enumerate().rev().max_by(|(_, a), (_, b)| a.view_weight.total_cmp(&b.view_weight));
+    let (index, view) = heaviest.ok_or("preview: there is no view to draw")?;
+    let heat = &heat_of(view);
     let grid = &view.stack.grid;
     let slices = 0..grid.slices();
     let findings: Vec<Finding> = result
@@ -101,7 +115,7 @@ fn preview(result: &CaseResult, index: usize, view: &ViewEvidence, heat: &[f32])
         .collect();
     let picture = Preview {
         title: &format!("{} {}", result.plugin.name, result.plugin.version),
-        case: &result.case,
+        case,
         view: result.views.get(index).map_or("", |v| v.name.as_str()),
         axis: grid.axis(),
         pixels: &view.stack.pixels,
@@ -116,5 +130,5 @@ fn preview(result: &CaseResult, index: usize, view: &ViewEvidence, heat: &[f32])
         intended_use: &result.intended_use,
         columns: COLUMNS,
     };
-    montage(&picture).map_err(|e| e.to_string())
+    draw(&picture).map_err(|e| e.to_string())
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod canvas;
 pub(crate) mod colour;
+mod dicom_objects;
 mod evidence;
 mod folder;
 mod heatmap;
@@ -13,6 +14,7 @@ mod segmentation;
 mod standard;
 mod writer;
 
+pub use dicom_objects::DicomWriter;
 pub use evidence::{HeatmapWriter, PreviewWriter};
 pub use folder::{OutputFolder, try_file};
 pub use heatmap::{Heatmap, Peak, ViewHeat, on_scan, peak, slice_heat, upsample};

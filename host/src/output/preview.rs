@@ -43,7 +43,7 @@ pub struct Finding {
 pub struct Preview<'a> {
     /// For example the plugin and its version.
     pub title: &'a str,
-    /// The case; a file's stem.
+    /// The case; a file's stem. Empty where the picture must not say whose it is.
     pub case: &'a str,
     /// The view's name.
     pub view: &'a str,
@@ -103,8 +103,16 @@ pub enum PreviewError {
 /// # Errors
 /// [`PreviewError`]: parts that do not belong together, or a PNG that cannot be encoded.
 pub fn montage(p: &Preview) -> Result<Vec<u8>, PreviewError> {
+    picture_of(p)?.png().map_err(|source| PreviewError::Png { case: p.case.into(), source })
+}
+
+/// [`montage`] before it becomes a file.
+///
+/// # Errors
+/// [`PreviewError::Parts`].
+pub(super) fn picture_of(p: &Preview) -> Result<Canvas, PreviewError> {
     check(p)?;
-    draw(p).png().map_err(|source| PreviewError::Png { case: p.case.into(), source })
+    Ok(draw(p))
 }
 
 fn check(p: &Preview) -> Result<(), PreviewError> {
@@ -210,7 +218,7 @@ fn title(canvas: &mut Canvas, p: &Preview, header: usize) {
         Axis::Native => "native",
     };
     let view = if p.view == cut { format!("{cut} view") } else { format!("view {} ({cut})", p.view) };
-    let line = format!("{}  -  {view}", p.case);
+    let line = if p.case.is_empty() { view } else { format!("{}  -  {view}", p.case) };
     canvas.text([EDGE, 52], 14.0, &fitted(14.0, &line, half), QUIET);
 
     // The most probable first; a bar says what a number hides.

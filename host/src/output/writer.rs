@@ -19,8 +19,8 @@ pub struct ResultParts<'a> {
     pub mask: Option<&'a SegmentationMask>,
 }
 
-/// Writes files of an answer. Heatmap, preview and mask are written by [`super::HeatmapWriter`], [`super::PreviewWriter`]
-/// and [`super::SegmentationWriter`]; a server, a DICOM exporter or a report adds a writer of its own to
+/// Writes files of an answer. Heatmap, preview, mask and DICOM objects are written by [`super::HeatmapWriter`],
+/// [`super::PreviewWriter`], [`super::SegmentationWriter`] and [`super::DicomWriter`]; a server or a report adds a writer of its own to
 /// [`crate::run::Wanted::writers`].
 ///
 /// A writer works where the prediction was computed. The plugins of an isolated session run in another process, which
@@ -32,6 +32,11 @@ pub trait ResultWriter: Send + Sync {
     /// Whether it writes from [`ResultParts::evidence`], which the backbone then has to keep.
     fn needs_evidence(&self) -> bool {
         false
+    }
+
+    /// Bytes that it takes for each voxel of a case's scan while it writes. Writers work one after the other.
+    fn bytes_per_voxel(&self) -> usize {
+        0
     }
 
     /// Writes files into `folder`, which is moved into place once all writers are done, and enters them into the record

@@ -62,6 +62,11 @@ impl SliceGrid {
         self.stored_shape
     }
 
+    /// Index of the scan's stored axis that the slices follow each other along.
+    pub fn stored_axis(&self) -> usize {
+        self.stored[self.plans[0].canonical].axis
+    }
+
     /// Index of the scan's stored slice nearest to slice `s`, along the stored axis that the view cuts.
     pub fn index_in_scan(&self, s: usize) -> usize {
         let plan = &self.plans[0];

@@ -12,8 +12,8 @@ pub struct Code {
     pub meaning: String,
 }
 
-/// The scheme of the few concepts that no public scheme has a code for.
-pub(crate) const OWN_SCHEME: &str = "99ANYMC3D";
+/// The scheme of concepts that no public scheme has a code for.
+pub const OWN_SCHEME: &str = "99ANYMC3D";
 
 impl Code {
     pub fn new(value: &str, scheme: &str, meaning: &str) -> Self {

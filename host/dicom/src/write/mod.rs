@@ -26,7 +26,7 @@ mod uid;
 #[cfg(test)]
 mod tests;
 
-pub use code::Code;
+pub use code::{Code, OWN_SCHEME};
 pub use moment::Moment;
 pub use parametric_map::{ParametricMap, parametric_map};
 pub use provenance::{Object, Provenance, Software};

@@ -107,7 +107,9 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
             let (writers, written) = (all_of(&writers, make), folder.is_some());
             let evidence = written && writers.as_ref().is_ok_and(|writers| need_evidence(writers));
             if let Some(cap) = cap {
-                engine.cap(cap.writing(evidence, opening.segmentation && written));
+                let most = writers.iter().flatten().map(|w| w.bytes_per_voxel()).max().unwrap_or(0);
+                let most = if written { most } else { 0 };
+                engine.cap(cap.writing(evidence, opening.segmentation && written).writing_of_a_voxel(most));
             }
             let writing = Writing { writers, evidence, folder };
             case_of(&mut stream, &engine, &indices, &case, &tasks, &writing)?;

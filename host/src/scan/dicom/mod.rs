@@ -4,9 +4,11 @@
 //! are read once and kept for the cases that come of it.
 
 mod locator;
+mod result_source;
 mod study;
 
 pub use locator::{Locator, SeriesName, SeriesPick};
+pub use result_source::{ResultSource, write};
 pub use study::{DicomInput, Unfit, ViewFill, request, resolve};
 
 use std::path::{Path, PathBuf};
