@@ -1,14 +1,20 @@
 //! Writing a volume as NIfTI-1, whole or not at all.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::Path;
 
 use crate::scan::forms::Forms;
-use crate::scan::nifti::gzip::GzipWriter;
+use crate::scan::nifti::gzip::{GzipWriter, Level};
 use crate::scan::{Affine, VolumeError};
 
 /// Bytes that are made and compressed at a time: large enough that starting afresh costs nothing.
 const BLOCK: usize = 1 << 20;
+
+thread_local! {
+    /// The plane that a thread is making, kept for its next.
+    static PLANE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Writes 32-bit floats (first axis fastest, RAS mm affine) to `.nii`, or `.nii.gz` by the name.
 ///
@@ -83,15 +89,32 @@ pub fn write_planes(
     let [nx, ny, nz] = shape;
     let at_a_time = (BLOCK / (2 * nx * ny).max(1)).clamp(1, nz.max(1));
     let fill = |block: usize, bytes: &mut Vec<u8>| {
-        let mut values = vec![0f32; nx * ny];
         let first = block * at_a_time;
-        for z in first..(first + at_a_time).min(nz) {
-            values.fill(0.0);
+        let last = (first + at_a_time).min(nz);
+        bytes.resize(2 * nx * ny * (last - first), 0);
+        // Taken, not borrowed: `plane` may be parallel itself, and this thread may then make another block meanwhile.
+        let mut values = PLANE.take();
+        for (z, bytes) in (first..last).zip(bytes.chunks_exact_mut((2 * nx * ny).max(1))) {
+            values.clear();
+            values.resize(nx * ny, 0.0);
             plane(z, &mut values);
-            bytes.extend(values.iter().flat_map(|v| ((v * scale + 0.5) as u16).to_le_bytes()));
+            for (bytes, v) in bytes.chunks_exact_mut(2).zip(&values) {
+                bytes.copy_from_slice(&nearest_u16(v * scale).to_le_bytes());
+            }
         }
+        PLANE.set(values);
     };
-    write_blocks(path, &header, nz.div_ceil(at_a_time), fill)
+    write_blocks(path, &header, Level::Fast, nz.div_ceil(at_a_time), fill)
+}
+
+/// The nearest of 0 to 65535, of two the even one; 0 for what is not a number.
+///
+/// From 2²³ on the numbers of `f32` are the integers, so that an addition rounds and the low bits are the integer. Five
+/// times as fast as `as u16`, which compilers do not make into vector operations (Rust 1.95, x86-64).
+#[allow(clippy::manual_clamp, reason = "clamp would keep what is not a number")]
+fn nearest_u16(v: f32) -> u16 {
+    const INTEGERS: f32 = 8_388_608.0;
+    (v.max(0.0).min(65535.0) + INTEGERS).to_bits() as u16
 }
 
 fn write<T: Copy + Sync, const N: usize>(
@@ -106,9 +129,13 @@ fn write<T: Copy + Sync, const N: usize>(
     let at_a_time = BLOCK / N;
     let fill = |block: usize, out: &mut Vec<u8>| {
         let to = ((block + 1) * at_a_time).min(voxels.len());
-        out.extend(voxels[block * at_a_time..to].iter().flat_map(|&v| bytes(v)));
+        let voxels = &voxels[block * at_a_time..to];
+        out.resize(N * voxels.len(), 0);
+        for (out, &v) in out.chunks_exact_mut(N).zip(voxels) {
+            out.copy_from_slice(&bytes(v));
+        }
     };
-    write_blocks(path, &header, voxels.len().div_ceil(at_a_time), fill)
+    write_blocks(path, &header, Level::Small, voxels.len().div_ceil(at_a_time), fill)
 }
 
 fn misfit(path: &Path, voxels: usize, shape: [usize; 3]) -> VolumeError {
@@ -117,10 +144,11 @@ fn misfit(path: &Path, voxels: usize, shape: [usize; 3]) -> VolumeError {
     VolumeError::Write { path: path.to_path_buf(), source }
 }
 
-/// A header and so many blocks, which `fill` appends to what it is given.
+/// A header and so many blocks; `fill` makes each of them in an empty buffer.
 fn write_blocks(
     path: &Path,
     header: &Header,
+    level: Level,
     blocks: usize,
     fill: impl Fn(usize, &mut Vec<u8>) + Sync,
 ) -> Result<(), VolumeError> {
@@ -143,7 +171,7 @@ fn write_blocks(
     let mut out = file.as_file();
     let head = header.bytes();
     let written = if gz {
-        GzipWriter::new(out).and_then(|mut gzip| {
+        GzipWriter::new(out, level).and_then(|mut gzip| {
             gzip.blocks(1, |_, bytes| bytes.extend_from_slice(&head))?;
             gzip.blocks(blocks, fill)?;
             gzip.finish()
