@@ -10,6 +10,7 @@ mod evidence;
 mod export;
 mod geometry;
 mod head;
+mod label_queries;
 pub mod loss;
 mod mask_features;
 mod mask_loss;
@@ -35,6 +36,7 @@ pub use export::manifest_text;
 pub use export::{embedded_manifest, section_length as __section_length};
 pub use geometry::SliceGeometry;
 pub use head::{AttentionPooling, Boxed, Head, HeadOutput, ViewFeatures};
+pub use label_queries::LabelQueryPooling;
 pub use mask_features::{MASK_SCALARS, MaskFeatures};
 pub use mask_loss::MaskLoss;
 pub use params::{Init, Params};
@@ -53,9 +55,9 @@ pub use anymc3d_plugin_macros::checked_manifest as __checked_manifest;
 pub mod prelude {
     pub use crate::loss::Targets;
     pub use crate::{
-        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Decoder, Error, Head, HeadOutput, Init, Lora,
-        MaskFeatures, MaskLoss, Params, PatchEvidence, PatchPooling, Pool, Pooling, RegionPooling, Result,
-        Segmentation, Site, SiteAdapter, SliceGeometry, SomeSegmentation, TaskPlugin, Tensor, TokenDecoder,
-        ViewFeatures, VolumeDecoder, export_plugin, pool,
+        Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Decoder, Error, Head, HeadOutput, Init,
+        LabelQueryPooling, Lora, MaskFeatures, MaskLoss, Params, PatchEvidence, PatchPooling, Pool, Pooling,
+        RegionPooling, Result, Segmentation, Site, SiteAdapter, SliceGeometry, SomeSegmentation, TaskPlugin,
+        Tensor, TokenDecoder, ViewFeatures, VolumeDecoder, export_plugin, pool,
     };
 }

@@ -7,9 +7,10 @@ use crate::tensor::Tensor;
 /// What the logits of a case, or of a batch, are compared with.
 #[non_exhaustive]
 pub struct Targets {
-    /// Multi-label and binary: `[…, C]` of 0 and 1, any value where unknown. Multi-class: one-hot `[…, C]`.
+    /// Multi-label and binary: `[…, C]` of 0 to 1 (a share of readers between them), any value where unknown. Multi-class:
+    /// one-hot `[…, C]`.
     pub values: Tensor,
-    /// 1 where the label is known, 0 where not, the shape of `values`.
+    /// 1 where the label is known, or its weight in the table; 0 where not: the shape of `values`.
     pub known: Tensor,
 }
 
@@ -88,16 +89,18 @@ pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor>
 }
 
 /// Focal loss on logits, element by element (arXiv 1708.02002, as torchvision's `sigmoid_focal_loss`):
-/// `α_t (1 - p_t)^γ · BCE` with `α_t = α` for positives and `1 - α` for negatives.
+/// `α_t (1 - p_t)^γ · BCE` with `α_t = α` for positives and `1 - α` for negatives. A soft target `y` mixes both:
+/// `y` times the loss of a positive and `1 - y` times that of a negative.
 ///
 /// # Errors
 /// When shapes do not broadcast.
 pub fn focal(logits: &Tensor, targets: &Tensor, gamma: f64, alpha: f64) -> Result<Tensor> {
-    // For y in {0, 1}: 1 - p_t = σ(-z (2y - 1)), so its logarithm is -softplus(z (2y - 1)).
-    let signed = logits.mul(&targets.affine(2.0, -1.0)?)?;
-    let modulation = signed.softplus()?.scale(-gamma)?.exp()?;
-    let balance = targets.affine(2.0 * alpha - 1.0, 1.0 - alpha)?;
-    balance.mul(&modulation)?.mul(&signed.neg()?.softplus()?)
+    // Of a positive 1 - p = σ(-z), whose logarithm is -softplus(z); of a negative it is p, and z changes its sign.
+    let one =
+        |z: &Tensor| -> Result<Tensor> { z.softplus()?.scale(-gamma)?.exp()?.mul(&z.neg()?.softplus()?) };
+    let positive = one(logits)?.mul(&targets.scale(alpha)?)?;
+    let negative = one(&logits.neg()?)?.mul(&targets.affine(alpha - 1.0, 1.0 - alpha)?)?;
+    positive.add(&negative)
 }
 
 /// Cross-entropy of logits `[N, C]` against classes, the mean over cases.

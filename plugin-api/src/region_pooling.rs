@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 /// to those of the training cases before the first step, and no step changes them. With
 /// [`Build::class_tokens_only`] the patch tokens are left out.
 pub struct RegionPooling {
-    pooling: AttentionPooling,
+    pooling: Box<dyn Head>,
     views: Vec<MaskedView>,
 }
 
@@ -46,7 +46,15 @@ impl RegionPooling {
     /// # Errors
     /// When a parameter contradicts the weights.
     pub fn new(build: &Build) -> Result<Self> {
-        let pooling = AttentionPooling::new(build)?;
+        Self::over(build, AttentionPooling::new(build)?)
+    }
+
+    /// The same over another pooling, for example [`crate::LabelQueryPooling`]: what the masks say is added to its logits.
+    ///
+    /// # Errors
+    /// When a parameter contradicts the weights.
+    pub fn over(build: &Build, pooling: impl Head + 'static) -> Result<Self> {
+        let pooling: Box<dyn Head> = Box::new(pooling);
         let (c, d, n) = (build.outputs(), build.backbone().embed_dim, MASK_SCALARS.len());
         let several = build.views().len() > 1;
         let mut views = Vec::new();

@@ -13,6 +13,7 @@ use anymc3d_host::device::{DeviceChoice, gpus};
 use anymc3d_host::engine::{all_backbones, precision_name};
 use anymc3d_host::memory::{Limit, Source, system_limits};
 use anymc3d_host::plugin::find;
+use anymc3d_host::scan::npz::ArchiveSplit;
 use anymc3d_host::task::open_library;
 use anymc3d_manifest::Manifest;
 use clap::Args;
@@ -116,6 +117,9 @@ pub(super) fn table_findings(data: &Path, manifest: &Manifest, console: &Console
 /// Guesses a task from a table's header: a column of zeros and ones is a label, `image.NAME` is a view.
 fn guess(data: &Path) -> Result<Manifest, String> {
     let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", data.display());
+    if ArchiveSplit::parse(data).is_some() {
+        return Err(fail(&"a split of an archive does not name its labels; give --plugin P"));
+    }
     let mut problems = Vec::new();
     let Some(sheet) = Sheet::open(data, &mut problems) else {
         return Err(TableError { path: data.to_owned(), problems }.to_string());
@@ -124,7 +128,8 @@ fn guess(data: &Path) -> Result<Manifest, String> {
     let (mut labels, mut views, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     for (c, name) in sheet.header.iter().enumerate() {
         match name {
-            "case" | "image" | "patient" | "mask" | "point" | "split" => {}
+            "case" | "image" | "patient" | "group" | "mask" | "point" | "split" => {}
+            _ if name.starts_with("weight.") => {}
             "class" => {
                 classes = column(c).map(str::to_owned).collect();
                 classes.sort();

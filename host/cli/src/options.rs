@@ -9,6 +9,7 @@ use anymc3d_host::memory;
 use anymc3d_host::output::{OutputFolder, try_file};
 use anymc3d_host::run::use_threads;
 use anymc3d_host::scan::allow_micro_ct;
+use anymc3d_host::scan::npz::{ArrayGeometry, Direction, directions, set_array_geometry};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -104,12 +105,44 @@ pub(super) struct GeometryOption {
     /// refuses voxels above 100 mm, an axis more than 1000 times as coarse as another, and a field of view above 5 m
     #[arg(long)]
     pub micro_ct: bool,
+    /// Distance between voxels of a NumPy archive (FILE.npz:SPLIT) along its axes D, H, W in mm [default: unknown, taken as 1]
+    #[arg(long, value_name = "D,H,W", value_parser = array_spacing)]
+    array_spacing: Option<ArraySpacing>,
+    /// Where the axes D, H, W of a NumPy archive run to, for example SPL [default: unknown, taken as SAR]
+    #[arg(long, value_name = "XYZ", value_parser = array_axes)]
+    array_axes: Option<ArrayAxes>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct ArraySpacing([f64; 3]);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct ArrayAxes([Direction; 3]);
+
+fn array_spacing(text: &str) -> Result<ArraySpacing, String> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|v| v.trim().parse().ok()).collect();
+    let above_0 = numbers.filter(|all| all.iter().all(|v| v.is_finite() && *v > 0.0));
+    let found = above_0.and_then(|all| all.try_into().ok());
+    found
+        .map(ArraySpacing)
+        .ok_or_else(|| "expected three lengths in mm above 0, for example 1,0.5,0.5".to_owned())
+}
+
+fn array_axes(text: &str) -> Result<ArrayAxes, String> {
+    let found = directions(&text.to_uppercase()).map(ArrayAxes);
+    found.ok_or_else(|| {
+        "expected one of R L, one of A P and one of S I, in the order of the axes D, H, W".to_owned()
+    })
 }
 
 impl GeometryOption {
     /// Applies to all scans of the process; call it before the first is read.
     pub fn apply(self) {
         allow_micro_ct(self.micro_ct);
+        set_array_geometry(ArrayGeometry {
+            spacing_mm: self.array_spacing.map(|s| s.0),
+            axes: self.array_axes.map(|a| a.0),
+        });
     }
 }
 
@@ -170,7 +203,15 @@ impl std::str::FromStr for ViewFile {
 
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::{ArrayAxes, ArraySpacing, array_axes, array_spacing, size};
+
+    #[test]
+    fn an_archives_spacing_and_axes_are_three_each() {
+        assert_eq!(array_spacing("1, 0.5,2"), Ok(ArraySpacing([1.0, 0.5, 2.0])));
+        assert!(["1,2", "1,2,0", "a,b,c", "1,2,inf"].iter().all(|t| array_spacing(t).is_err()));
+        assert_eq!(array_axes("spl"), Ok(ArrayAxes([(2, false), (1, true), (0, true)])));
+        assert!(["SP", "SPX", "SIL"].iter().all(|t| array_axes(t).is_err()));
+    }
 
     #[test]
     fn sizes_are_powers_of_1024_and_anything_else_is_refused() {

@@ -150,7 +150,7 @@ fn examine_row(row: &Row, kind: TaskKind, views: &[View]) -> OfRow {
                     found.findings.errors.push(problem(what));
                 }
                 // A class may well be the one without a finding.
-                if empty && kind != TaskKind::Multiclass && row.labels.contains(&Some(1.0)) {
+                if empty && kind != TaskKind::Multiclass && row.labels.iter().flatten().any(|l| *l > 0.5) {
                     let what = format!("{}: the mask of a positive case is empty", path.display());
                     found.findings.warnings.push(problem(what));
                 }

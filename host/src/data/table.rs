@@ -1,17 +1,23 @@
 //! The data table: which scans there are, what is known of each, and which serve to train.
 //!
 //! CSV with a header: `case`, `image` or one `image.VIEW` per view, one column per label, and optionally
-//! `patient`, `mask`, `point`, `split`; other columns are left alone. A multi-class task has one column `class`
+//! `patient`, `group`, `mask`, `point`, `split`, `weight.LABEL`; other columns are left alone. A multi-class task has one column `class`
 //! with the class's name instead. Paths are relative to the table. An empty label is unknown, an empty
 //! mask is none.
+//!
+//! `FILE.npz:SPLIT` is a table too: a split of a NumPy archive, see `archive`.
 
+mod archive;
 mod read;
 mod split;
 
 pub use split::Split;
 
+use crate::fs::hex;
 use crate::scan::RegionOfInterest;
+use crate::scan::npz::ArchiveSplit;
 use anymc3d_manifest::{Manifest, TaskKind};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -50,10 +56,14 @@ pub struct Row {
     pub line: u64,
     /// View to scan. A column `image` serves every view without a column of its own.
     pub images: BTreeMap<String, PathBuf>,
-    /// One per label of the task, 0 or 1 (a class as one among zeros); `None`: unknown.
+    /// One per label of the task, 0 to 1 (a class as one among zeros); `None`: unknown.
     pub labels: Vec<Option<f32>>,
+    /// One per label: how much it counts in the loss; empty: all 1.
+    pub weights: Vec<f32>,
     /// Whose scan it is; cases of one patient stay in one split.
     pub patient: Option<String>,
+    /// Where it comes from: scanner or site.
+    pub group: Option<String>,
     /// Voxels of what is to be found.
     pub mask: Option<PathBuf>,
     /// RAS mm of a point in what is to be found.
@@ -62,10 +72,41 @@ pub struct Row {
     pub split: Option<Part>,
 }
 
+/// SHA-256 of a table's file, lower-case hex; of a split of an archive the archive's.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn digest_of(path: &Path) -> std::io::Result<String> {
+    let file = ArchiveSplit::parse(path).map_or_else(|| path.to_owned(), |split| split.file);
+    Ok(hex(&Sha256::digest(std::fs::read(file)?)))
+}
+
 impl Row {
+    /// A case without anything known of it.
+    pub fn named(case: String) -> Self {
+        Self {
+            case,
+            line: 0,
+            images: BTreeMap::new(),
+            labels: Vec::new(),
+            weights: Vec::new(),
+            patient: None,
+            group: None,
+            mask: None,
+            point_mm: None,
+            split: None,
+        }
+    }
+
     /// What views with the region `mask` or `point` are cut around.
     pub fn region(&self) -> RegionOfInterest {
         RegionOfInterest { mask: self.mask.clone(), point_mm: self.point_mm }
+    }
+
+    /// How much label `index` counts in the loss; 0 where it is not known.
+    pub fn weight(&self, index: usize) -> f32 {
+        let known = self.labels.get(index).is_some_and(Option::is_some);
+        if known { self.weights.get(index).copied().unwrap_or(1.0) } else { 0.0 }
     }
 }
 
@@ -169,6 +210,7 @@ impl Table {
         let single = views.len() == 1;
         let patient = self.rows.iter().any(|r| r.patient.is_some());
         let mask = self.rows.iter().any(|r| r.mask.is_some());
+        let group = self.rows.iter().any(|r| r.group.is_some());
         let point = self.rows.iter().any(|r| r.point_mm.is_some());
         let split = self.rows.iter().any(|r| r.split.is_some());
 
@@ -179,7 +221,9 @@ impl Table {
             TaskKind::Multiclass => header.push(CLASS_COLUMN.to_owned()),
             TaskKind::Binary | TaskKind::Multilabel => header.extend(self.labels.iter().cloned()),
         }
-        for (there, name) in [(patient, "patient"), (mask, "mask"), (point, "point"), (split, "split")] {
+        for (there, name) in
+            [(patient, "patient"), (group, "group"), (mask, "mask"), (point, "point"), (split, "split")]
+        {
             if there {
                 header.push(name.to_owned());
             }
@@ -199,6 +243,9 @@ impl Table {
             }
             if patient {
                 record.push(row.patient.clone().unwrap_or_default());
+            }
+            if group {
+                record.push(row.group.clone().unwrap_or_default());
             }
             if mask {
                 record.push(row.mask.as_deref().map_or(String::new(), place));

@@ -1,7 +1,9 @@
 //! How good scored cases are, as metrics.json says it (schema `anymc3d/metrics/1`).
 
+mod by_group;
 mod compare;
 
+pub use by_group::GroupReport;
 pub use compare::{Comparison, Comparisons, compare, same_cases};
 
 use crate::eval::metrics::{
@@ -52,6 +54,9 @@ pub struct Evaluation {
     /// Multi-class labels as a whole.
     #[serde(serialize_with = "as_map", skip_serializing_if = "Vec::is_empty")]
     pub multiclass: Vec<(String, ClassesReport)>,
+    /// By scanner or site, where the cases name one: the figures of its cases alone.
+    #[serde(serialize_with = "as_map", skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<(String, GroupReport)>,
     /// How the bootstrap intervals were drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bootstrap: Option<Bootstrap>,
@@ -317,6 +322,7 @@ pub fn evaluate(
                 (q.name.clone(), LabelReport { metrics, bootstrap_ci95 })
             })
             .collect(),
+        groups: by_group::of(predictions, questions),
         bootstrap: on.then_some(bootstrap),
         source,
         failed: 0,

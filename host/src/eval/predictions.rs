@@ -1,6 +1,6 @@
 //! Scored cases: any model's predictions for cases with known labels.
 //!
-//! CSV with a header: `case`, optionally `patient` and `fold` (whose model scored the case), then for each label a column `LABEL` (0, 1 or empty for unknown) and
+//! CSV with a header: `case`, optionally `patient`, `group` (scanner or site) and `fold` (whose model scored the case), then for each label a column `LABEL` (0, 1 or empty for unknown) and
 //! a column `p_LABEL` (probability). A multi-class label has a column `LABEL` with the class's name and a column
 //! `p_LABEL.CLASS` per class. Other columns are ignored, unless they hold 0 and 1 like a label.
 
@@ -26,6 +26,8 @@ pub struct ScoredCase {
     pub patient: Option<String>,
     /// Fold of a cross-validation whose model scored it; all cases have one, or none has.
     pub fold: Option<String>,
+    /// Scanner or site that it comes from.
+    pub group: Option<String>,
     /// Line of the file, the header's being 1; 0 for a case that was never read.
     pub line: u64,
 }
@@ -172,6 +174,7 @@ impl Predictions {
             case: r.case.clone(),
             patient: r.patient.clone(),
             fold: None,
+            group: r.group.clone(),
             line: r.line,
         });
         let labels = match table.kind {
@@ -282,6 +285,8 @@ impl Predictions {
         header.extend(patient.then(|| "patient".to_owned()));
         let fold = self.cases.iter().any(|c| c.fold.is_some());
         header.extend(fold.then(|| "fold".to_owned()));
+        let group = self.cases.iter().any(|c| c.group.is_some());
+        header.extend(group.then(|| "group".to_owned()));
         header.extend(self.labels.iter().map(|l| l.name.clone()));
         for label in &self.labels {
             match &label.scores {
@@ -298,6 +303,7 @@ impl Predictions {
             let mut record = vec![case.case.clone()];
             record.extend(patient.then(|| case.patient.clone().unwrap_or_default()));
             record.extend(fold.then(|| case.fold.clone().unwrap_or_default()));
+            record.extend(group.then(|| case.group.clone().unwrap_or_default()));
             record.extend(self.labels.iter().map(|l| match &l.scores {
                 Scores::Binary { truth, .. } => truth[i].map_or("", |t| if t { "1" } else { "0" }).to_owned(),
                 Scores::Classes { classes, truth, .. } => {

@@ -57,8 +57,7 @@ mod tests {
             adjacent_mm: Some(4.5),
             ..view(Axis::Axial, 6, [20, 20], Fit::Stretch)
         };
-        let point =
-            View { region: Region::Point, size_mm: Some(Extent::Cube(12.0)), ..adjacent.clone() };
+        let point = View { region: Region::Point, size_mm: Some(Extent::Cube(12.0)), ..adjacent.clone() };
         [adjacent.clone(), point, View { axis: Axis::Coronal, ..adjacent }]
     }
 
@@ -70,7 +69,8 @@ mod tests {
             assert_eq!(c, 3);
             // The first and last slice of the whole scan have no such neighbour.
             for slice in 1..s - 1 {
-                let at = |channel: usize| stack.pixels[((slice * 3 + channel) * h + h / 2) * w + w / 2] * 1000.0;
+                let at =
+                    |channel: usize| stack.pixels[((slice * 3 + channel) * h + h / 2) * w + w / 2] * 1000.0;
                 let [before, here, behind] = [at(0), at(1), at(2)];
                 let expected = 4.5 * per_mm;
                 assert!((here - before - expected).abs() < 0.01 && (behind - here - expected).abs() < 0.01);

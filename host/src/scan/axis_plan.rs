@@ -11,6 +11,8 @@ pub(crate) struct Window {
     pub start: f64,
     /// Voxels per pixel.
     pub step: f64,
+    /// Whether the outermost voxels go on beyond the scan's edges, instead of padding.
+    pub repeats: bool,
 }
 
 /// How one image axis (slice, row or column) is made of one canonical axis.
@@ -73,15 +75,39 @@ impl AxisPlan {
             .collect()
     }
 
+    /// The same pixels `mm` farther along the canonical axis. Beyond the scan's edges its outermost voxels are repeated,
+    /// unless the plan itself has padding there.
+    pub fn shifted(&self, mm: f64) -> Self {
+        let (step, middle) = (self.step(), self.to_canonical(0.0) + 0.5 + mm / self.spacing_mm);
+        let middle = if self.reversed { self.voxels as f64 - middle } else { middle };
+        let repeats = self.window.is_none_or(|w| w.repeats);
+        let window = Some(Window { start: middle - step / 2.0, step, repeats });
+        Self {
+            low: 0,
+            length: self.voxels,
+            pad_before: 0,
+            padded: self.voxels,
+            offset: 0,
+            window,
+            ..self.clone()
+        }
+    }
+
     /// Pixel `i` of a window by the operator of [`antialiased`], on an axis that goes on with padding at both ends.
     fn tap_of(&self, window: Window, i: usize) -> Tap {
         let support = window.step.max(1.0);
-        let centre = window.start + window.step * (i as f64 + 0.5);
+        let mut centre = window.start + window.step * (i as f64 + 0.5);
+        if window.repeats {
+            centre = centre.clamp(0.5, self.voxels as f64 - 0.5);
+        }
         let weight = |j: f64| (1.0 - ((j + 0.5 - centre) / support).abs()).max(0.0);
         let (first, last) = ((centre - support - 0.5).floor(), (centre + support + 0.5).ceil());
-        let total: f64 = (0..=(last - first) as usize).map(|k| weight(first + k as f64)).sum();
         let from = first.clamp(0.0, self.voxels as f64) as usize;
         let to = (last + 1.0).clamp(0.0, self.voxels as f64) as usize;
+        let total: f64 = match window.repeats {
+            true => (from..to.max(from)).map(|j| weight(j as f64)).sum(),
+            false => (0..=(last - first) as usize).map(|k| weight(first + k as f64)).sum(),
+        };
         let all: Vec<f64> = (from..to.max(from)).map(|j| weight(j as f64) / total).collect();
         // Voxels without weight are not read.
         let (Some(begin), Some(end)) =
@@ -185,7 +211,7 @@ mod tests {
     }
 
     fn windowed(reversed: bool, start: f64, step: f64) -> AxisPlan {
-        let window = Some(Window { start, step });
+        let window = Some(Window { start, step, repeats: false });
         AxisPlan { low: 0, length: 20, pad_before: 0, padded: 20, offset: 0, window, ..plan(reversed) }
     }
 
@@ -242,7 +268,8 @@ mod tests {
                 let of = |tap: Tap| (tap.start, tap.weights.into_iter().filter(|w| *w != 0.0).collect());
                 plan.taps().into_iter().map(of).collect()
             };
-            let starts = |plan: &AxisPlan| (0..12).map(|i| plan.to_canonical(f64::from(i))).collect::<Vec<_>>();
+            let starts =
+                |plan: &AxisPlan| (0..12).map(|i| plan.to_canonical(f64::from(i))).collect::<Vec<_>>();
             assert_eq!(starts(&region), starts(&window));
             if !reversed {
                 assert_eq!(weighty(&region), weighty(&window));

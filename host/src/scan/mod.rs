@@ -1,9 +1,10 @@
-//! Scans in (NIfTI, DICOM), canonical volume, slices; and back onto the scan's grid.
+//! Scans in (NIfTI, DICOM, NumPy archives), canonical volume, slices; and back onto the scan's grid.
 //!
 //! A manifest says *what* preprocessing a task needs; this room alone knows *how*. The way in:
 //! [`Scan::open`] → [`Scan::into_canonical`] → [`slices`]; the way back: [`ScanPlanes`] →
 //! [`write_planes`]. Each file answers one question and is named after it.
 
+mod adjacent;
 mod affine;
 mod axis_plan;
 mod canonical;
@@ -17,6 +18,7 @@ mod limits;
 mod mask_scalars;
 mod modality;
 mod nifti;
+pub mod npz;
 mod planes;
 mod region;
 mod region_of_interest;

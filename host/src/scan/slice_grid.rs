@@ -37,6 +37,13 @@ impl SliceGrid {
         }
     }
 
+    /// The same grid with every slice `mm` farther along the view's axis.
+    pub(crate) fn shifted(&self, mm: f64) -> Self {
+        let mut moved = self.clone();
+        moved.plans[0] = self.plans[0].shifted(mm);
+        moved
+    }
+
     /// Number of slices S.
     pub fn slices(&self) -> usize {
         self.plans[0].size

@@ -1,6 +1,6 @@
 //! From a canonical volume to the pixels a view asks for, by the letter of the manifest's rules.
 
-use anymc3d_manifest::{Axis, Fit, Intensity, Region, View};
+use anymc3d_manifest::{Axis, Channels, Fit, Intensity, Region, View};
 use rayon::prelude::*;
 
 use crate::memory::{MemoryBudget, OutOfMemory, zeroed};
@@ -9,7 +9,7 @@ use crate::scan::canonical::Volume;
 use crate::scan::region::Bounds;
 use crate::scan::resample::{Layout, Resampled, separable, separable_bytes};
 use crate::scan::slice_grid::SliceGrid;
-use crate::scan::{Target, VolumeError, intensity, region};
+use crate::scan::{Target, VolumeError, adjacent, intensity, region};
 
 /// Most slices and most values a stack may have: far above any task, below what would exhaust the memory.
 const MOST_SLICES: usize = 4096;
@@ -18,7 +18,7 @@ const MOST_VALUES: usize = 1 << 31;
 /// The slices of one view.
 #[derive(Debug, Clone)]
 pub struct SliceStack {
-    /// `[S, C, H, W]` in 0..1; C is 1 (grey) or 3 (windows).
+    /// `[S, C, H, W]` in 0..1; C is 1 (grey) or 3 (windows, or adjacent slices).
     pub pixels: Vec<f32>,
     /// S, C, H, W.
     pub shape: [usize; 4],
@@ -151,8 +151,10 @@ pub fn slices_of_target(
             view.name, view.size[0], view.size[1], size[0], size[1]
         ));
     }
+    let adjacent_mm = view.adjacent_mm.filter(|_| view.channels == Channels::Adjacent);
+    let channels = if adjacent_mm.is_some() { 3 } else { windows.len() };
     let values =
-        [plans[0].size, windows.len(), size[0], size[1]].iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        [plans[0].size, channels, size[0], size[1]].iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     if values.is_none_or(|n| n > MOST_VALUES) {
         return Err(refuse(
             format!("{} slices of {} × {}", plans[0].size, size[0], size[1]),
@@ -175,7 +177,7 @@ pub fn slices_of_target(
         )
     })?;
 
-    let bytes = bytes_of(volume.shape, &plans, windows.len());
+    let bytes = bytes_of(volume.shape, &plans, channels);
     if bytes > room.bytes {
         let [s, h, w] = [0, 1, 2].map(|i| plans[i].size);
         return Err(too_much(format!(
@@ -185,11 +187,16 @@ pub fn slices_of_target(
     }
     let no_memory = VolumeError::no_memory(&volume.path, "its slices");
     let grid = SliceGrid::new(volume, plans);
-    let image = grid.sample(&volume.voxels, volume.minimum).map_err(&no_memory)?;
     let layout = grid.layout();
-    let pixels = intensity::apply(&image, &layout, &windows).map_err(&no_memory)?;
+    let pixels = match adjacent_mm {
+        Some(mm) => adjacent::pixels(&grid, volume, mm, &windows[..1]),
+        None => grid
+            .sample(&volume.voxels, volume.minimum)
+            .and_then(|image| intensity::apply(&image, &layout, &windows)),
+    };
+    let pixels = pixels.map_err(&no_memory)?;
     let [s, h, w] = layout.shape;
-    Ok(SliceStack { pixels, shape: [s, windows.len(), h, w], grid, warnings })
+    Ok(SliceStack { pixels, shape: [s, channels, h, w], grid, warnings })
 }
 
 /// Most bytes that cutting takes beside the volume: weights, what is between the axes, and the pixels.
@@ -246,7 +253,8 @@ impl Centred {
             let voxels = mm / plan.spacing_mm;
             plan.size = size;
             plan.resampled = size;
-            plan.window = Some(Window { start: middle - voxels / 2.0, step: voxels / size as f64 });
+            plan.window =
+                Some(Window { start: middle - voxels / 2.0, step: voxels / size as f64, repeats: false });
         }
         Some(())
     }

@@ -10,6 +10,7 @@ use crate::fs::hex;
 use crate::scan::dicom::{self, Dicom};
 use crate::scan::limits::ReadLimits;
 use crate::scan::nifti::Nifti;
+use crate::scan::npz::Npz;
 use crate::scan::{Scan, VolumeError};
 
 /// Between a path and the series that is meant of it.
@@ -136,7 +137,7 @@ pub const START: usize = 4096;
 
 /// All formats, the one first that reads what no other knows and says what was found.
 pub fn sources() -> &'static [&'static dyn Source] {
-    &[&Nifti, &Dicom]
+    &[&Nifti, &Dicom, &Npz]
 }
 
 /// The source that reads a path: by its content, else by its name, else the first.

@@ -17,7 +17,7 @@ use super::state::{self, Best, Checkpoint, StateError};
 use super::step::{Batch, CaseGradients, Trainer};
 use super::validate::{Validation, validate};
 use crate::backbone::{Backbone, Precision};
-use crate::data::table::{Split, Table};
+use crate::data::table::{Split, Table, digest_of as digest_of_table};
 use crate::engine::precision_name;
 use crate::fs::{hex, write_atomically};
 use crate::plugin::{Library, ParameterSource, PluginError};
@@ -93,7 +93,7 @@ pub fn train(
     };
     std::fs::create_dir_all(out).map_err(io(out))?;
     let _lock = FolderLock::take(out)?;
-    let data_sha256 = hex(&Sha256::digest(std::fs::read(&table.path).map_err(io(&table.path))?));
+    let data_sha256 = digest_of_table(&table.path).map_err(io(&table.path))?;
     let source = ParameterSource::Training { seed: options.seed, start: BTreeMap::new() };
     let seen = as_plugins_see(backbone.info());
     let wanted = TaskOptions { segmentation: true, variant: options.variant.clone() };
@@ -270,6 +270,9 @@ fn digest_of(table: &Table, split: &Split) -> String {
         for row in rows.iter().map(|&i| &table.rows[i]) {
             let patient = row.patient_or_case();
             hash.update(format!("{part}\n{}\n{patient}\n{:?}\n", row.case, row.labels));
+            if !row.weights.is_empty() {
+                hash.update(format!("{:?}\n", row.weights));
+            }
             if let Some(point) = row.point_mm {
                 hash.update(format!("{point:?}\n"));
             }

@@ -109,10 +109,34 @@ pub fn prepare(
     Ok(Some(ViewSample { hidden, geometry, mask, scalars }))
 }
 
-/// Targets and known labels of a case, `[1, C]` each, on a device.
-pub fn targets(row: &Row, manifest: &Manifest, device: &Device) -> candle_core::Result<(Tensor, Tensor)> {
+/// What a case's logits are compared with, on a device.
+pub struct CaseTargets {
+    /// `[1, C]`, 0 to 1.
+    pub values: Tensor,
+    /// `[1, C]`: weight of each known label, 0 where it is unknown.
+    pub known: Tensor,
+    /// Mean weight of the known labels. A loss is a mean over what it was given: with one case at a time the weights of
+    /// `known` cancel but for their ratios, and this puts their size back.
+    pub share: f64,
+}
+
+/// Targets and known labels of a case.
+///
+/// # Errors
+/// When the device has no memory for them.
+pub fn targets(row: &Row, manifest: &Manifest, device: &Device) -> candle_core::Result<CaseTargets> {
     let c = manifest.task.outputs();
     let values: Vec<f32> = row.labels.iter().map(|l| l.unwrap_or(0.0)).collect();
-    let known: Vec<f32> = row.labels.iter().map(|l| f32::from(u8::from(l.is_some()))).collect();
-    Ok((Tensor::from_vec(values, (1, c), device)?, Tensor::from_vec(known, (1, c), device)?))
+    let known: Vec<f32> = (0..row.labels.len()).map(|i| row.weight(i)).collect();
+    let all = row.labels.iter().flatten().count();
+    let share = if row.weights.is_empty() || all == 0 {
+        1.0
+    } else {
+        known.iter().map(|w| f64::from(*w)).sum::<f64>() / all as f64
+    };
+    Ok(CaseTargets {
+        values: Tensor::from_vec(values, (1, c), device)?,
+        known: Tensor::from_vec(known, (1, c), device)?,
+        share,
+    })
 }

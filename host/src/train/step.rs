@@ -6,7 +6,7 @@ use super::error::TrainError;
 use super::memory::slices_at_once;
 use super::optimiser::AdamW;
 use super::options::TrainOptions;
-use super::sample::{ViewSample, targets};
+use super::sample::{CaseTargets, ViewSample, targets};
 use crate::backbone::{Backbone, Features, HiddenStates, Precision, SiteAdapter};
 use crate::data::table::Row;
 use crate::engine::CaseData;
@@ -137,8 +137,12 @@ impl Trainer<'_> {
             })
             .collect();
         let logits = self.task.head(&tokens).map_err(failed)?.logits.unsqueeze(0)?;
-        let (values, known) = targets(row, self.task.manifest(), self.backbone.device())?;
-        let loss = self.task.loss(&logits, &values, &known).map_err(failed)?;
+        let CaseTargets { values, known, share } =
+            targets(row, self.task.manifest(), self.backbone.device())?;
+        let mut loss = self.task.loss(&logits, &values, &known).map_err(failed)?;
+        if share != 1.0 {
+            loss = (loss * share)?;
+        }
         let mut segmentation: Option<Tensor> = None;
         if supervise && self.task.has_segmentation() && self.options.lambda > 0.0 {
             let supervised: Vec<_> =

@@ -101,6 +101,7 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
             );
         }
         view.check_region(&key)?;
+        view.check_channels(&key)?;
         if let Some(series) = &view.series {
             series.check(&key("series"))?;
         }

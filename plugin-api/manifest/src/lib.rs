@@ -12,7 +12,7 @@ mod sequence;
 mod series;
 
 pub use parse::{ManifestError, Parsed};
-pub use region::{Extent, MaskFeature, Region};
+pub use region::{Channels, Extent, MaskFeature, Region};
 pub use series::{Plane, SEQUENCE_NAMES, SeriesRules};
 
 use serde::{Deserialize, Serialize};
@@ -208,6 +208,12 @@ pub struct View {
     /// `region = "mask"` or `"point"`: mm kept, centred on the mask's centroid or on the point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_mm: Option<Extent>,
+    /// What the three channels of an image are.
+    #[serde(default)]
+    pub channels: Channels,
+    /// `channels = "adjacent"`: distance in mm between the slice of each channel and that of the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adjacent_mm: Option<f64>,
     /// What the head is told of the case's mask beside the tokens.
     #[serde(default)]
     pub mask_features: Vec<MaskFeature>,
@@ -242,6 +248,8 @@ impl View {
             crop: None,
             margin_mm: None,
             size_mm: None,
+            channels: Channels::Windows,
+            adjacent_mm: None,
             mask_features: Vec::new(),
             intensity: Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false },
             series: None,

@@ -1,6 +1,6 @@
-//! What part of a volume a view keeps, and what it tells the head of a mask.
+//! What part of a volume a view keeps, what its channels are, and what it tells the head of a mask.
 
-use crate::{Fit, ManifestError, View};
+use crate::{Fit, Intensity, ManifestError, View};
 use serde::{Deserialize, Serialize};
 
 /// What part of a volume is kept before it is fitted.
@@ -18,6 +18,17 @@ pub enum Region {
     Mask,
     /// `size_mm` around the case's point, or around its mask's centroid where no point is given.
     Point,
+}
+
+/// What the three channels of an image are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// One slice in one window (grey, repeated) or in three.
+    #[default]
+    Windows,
+    /// Three slices in one window: the one `adjacent_mm` before, the slice itself, and the one `adjacent_mm` behind.
+    Adjacent,
 }
 
 /// Lengths in mm: of a cube, or left to right, posterior to anterior and inferior to superior.
@@ -141,6 +152,34 @@ impl View {
         Ok(())
     }
 
+    pub(crate) fn check_channels(&self, key: &dyn Fn(&str) -> String) -> Result<(), ManifestError> {
+        let refuse = |k: &str, found: String, expected: &str| {
+            Err(ManifestError::Value { key: key(k), found, expected: expected.to_owned() })
+        };
+        match (self.channels, self.adjacent_mm) {
+            (Channels::Windows, None) => Ok(()),
+            (Channels::Windows, Some(_)) => {
+                refuse("adjacent_mm", "set".into(), "no value: only channels = \"adjacent\" reads it")
+            }
+            (Channels::Adjacent, None) => refuse(
+                "adjacent_mm",
+                "missing".into(),
+                "the distance in mm, as channels = \"adjacent\" needs",
+            ),
+            (Channels::Adjacent, Some(mm)) if !(mm.is_finite() && mm > 0.0 && mm <= 1000.0) => {
+                refuse("adjacent_mm", mm.to_string(), "a length in mm above 0 and up to 1000")
+            }
+            (Channels::Adjacent, Some(_)) => match &self.intensity {
+                Intensity::Window { windows } if windows.len() > 1 => refuse(
+                    "intensity.windows",
+                    format!("{} windows", windows.len()),
+                    "one: the channels are adjacent slices",
+                ),
+                _ => Ok(()),
+            },
+        }
+    }
+
     /// mm that the image spans along rows and columns, where the region has a fixed size of `extent` mm along them.
     pub fn image_mm(&self, extent: [f64; 2], size: [usize; 2]) -> Option<[f64; 2]> {
         Some(match self.fit {
@@ -177,6 +216,26 @@ mod tests {
             (v.region, v.margin_mm, v.size_mm) = (Region::Mask, Some(1.0), Some(Extent::Cube(1.0)));
         };
         assert!(checked(both).unwrap_err().contains("one of the two"));
+    }
+
+    #[test]
+    fn adjacent_slices_have_a_distance_and_one_window() {
+        let checked = |change: &dyn Fn(&mut View)| {
+            let mut view = View::new("axial", Axis::Axial, 4, [56, 56]);
+            change(&mut view);
+            view.check_channels(&|k| k.to_owned()).map_err(|e| e.to_string())
+        };
+        assert!(checked(&|v| v.channels = Channels::Adjacent).unwrap_err().contains("adjacent_mm"));
+        assert!(checked(&|v| v.adjacent_mm = Some(2.0)).unwrap_err().contains("only channels"));
+        assert_eq!(checked(&|v| (v.channels, v.adjacent_mm) = (Channels::Adjacent, Some(2.0))), Ok(()));
+        for mm in [0.0, -2.0, f64::NAN, 1e6] {
+            assert!(checked(&|v| (v.channels, v.adjacent_mm) = (Channels::Adjacent, Some(mm))).is_err());
+        }
+        let three = |v: &mut View| {
+            (v.channels, v.adjacent_mm) = (Channels::Adjacent, Some(2.0));
+            v.intensity = Intensity::Window { windows: vec![[0.0, 1.0]; 3] };
+        };
+        assert!(checked(&three).unwrap_err().contains("3 windows"));
     }
 
     #[test]

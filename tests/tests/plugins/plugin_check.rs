@@ -5,7 +5,6 @@ use anymc3d_host::engine::{Case, Engine, golden};
 use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_host::task::LoadedTask;
 use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights, workspace};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

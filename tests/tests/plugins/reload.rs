@@ -7,7 +7,6 @@ use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_host::task::LoadedTask;
 use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -6,7 +6,6 @@ use anymc3d_host::output::{ViewHeat, on_scan, peak, slice_heat};
 use anymc3d_host::scan::{Affine, Scan, write_nifti_i16};
 use anymc3d_host::task::LoadedTask;
 use anymc3d_tests::{backbone_folder, backbone_info, edited_library, plugin_library, random_weights};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A plugin with few and small slices, so that a case takes a moment, and random weights beside it.

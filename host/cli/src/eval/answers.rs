@@ -1,8 +1,8 @@
 //! A plugin's predictions for the cases of a table.
 
 use super::thresholds;
-use super::{CommandError, Console, Eval, OutputFolder, Scored, digest};
-use anymc3d_host::data::table::{Row, Table};
+use super::{CommandError, Console, Eval, OutputFolder, Scored};
+use anymc3d_host::data::table::{Row, Table, digest_of};
 use anymc3d_host::engine::{Case, Engine, precision_name};
 use anymc3d_host::eval::evaluation::Source;
 use anymc3d_host::eval::metrics::{FEWEST, fit};
@@ -91,7 +91,8 @@ pub(super) fn of(
         backbone: backbone.name.clone(),
         precision: precision_name(precision).to_owned(),
         data: data.display().to_string(),
-        data_sha256: digest(data)?,
+        data_sha256: digest_of(data)
+            .map_err(|e| CommandError::failed(format!("{}: cannot be read: {e}", data.display())))?,
         split: eval.split.map(|s| s.part().name().to_owned()),
     };
     let scored = Scored {

@@ -59,6 +59,9 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
             number(report.brier)
         ));
     }
+    if !evaluation.groups.is_empty() {
+        lines.push(by_group(evaluation));
+    }
     let failed =
         if evaluation.failed > 0 { format!(", {} failed", evaluation.failed) } else { String::new() };
     lines.push(format!(
@@ -69,6 +72,26 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
     ));
     lines.push(evaluation.research_only.clone());
     lines.join("\n")
+}
+
+/// A line per group and label.
+fn by_group(evaluation: &Evaluation) -> String {
+    let head = ["GROUP", "LABEL", "N", "POSITIVE", "AUROC [95 % CI]", "SENS", "SPEC"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for (group, report) in &evaluation.groups {
+        for (label, m) in &report.labels {
+            rows.push(vec![
+                group.clone(),
+                label.clone(),
+                m.n.to_string(),
+                m.positives.to_string(),
+                with_interval(m.auroc, m.auroc_ci95_exact.or(m.auroc_ci95)),
+                number(m.sensitivity),
+                number(m.specificity),
+            ]);
+        }
+    }
+    text::table(&rows)
 }
 
 /// Three digits, or a dash.

@@ -34,7 +34,9 @@ Examples:
   host train --plugin lung_nodule --data phantoms/table.csv --out run1 --resume
   host train --plugin lung_nodule --data train.csv --val val.csv --epochs 8 --lr 1e-3 --out run2
   host train --plugin lung_nodule --data train.csv --folds 5 --patience 10 --out run3
+  host train --plugin lung_nodule --data train.csv --folds 4 --folds-by group --out run4
   host train --plugin lung_nodule --data train.csv --adapter none --fusion mean --out probe
+  host train --plugin adrenal_mass --data adrenal.npz:train --val adrenal.npz:val --out run5
   host train --plugin lung_nodule --data train.csv --sweep grid.toml --out sweep
   host run --plugin lung_nodule --weights run1/lung_nodule.safetensors scan.nii.gz";
 
@@ -45,7 +47,8 @@ pub(super) struct Train {
     /// Plugin to train, by name or path
     #[arg(long, short, value_name = "P", help_heading = "Data")]
     plugin: String,
-    /// Table of labelled scans: columns case, image (or image.VIEW), one per label; optional patient, mask, split
+    /// Table of labelled scans: columns case, image (or image.VIEW), one per label; optional patient, group, mask, point,
+    /// split, weight.LABEL
     #[arg(long, value_name = "T.csv", help_heading = "Data")]
     data: PathBuf,
     /// Table of validation cases [default: the split column of --data, else a fifth of the patients]
@@ -59,6 +62,10 @@ pub(super) struct Train {
     /// fold-N for each, and predictions.csv for all cases
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), conflicts_with = "val", help_heading = "Data")]
     folds: Option<u16>,
+    /// What a fold keeps together: all scans of a patient, or of a group (column `group`: scanner, site) too, so that each
+    /// fold validates on groups that it has not seen
+    #[arg(long, value_enum, default_value_t = FoldsBy::Patient, requires = "folds", help_heading = "Data")]
+    folds_by: FoldsBy,
     /// Share of the patients that validate where no split is given
     #[arg(long, value_name = "SHARE", default_value_t = TrainOptions::default().val_fraction, help_heading = "Data")]
     val_fraction: f64,
@@ -141,6 +148,15 @@ struct Alone {
     train: Train,
     #[command(flatten)]
     _loudness: Loudness,
+}
+
+/// What a fold keeps together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FoldsBy {
+    /// All scans of a patient
+    Patient,
+    /// All scans of a group, and of a patient
+    Group,
 }
 
 /// How training cases are augmented.
@@ -252,11 +268,23 @@ impl Train {
                 vec![Split { train, val }]
             }
             (None, None) => vec![table.split(options.val_fraction, options.seed)],
+            (None, Some(k)) if self.folds_by == FoldsBy::Group => {
+                if table.rows.iter().all(|r| r.group.is_none()) {
+                    let path = table.path.display();
+                    let message = format!("--folds-by group: {path} has no column `group`, or nothing in it");
+                    return Err(CommandError::usage(message));
+                }
+                table.folds_by_group(usize::from(k), options.seed)
+            }
             (None, Some(k)) => table.folds(usize::from(k), options.seed),
         };
         if let Some(n) = splits.iter().position(|s| s.val.is_empty() && splits.len() > 1) {
             let (k, path) = (splits.len(), table.path.display());
-            return Err(CommandError::usage(format!("--folds {k}: {path} has no case for fold {}", n + 1)));
+            let fewer = if self.folds_by == FoldsBy::Group { "; it has fewer groups" } else { "" };
+            return Err(CommandError::usage(format!(
+                "--folds {k}: {path} has no case for fold {}{fewer}",
+                n + 1
+            )));
         }
         let test = match &self.test {
             Some(test) => append(&mut table, test, manifest, "learns or is tested")?,

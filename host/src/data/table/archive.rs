@@ -8,15 +8,21 @@ use std::path::Path;
 /// The split's cases and what is wrong with them for a task. Every view reads the same image.
 ///
 /// A binary or multi-label task has a column of 0 and 1 for each label, in the manifest's order; a multi-class task one
-/// column with the class's index.
-pub(super) fn read_all(path: &Path, split: &ArchiveSplit, manifest: &Manifest) -> (Table, Vec<Problem>) {
+/// column with the class's index. Without `labelled`, to predict, a split may have other labels than the task: they are
+/// unknown then.
+pub(super) fn read_all(
+    path: &Path,
+    split: &ArchiveSplit,
+    manifest: &Manifest,
+    labelled: bool,
+) -> (Table, Vec<Problem>) {
     let mut problems = Vec::new();
-    let rows = rows(split, manifest, &mut problems);
+    let rows = rows(split, manifest, labelled, &mut problems);
     let (kind, labels) = (manifest.task.kind, manifest.task.labels.clone());
     (Table { path: path.to_owned(), kind, labels, rows }, problems)
 }
 
-fn rows(split: &ArchiveSplit, manifest: &Manifest, problems: &mut Vec<Problem>) -> Vec<Row> {
+fn rows(split: &ArchiveSplit, manifest: &Manifest, labelled: bool, problems: &mut Vec<Problem>) -> Vec<Row> {
     let mut refuse = |what: String| problems.push(Problem { line: None, what });
     for view in &manifest.views {
         if let Some(what) = view.lacks(false, false) {
@@ -37,8 +43,9 @@ fn rows(split: &ArchiveSplit, manifest: &Manifest, problems: &mut Vec<Problem>) 
         }
     };
     let several = manifest.task.kind == TaskKind::Multiclass;
-    let (found, expected) = (labels.first().map_or(0, Vec::len), if several { 1 } else { manifest.task.outputs() });
-    if found != expected && !labels.is_empty() {
+    let (found, expected) =
+        (labels.first().map_or(0, Vec::len), if several { 1 } else { manifest.task.outputs() });
+    if labelled && found != expected && !labels.is_empty() {
         let names = if several { "the class's index".to_owned() } else { manifest.task.labels.join(", ") };
         refuse(format!("`{}_labels` has {found} columns; expected {expected}: {names}", split.split));
         return Vec::new();
@@ -48,6 +55,7 @@ fn rows(split: &ArchiveSplit, manifest: &Manifest, problems: &mut Vec<Problem>) 
         let case = format!("{}-{index:06}", split.split);
         let labels = match of_case(&values, manifest) {
             Ok(labels) => labels,
+            Err(_) if !labelled => vec![None; manifest.task.outputs()],
             Err(what) => {
                 refuse(format!("case `{case}`: {what}"));
                 continue;
@@ -65,9 +73,13 @@ fn of_case(values: &[f64], manifest: &Manifest) -> Result<Vec<Option<f32>>, Stri
     if manifest.task.kind == TaskKind::Multiclass {
         let class = values.first().copied().unwrap_or(-1.0);
         let index = (0..classes.len()).find(|i| *i as f64 == class);
-        let index =
-            index.ok_or_else(|| format!("class {class}; expected 0 to {}: {}", classes.len() - 1, classes.join(", ")))?;
+        let index = index.ok_or_else(|| {
+            format!("class {class}; expected 0 to {}: {}", classes.len() - 1, classes.join(", "))
+        })?;
         return Ok((0..classes.len()).map(|c| Some(f32::from(u8::from(c == index)))).collect());
+    }
+    if values.len() != classes.len() {
+        return Err(format!("{} labels, expected {}", values.len(), classes.len()));
     }
     let label = |(value, name): (&f64, &String)| match (0.0..=1.0).contains(value) {
         true => Ok(Some(*value as f32)),
@@ -148,7 +160,8 @@ mod tests {
     #[test]
     fn classes_are_indices_and_several_labels_are_columns() {
         let folder = tempfile::tempdir().unwrap();
-        let path = two(folder.path(), npy("<i8", "(2, 1)", &[2u64.to_le_bytes(), 0u64.to_le_bytes()].concat()));
+        let path =
+            two(folder.path(), npy("<i8", "(2, 1)", &[2u64.to_le_bytes(), 0u64.to_le_bytes()].concat()));
         let classes = manifest("multiclass", "\"a\", \"b\", \"c\"", "cross_entropy");
         let rows = Table::open(at(&path, "train"), &classes).unwrap().rows;
         assert_eq!(rows[0].labels, [Some(0.0), Some(0.0), Some(1.0)]);
@@ -176,10 +189,12 @@ mod tests {
         assert!(refused(&at(&path, "train")).contains("expected arrays SPLIT_images [N, D, H, W]"));
         // A header that claims more than there is, and more than there could be.
         let huge = npy("|u1", "(4294967295, 65535, 65535, 65535)", &[]);
-        let path = archive(folder.path(), &[("train_images", huge), ("train_labels", npy("|u1", "(1, 1)", &[1]))]);
+        let path =
+            archive(folder.path(), &[("train_images", huge), ("train_labels", npy("|u1", "(1, 1)", &[1]))]);
         assert!(refused(&at(&path, "train")).contains("for 4294967295 images"));
         let short = npy("|u1", "(1, 99, 99, 99)", &[1, 2, 3]);
-        let path = archive(folder.path(), &[("train_images", short), ("train_labels", npy("|u1", "(1, 1)", &[1]))]);
+        let path =
+            archive(folder.path(), &[("train_images", short), ("train_labels", npy("|u1", "(1, 1)", &[1]))]);
         let row = Table::open(at(&path, "train"), &binary).unwrap().rows.remove(0);
         assert!(Scan::open(&row.images["axial"]).unwrap_err().to_string().contains("cut short"));
         std::fs::write(&path, "no archive").unwrap();

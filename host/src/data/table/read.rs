@@ -1,8 +1,9 @@
 //! From CSV to rows, with every problem named at once.
 
-use super::{CLASS_COLUMN, Part, Problem, Row, Table, TableError};
+use super::{CLASS_COLUMN, Part, Problem, Row, Table, TableError, archive};
 use crate::data::sheet::{Sheet, SheetRow};
 use crate::scan::dicom;
+use crate::scan::npz::ArchiveSplit;
 use anymc3d_manifest::{Manifest, TaskKind};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -16,7 +17,10 @@ struct Columns {
     labelled: bool,
     /// One per label column (of a multi-class task: the class's); `None`: absent.
     labels: Vec<Option<usize>>,
+    /// One per label column; `None`: every cell counts as much.
+    weights: Vec<Option<usize>>,
     patient: Option<usize>,
+    group: Option<usize>,
     mask: Option<usize>,
     point: Option<usize>,
     split: Option<usize>,
@@ -33,6 +37,9 @@ impl Problems {
 }
 
 pub(super) fn read_all(path: &Path, manifest: &Manifest) -> (Table, Vec<Problem>) {
+    if let Some(split) = ArchiveSplit::parse(path) {
+        return archive::read_all(path, &split, manifest, true);
+    }
     let mut problems = Problems::default();
     let sheet = Sheet::open(path, &mut problems.0);
     table(path, sheet.as_ref(), manifest, true, problems)
@@ -40,6 +47,13 @@ pub(super) fn read_all(path: &Path, manifest: &Manifest) -> (Table, Vec<Problem>
 
 /// One table per task, of one reading of the file.
 pub(super) fn read_unlabelled(path: &Path, tasks: &[Manifest]) -> Result<Vec<Table>, TableError> {
+    if let Some(split) = ArchiveSplit::parse(path) {
+        let tables = tasks.iter().map(|manifest| match archive::read_all(path, &split, manifest, false) {
+            (table, problems) if problems.is_empty() => Ok(table),
+            (_, problems) => Err(TableError { path: path.to_owned(), problems }),
+        });
+        return tables.collect();
+    }
     let mut problems = Vec::new();
     let sheet = Sheet::open(path, &mut problems);
     let tables = tasks.iter().map(|manifest| {
@@ -138,9 +152,22 @@ fn columns(sheet: &Sheet, manifest: &Manifest, labelled: bool, problems: &mut Pr
         TaskKind::Multiclass => vec![CLASS_COLUMN],
         TaskKind::Binary | TaskKind::Multilabel => manifest.task.labels.iter().map(String::as_str).collect(),
     };
-    let mut labels = Vec::new();
+    let (mut labels, mut weights) = (Vec::new(), Vec::new());
+    for name in header.iter().filter_map(|n| n.strip_prefix("weight.")) {
+        // To predict, a table may serve several plugins.
+        if labelled && !wanted.contains(&name) {
+            problems.push(
+                header_line,
+                format!(
+                    "column `weight.{name}`, but there is no label `{name}`; expected one of {}",
+                    wanted.join(", ")
+                ),
+            );
+        }
+    }
     for name in wanted {
         let column = at.get(name).copied();
+        weights.push(at.get(format!("weight.{name}").as_str()).copied());
         if column.is_none() && labelled {
             problems.push(header_line, format!("no column `{name}` for the label; found {found}"));
         }
@@ -166,7 +193,9 @@ fn columns(sheet: &Sheet, manifest: &Manifest, labelled: bool, problems: &mut Pr
         labelled,
         views,
         labels,
+        weights,
         patient: get("patient"),
+        group: get("group"),
         mask: get("mask"),
         point: get("point"),
         split: get("split"),
@@ -223,6 +252,7 @@ fn row(
             .map(|(column, name)| label(sheet, field(*column)?, name, &case, line, problems))
             .collect(),
     };
+    let weights = weights(sheet, record, columns, manifest, &case, problems);
     let split = field(columns.split).and_then(|name| {
         let part = [Part::Train, Part::Val, Part::Test].into_iter().find(|p| p.name() == name);
         if part.is_none() {
@@ -251,6 +281,8 @@ fn row(
         line,
         images,
         labels,
+        weights,
+        group: field(columns.group).map(str::to_owned),
         patient: field(columns.patient).map(str::to_owned),
         mask,
         point_mm,
@@ -280,14 +312,47 @@ fn label(
     problems: &mut Problems,
 ) -> Option<f32> {
     match sheet.number(value) {
-        Some(v) if v == 0.0 || v == 1.0 => Some(v.abs() as f32),
+        Some(v) if (0.0..=1.0).contains(&v) => Some(v.abs() as f32),
         _ => {
             problems.push(
                 line,
-                format!("case `{case}`: label `{name}` is `{value}`; expected 0, 1 or nothing (unknown)"),
+                format!(
+                    "case `{case}`: label `{name}` is `{value}`; expected 0, 1, a share between them, or nothing (unknown)"
+                ),
             );
             None
         }
+    }
+}
+
+/// How much each label counts: a number of 0 or more, 1 where the cell is empty. A class has one weight.
+fn weights(
+    sheet: &Sheet,
+    record: &SheetRow,
+    columns: &Columns,
+    manifest: &Manifest,
+    case: &str,
+    problems: &mut Problems,
+) -> Vec<f32> {
+    if columns.weights.iter().all(Option::is_none) {
+        return Vec::new();
+    }
+    let mut weight = |column: Option<usize>| {
+        let cell = column.and_then(|c| record.cells.get(c)).filter(|v| !v.is_empty());
+        let Some(cell) = cell else { return 1.0 };
+        match sheet.number(cell).filter(|w| w.is_finite() && *w >= 0.0) {
+            Some(weight) => weight as f32,
+            None => {
+                let what =
+                    format!("case `{case}`: weight `{cell}`; expected a number of 0 or more, or nothing (1)");
+                problems.push(record.line, what);
+                1.0
+            }
+        }
+    };
+    match manifest.task.kind {
+        TaskKind::Multiclass => vec![weight(columns.weights[0]); manifest.task.labels.len()],
+        TaskKind::Binary | TaskKind::Multilabel => columns.weights.iter().map(|c| weight(*c)).collect(),
     }
 }
 

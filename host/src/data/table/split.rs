@@ -3,7 +3,7 @@
 use super::{Part, Row, Table};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Indices into [`Table::rows`], ascending.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,8 +66,36 @@ impl Table {
     /// `k` splits whose validation parts share no case and together are all cases but the `test` rows;
     /// whole patients, each combination of labels spread evenly. The `split` column's `val` is not looked at.
     pub fn folds(&self, k: usize, seed: u64) -> Vec<Split> {
+        Self::spread(self.groups(seed), k)
+    }
+
+    /// As [`Self::folds`], with all cases of a `group` in one fold: each fold validates on scanners or sites that it has not
+    /// seen. Groups that share a patient stay together, and a case without a group is one with its patient's. The largest
+    /// are dealt first; a fold is empty where there are fewer than `k`.
+    pub fn folds_by_group(&self, k: usize, seed: u64) -> Vec<Split> {
+        let mut groups = self.groups(seed);
+        // Patients that share a group belong together, and so on until nothing is shared.
+        let mut joined: Vec<(BTreeSet<&str>, Group)> = Vec::new();
+        for patient in groups.drain(..) {
+            let mut names: BTreeSet<&str> =
+                patient.iter().filter_map(|&i| self.rows[i].group.as_deref()).collect();
+            let mut cases = patient;
+            let (same, other) = joined.into_iter().partition(|(of, _)| !of.is_disjoint(&names));
+            joined = other;
+            let same: Vec<(BTreeSet<&str>, Group)> = same;
+            for (of, more) in same {
+                names.extend(of);
+                cases.extend(more);
+            }
+            joined.push((names, cases));
+        }
+        joined.sort_by_key(|(_, cases)| std::cmp::Reverse(cases.len()));
+        Self::spread(joined.into_iter().map(|(_, cases)| cases).collect(), k)
+    }
+
+    fn spread(groups: Vec<Group>, k: usize) -> Vec<Split> {
         let mut folds: Vec<Group> = vec![Vec::new(); k];
-        for group in self.groups(seed) {
+        for group in groups {
             // Groups come stratum by stratum, so the emptiest fold in turn is also the even one.
             if let Some(fold) = folds.iter_mut().min_by_key(|f| f.len()) {
                 fold.extend(group);

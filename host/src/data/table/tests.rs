@@ -73,7 +73,7 @@ fn every_problem_is_named_with_its_line_in_one_message() {
         "case,image,nodule,fluid,patient,split\na,a.nii,2,0,p,train\na,,1,yes,p,val\nc/d,c.nii,,,,later\n";
     let message = open(csv, &manifest(|_| {})).unwrap_err();
     for part in [
-        "line 2: case `a`: label `nodule` is `2`; expected 0, 1 or nothing (unknown)",
+        "line 2: case `a`: label `nodule` is `2`; expected 0, 1, a share between them, or nothing (unknown)",
         "line 3: case `a` is already on line 2",
         "line 3: case `a`: no image for the view `axial`",
         "line 3: case `a`: label `fluid` is `yes`",
@@ -204,6 +204,8 @@ fn made(n: usize, every: usize, per_patient: usize) -> Table {
             images: BTreeMap::new(),
             labels: vec![Some(f32::from(u8::from((i / per_patient).is_multiple_of(every))))],
             patient: (per_patient > 1).then(|| format!("p{}", i / per_patient)),
+            weights: Vec::new(),
+            group: None,
             mask: None,
             point_mm: None,
             split: None,

@@ -55,7 +55,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.csv");
         // Site a orders its cases perfectly, site b the other way round; c has no negative, and one case no site.
-        let rows = "case,group,y,p_y\n1,a,0,0.1\n2,a,1,0.9\n3,a,1,0.8\n4,b,0,0.7\n5,b,1,0.2\n6,c,1,0.6\n7,,0,0.3\n";
+        let rows =
+            "case,group,y,p_y\n1,a,0,0.1\n2,a,1,0.9\n3,a,1,0.8\n4,b,0,0.7\n5,b,1,0.2\n6,c,1,0.6\n7,,0,0.3\n";
         std::fs::write(&path, rows).unwrap();
         let predictions = Predictions::open(&path).unwrap();
         let asked = questions(&predictions, &[0.5]);

@@ -10,6 +10,7 @@ use std::str::FromStr;
 pub(super) const CASE: &str = "case";
 pub(super) const PATIENT: &str = "patient";
 pub(super) const FOLD: &str = "fold";
+pub(super) const GROUP: &str = "group";
 /// What the name of a probability's column begins with.
 pub(super) const PREFIX: &str = "p_";
 
@@ -121,9 +122,8 @@ pub(super) fn join(sheet: &mut Sheet, data: &Path, problems: &mut Vec<Problem>) 
         };
         wanted.extend(label.filter(|l| !wanted.contains(l)));
     }
-    if !sheet.header.iter().any(|h| h == PATIENT) && columns.contains_key(PATIENT) {
-        wanted.push(PATIENT);
-    }
+    let missing = |name: &&str| !sheet.header.iter().any(|h| h == *name) && columns.contains_key(*name);
+    wanted.extend([PATIENT, GROUP].into_iter().filter(missing));
     let own: Vec<Option<usize>> = wanted.iter().map(|l| sheet.header.iter().position(|h| h == *l)).collect();
     let mut scored = 0;
     for row in &mut sheet.rows {

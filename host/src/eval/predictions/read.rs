@@ -1,6 +1,6 @@
 //! From CSV to scored cases, with every problem named at once.
 
-use super::columns::{self, CASE, ColumnNames, FOLD, PATIENT, PREFIX, class_of};
+use super::columns::{self, CASE, ColumnNames, FOLD, GROUP, PATIENT, PREFIX, class_of};
 use super::logits::{Scale, scale_of};
 use super::{Predictions, ScoredCase, ScoredLabel, Scores};
 use crate::data::sheet::{Sheet, SheetRow};
@@ -28,6 +28,7 @@ struct Columns {
     case: usize,
     patient: Option<usize>,
     fold: Option<usize>,
+    group: Option<usize>,
     labels: Vec<Column>,
     /// Neither of these.
     others: Vec<usize>,
@@ -149,15 +150,17 @@ fn find_columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
                 }
         })
     };
-    // A label may itself be called `fold`.
-    let fold = at.get(FOLD).copied().filter(|&i| !used(i));
+    // A label may itself be called `fold` or `group`.
+    let free = |name: &str| at.get(name).copied().filter(|&i| !used(i));
+    let (fold, group) = (free(FOLD), free(GROUP));
     let (case, patient) = (at.get(CASE).copied(), at.get(PATIENT).copied());
-    let named = [case, patient, fold];
+    let named = [case, patient, fold, group];
     let others = (0..header.len()).filter(|&i| !used(i) && !named.contains(&Some(i))).collect();
     (problems.0.len() == before).then(|| Columns {
         case: case.unwrap_or_default(),
         patient,
         fold,
+        group,
         labels,
         others,
     })
@@ -194,7 +197,8 @@ fn cases(rows: &[SheetRow], columns: &Columns, problems: &mut Problems) -> Vec<S
         }
         let patient = columns.patient.map(|p| &record[p]).filter(|p| !p.is_empty()).map(str::to_owned);
         let fold = columns.fold.map(|f| &record[f]).filter(|f| !f.is_empty()).map(str::to_owned);
-        cases.push(ScoredCase { case: case.to_owned(), patient, fold, line });
+        let group = columns.group.map(|g| &record[g]).filter(|g| !g.is_empty()).map(str::to_owned);
+        cases.push(ScoredCase { case: case.to_owned(), patient, fold, group, line });
     }
     if cases.iter().any(|c| c.fold.is_some()) {
         for case in cases.iter().filter(|c| c.fold.is_none()) {

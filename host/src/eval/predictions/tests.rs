@@ -15,7 +15,10 @@ fn labels_probabilities_patients_and_classes_are_read() {
     let read = open(csv).unwrap();
     assert_eq!(read.ignored, ["site"]);
     assert_eq!(read.patients(), (vec![0, 1, 0], 2));
-    assert_eq!(read.cases[1], ScoredCase { case: "y".into(), patient: None, fold: None, line: 3 });
+    assert_eq!(
+        read.cases[1],
+        ScoredCase { case: "y".into(), patient: None, fold: None, group: None, line: 3 }
+    );
     let [a, grade] = read.labels.as_slice() else { panic!("two labels") };
     assert_eq!(
         a.scores,

@@ -5,12 +5,13 @@ use super::unanswered::Unanswered;
 use crate::data::table::{Row, Table};
 use crate::engine::Case;
 use crate::scan::dicom;
+use crate::scan::npz::ArchiveSplit;
 use anymc3d_manifest::Manifest;
 use std::path::Path;
 
-/// Whether an input is a data table by its name.
+/// Whether an input is a data table by its name: a `.csv`, or a split of a NumPy archive, `FILE.npz:SPLIT`.
 pub fn is_table(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"))
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) || ArchiveSplit::parse(path).is_some()
 }
 
 /// The cases of a table. A file that cannot be used for a task is told to `unanswered`.

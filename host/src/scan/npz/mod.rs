@@ -56,7 +56,8 @@ pub fn directions(text: &str) -> Option<[Direction; 3]> {
 }
 
 fn letters(directions: [Direction; 3]) -> String {
-    let letter = |(axis, back): Direction| [['R', 'L'], ['A', 'P'], ['S', 'I']][axis.min(2)][usize::from(back)];
+    let letter =
+        |(axis, back): Direction| [['R', 'L'], ['A', 'P'], ['S', 'I']][axis.min(2)][usize::from(back)];
     directions.map(letter).iter().collect()
 }
 
@@ -101,7 +102,8 @@ impl ArchiveSplit {
         }
         let images = header_of(&self.file, &self.images())?;
         let n = scans_of(&self.file, &self.images(), &images)?.0;
-        let (header, data) = array(&self.file, &format!("{}_labels", self.split), MemoryBudget::of_process())?;
+        let (header, data) =
+            array(&self.file, &format!("{}_labels", self.split), MemoryBudget::of_process())?;
         let per_case = match header.shape[..] {
             [rows] if rows == n => 1,
             [rows, columns] if rows == n && columns > 0 => columns,
@@ -176,7 +178,10 @@ impl ArchiveScan {
 
     /// Of the voxels and of where they are.
     fn sha256(&self, voxels: &[u8], shape: [usize; 3]) -> String {
-        hex(&Sha256::new().chain_update(voxels).chain_update(format!("{shape:?}{:?}", self.geometry)).finalize())
+        hex(&Sha256::new()
+            .chain_update(voxels)
+            .chain_update(format!("{shape:?}{:?}", self.geometry))
+            .finalize())
     }
 }
 
@@ -184,7 +189,8 @@ fn refused(path: &Path, found: String) -> VolumeError {
     VolumeError::Content {
         path: path.to_owned(),
         found,
-        expected: "arrays SPLIT_images [N, D, H, W] of uint8 and SPLIT_labels [N, C], as MedMNIST has them".to_owned(),
+        expected: "arrays SPLIT_images [N, D, H, W] of uint8 and SPLIT_labels [N, C], as MedMNIST has them"
+            .to_owned(),
         todo: "check the archive".to_owned(),
     }
 }
@@ -197,8 +203,11 @@ fn archive(path: &Path) -> Result<zip::ZipArchive<BufReader<File>>, VolumeError>
 /// Splits that the archive has images of.
 fn splits(path: &Path) -> Result<Vec<String>, VolumeError> {
     let archive = archive(path)?;
-    let mut found: Vec<String> =
-        archive.file_names().filter_map(|n| n.strip_suffix("_images.npy")).map(str::to_owned).collect();
+    let mut found: Vec<String> = archive
+        .file_names()
+        .flatten()
+        .filter_map(|n| Some(n.strip_suffix("_images.npy")?.to_owned()))
+        .collect();
     found.sort();
     Ok(found)
 }
@@ -317,8 +326,9 @@ impl Source for Npz {
 }
 
 fn asked(path: &ScanPath) -> Result<ArchiveScan, VolumeError> {
-    ArchiveScan::parse(&path.file)
-        .ok_or_else(|| refused(&path.file, "a path that names no image; FILE.npz:SPLIT#INDEX does".to_owned()))
+    ArchiveScan::parse(&path.file).ok_or_else(|| {
+        refused(&path.file, "a path that names no image; FILE.npz:SPLIT#INDEX does".to_owned())
+    })
 }
 
 /// Of voxels stored along W, H, D; without directions these are R, A, S. The grid's centre is the origin.

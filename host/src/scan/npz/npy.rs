@@ -84,7 +84,10 @@ impl Header {
         let bytes = self.bytes()?;
         if bytes > most {
             let (mib, room) = ((bytes >> 20) + 1, most >> 20);
-            return Err(format!("an array of {:?}, which takes {mib} MiB of {room} that are free", self.shape));
+            return Err(format!(
+                "an array of {:?}, which takes {mib} MiB of {room} that are free",
+                self.shape
+            ));
         }
         let mut data = zeroed::<u8>(bytes).map_err(|e| e.to_string())?;
         from.read_exact(&mut data).map_err(|e| format!("an array cut short ({e})"))?;
@@ -125,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_header_as_numpy_writes_it_is_read_and_what_it_asks_for_is_counted_first() {
-        let bytes = array("{'descr': '<i2', 'fortran_order': False, 'shape': (2, 1), }  \n", &[1, 0, 255, 255]);
+        let bytes =
+            array("{'descr': '<i2', 'fortran_order': False, 'shape': (2, 1), }  \n", &[1, 0, 255, 255]);
         let mut from = &bytes[..];
         let header = Header::read(&mut from).unwrap();
         assert_eq!(header, Header { dtype: "<i2".into(), shape: vec![2, 1] });
@@ -142,13 +146,17 @@ mod tests {
             let mut from = &bytes[..];
             Header::read(&mut from).and_then(|h| h.data(&mut from, 1 << 20)).unwrap_err()
         };
-        let of = |shape: &str, dtype: &str| format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}");
+        let of = |shape: &str, dtype: &str| {
+            format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}")
+        };
         assert!(refused(&of("(18446744073709551615, 2)", "|u1"), &[]).contains("an array of"));
         assert!(refused(&of("(99999999,)", "|u1"), &[1]).contains("which takes"));
         assert!(refused(&of("(9,)", "|u1"), &[1]).contains("cut short"));
         assert!(refused(&of("(1,)", "|O"), &[1]).contains("type `|O`"));
         assert!(refused(&of("(-1,)", "|u1"), &[]).contains("cannot be read"));
-        assert!(refused("{'descr': '|u1', 'fortran_order': True, 'shape': (1,), }", &[1]).contains("Fortran"));
+        assert!(
+            refused("{'descr': '|u1', 'fortran_order': True, 'shape': (1,), }", &[1]).contains("Fortran")
+        );
         assert!(refused("nonsense", &[]).contains("cannot be read"));
         for cut in 0..20 {
             let bytes = array(&of("(4,)", "|u1"), &[1, 2, 3, 4]);
