@@ -39,9 +39,10 @@ pub(super) struct Eval {
     /// Plugin that predicts the cases of --data, by name or path
     #[arg(long, short, value_name = "P")]
     plugin: Option<String>,
-    /// Trained weights [default: the file beside the library, else the installed one]
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    /// Trained weights; several, separated by commas, are an ensemble whose logits are averaged [default: the file beside
+    /// the library, else the installed one]
+    #[arg(long, value_name = "FILE,…", value_delimiter = ',')]
+    weights: Vec<PathBuf>,
     /// Table of labelled scans: columns case, image (or image.VIEW), one per label; optional patient, split
     #[arg(long, value_name = "T.csv")]
     data: Option<PathBuf>,
@@ -158,13 +159,16 @@ impl Eval {
         }
         if self.plugin.is_none() {
             let without = [
-                ("--weights", self.weights.is_some()),
+                ("--weights", !self.weights.is_empty()),
                 ("--split", self.split.is_some()),
                 ("--calibrate", self.calibrate.is_some()),
             ];
             if let Some((option, _)) = without.iter().find(|(_, given)| *given) {
                 return usage(&format!("{option} belongs to --plugin; give --plugin P with it"));
             }
+        }
+        if self.weights.len() > 1 && self.calibrate.is_some() {
+            return usage("--calibrate writes one file of weights; give one with --weights");
         }
         if self.plugin.is_some() && self.columns.is_some() {
             return usage("--columns belongs to --predictions or --compare");

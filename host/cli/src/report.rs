@@ -10,7 +10,13 @@ pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
     let width = result.predictions.iter().map(|p| p.label.chars().count()).max().unwrap_or(0);
     // Writing to a String cannot fail.
     for p in &result.predictions {
-        let _ = writeln!(text, "  {:<width$}  {:>7}  {}", p.label, percent(p.probability), decision(p));
+        let spread = p.spread.as_ref().map(|s| {
+            let [low, high] = s.probability.map(percent);
+            format!("; {} members say {low} to {high}", s.members)
+        });
+        let spread = spread.unwrap_or_default();
+        let _ =
+            writeln!(text, "  {:<width$}  {:>7}  {}{spread}", p.label, percent(p.probability), decision(p));
     }
     for view in &result.views {
         let _ = writeln!(text, "  {}", slices(view));
@@ -80,6 +86,7 @@ mod tests {
             probability: 0.934,
             logit: 2.65,
             temperature: None,
+            spread: None,
             threshold: Some(0.5),
             positive: true,
         };

@@ -40,6 +40,7 @@ Examples:
   host run --plugin lung_nodule --segmentation scan.nii.gz --out results
   host run --plugin nodule_malignancy scan.nii.gz --mask nodule.nii.gz     what is in the mask
   host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
+  host run --plugin lung_nodule --weights f1.safetensors,f2.safetensors scan.nii.gz     an ensemble of folds
   host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz
   host run --plugin untried --plugin lung_nodule --isolate scans/ --out results
   host run --plugin libmine.so --watch scan.nii.gz          predicts again after every build
@@ -50,7 +51,7 @@ Examples:
 #[command(before_help = EXAMPLES, after_help = EXIT_CODES)]
 pub(super) struct Run {
     /// Scans (.nii, .nii.gz, .hdr/.img), DICOM (folders to any depth, zips, DICOMDIR, files; PATH#series=4 names one series),
-    /// folders of scans, or data tables (.csv)
+    /// folders of scans, or data tables (.csv; FILE.npz:SPLIT is a split of a NumPy archive)
     #[arg(required_unless_present_any = ["view", "explain_plan"])]
     input: Vec<PathBuf>,
     /// Plugin, by name or path; repeat the option for more plugins
@@ -83,9 +84,10 @@ pub(super) struct Run {
     /// Build one case from several files: the scan of view NAME
     #[arg(long, value_name = "NAME=FILE")]
     view: Vec<ViewFile>,
-    /// Trained weights, if one plugin is given [default: the file beside the library, else the installed one]
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    /// Trained weights, if one plugin is given; several, separated by commas, are an ensemble whose logits are averaged
+    /// [default: the file beside the library, else the installed one]
+    #[arg(long, value_name = "FILE,…", value_delimiter = ',')]
+    weights: Vec<PathBuf>,
     /// Print what the tasks share and what each computes alone; run nothing
     #[arg(long, conflicts_with_all = ["isolate", "watch"])]
     explain_plan: bool,
@@ -231,7 +233,7 @@ impl Run {
     /// What clap cannot see.
     fn check(&self) -> Result<(), CommandError> {
         let usage = |message: &str| Err(CommandError::usage(message));
-        if self.weights.is_some() && self.plugin.len() > 1 {
+        if !self.weights.is_empty() && self.plugin.len() > 1 {
             return usage("--weights belongs to one plugin; give one --plugin with it");
         }
         if self.heatmap == Some(true) && self.out.is_none() {

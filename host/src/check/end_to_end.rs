@@ -150,5 +150,6 @@ fn loaded(subject: &mut PluginUnderTest) -> Result<LoadedTask, String> {
         weights_sha256: String::new(),
         weights_info,
         notices: Vec::new(),
+        members: Vec::new(),
     })
 }

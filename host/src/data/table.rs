@@ -189,6 +189,16 @@ impl Table {
         read::read_unlabelled(path.as_ref(), tasks)
     }
 
+    /// Label columns whose cells do not all count as much: index and name.
+    fn weighted(&self) -> Vec<(usize, &str)> {
+        let names: Vec<&str> = match self.kind {
+            TaskKind::Multiclass => vec![CLASS_COLUMN],
+            TaskKind::Binary | TaskKind::Multilabel => self.labels.iter().map(String::as_str).collect(),
+        };
+        let differs = |i: usize| self.rows.iter().any(|r| r.weights.get(i).is_some_and(|w| *w != 1.0));
+        names.into_iter().enumerate().filter(|(i, _)| differs(*i)).collect()
+    }
+
     /// Writes the table to its path; paths beneath its folder become relative. Columns no row fills are left out.
     ///
     /// # Errors
@@ -221,6 +231,8 @@ impl Table {
             TaskKind::Multiclass => header.push(CLASS_COLUMN.to_owned()),
             TaskKind::Binary | TaskKind::Multilabel => header.extend(self.labels.iter().cloned()),
         }
+        let weighted = self.weighted();
+        header.extend(weighted.iter().map(|(_, name)| format!("weight.{name}")));
         for (there, name) in
             [(patient, "patient"), (group, "group"), (mask, "mask"), (point, "point"), (split, "split")]
         {
@@ -241,6 +253,8 @@ impl Table {
                     record.extend(row.labels.iter().map(|l| l.map_or(String::new(), |l| l.to_string())));
                 }
             }
+            let weight = |i: usize| row.weights.get(i).map_or(String::new(), f32::to_string);
+            record.extend(weighted.iter().map(|(i, _)| weight(*i)));
             if patient {
                 record.push(row.patient.clone().unwrap_or_default());
             }

@@ -4,6 +4,7 @@ mod backbones;
 mod case;
 mod case_data;
 mod decoder;
+mod ensemble;
 pub mod golden;
 mod memory;
 mod predict;

@@ -5,6 +5,7 @@ use super::backbones::precision_name;
 use super::case::{Case, CaseError, Stage};
 use super::case_data::{CaseData, Prepared, ReadScan, ms, slices_of, warnings};
 use super::decoder::{self, ViewLogits};
+use super::ensemble;
 use super::memory::{Holdings, MemoryCap};
 use super::prefetch::{Prefetcher, Preparer};
 use super::result::*;
@@ -203,9 +204,13 @@ impl Engine {
             let adapter = TaskSiteAdapter::new(&loaded.task.adapters()[i]);
             on_stage(if adapter.only_low_rank() { Stage::Backbone } else { Stage::Adapter });
             let began = Instant::now();
-            let features = self.features(prepared, kept, &adapter, attention)?;
+            let mut features = vec![self.features(prepared, kept, &adapter, attention)?];
+            for member in &loaded.members {
+                let adapter = TaskSiteAdapter::new(&member.task.adapters()[i]);
+                features.push(self.features(prepared, kept, &adapter, attention)?);
+            }
             timing.backbone += ms(began);
-            let mask = prepared.mask_tensors(view, features.grid, self.backbone.device())?;
+            let mask = prepared.mask_tensors(view, features[0].grid, self.backbone.device())?;
             seen.push(Seen {
                 view,
                 path,
@@ -219,34 +224,31 @@ impl Engine {
             return Err(CaseError::Scan(format!("case {}: no view has a file", case.name)));
         };
         let input = input_record(first, &seen);
-        let tokens: Vec<ViewTokens<'_>> = seen
-            .iter()
-            .map(|s| ViewTokens {
-                name: &s.view.name,
-                class_tokens: &s.features.class_tokens,
-                patch_tokens: &s.features.patch_tokens,
-                grid: s.features.grid,
-                geometry: Some(Arc::new(s.stack.grid.geometry(s.features.grid))),
-                mask: s.mask.clone(),
-            })
-            .collect();
         on_stage(Stage::Head);
         let began = Instant::now();
-        let answer = loaded.task.head(&tokens)?;
+        let mut answers = Vec::new();
+        for (m, member) in loaded.all().enumerate() {
+            let tokens: Vec<ViewTokens<'_>> = seen.iter().map(|s| s.tokens(m)).collect();
+            answers.push(member.task.head(&tokens)?);
+        }
         timing.head = ms(began);
-        let logits: Vec<f64> = answer.logits.to_dtype(candle_core::DType::F64)?.to_vec1()?;
+        let logits: Vec<Vec<f64>> = answers
+            .iter()
+            .map(|a| a.logits.to_dtype(candle_core::DType::F64)?.to_vec1())
+            .collect::<candle_core::Result<_>>()?;
+        let Some(answer) = ensemble::combined(answers)? else {
+            return Err(CaseError::Tensor("an ensemble without members".to_owned()));
+        };
         let view_weights: Option<Vec<f32>> = answer.view_weights.as_ref().map(Tensor::to_vec1).transpose()?;
         let mut segmentation = None;
         if loaded.task.has_segmentation() {
             on_stage(Stage::Segmentation);
             let began = Instant::now();
             let first = &seen[0];
-            let logits = decoder::logits(&loaded.task, &tokens[0], &first.stack.grid)?;
+            let logits = decoder::logits(&loaded.task, &first.tokens(0), &first.stack.grid)?;
             segmentation = Some((first.read.clone(), logits));
             timing.segmentation = Some(ms(began));
         }
-        drop(tokens);
-
         let mut views = Vec::new();
         let mut evidence = Vec::new();
         for (i, s) in seen.into_iter().enumerate() {
@@ -267,14 +269,16 @@ impl Engine {
                 let map = match answer.patch_weights.get(i) {
                     Some(patches) => within_slices(patches, &slice_weights)?,
                     None => {
-                        let map = s.features.class_attention.as_ref();
+                        let maps: Option<Vec<&Tensor>> =
+                            s.features.iter().map(|f| f.class_attention.as_ref()).collect();
+                        let map = maps.map(|maps| ensemble::mean(maps.into_iter())).transpose()?;
                         map.map(|m| m.flatten_all()?.to_vec1()).transpose()?.unwrap_or_default()
                     }
                 };
                 evidence.push(ViewEvidence {
                     read: s.read,
                     attention: map,
-                    grid: s.features.grid,
+                    grid: s.features[0].grid,
                     slice_weights,
                     view_weight: view_weight.unwrap_or(1.0),
                     stack: s.stack,
@@ -295,6 +299,7 @@ impl Engine {
                 version: manifest.plugin.version.to_string(),
                 sha256: loaded.library_sha256.clone(),
                 weights_sha256: loaded.weights_sha256.clone(),
+                further_weights_sha256: loaded.members.iter().map(|m| m.weights_sha256.clone()).collect(),
                 package: loaded.package.clone(),
             },
             backbone: BackboneRecord {
@@ -304,7 +309,7 @@ impl Engine {
             },
             device: self.device.clone(),
             host: env!("CARGO_PKG_VERSION").to_owned(),
-            predictions: label_predictions(loaded, &logits),
+            predictions: ensemble::label_predictions(loaded, &logits),
             views,
             segmentation: None,
             files: FilesRecord::default(),
@@ -363,8 +368,24 @@ struct Seen<'a> {
     path: &'a Path,
     read: Arc<ReadScan>,
     stack: SliceStack,
-    features: Features,
+    /// One per member of the ensemble.
+    features: Vec<Features>,
     mask: MaskTensors,
+}
+
+impl Seen<'_> {
+    /// As member `m` is given them.
+    fn tokens(&self, m: usize) -> ViewTokens<'_> {
+        let features = &self.features[m];
+        ViewTokens {
+            name: &self.view.name,
+            class_tokens: &features.class_tokens,
+            patch_tokens: &features.patch_tokens,
+            grid: features.grid,
+            geometry: Some(Arc::new(self.stack.grid.geometry(features.grid))),
+            mask: self.mask.clone(),
+        }
+    }
 }
 
 fn input_record(first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord {
@@ -388,30 +409,6 @@ fn input_record(first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord {
             })
             .collect(),
     }
-}
-
-fn label_predictions(loaded: &LoadedTask, logits: &[f64]) -> Vec<LabelPrediction> {
-    let task = &loaded.task.manifest().task;
-    let several = task.kind == TaskKind::Multiclass;
-    let temperatures: Vec<Option<f64>> = (0..logits.len()).map(|i| loaded.temperature(i)).collect();
-    let probabilities = calibrated(task.kind, logits, &temperatures);
-    let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-    task.labels
-        .iter()
-        .zip(logits.iter().zip(&probabilities))
-        .enumerate()
-        .map(|(i, (label, (&logit, &probability)))| {
-            let threshold = (!several).then(|| loaded.threshold(i));
-            LabelPrediction {
-                label: label.clone(),
-                probability,
-                logit,
-                temperature: temperatures[i],
-                threshold,
-                positive: threshold.map_or(best == Some(i), |t| probability >= t),
-            }
-        })
-        .collect()
 }
 
 /// [`probabilities`] of logits divided by their temperatures, one per logit; none is 1.

@@ -84,6 +84,9 @@ pub struct PluginRecord {
     pub sha256: String,
     /// Digest of the weights.
     pub weights_sha256: String,
+    /// Digests of the further weights of an ensemble, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_weights_sha256: Vec<String>,
     /// The signed package that they came in; null for a local file, which nobody vouches for.
     #[serde(default)]
     pub package: Option<PackageRecord>,
@@ -107,7 +110,8 @@ pub struct LabelPrediction {
     pub label: String,
     /// 0 to 1; calibrated where a temperature is stored with the weights.
     pub probability: f64,
-    /// Before temperature and sigmoid or softmax.
+    /// Before temperature and sigmoid or softmax; of an ensemble the mean of the members' logits, each divided by its
+    /// temperature.
     pub logit: f64,
     /// What the logit was divided by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +120,20 @@ pub struct LabelPrediction {
     pub threshold: Option<f64>,
     /// The decision.
     pub positive: bool,
+    /// How far the members of an ensemble are apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<EnsembleSpread>,
+}
+
+/// How far the members of an ensemble are apart on one label.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnsembleSpread {
+    /// How many weights were averaged.
+    pub members: usize,
+    /// Standard deviation (of the population) of their logits, each divided by its temperature.
+    pub logit_std: f64,
+    /// Smallest and largest of their probabilities.
+    pub probability: [f64; 2],
 }
 
 /// One view of a case.

@@ -91,7 +91,7 @@ impl Plan {
         attention: bool,
     ) -> Self {
         let mut stacks: Vec<StackPlan> = Vec::new();
-        for task in tasks {
+        for task in tasks.flat_map(LoadedTask::all) {
             for (view, adapter) in task.task.manifest().views.iter().zip(task.task.adapters()) {
                 let Some(path) = case.file(task.name(), &view.name) else { continue };
                 let of = slices_of(path, view, &case.region);

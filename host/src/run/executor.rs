@@ -77,7 +77,7 @@ pub trait Executor {
 /// An engine in this process.
 pub struct LocalExecutor {
     pub(super) engine: Engine,
-    pub(super) weights: Option<PathBuf>,
+    pub(super) weights: Vec<PathBuf>,
     pub(super) segmentation: bool,
     /// Of answers that are written nowhere.
     pub(super) names: Names,
@@ -115,8 +115,7 @@ impl Executor for LocalExecutor {
     }
 
     fn reload(&mut self, index: usize, library: &Path, events: &dyn Events) -> Result<(), String> {
-        let weights = self.weights.as_deref();
-        let next = LoadedTask::open_found(library, weights, self.engine.backbone(), self.segmentation)
+        let next = LoadedTask::open_all(library, &self.weights, self.engine.backbone(), self.segmentation)
             .map_err(|e| e.to_string())?;
         let old = self.engine.replace(index, next);
         // The last user lets go of a generation: what its Drop says is told.

@@ -67,8 +67,8 @@ pub struct SessionOptions {
     pub precision: PrecisionChoice,
     /// Threads of a plugins' process; this process's pool is [`use_threads`]'s.
     pub threads: Option<u16>,
-    /// Trained weights of the one plugin; without them each plugin's own are found.
-    pub weights: Option<PathBuf>,
+    /// Trained weights of the one plugin, several for an ensemble; without them each plugin's own are found.
+    pub weights: Vec<PathBuf>,
     /// How installed packages are chosen.
     pub choice: Choice,
     /// Whether plugins keep their segmentation decoder.
@@ -150,8 +150,7 @@ impl Selection {
         let backbone = open_backbone_on(options.backbone.as_deref(), precision, place)?;
         let mut tasks = Vec::new();
         for plugin in std::mem::take(&mut self.plugins) {
-            let weights = options.weights.as_deref();
-            match LoadedTask::open_found(&plugin.library, weights, &backbone, options.segmentation) {
+            match LoadedTask::open_all(&plugin.library, &options.weights, &backbone, options.segmentation) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {}",
@@ -236,7 +235,7 @@ pub struct Session {
     plugins: Vec<SelectedPlugin>,
     refused: Vec<RefusedPlugin>,
     choice: Choice,
-    weights: Option<PathBuf>,
+    weights: Vec<PathBuf>,
     executor: Box<dyn Executor>,
 }
 
@@ -323,10 +322,10 @@ impl Session {
     pub fn files_of(&self, index: usize) -> Vec<PathBuf> {
         let library = &self.plugins[index].library;
         let mut files = vec![library.clone()];
-        match &self.weights {
-            Some(weights) => files.push(weights.clone()),
+        match self.weights.is_empty() {
+            false => files.extend(self.weights.iter().cloned()),
             // The first place that holds some is the one that is read; a new file before it counts too.
-            None => files.extend(find::weights_places(library, self.name(index))),
+            true => files.extend(find::weights_places(library, self.name(index))),
         }
         files
     }

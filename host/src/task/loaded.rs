@@ -51,6 +51,8 @@ pub struct LoadedTask {
     pub package: Option<PackageRecord>,
     /// What to tell whoever loads it.
     pub notices: Vec<String>,
+    /// The further weights of an ensemble: the same plugin each.
+    pub members: Vec<LoadedTask>,
 }
 
 /// A backbone as a task is loaded onto it: what it is, and where it computes.
@@ -180,7 +182,49 @@ impl LoadedTask {
             weights_info: weights.info,
             package,
             notices,
+            members: Vec::new(),
         })
+    }
+
+    /// As [`Self::open_found`], with as many weights as are given: more than one make an ensemble, whose logits are
+    /// averaged. Its segmentation is the first member's.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`], of the first weights that do not fit.
+    pub fn open_all<'a>(
+        library: &Path,
+        weights: &[PathBuf],
+        backbone: impl Into<BackboneTarget<'a>>,
+        segmentation: bool,
+    ) -> Result<Self, PluginError> {
+        let backbone = backbone.into();
+        let Some((first, further)) = weights.split_first() else {
+            return Self::open_found(library, None, backbone, segmentation);
+        };
+        let mut task = Self::open_found(library, Some(first), backbone, segmentation)?;
+        for path in further {
+            let member = Self::open_found(library, Some(path), backbone, false)?;
+            let again = std::iter::once(&task)
+                .chain(&task.members)
+                .find(|t| t.weights_sha256 == member.weights_sha256);
+            if let Some(again) = again {
+                let reason = format!(
+                    "the same weights as {}; an ensemble needs different ones",
+                    again.weights.display()
+                );
+                return Err(PluginError::Weights { path: member.weights, reason });
+            }
+            task.notices.extend(
+                member.notices.iter().filter(|n| !task.notices.contains(n)).cloned().collect::<Vec<_>>(),
+            );
+            task.members.push(member);
+        }
+        Ok(task)
+    }
+
+    /// The task and the further members of its ensemble.
+    pub fn all(&self) -> impl Iterator<Item = &LoadedTask> {
+        std::iter::once(self).chain(&self.members)
     }
 
     /// The plugin's name.
@@ -190,8 +234,11 @@ impl LoadedTask {
 
     /// Bytes of its parameters.
     pub fn parameter_bytes(&self) -> usize {
-        let parameters = self.task.parameters();
-        parameters.values().map(|p| p.tensor().elem_count() * p.tensor().dtype().size_in_bytes()).sum()
+        let of = |task: &LoadedTask| -> usize {
+            let parameters = task.task.parameters();
+            parameters.values().map(|p| p.tensor().elem_count() * p.tensor().dtype().size_in_bytes()).sum()
+        };
+        self.all().map(of).sum()
     }
 
     /// Label `index` is positive where `p >= threshold`, p calibrated: as fitted, else as the manifest says.

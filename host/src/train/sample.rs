@@ -140,3 +140,43 @@ pub fn targets(row: &Row, manifest: &Manifest, device: &Device) -> candle_core::
         share,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::table::Row;
+
+    const MANIFEST: &str = "schema = 1\n[plugin]\nname = \"toy\"\nversion = \"0.1.0\"\nsummary = \"A toy.\"\n\
+        license = \"-\"\nintended_use = \"Tests.\"\n[task]\nkind = \"multilabel\"\nlabels = [\"a\", \"b\", \"c\"]\n\
+        loss = { kind = \"bce\" }\n[backbone]\nfamilies = [\"dinov2\"]\n[[view]]\nname = \"axial\"\nmodality = \"CT\"\n\
+        axis = \"axial\"\nslices = 2\nsize = [28, 28]\nintensity = { kind = \"window\", windows = [[0, 1]] }\n";
+
+    /// `Σ k l / Σ k`, as a plugin's loss takes the mean, times the share.
+    fn loss_of(targets: &CaseTargets, each: [f64; 3]) -> f64 {
+        let known: Vec<f64> = targets
+            .known
+            .to_dtype(candle_core::DType::F64)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        let sum: f64 = known.iter().zip(each).map(|(k, l)| k * l).sum();
+        targets.share * sum / known.iter().sum::<f64>().max(1e-12)
+    }
+
+    #[test]
+    fn a_cells_weight_multiplies_its_loss_and_unknown_cells_count_nothing() {
+        let manifest = Manifest::parse(MANIFEST).unwrap().manifest;
+        let of = |labels: [Option<f32>; 3], weights: Vec<f32>| {
+            let row = Row { labels: labels.to_vec(), weights, ..Row::named("c".to_owned()) };
+            loss_of(&targets(&row, &manifest, &Device::Cpu).unwrap(), [1.0, 2.0, 4.0])
+        };
+        let all = [Some(1.0), Some(0.0), Some(0.5)];
+        // Σ w l / n over the known cells.
+        assert!((of(all, vec![]) - 7.0 / 3.0).abs() < 1e-6);
+        assert!((of(all, vec![2.0, 0.5, 1.0]) - (2.0 + 1.0 + 4.0) / 3.0).abs() < 1e-6);
+        assert!((of([Some(1.0), None, Some(1.0)], vec![2.0, 9.0, 1.0]) - (2.0 + 4.0) / 2.0).abs() < 1e-6);
+        assert_eq!(of(all, vec![0.0; 3]), 0.0);
+    }
+}

@@ -44,7 +44,8 @@ pub(super) fn of(
     }
     let precision = eval.precision.resolve(eval.backbone.device);
     let backbone = eval.backbone.open(precision)?;
-    let task = LoadedTask::open(plugin, eval.weights.as_deref(), &backbone).map_err(CommandError::refused)?;
+    let task =
+        LoadedTask::open_all(&library, &eval.weights, &backbone, false).map_err(CommandError::refused)?;
     let own = match table.kind {
         TaskKind::Multiclass => vec![0.5],
         TaskKind::Binary | TaskKind::Multilabel => {
@@ -71,8 +72,8 @@ pub(super) fn of(
             .filter(|(text, _)| !task.notices.contains(text))
             .map(|(text, cases)| format!("{text} ({cases} of {} cases)", answers.rows.len())),
     );
-    let fitted = task.weights_info.calibration.as_ref().map(|c| &c.fitted_on);
-    if fitted == Some(&FittedOn::of(names())) {
+    let fitted = |task: &LoadedTask| task.weights_info.calibration.as_ref().map(|c| c.fitted_on.clone());
+    if task.all().any(|member| fitted(member) == Some(FittedOn::of(names()))) {
         warnings.push(
             "temperature and threshold were fitted on these very cases: what depends on them is too good"
                 .to_owned(),

@@ -335,3 +335,73 @@ fn a_class_error_names_the_line_that_an_editor_shows() {
         open("case,image,class\r\na,a.nii,mid\r\n\r\nb,b.nii,middle\r\n", &multiclass()).unwrap_err();
     assert_eq!(message, "T: line 4: case `b`: class `middle`; expected one of low, mid, high");
 }
+
+#[test]
+fn soft_labels_and_weights_are_read_and_what_is_none_is_refused_by_its_cell() {
+    let csv = "case,image,nodule,fluid,weight.fluid,group\na,a.nii,0.25,1,0.5,s1\nb,b.nii,,0,,\n";
+    let rows = open(csv, &manifest(|_| {})).unwrap().rows;
+    assert_eq!(rows[0].labels, [Some(0.25), Some(1.0)]);
+    assert_eq!([0, 1].map(|i| rows[0].weight(i)), [1.0, 0.5]);
+    // An unknown label counts nothing, and an empty weight is 1.
+    assert_eq!([0, 1].map(|i| rows[1].weight(i)), [0.0, 1.0]);
+    assert_eq!((rows[0].group.as_deref(), rows[1].group.as_deref()), (Some("s1"), None));
+    let plain = open("case,image,nodule,fluid\na,a.nii,1,\n", &manifest(|_| {})).unwrap().rows.remove(0);
+    assert_eq!((plain.weights.len(), plain.weight(0), plain.weight(1)), (0, 1.0, 0.0));
+    let refused = |cell: &str| {
+        open(&format!("case,image,nodule,fluid,weight.nodule\na,a.nii,1,0,{cell}\n"), &manifest(|_| {}))
+            .unwrap_err()
+    };
+    for cell in ["-1", "x", "NaN", "inf"] {
+        assert!(
+            refused(cell).contains(&format!("weight `{cell}`; expected a number of 0 or more")),
+            "{cell}"
+        );
+    }
+    let message =
+        open("case,image,nodule,fluid,weight.nodul\na,a.nii,1,0,1\n", &manifest(|_| {})).unwrap_err();
+    assert!(message.contains("column `weight.nodul`, but there is no label `nodul`"), "{message}");
+    assert!(open("case,image,nodule,fluid\na,a.nii,1.5,0\n", &manifest(|_| {})).is_err());
+}
+
+#[test]
+fn a_table_that_is_written_with_groups_weights_and_points_reads_back() {
+    let csv = "case,image,nodule,fluid,weight.fluid,group,point,mask\na,a.nii,0.25,1,0.5,s1,1 -2.5 3,m.nii\nb,b.nii,,0,,,,\n";
+    let (keep, path) = folder(csv);
+    let table = Table::open(&path, &manifest(|_| {})).unwrap();
+    assert_eq!(table.rows[0].point_mm, Some([1.0, -2.5, 3.0]));
+    let again = Table { path: keep.path().join("again.csv"), ..table.clone() };
+    again.write().unwrap();
+    let read = Table::open(&again.path, &manifest(|_| {})).unwrap();
+    for (read, written) in read.rows.iter().zip(&again.rows) {
+        let weights = |r: &Row| [0, 1].map(|i| r.weight(i));
+        assert_eq!(weights(read), weights(written));
+        let plain = |r: &Row| Row { weights: Vec::new(), ..r.clone() };
+        assert_eq!(plain(read), plain(written));
+    }
+}
+
+#[test]
+fn folds_by_group_keep_groups_and_patients_together_and_miss_no_case() {
+    let mut table = made(60, 4, 1);
+    for (i, row) in table.rows.iter_mut().enumerate() {
+        // Six scanners of unequal size; patient 7 was in two of them.
+        row.group = Some(format!("scanner{}", [0, 0, 0, 1, 1, 2, 2, 3, 4, 5][i % 10]));
+        row.patient = Some(if i == 0 || i == 3 { "p7".to_owned() } else { format!("q{i}") });
+    }
+    let folds = table.folds_by_group(3, 1);
+    let mut all: Vec<usize> = folds.iter().flat_map(|f| f.val.clone()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..60).collect::<Vec<_>>());
+    let fold_of = |i: usize| folds.iter().position(|f| f.val.contains(&i)).unwrap();
+    for i in 0..60 {
+        for j in 0..60 {
+            let (a, b) = (&table.rows[i], &table.rows[j]);
+            if a.group == b.group || a.patient == b.patient {
+                assert_eq!(fold_of(i), fold_of(j), "{i} {j}");
+            }
+        }
+        assert!(folds.iter().all(|f| f.train.contains(&i) != f.val.contains(&i)));
+    }
+    // More folds than groups leave some empty, for the caller to refuse.
+    assert!(table.folds_by_group(9, 1).iter().any(|f| f.val.is_empty()));
+}

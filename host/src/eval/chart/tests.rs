@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 fn evaluated(labels: Vec<ScoredLabel>) -> (Evaluation, Vec<Question>) {
     let cases = (0..60)
-        .map(|i| ScoredCase { case: format!("c{i}"), patient: None, fold: None, line: i + 2 })
+        .map(|i| ScoredCase { case: format!("c{i}"), patient: None, fold: None, group: None, line: i + 2 })
         .collect();
     let predictions = Predictions { path: PathBuf::new(), cases, labels, ignored: vec![], notes: vec![] };
     let asked = questions(&predictions, &vec![0.5; predictions.labels.len()]);

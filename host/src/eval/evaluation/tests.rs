@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 fn made(n: usize, per_patient: usize, labels: Vec<ScoredLabel>) -> Predictions {
     let case = |i: usize| ScoredCase {
+        group: None,
         case: format!("c{i}"),
         patient: Some(format!("p{}", i / per_patient)),
         fold: None,

@@ -39,6 +39,7 @@ fn what_is_written_reads_back_to_the_last_digit() {
     let p: Vec<f64> = vec![0.1 + 0.2, 1.0 / 3.0, 5e-324, 1.0, 0.0, f64::EPSILON];
     let cases: Vec<ScoredCase> = (0..6)
         .map(|i| ScoredCase {
+            group: None,
             case: format!("c, {i}"),
             patient: (i > 2).then(|| "q\"".into()),
             fold: Some(format!("{}", i % 2)),

@@ -36,7 +36,7 @@ pub enum Request {
 pub struct OpenRequest {
     /// Index and library of every plugin that is to be opened.
     pub plugins: Vec<(usize, PathBuf)>,
-    pub weights: Option<PathBuf>,
+    pub weights: Vec<PathBuf>,
     pub backbone: Option<String>,
     /// As `--device` says it.
     pub device: String,

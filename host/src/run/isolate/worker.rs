@@ -89,8 +89,7 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
     let (mut tasks, mut indices) = (Vec::new(), Vec::new());
     for (task, library) in opening.plugins {
         send(&mut stream, &Event::TaskOpening(task))?;
-        let weights = opening.weights.as_deref();
-        match LoadedTask::open_found(&library, weights, &backbone, opening.segmentation) {
+        match LoadedTask::open_all(&library, &opening.weights, &backbone, opening.segmentation) {
             Ok(loaded) => {
                 tasks.push(loaded);
                 indices.push(task);

@@ -2,5 +2,6 @@
 
 mod gradients;
 mod handles;
+mod label_queries;
 mod regions;
 mod tasks;
