@@ -171,7 +171,9 @@ impl Run {
             return Ok(outcome.or(self.explain(&mut session, console)?));
         }
         let mut list = self.list(&session.manifests(), console);
-        self.region.give(list.entries.iter_mut().filter_map(CaseEntry::case_mut)).map_err(CommandError::usage)?;
+        self.region
+            .give(list.entries.iter_mut().filter_map(CaseEntry::case_mut))
+            .map_err(CommandError::usage)?;
         if self.dicom_out && !self.watch {
             check_dicom_out(&list)?;
         }
