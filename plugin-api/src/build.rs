@@ -46,7 +46,7 @@ impl BackboneInfo {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LossSpec {
-    /// `focal`, `bce` or `cross_entropy`.
+    /// `focal`, `bce`, `mse` or `cross_entropy`.
     pub kind: String,
     /// Focal: exponent.
     pub gamma: f64,

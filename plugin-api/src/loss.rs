@@ -35,6 +35,7 @@ pub fn manifest_loss(spec: &LossSpec, logits: &Tensor, targets: &Targets) -> Res
     };
     let each = match spec.kind.as_str() {
         "bce" => binary_cross_entropy(logits, &targets.values)?,
+        "mse" => logits.sigmoid()?.sub(&targets.values)?.square()?,
         "focal" => focal(logits, &targets.values, spec.gamma, spec.alpha)?,
         "cross_entropy" => {
             let rank = logits.rank()?;
@@ -47,7 +48,7 @@ pub fn manifest_loss(spec: &LossSpec, logits: &Tensor, targets: &Targets) -> Res
         }
         other => {
             return Err(Error::msg(format!(
-                "no loss named `{other}`: focal, bce and cross_entropy are known"
+                "no loss named `{other}`: focal, bce, mse and cross_entropy are known"
             )));
         }
     };

@@ -206,6 +206,8 @@ fn kind(kind: TaskKind) -> &'static str {
         TaskKind::Binary => "binary",
         TaskKind::Multiclass => "one class of several",
         TaskKind::Multilabel => "several labels",
+        TaskKind::Ordinal => "one label with levels",
+        TaskKind::Regression => "numbers",
     }
 }
 
@@ -214,6 +216,7 @@ fn loss(loss: &anymc3d_manifest::Loss) -> String {
         LossKind::Focal => format!("focal (gamma {}, alpha {})", loss.gamma, loss.alpha),
         LossKind::Bce => "binary cross-entropy".to_owned(),
         LossKind::CrossEntropy => "cross-entropy".to_owned(),
+        LossKind::Mse => "mean squared error".to_owned(),
     }
 }
 

@@ -9,7 +9,14 @@ pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
     let mut text = format!("{}  {} {}\n", result.case, result.plugin.name, result.plugin.version);
     let width = result.predictions.iter().map(|p| p.label.chars().count()).max().unwrap_or(0);
     // Writing to a String cannot fail.
-    for p in &result.predictions {
+    for v in &result.values {
+        let [low, high] = v.range;
+        let level = v.level.map_or(String::new(), |level| format!(", level {level}"));
+        let _ = writeln!(text, "  {:<width$}  {:>7.2}  of {low} to {high}{level}", v.label, v.value);
+    }
+    // What each output of a scale says is in the JSON.
+    let yes_or_no = result.predictions.iter().filter(|_| result.values.is_empty());
+    for p in yes_or_no {
         let spread = p.spread.as_ref().map(|s| {
             let [low, high] = s.probability.map(percent);
             format!("; {} members say {low} to {high}", s.members)

@@ -135,7 +135,7 @@ fn classification(task: &Task, logits: &Tensor) -> Result<Tensor, String> {
         TaskKind::Multiclass => {
             (0..n).map(|c| (0..n).map(|i| f32::from(u8::from(i == c))).collect()).collect()
         }
-        TaskKind::Binary | TaskKind::Multilabel => vec![vec![0.0; n], vec![1.0; n]],
+        _ => vec![vec![0.0; n], vec![1.0; n]],
     };
     let known = Tensor::ones((1, n), DType::F32, &Device::Cpu).map_err(of_tensor)?;
     let mut total: Option<Tensor> = None;

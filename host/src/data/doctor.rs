@@ -4,7 +4,7 @@
 
 use crate::data::table::{Problem, Row, Table};
 use crate::memory::MemoryBudget;
-use crate::scan::{Scan, Target, Volume, memory_of};
+use crate::scan::{RegionOfInterest, Scan, Target, Volume, memory_of};
 use anymc3d_manifest::{Region, TaskKind, View};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -32,6 +32,8 @@ struct Seen {
     shape: [usize; 3],
     spacing_mm: [f64; 3],
     sha256: String,
+    /// Where in the scan the view looks, if that is the case's.
+    region: RegionOfInterest,
 }
 
 #[derive(Default)]
@@ -116,6 +118,11 @@ fn examine_row(row: &Row, kind: TaskKind, views: &[View]) -> OfRow {
             shape: scan.shape,
             spacing_mm: scan.spacing_mm,
             sha256: scan.sha256.clone(),
+            region: views
+                .iter()
+                .find(|v| v.name == *view)
+                .map(|v| row.region().read_by(v))
+                .unwrap_or_default(),
         });
         if row.mask.is_some() || row.point_mm.is_some() {
             match scan.try_canonical() {
@@ -150,7 +157,8 @@ fn examine_row(row: &Row, kind: TaskKind, views: &[View]) -> OfRow {
                     found.findings.errors.push(problem(what));
                 }
                 // A class may well be the one without a finding.
-                if empty && kind != TaskKind::Multiclass && row.labels.iter().flatten().any(|l| *l > 0.5) {
+                let yes_or_no = matches!(kind, TaskKind::Binary | TaskKind::Multilabel);
+                if empty && yes_or_no && row.labels.iter().flatten().any(|l| *l > 0.5) {
                     let what = format!("{}: the mask of a positive case is empty", path.display());
                     found.findings.warnings.push(problem(what));
                 }
@@ -283,7 +291,7 @@ fn duplicates(seen: &[Seen], table: &Table, all: &mut Findings) {
             continue;
         }
         let what = format!("case `{}`: the same scan as case `{}` on line {}", b.case, a.case, a.line);
-        if a.labels != b.labels {
+        if a.labels != b.labels && other.region == s.region {
             all.errors.push(Problem { line: Some(s.line), what: what + ", with other labels" });
         } else if a.patient_or_case() != b.patient_or_case() {
             let what = what + " of another patient: it may train and judge; give both the same `patient`";
@@ -294,12 +302,30 @@ fn duplicates(seen: &[Seen], table: &Table, all: &mut Findings) {
 
 /// Labels that nothing can be learned of.
 fn labels(table: &Table, all: &mut Findings) {
+    if table.kind.has_values() {
+        return values(table, all);
+    }
     for (c, name) in table.labels.iter().enumerate() {
         let known: Vec<f32> = table.rows.iter().filter_map(|r| r.labels.get(c).copied().flatten()).collect();
         let positives = known.iter().filter(|v| **v > 0.5).count();
         if positives == 0 || positives == known.len() {
             let what = format!(
                 "label `{name}`: {positives} of {} known cases are positive; both kinds are needed",
+                known.len()
+            );
+            all.warnings.push(Problem { line: None, what });
+        }
+    }
+}
+
+/// Scales on which all cases are alike.
+fn values(table: &Table, all: &mut Findings) {
+    let rows: Vec<Vec<Option<f64>>> = table.rows.iter().map(|row| table.values_of(row)).collect();
+    for (c, name) in table.labels.iter().enumerate() {
+        let known: Vec<f64> = rows.iter().filter_map(|row| row.get(c).copied().flatten()).collect();
+        if known.iter().all(|v| *v == known[0]) {
+            let what = format!(
+                "label `{name}`: all {} known values are the same; different ones are needed",
                 known.len()
             );
             all.warnings.push(Problem { line: None, what });

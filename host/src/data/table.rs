@@ -56,7 +56,8 @@ pub struct Row {
     pub line: u64,
     /// View to scan. A column `image` serves every view without a column of its own.
     pub images: BTreeMap<String, PathBuf>,
-    /// One per label of the task, 0 to 1 (a class as one among zeros); `None`: unknown.
+    /// One per output of the task, 0 to 1 (a class as one among zeros; a value as [`anymc3d_manifest::Task::targets_of`]
+    /// has it); `None`: unknown.
     pub labels: Vec<Option<f32>>,
     /// One per label: how much it counts in the loss; empty: all 1.
     pub weights: Vec<f32>,
@@ -119,6 +120,8 @@ pub struct Table {
     pub kind: TaskKind,
     /// Labels (of a multi-class task: classes), in the manifest's order.
     pub labels: Vec<String>,
+    /// Of an ordinal or regression task: the ends of its scale.
+    pub range: Option<[f64; 2]>,
     /// The cases, in the table's order.
     pub rows: Vec<Row>,
 }
@@ -189,11 +192,28 @@ impl Table {
         read::read_unlabelled(path.as_ref(), tasks)
     }
 
+    /// The value of each label of an ordinal or regression task; `None` where it is unknown.
+    pub fn values_of(&self, row: &Row) -> Vec<Option<f64>> {
+        let known =
+            |of: &[Option<f32>]| -> Option<Vec<f64>> { of.iter().map(|l| Some(f64::from((*l)?))).collect() };
+        let per_label = if self.kind == TaskKind::Ordinal { row.labels.len().max(1) } else { 1 };
+        row.labels.chunks(per_label).map(|of| Some(self.value_of(&known(of)?))).collect()
+    }
+
+    /// The value on the scale of one label's targets or probabilities, as [`anymc3d_manifest::Task::value_of`].
+    pub fn value_of(&self, shares: &[f64]) -> f64 {
+        let [low, high] = self.range.unwrap_or([0.0, 1.0]);
+        let sum = shares.iter().sum::<f64>();
+        // Rounded to what a table of f32 shares can say.
+        let value = if self.kind == TaskKind::Ordinal { low + sum } else { low + sum * (high - low) };
+        (value * 1e6).round() / 1e6
+    }
+
     /// Label columns whose cells do not all count as much: index and name.
     fn weighted(&self) -> Vec<(usize, &str)> {
         let names: Vec<&str> = match self.kind {
             TaskKind::Multiclass => vec![CLASS_COLUMN],
-            TaskKind::Binary | TaskKind::Multilabel => self.labels.iter().map(String::as_str).collect(),
+            _ => self.labels.iter().map(String::as_str).collect(),
         };
         let differs = |i: usize| self.rows.iter().any(|r| r.weights.get(i).is_some_and(|w| *w != 1.0));
         names.into_iter().enumerate().filter(|(i, _)| differs(*i)).collect()
@@ -229,7 +249,7 @@ impl Table {
         header.extend(views.iter().map(|v| if single { "image".to_owned() } else { format!("image.{v}") }));
         match self.kind {
             TaskKind::Multiclass => header.push(CLASS_COLUMN.to_owned()),
-            TaskKind::Binary | TaskKind::Multilabel => header.extend(self.labels.iter().cloned()),
+            _ => header.extend(self.labels.iter().cloned()),
         }
         let weighted = self.weighted();
         header.extend(weighted.iter().map(|(_, name)| format!("weight.{name}")));
@@ -248,6 +268,10 @@ impl Table {
                 TaskKind::Multiclass => {
                     let class = row.labels.iter().position(|l| *l == Some(1.0));
                     record.push(class.map_or(String::new(), |c| self.labels[c].clone()));
+                }
+                TaskKind::Ordinal | TaskKind::Regression => {
+                    let values = self.values_of(row);
+                    record.extend(values.into_iter().map(|v| v.map_or(String::new(), |v| v.to_string())));
                 }
                 TaskKind::Binary | TaskKind::Multilabel => {
                     record.extend(row.labels.iter().map(|l| l.map_or(String::new(), |l| l.to_string())));

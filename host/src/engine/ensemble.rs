@@ -1,7 +1,7 @@
 //! Several weights of one plugin as one task: the mean of the members' logits, and how far they are apart.
 
 use super::predict::calibrated;
-use super::result::{EnsembleSpread, LabelPrediction};
+use super::result::{EnsembleSpread, LabelPrediction, ValuePrediction};
 use crate::task::{HeadAnswer, LoadedTask};
 use anymc3d_manifest::TaskKind;
 use candle_core::{Result, Tensor};
@@ -59,13 +59,13 @@ pub(super) fn label_predictions(loaded: &LoadedTask, logits: &[Vec<f64>]) -> Vec
     let of_members: Vec<Vec<f64>> =
         scaled.iter().map(|z| calibrated(task.kind, z, &vec![None; outputs])).collect();
     let best = (0..outputs).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-    let several = task.kind == TaskKind::Multiclass;
+    let (names, several) = (task.output_names(), task.kind == TaskKind::Multiclass);
     (0..outputs)
         .map(|i| {
             let thresholds = members.iter().map(|m| m.threshold(i)).sum::<f64>() / members.len() as f64;
             let threshold = (!several).then_some(thresholds);
             LabelPrediction {
-                label: task.labels[i].clone(),
+                label: names[i].clone(),
                 probability: probabilities[i],
                 logit: logits[i],
                 temperature: temperatures[i],
@@ -75,6 +75,24 @@ pub(super) fn label_predictions(loaded: &LoadedTask, logits: &[Vec<f64>]) -> Vec
             }
         })
         .collect()
+}
+
+/// The values of an ordinal or regression task, from its outputs' answers; none of other tasks.
+pub(super) fn values(loaded: &LoadedTask, predictions: &[LabelPrediction]) -> Vec<ValuePrediction> {
+    let task = &loaded.task.manifest().task;
+    if !task.kind.has_values() {
+        return Vec::new();
+    }
+    let of = |(label, outputs): (&String, &[LabelPrediction])| {
+        let p: Vec<f64> = outputs.iter().map(|o| o.probability).collect();
+        ValuePrediction {
+            label: label.clone(),
+            value: task.value_of(&p),
+            level: (task.kind == TaskKind::Ordinal).then(|| task.level_of(&p)),
+            range: task.scale(),
+        }
+    };
+    task.labels.iter().zip(predictions.chunks(task.outputs_per_label().max(1))).map(of).collect()
 }
 
 /// A member's logits, divided by its temperatures where they are averaged with others'.

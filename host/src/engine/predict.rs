@@ -290,6 +290,7 @@ impl Engine {
             (std::mem::take(&mut data.read_ms), std::mem::take(&mut data.preprocess_ms));
         timing.total = ms(start);
         let backbone = self.backbone.info();
+        let predictions = ensemble::label_predictions(loaded, &logits);
         let result = CaseResult {
             schema: SCHEMA.to_owned(),
             case: case.name.clone(),
@@ -309,7 +310,8 @@ impl Engine {
             },
             device: self.device.clone(),
             host: env!("CARGO_PKG_VERSION").to_owned(),
-            predictions: ensemble::label_predictions(loaded, &logits),
+            values: ensemble::values(loaded, &predictions),
+            predictions,
             views,
             segmentation: None,
             files: FilesRecord::default(),

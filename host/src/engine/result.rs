@@ -25,6 +25,10 @@ pub struct CaseResult {
     pub host: String,
     /// One per label or class.
     pub predictions: Vec<LabelPrediction>,
+    /// The numbers of an ordinal or regression task; `predictions` then has what each output says: of an ordinal task the
+    /// probability that the level is above a step, of regression the share of the range.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<ValuePrediction>,
     /// One per view that was there.
     pub views: Vec<ViewRecord>,
     /// What the segmentation branch outlined, if it was asked for and the plugin has one.
@@ -123,6 +127,20 @@ pub struct LabelPrediction {
     /// How far the members of an ensemble are apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<EnsembleSpread>,
+}
+
+/// A number on the scale of an ordinal or regression task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValuePrediction {
+    /// Label.
+    pub label: String,
+    /// The value; of an ordinal task the expected level.
+    pub value: f64,
+    /// Ordinal: the level that the answer is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<f64>,
+    /// Ends of the scale.
+    pub range: [f64; 2],
 }
 
 /// How far the members of an ensemble are apart on one label.

@@ -2,9 +2,11 @@
 
 mod by_group;
 mod compare;
+mod values;
 
 pub use by_group::GroupReport;
 pub use compare::{Comparison, Comparisons, compare, same_cases};
+pub use values::{ValueFigures, ValueIntervals, ValueReport};
 
 use crate::eval::metrics::{
     Figures, Intervals, Judged, LabelMetrics, accuracy, argmax, balanced_accuracy, patient_draws,
@@ -54,6 +56,9 @@ pub struct Evaluation {
     /// Multi-class labels as a whole.
     #[serde(serialize_with = "as_map", skip_serializing_if = "Vec::is_empty")]
     pub multiclass: Vec<(String, ClassesReport)>,
+    /// Labels with numbers: those of ordinal and regression tasks.
+    #[serde(serialize_with = "as_map", skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<(String, ValueReport)>,
     /// By scanner or site, where the cases name one: the figures of its cases alone.
     #[serde(serialize_with = "as_map", skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<(String, GroupReport)>,
@@ -322,6 +327,7 @@ pub fn evaluate(
                 (q.name.clone(), LabelReport { metrics, bootstrap_ci95 })
             })
             .collect(),
+        values: values::of(predictions, bootstrap),
         groups: by_group::of(predictions, questions),
         bootstrap: on.then_some(bootstrap),
         source,

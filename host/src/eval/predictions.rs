@@ -1,7 +1,8 @@
 //! Scored cases: any model's predictions for cases with known labels.
 //!
 //! CSV with a header: `case`, optionally `patient`, `group` (scanner or site) and `fold` (whose model scored the case), then for each label a column `LABEL` (0, 1 or empty for unknown) and
-//! a column `p_LABEL` (probability). A multi-class label has a column `LABEL` with the class's name and a column
+//! a column `p_LABEL` (probability). A label with numbers has a column `LABEL` with the true value (or nothing) and a column
+//! `v_LABEL` with the predicted one. A multi-class label has a column `LABEL` with the class's name and a column
 //! `p_LABEL.CLASS` per class. Other columns are ignored, unless they hold 0 and 1 like a label.
 
 mod columns;
@@ -50,6 +51,13 @@ pub enum Scores {
         truth: Vec<Option<bool>>,
         /// `[n]`, 0 to 1.
         probabilities: Vec<f64>,
+    },
+    /// A number on a scale.
+    Values {
+        /// `[n]`
+        truth: Vec<Option<f64>>,
+        /// `[n]`
+        predicted: Vec<f64>,
     },
     /// One class of several.
     Classes {
@@ -102,6 +110,7 @@ impl Scores {
         match self {
             Self::Binary { truth, .. } => truth.iter().flatten().count(),
             Self::Classes { truth, .. } => truth.iter().flatten().count(),
+            Self::Values { truth, .. } => truth.iter().flatten().count(),
         }
     }
 }
@@ -124,6 +133,8 @@ impl ScoredLabel {
                     folds: Vec::new(),
                 }]
             }
+            // Numbers are no yes or no: see `evaluation::values`.
+            Scores::Values { .. } => Vec::new(),
             Scores::Classes { classes, truth, probabilities } => {
                 let known: Vec<(usize, usize)> =
                     truth.iter().enumerate().filter_map(|(i, t)| Some((i, (*t)?))).collect();
@@ -186,6 +197,22 @@ impl Predictions {
                     probabilities: probabilities.to_vec(),
                 },
             }],
+            TaskKind::Ordinal | TaskKind::Regression => {
+                let per_label = if table.kind == TaskKind::Ordinal { usize::MAX } else { 1 };
+                let truth: Vec<Vec<Option<f64>>> = rows.iter().map(|r| table.values_of(r)).collect();
+                let said: Vec<Vec<f64>> = probabilities
+                    .iter()
+                    .map(|p| p.chunks(per_label).map(|p| table.value_of(p)).collect())
+                    .collect();
+                let label = |(i, name): (usize, &String)| ScoredLabel {
+                    name: name.clone(),
+                    scores: Scores::Values {
+                        truth: truth.iter().map(|t| t.get(i).copied().flatten()).collect(),
+                        predicted: said.iter().map(|s| s[i]).collect(),
+                    },
+                };
+                table.labels.iter().enumerate().map(label).collect()
+            }
             TaskKind::Binary | TaskKind::Multilabel => {
                 let label = |(i, name): (usize, &String)| ScoredLabel {
                     name: name.clone(),
@@ -226,6 +253,12 @@ impl Predictions {
                 ) if label.name == other.name && *classes == c => {
                     truth.extend(t);
                     probabilities.extend(p);
+                }
+                (Scores::Values { truth, predicted }, Scores::Values { truth: t, predicted: p })
+                    if label.name == other.name =>
+                {
+                    truth.extend(t);
+                    predicted.extend(p);
                 }
                 _ => return None,
             }
@@ -291,6 +324,7 @@ impl Predictions {
         for label in &self.labels {
             match &label.scores {
                 Scores::Binary { .. } => header.push(format!("p_{}", label.name)),
+                Scores::Values { .. } => header.push(format!("v_{}", label.name)),
                 Scores::Classes { classes, .. } => {
                     header.extend(classes.iter().map(|c| format!("p_{}.{c}", label.name)))
                 }
@@ -305,6 +339,7 @@ impl Predictions {
             record.extend(fold.then(|| case.fold.clone().unwrap_or_default()));
             record.extend(group.then(|| case.group.clone().unwrap_or_default()));
             record.extend(self.labels.iter().map(|l| match &l.scores {
+                Scores::Values { truth, .. } => truth[i].map_or(String::new(), |t| t.to_string()),
                 Scores::Binary { truth, .. } => truth[i].map_or("", |t| if t { "1" } else { "0" }).to_owned(),
                 Scores::Classes { classes, truth, .. } => {
                     truth[i].map_or(String::new(), |class| classes[class].clone())
@@ -314,6 +349,7 @@ impl Predictions {
                 match &label.scores {
                     // The shortest digits that read back as the same number.
                     Scores::Binary { probabilities, .. } => record.push(probabilities[i].to_string()),
+                    Scores::Values { predicted, .. } => record.push(predicted[i].to_string()),
                     Scores::Classes { probabilities, .. } => {
                         record.extend(probabilities[i].iter().map(f64::to_string))
                     }

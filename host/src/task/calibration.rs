@@ -57,10 +57,11 @@ impl Calibration {
     /// # Errors
     /// One line: what was found, what was expected.
     pub fn check(&self, task: &Task) -> Result<(), String> {
-        let labels = task.labels.len();
+        let labels = task.outputs();
         let (temperatures, thresholds) = match task.kind {
             TaskKind::Multiclass => (1, 0),
-            TaskKind::Binary | TaskKind::Multilabel => (labels, labels),
+            TaskKind::Binary | TaskKind::Multilabel | TaskKind::Ordinal => (labels, labels),
+            TaskKind::Regression => (labels, 0),
         };
         let found = (self.temperatures.len(), self.thresholds.len());
         if found != (temperatures, thresholds) {

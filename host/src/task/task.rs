@@ -159,6 +159,7 @@ fn settings(manifest: &Manifest, backbone: &BackboneInfo) -> Vec<Entry> {
         LossKind::Focal => "focal",
         LossKind::Bce => "bce",
         LossKind::CrossEntropy => "cross_entropy",
+        LossKind::Mse => "mse",
     };
     let weights: Vec<String> = loss.class_weights.iter().map(f64::to_string).collect();
     let mut settings = vec![

@@ -112,6 +112,14 @@ impl TrainingRecord {
             TaskKind::Multiclass => {
                 (format!("one of: {labels}"), format!("softmax over one logit per class: {labels}"))
             }
+            TaskKind::Ordinal | TaskKind::Regression => {
+                let [low, high] = manifest.task.scale();
+                let outputs = manifest.task.output_names().join(", ");
+                (
+                    format!("{low} to {high} or unknown for: {labels}"),
+                    format!("a sigmoid for each of: {outputs}; a value from {low} to {high} for: {labels}"),
+                )
+            }
             TaskKind::Binary | TaskKind::Multilabel => {
                 (format!("0, 1 or unknown for: {labels}"), format!("a sigmoid per label: {labels}"))
             }
@@ -244,7 +252,7 @@ fn network_data_format(manifest: &Manifest) -> Value {
         });
         (view.name.clone(), value)
     };
-    let labels = manifest.task.labels.iter().enumerate();
+    let labels = manifest.task.output_names().into_iter().enumerate();
     let channels: serde_json::Map<String, Value> = labels.map(|(i, l)| (i.to_string(), json!(l))).collect();
     json!({
         "inputs": manifest.views.iter().map(input).collect::<serde_json::Map<_, _>>(),

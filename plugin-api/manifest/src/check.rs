@@ -138,6 +138,10 @@ fn check_task(m: &Manifest) -> Result<(), ManifestError> {
     let task = &m.task;
     let n = task.labels.len();
     match task.kind {
+        TaskKind::Ordinal if n != 1 => {
+            return refuse("task.labels", format!("{n} labels"), "one label for an ordinal task");
+        }
+        TaskKind::Regression if n < 1 => return refuse("task.labels", "no label", "one label or more"),
         TaskKind::Binary if n != 1 => {
             return refuse("task.labels", format!("{n} labels"), "one label for a binary task");
         }
@@ -147,6 +151,7 @@ fn check_task(m: &Manifest) -> Result<(), ManifestError> {
         TaskKind::Multilabel if n < 1 => return refuse("task.labels", "no label", "one label or more"),
         _ => {}
     }
+    task.check_range()?;
     for (i, label) in task.labels.iter().enumerate() {
         if label.trim().is_empty() || label.contains([',', '\n', '"']) {
             return refuse(
@@ -184,11 +189,12 @@ fn check_task(m: &Manifest) -> Result<(), ManifestError> {
         );
     }
     let weights = &task.loss.class_weights;
+    let n = task.outputs();
     if !weights.is_empty() && (weights.len() != n || weights.iter().any(|w| !(w.is_finite() && *w >= 0.0))) {
         return refuse(
             "task.loss.class_weights",
             format!("{weights:?}"),
-            format!("{n} weights of 0 or more, one per label"),
+            format!("{n} weights of 0 or more, one per output"),
         );
     }
     Ok(())

@@ -10,6 +10,7 @@ mod parse;
 mod region;
 mod sequence;
 mod series;
+mod values;
 
 pub use parse::{ManifestError, Parsed};
 pub use region::{Channels, Extent, MaskFeature, Region};
@@ -57,10 +58,13 @@ pub struct Plugin {
 /// What a plugin predicts and how it is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
-    /// Binary, multi-class or multi-label.
+    /// Binary, multi-class, multi-label, ordinal or regression.
     pub kind: TaskKind,
     /// Labels; of a multi-class task: its classes.
     pub labels: Vec<String>,
+    /// Ordinal and regression: lowest and highest value of the labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
     /// Classification loss.
     #[serde(default)]
     pub loss: Loss,
@@ -80,9 +84,12 @@ fn half() -> f64 {
 }
 
 impl Task {
-    /// Number of logits the head must give: one per label (or class).
+    /// Number of logits the head must give: one per label (or class); of an ordinal task one per step of its scale.
     pub fn outputs(&self) -> usize {
-        self.labels.len()
+        match self.kind {
+            TaskKind::Ordinal => (self.scale()[1] - self.scale()[0]).clamp(0.0, 4096.0) as usize,
+            _ => self.labels.len(),
+        }
     }
 }
 
@@ -96,16 +103,26 @@ pub enum TaskKind {
     Multiclass,
     /// Any number of labels per case, a sigmoid each.
     Multilabel,
+    /// One label with levels in an order, a sigmoid per step: whether the level is above it.
+    Ordinal,
+    /// Any number of labels, each a number on a scale with two ends: a sigmoid each, as share of the scale.
+    Regression,
 }
 
 /// Which losses a kind of task takes, in words.
-pub const LOSSES_BY_KIND: &str = "cross_entropy for multiclass, focal or bce for binary and multilabel";
+pub const LOSSES_BY_KIND: &str = "cross_entropy for multiclass, focal or bce for binary, multilabel and ordinal, bce or mse for regression";
 
 impl TaskKind {
     /// Whether a loss is one for this kind: a softmax over a single label is always 1, and a sigmoid per class does not
     /// answer with one of them.
     pub fn takes(self, loss: LossKind) -> bool {
-        (self == Self::Multiclass) == (loss == LossKind::CrossEntropy)
+        match self {
+            Self::Multiclass => loss == LossKind::CrossEntropy,
+            Self::Regression => matches!(loss, LossKind::Bce | LossKind::Mse),
+            Self::Binary | Self::Multilabel | Self::Ordinal => {
+                matches!(loss, LossKind::Focal | LossKind::Bce)
+            }
+        }
     }
 }
 
@@ -150,6 +167,8 @@ pub enum LossKind {
     Bce,
     /// Cross-entropy on a softmax, for multi-class tasks.
     CrossEntropy,
+    /// Squared error of the sigmoid, for regression.
+    Mse,
 }
 
 /// What backbone the adapter can live in; the weights name the exact fingerprint.

@@ -227,3 +227,195 @@ fn training_measures_the_masks_scalars_stores_them_and_eval_run_and_doctor_read_
         "{ran:?}"
     );
 }
+
+#[test]
+fn weights_of_two_folds_are_one_answer_with_the_mean_of_their_logits_and_the_spread() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let library = plugin(folder.path(), "mask");
+    write(folder.path(), "scan.nii", &[FIRST], &[("first.nii", FIRST)]);
+    for (name, seed) in [("a.safetensors", 1), ("b.safetensors", 2)] {
+        tiny_weights(&library, &folder.path().join(name), seed);
+    }
+    let (plugin, scan, mask) = (library.display().to_string(), at("scan.nii"), at("first.nii"));
+    let ask = |weights: &str, more: &[&str]| -> (i32, Value, String) {
+        let ask = ["run", "--json", "--plugin", &plugin, "--weights", weights, &scan, "--mask", &mask];
+        let ran = host(folder.path(), &[&ask[..], more].concat());
+        (ran.0, ran.1.lines().next().and_then(|l| serde_json::from_str(l).ok()).unwrap_or_default(), ran.2)
+    };
+    let said = |json: &Value, key: &str| json["predictions"][0][key].as_f64().unwrap();
+    let (a, b) = (ask(&at("a.safetensors"), &[]).1, ask(&at("b.safetensors"), &[]).1);
+    assert!(a["predictions"][0]["spread"].is_null());
+    let both = format!("{},{}", at("a.safetensors"), at("b.safetensors"));
+    for more in [&[][..], &["--isolate"][..]] {
+        let (code, mean, told) = ask(&both, more);
+        assert_eq!(code, 0, "{told}");
+        let (za, zb, z) = (said(&a, "logit"), said(&b, "logit"), said(&mean, "logit"));
+        assert!((z - (za + zb) / 2.0).abs() < 1e-6 && (za - zb).abs() > 1e-4, "{za} {zb} {z}");
+        let spread = &mean["predictions"][0]["spread"];
+        assert_eq!(spread["members"], 2);
+        assert!((spread["logit_std"].as_f64().unwrap() - (za - zb).abs() / 2.0).abs() < 1e-6);
+        let (low, high) = (said(&a, "probability"), said(&b, "probability"));
+        assert!((spread["probability"][0].as_f64().unwrap() - low.min(high)).abs() < 1e-9);
+        assert_eq!(mean["plugin"]["weights_sha256"], a["plugin"]["weights_sha256"]);
+        assert_eq!(mean["plugin"]["further_weights_sha256"][0], b["plugin"]["weights_sha256"]);
+    }
+    let twice = format!("{0},{0}", at("a.safetensors"));
+    let (code, _, told) = ask(&twice, &[]);
+    assert!(code == 3 && told.contains("the same weights as"), "{told}");
+}
+
+/// `nodule_sphericity` for the tiny backbone.
+fn sphericity(folder: &Path) -> PathBuf {
+    let to = folder.join("nodule_sphericity.so");
+    let edits = [
+        ("slices = 12", "slices =  3"),
+        ("size = [112, 112]", "size = [ 56,  56]"),
+        ("min_embed_dim = 384", "min_embed_dim =   1"),
+    ];
+    edited_library(&plugin_library("nodule_sphericity"), &edits, &to);
+    to
+}
+
+#[test]
+fn an_ordinal_task_trains_is_measured_and_answers_on_its_scale() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let plugin = sphericity(folder.path()).display().to_string();
+    let mut table = String::from("case,image,mask,sphericity,split\n");
+    for i in 0..15usize {
+        let level = 1 + i % 5;
+        let ball = (3.0 + 1.5 * level as f64, [14.0, 13.0, 8.0], 30);
+        write(folder.path(), &format!("{i}.nii"), &[ball], &[(&format!("{i}_drawn.nii"), ball)]);
+        let value = if i == 3 { "3.5".to_owned() } else { level.to_string() };
+        table += &format!("c{i},{i}.nii,{i}_drawn.nii,{value},{}\n", if i >= 10 { "val" } else { "train" });
+    }
+    fs::write(at("t.csv"), &table).unwrap();
+    fs::write(at("bad.csv"), table.replace(",3.5,", ",7,")).unwrap();
+    let ran = host(folder.path(), &["doctor", "--plugin", &plugin, "--data", &at("bad.csv")]);
+    assert!(
+        ran.0 == 1 && format!("{ran:?}").contains("label `sphericity` is `7`; expected a number from 1 to 5"),
+        "{ran:?}"
+    );
+    let train = ["train", "--plugin", &plugin, "--data", &at("t.csv"), "--epochs", "2", "--first-block", "1"];
+    let ran = host(folder.path(), &[&train[..], &["--head-lr", "1e-2", "--out", &at("run")]].concat());
+    assert_eq!(ran.0, 0, "{ran:?}");
+
+    let weights = at("run/nodule_sphericity.safetensors");
+    let ask = ["--plugin", &plugin, "--weights", &weights];
+    let ran = host(folder.path(), &[&["run", "--json"], &ask[..], &[&at("t.csv")]].concat());
+    assert_eq!(ran.0, 0, "{ran:?}");
+    let first: Value = serde_json::from_str(ran.1.lines().next().unwrap()).unwrap();
+    let value = first["values"][0]["value"].as_f64().unwrap();
+    let steps: Vec<f64> =
+        first["predictions"].as_array().unwrap().iter().map(|p| p["probability"].as_f64().unwrap()).collect();
+    assert_eq!((first["predictions"][2]["label"].as_str(), steps.len()), (Some("sphericity > 3"), 4));
+    assert!((value - 1.0 - steps.iter().sum::<f64>()).abs() < 1e-9 && first["values"][0]["range"][1] == 5.0);
+    let level = first["values"][0]["level"].as_f64().unwrap();
+    assert_eq!(level, 1.0 + steps.iter().filter(|p| **p >= 0.5).count() as f64);
+
+    let eval = [&["eval"], &ask[..], &["--data", &at("t.csv"), "--out", &at("figures")]].concat();
+    let ran = host(folder.path(), &eval);
+    assert!(ran.0 == 0 && ran.1.contains("SPEARMAN"), "{ran:?}");
+    let json =
+        |path: &str| -> Value { serde_json::from_str(&fs::read_to_string(at(path)).unwrap()).unwrap() };
+    let metrics = json("figures/metrics.json");
+    let figures = &metrics["values"]["sphericity"];
+    assert!(figures["n"] == 15 && figures["bootstrap_ci95"]["mae"].is_array(), "{metrics}");
+    // The file that was written measures the same.
+    let again = ["eval", "--predictions", &at("figures/predictions.csv"), "--out", &at("again")];
+    let ran = Command::new(host_binary()).args(again).current_dir(workspace()).output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let mae = |m: &Value| m["values"]["sphericity"]["mae"].as_f64().unwrap();
+    assert!((mae(&json("again/metrics.json")) - mae(&metrics)).abs() < 1e-9);
+}
+
+/// `.npy` of version 1.
+fn npy(shape: &str, data: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+#[test]
+fn a_split_of_an_archive_is_a_table_for_every_command() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let library = folder.path().join("lung_nodule.so");
+    let edits = [
+        ("slices = 40", "slices =  3"),
+        ("size = [168, 168]", "size = [ 56,  56]"),
+        ("min_embed_dim = 384", "min_embed_dim =   1"),
+        ("region = \"lungs\"", "region = \"full\" "),
+    ];
+    edited_library(&plugin_library("lung_nodule"), &edits, &library);
+    let plugin = library.display().to_string();
+    let voxel = |case: usize, i: usize| {
+        ((i * 7919 + case * 31) % 97) as u8 + if case % 2 == 1 && i % 512 < 200 { 150 } else { 0 }
+    };
+    let images: Vec<u8> = (0..8).flat_map(|case| (0..512).map(move |i| voxel(case, i))).collect();
+    let labels: Vec<u8> = (0..8).map(|case| case % 2).collect();
+    let mut zip = zip::ZipWriter::new(fs::File::create(at("toy.npz")).unwrap());
+    for split in ["train", "val"] {
+        for (name, bytes) in [("images", npy("(8, 8, 8, 8)", &images)), ("labels", npy("(8, 1)", &labels))] {
+            let deflated = zip::write::SimpleFileOptions::default();
+            zip.start_file(format!("{split}_{name}.npy"), deflated).unwrap();
+            zip.write_all(&bytes).unwrap();
+        }
+    }
+    zip.finish().unwrap();
+    let (train, val) = (at("toy.npz:train"), at("toy.npz:val"));
+    let ran =
+        host(folder.path(), &["doctor", "--plugin", &plugin, "--data", &train, "--array-spacing", "2,1,1"]);
+    assert!(format!("{ran:?}").contains("8 cases, 0 errors"), "{ran:?}");
+    let place = ["--array-spacing", "2,1,1", "--array-axes", "SPL"];
+    let command = [
+        "train",
+        "--plugin",
+        &plugin,
+        "--data",
+        &train,
+        "--val",
+        &val,
+        "--epochs",
+        "1",
+        "--class-tokens-only",
+    ];
+    let more = ["--first-block", "1", "--unchecked", "--out", &at("run")];
+    let ran = host(folder.path(), &[&command[..], &more, &place].concat());
+    assert_eq!(ran.0, 0, "{ran:?}");
+    let weights = at("run/lung_nodule.safetensors");
+    let run = ["run", "--json", "--plugin", &plugin, "--weights", &weights, &val];
+    let ran = host(folder.path(), &[&run[..], &place].concat());
+    assert_eq!(ran.0, 0, "{ran:?}");
+    let lines: Vec<Value> = ran.1.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((lines.len(), lines[3]["case"].as_str()), (8, Some("val-000003")));
+    assert_eq!(lines[3]["input"]["spacing_mm"], serde_json::json!([1.0, 1.0, 2.0]));
+    assert_eq!(lines[3]["input"]["orientation"], "LPS");
+    // Isolated, the case means the same; without a geometry it is stated as unknown.
+    let ran = host(folder.path(), &[&run[..], &place, &["--isolate"]].concat());
+    assert_eq!(
+        logits(&ran.1),
+        lines
+            .iter()
+            .map(|l| (l["case"].as_str().unwrap().to_owned(), l["predictions"][0]["logit"].as_f64().unwrap()))
+            .collect::<Vec<_>>()
+    );
+    let ran = host(folder.path(), &run);
+    assert!(ran.2.contains("spacing unknown") && ran.2.contains("orientation unknown"), "{ran:?}");
+    let eval = ["eval", "--plugin", &plugin, "--weights", &weights, "--data", &val, "--out", &at("figures")];
+    let ran = host(folder.path(), &[&eval[..], &place].concat());
+    assert!(
+        ran.0 == 0 && fs::read_to_string(at("figures/predictions.csv")).unwrap().contains("val-000007"),
+        "{ran:?}"
+    );
+    let ran = host(folder.path(), &["run", "--plugin", &plugin, "--weights", &weights, &at("toy.npz:test")]);
+    assert!(
+        ran.0 == 1 && ran.2.contains("no array `test_images`; splits with images: train, val"),
+        "{ran:?}"
+    );
+}

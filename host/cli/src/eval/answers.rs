@@ -48,6 +48,8 @@ pub(super) fn of(
         LoadedTask::open_all(&library, &eval.weights, &backbone, false).map_err(CommandError::refused)?;
     let own = match table.kind {
         TaskKind::Multiclass => vec![0.5],
+        // Of no use to values.
+        TaskKind::Ordinal | TaskKind::Regression => vec![0.5; table.labels.len()],
         TaskKind::Binary | TaskKind::Multilabel => {
             (0..table.labels.len()).map(|i| task.threshold(i)).collect()
         }
@@ -189,6 +191,10 @@ fn said(calibration: &Calibration, table: &Table, file: &Path) -> String {
     let fitted: Vec<String> = match table.kind {
         TaskKind::Multiclass => {
             vec![format!("temperature {}", number(calibration.temperature(table.kind, 0)))]
+        }
+        TaskKind::Ordinal | TaskKind::Regression => {
+            let fitted = calibration.temperatures.iter().map(|t| number(*t)).collect::<Vec<_>>();
+            vec![format!("temperatures {}", fitted.join(", "))]
         }
         TaskKind::Binary | TaskKind::Multilabel => (0..table.labels.len())
             .map(|i| {

@@ -29,7 +29,13 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
             m.threshold.map_or("most probable".to_owned(), |t| number(Some(t))),
         ]);
     }
-    let mut lines = vec![text::table(&rows)];
+    let mut lines = Vec::new();
+    if rows.len() > 1 {
+        lines.push(text::table(&rows));
+    }
+    if !evaluation.values.is_empty() {
+        lines.push(values(evaluation));
+    }
     if evaluation.labels.len() > 1 {
         let interval = evaluation.macro_auroc_bootstrap_ci95;
         let left_out = match evaluation.macro_left_out.as_slice() {
@@ -72,6 +78,26 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
     ));
     lines.push(evaluation.research_only.clone());
     lines.join("\n")
+}
+
+/// A line per label with numbers.
+fn values(evaluation: &Evaluation) -> String {
+    let head = ["LABEL", "N", "MAE [95 % CI]", "RMSE", "R2", "SPEARMAN [95 % CI]", "KAPPA", "SLOPE"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for (name, report) in &evaluation.values {
+        let (f, intervals) = (&report.figures, report.bootstrap_ci95.as_ref());
+        rows.push(vec![
+            name.clone(),
+            report.n.to_string(),
+            with_interval(f.mae, intervals.and_then(|i| i.mae)),
+            number(f.rmse),
+            number(f.r2),
+            with_interval(f.spearman, intervals.and_then(|i| i.spearman)),
+            number(f.quadratic_kappa),
+            number(f.calibration_slope),
+        ]);
+    }
+    text::table(&rows)
 }
 
 /// A line per group and label.

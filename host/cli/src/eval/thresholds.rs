@@ -27,7 +27,7 @@ impl std::str::FromStr for ThresholdOption {
 }
 
 fn has_classes(label: &ScoredLabel) -> bool {
-    matches!(label.scores, Scores::Classes { .. })
+    matches!(label.scores, Scores::Classes { .. } | Scores::Values { .. })
 }
 
 /// The labels' thresholds, `otherwise` where none is given; of several given the last counts.

@@ -55,6 +55,7 @@ enum LossOption {
     Focal,
     Bce,
     CrossEntropy,
+    Mse,
 }
 
 impl Ablation {
@@ -99,6 +100,7 @@ impl Ablation {
                     LossOption::Focal => LossKind::Focal,
                     LossOption::Bce => LossKind::Bce,
                     LossOption::CrossEntropy => LossKind::CrossEntropy,
+                    LossOption::Mse => LossKind::Mse,
                 }),
                 gamma: self.focal_gamma,
                 alpha: self.focal_alpha,

@@ -160,6 +160,7 @@ fn many_outliers_of_one_kind_are_one_line_with_the_worst_three() {
             // Every third scan has many thin slices, the last of them the most.
             shape: [512, 512, if i % 3 == 0 { 40 + i as usize } else { 6 }],
             spacing_mm: [0.5, 0.5, 5.0],
+            region: Default::default(),
             sha256: i.to_string(),
         })
         .collect();

@@ -19,7 +19,7 @@ pub(super) fn read_all(
     let mut problems = Vec::new();
     let rows = rows(split, manifest, labelled, &mut problems);
     let (kind, labels) = (manifest.task.kind, manifest.task.labels.clone());
-    (Table { path: path.to_owned(), kind, labels, rows }, problems)
+    (Table { path: path.to_owned(), kind, labels, range: manifest.task.range, rows }, problems)
 }
 
 fn rows(split: &ArchiveSplit, manifest: &Manifest, labelled: bool, problems: &mut Vec<Problem>) -> Vec<Row> {
@@ -44,7 +44,7 @@ fn rows(split: &ArchiveSplit, manifest: &Manifest, labelled: bool, problems: &mu
     };
     let several = manifest.task.kind == TaskKind::Multiclass;
     let (found, expected) =
-        (labels.first().map_or(0, Vec::len), if several { 1 } else { manifest.task.outputs() });
+        (labels.first().map_or(0, Vec::len), if several { 1 } else { manifest.task.labels.len() });
     if labelled && found != expected && !labels.is_empty() {
         let names = if several { "the class's index".to_owned() } else { manifest.task.labels.join(", ") };
         refuse(format!("`{}_labels` has {found} columns; expected {expected}: {names}", split.split));
@@ -80,6 +80,15 @@ fn of_case(values: &[f64], manifest: &Manifest) -> Result<Vec<Option<f32>>, Stri
     }
     if values.len() != classes.len() {
         return Err(format!("{} labels, expected {}", values.len(), classes.len()));
+    }
+    if manifest.task.kind.has_values() {
+        let value = |(value, name): (&f64, &String)| {
+            let [low, high] = manifest.task.scale();
+            let targets = manifest.task.targets_of(*value);
+            targets.ok_or_else(|| format!("label `{name}` is {value}; expected {low} to {high}"))
+        };
+        let all: Result<Vec<Vec<f32>>, String> = values.iter().zip(classes).map(value).collect();
+        return Ok(all?.concat().into_iter().map(Some).collect());
     }
     let label = |(value, name): (&f64, &String)| match (0.0..=1.0).contains(value) {
         true => Ok(Some(*value as f32)),

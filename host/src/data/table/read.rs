@@ -76,7 +76,8 @@ fn table(
     let rows = sheet.map(|sheet| rows(sheet, path, manifest, labelled, &mut problems)).unwrap_or_default();
     problems.0.sort_by_key(|p| p.line);
     let labels = manifest.task.labels.clone();
-    (Table { path: path.to_owned(), kind: manifest.task.kind, labels, rows }, problems.0)
+    let (kind, range) = (manifest.task.kind, manifest.task.range);
+    (Table { path: path.to_owned(), kind, labels, range, rows }, problems.0)
 }
 
 fn rows(
@@ -150,7 +151,7 @@ fn columns(sheet: &Sheet, manifest: &Manifest, labelled: bool, problems: &mut Pr
     }
     let wanted: Vec<&str> = match manifest.task.kind {
         TaskKind::Multiclass => vec![CLASS_COLUMN],
-        TaskKind::Binary | TaskKind::Multilabel => manifest.task.labels.iter().map(String::as_str).collect(),
+        _ => manifest.task.labels.iter().map(String::as_str).collect(),
     };
     let (mut labels, mut weights) = (Vec::new(), Vec::new());
     for name in header.iter().filter_map(|n| n.strip_prefix("weight.")) {
@@ -245,6 +246,12 @@ fn row(
     }
     let labels = match manifest.task.kind {
         TaskKind::Multiclass => class(field(columns.labels[0]), manifest, &case, line, problems),
+        TaskKind::Ordinal | TaskKind::Regression => {
+            let named = columns.labels.iter().zip(&manifest.task.labels);
+            let cells = named
+                .map(|(column, name)| value(sheet, field(*column), name, manifest, &case, line, problems));
+            cells.collect::<Vec<_>>().concat()
+        }
         TaskKind::Binary | TaskKind::Multilabel => columns
             .labels
             .iter()
@@ -325,6 +332,33 @@ fn label(
     }
 }
 
+/// The targets of a value on the task's scale; unknown ones where the cell is empty.
+#[allow(clippy::too_many_arguments)]
+fn value(
+    sheet: &Sheet,
+    cell: Option<&str>,
+    name: &str,
+    manifest: &Manifest,
+    case: &str,
+    line: u64,
+    problems: &mut Problems,
+) -> Vec<Option<f32>> {
+    let task = &manifest.task;
+    let unknown = vec![None; task.outputs_per_label()];
+    let Some(cell) = cell else { return unknown };
+    match sheet.number(cell).and_then(|value| task.targets_of(value)) {
+        Some(targets) => targets.into_iter().map(Some).collect(),
+        None => {
+            let [low, high] = task.scale();
+            let what = format!(
+                "case `{case}`: label `{name}` is `{cell}`; expected a number from {low} to {high}, or nothing (unknown)"
+            );
+            problems.push(line, what);
+            unknown
+        }
+    }
+}
+
 /// How much each label counts: a number of 0 or more, 1 where the cell is empty. A class has one weight.
 fn weights(
     sheet: &Sheet,
@@ -352,7 +386,8 @@ fn weights(
     };
     match manifest.task.kind {
         TaskKind::Multiclass => vec![weight(columns.weights[0]); manifest.task.labels.len()],
-        TaskKind::Binary | TaskKind::Multilabel => columns.weights.iter().map(|c| weight(*c)).collect(),
+        TaskKind::Ordinal => vec![weight(columns.weights[0]); manifest.task.outputs()],
+        _ => columns.weights.iter().map(|c| weight(*c)).collect(),
     }
 }
 

@@ -211,7 +211,7 @@ fn made(n: usize, every: usize, per_patient: usize) -> Table {
             split: None,
         })
         .collect();
-    Table { path: "made.csv".into(), kind: TaskKind::Binary, labels: vec!["x".into()], rows }
+    Table { path: "made.csv".into(), kind: TaskKind::Binary, labels: vec!["x".into()], range: None, rows }
 }
 
 fn positives(table: &Table, part: &[usize]) -> usize {

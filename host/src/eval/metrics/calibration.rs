@@ -64,7 +64,12 @@ pub fn fit(
     assert_eq!(logits.len(), labels.len(), "one row of labels per row of logits");
     let outputs = logits.first().map_or(0, Vec::len);
     let mut fitted = Calibration { temperatures: Vec::new(), thresholds: Vec::new(), fitted_on };
-    if kind == TaskKind::Multiclass {
+    if kind == TaskKind::Regression {
+        for label in 0..outputs {
+            let known = labels.iter().zip(logits).filter_map(|(y, z)| Some((f64::from(y[label]?), z[label])));
+            fitted.temperatures.push(share_temperature(&known.collect::<Vec<_>>()));
+        }
+    } else if kind == TaskKind::Multiclass {
         fitted.temperatures.push(softmax(outputs, logits, labels));
     } else {
         let known = |label: usize| -> (Vec<bool>, Vec<f64>) {
@@ -84,6 +89,31 @@ pub fn fit(
     }
     let any = fitted.temperatures.iter().chain(&fitted.thresholds).any(Option::is_some);
     any.then_some(fitted)
+}
+
+/// The temperature with the least squared error of shares `σ(z / T)` of a scale; `None` for fewer than [`FEWEST`] cases, or
+/// where it lies at the end of what is tried (0.05 to 20).
+fn share_temperature(cases: &[(f64, f64)]) -> Option<f64> {
+    if cases.len() < FEWEST {
+        return None;
+    }
+    let error = |log: f64| -> f64 {
+        cases.iter().map(|(y, z)| (1.0 / (1.0 + (-z / log.exp()).exp()) - y).powi(2)).sum()
+    };
+    let (low, high) = (0.05f64.ln(), 20f64.ln());
+    let grid: Vec<f64> = (0..=120).map(|i| low + (high - low) * f64::from(i) / 120.0).collect();
+    let best = (0..grid.len()).min_by(|&a, &b| error(grid[a]).total_cmp(&error(grid[b])))?;
+    if best == 0 || best + 1 == grid.len() {
+        return None;
+    }
+    // Golden section between the neighbours of the best.
+    let ratio = (5f64.sqrt() - 1.0) / 2.0;
+    let (mut a, mut b) = (grid[best - 1], grid[best + 1]);
+    for _ in 0..60 {
+        let (c, d) = (b - ratio * (b - a), a + ratio * (b - a));
+        if error(c) < error(d) { b = d } else { a = c }
+    }
+    Some(((a + b) / 2.0).exp())
 }
 
 /// Youden's threshold on probabilities of this temperature, unless it is no better than saying the same of every case.
@@ -150,6 +180,18 @@ mod tests {
         assert_eq!(label_temperature(&[true, true, false], &[2.0, 1.0, -1.0]), None);
         assert_eq!(label_temperature(&[true, true, false, false], &[-2.0, -1.0, 1.0, 0.5]), None);
         assert_eq!(label_temperature(&[true, false], &[0.0, 0.0]), None);
+    }
+
+    #[test]
+    fn the_temperature_of_shares_undoes_logits_that_are_too_large() {
+        let cases: Vec<(f64, f64)> = (-20..=20)
+            .map(|i| {
+                let z = f64::from(i) / 5.0;
+                (1.0 / (1.0 + (-z).exp()), 3.0 * z)
+            })
+            .collect();
+        assert!((share_temperature(&cases).unwrap() - 3.0).abs() < 1e-3);
+        assert_eq!(share_temperature(&cases[..3]), None);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(super) const CASE: &str = "case";
 pub(super) const PATIENT: &str = "patient";
 pub(super) const FOLD: &str = "fold";
 pub(super) const GROUP: &str = "group";
+/// What the name of a predicted value's column begins with.
+pub(super) const VALUE: &str = "v_";
 /// What the name of a probability's column begins with.
 pub(super) const PREFIX: &str = "p_";
 
@@ -113,7 +115,9 @@ pub(super) fn join(sheet: &mut Sheet, data: &Path, problems: &mut Vec<Problem>) 
     let rows: HashMap<&str, &StringRecord> = table.rows.iter().map(|r| (&r.cells[case], &r.cells)).collect();
 
     let mut wanted: Vec<&str> = Vec::new();
-    for scored in sheet.header.iter().filter_map(|name| name.strip_prefix(PREFIX)) {
+    for scored in
+        sheet.header.iter().filter_map(|name| name.strip_prefix(PREFIX).or_else(|| name.strip_prefix(VALUE)))
+    {
         let label = match columns.contains_key(scored) {
             true => columns.get_key_value(scored).map(|(name, _)| *name),
             false => {

@@ -1,6 +1,6 @@
 //! From CSV to scored cases, with every problem named at once.
 
-use super::columns::{self, CASE, ColumnNames, FOLD, GROUP, PATIENT, PREFIX, class_of};
+use super::columns::{self, CASE, ColumnNames, FOLD, GROUP, PATIENT, PREFIX, VALUE, class_of};
 use super::logits::{Scale, scale_of};
 use super::{Predictions, ScoredCase, ScoredLabel, Scores};
 use crate::data::sheet::{Sheet, SheetRow};
@@ -21,6 +21,7 @@ struct Column {
 
 enum Kind {
     Binary { p: usize },
+    Values { v: usize },
     Classes { classes: Vec<String>, p: Vec<usize> },
 }
 
@@ -100,6 +101,12 @@ fn find_columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
     }
     let mut labels: Vec<Column> = Vec::new();
     for (i, name) in header.iter().enumerate() {
+        // Only beside a column of that name: v_ may begin any other.
+        if let Some(&truth) = name.strip_prefix(VALUE).and_then(|of| at.get(of)) {
+            let name = name[VALUE.len()..].to_owned();
+            labels.push(Column { name, truth, scores: Kind::Values { v: i } });
+            continue;
+        }
         let Some(of) = name.strip_prefix(PREFIX).filter(|of| !of.is_empty()) else { continue };
         if let Some(&truth) = at.get(of) {
             labels.push(Column { name: of.to_owned(), truth, scores: Kind::Binary { p: i } });
@@ -110,7 +117,7 @@ fn find_columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
                     classes.push(class.to_owned());
                     p.push(i);
                 }
-                Some(Kind::Binary { .. }) => {
+                Some(Kind::Binary { .. } | Kind::Values { .. }) => {
                     problems.push(
                         header_line,
                         format!("`{PREFIX}{label}` and `{name}`: one label or several classes?"),
@@ -146,6 +153,7 @@ fn find_columns(sheet: &Sheet, problems: &mut Problems) -> Option<Columns> {
             l.truth == i
                 || match &l.scores {
                     Kind::Binary { p } => *p == i,
+                    Kind::Values { v } => *v == i,
                     Kind::Classes { p, .. } => p.contains(&i),
                 }
         })
@@ -220,9 +228,13 @@ fn label(
     problems: &mut Problems,
 ) -> ScoredLabel {
     let name = &column.name;
+    if let Kind::Values { v } = column.scores {
+        return values(column, v, cases, sheet, problems);
+    }
     let rows = || cases.iter().zip(sheet.rows.iter().map(|r| &r.cells));
     let columns: Vec<usize> = match &column.scores {
         Kind::Binary { p } => vec![*p],
+        Kind::Values { v } => vec![*v],
         Kind::Classes { p, .. } => p.clone(),
     };
     let scale = scale_of(sheet, &columns);
@@ -265,6 +277,7 @@ fn label(
             });
             Scores::Binary { truth: truth.collect(), probabilities }
         }
+        Kind::Values { .. } => Scores::Values { truth: Vec::new(), predicted: Vec::new() },
         Kind::Classes { classes, p } => {
             let titles: Vec<String> = classes.iter().map(|c| format!("{PREFIX}{name}.{c}")).collect();
             let before = problems.0.len();
@@ -292,6 +305,36 @@ fn label(
         }
     };
     ScoredLabel { name: name.clone(), scores }
+}
+
+/// A label with numbers: what is true, or nothing, and what was predicted.
+fn values(
+    column: &Column,
+    v: usize,
+    cases: &[ScoredCase],
+    sheet: &Sheet,
+    problems: &mut Problems,
+) -> ScoredLabel {
+    let name = &column.name;
+    let mut number = |case: &ScoredCase, title: String, cell: &str, or: &str| {
+        let found = sheet.number(cell).filter(|v| v.is_finite());
+        if found.is_none() {
+            problems.push(
+                case.line,
+                format!("case `{}`: `{title}` is `{cell}`; expected a number{or}", case.case),
+            );
+        }
+        found
+    };
+    let (mut truth, mut predicted) = (Vec::new(), Vec::new());
+    for (case, row) in cases.iter().zip(&sheet.rows) {
+        truth.push(match &row.cells[column.truth] {
+            "" => None,
+            cell => number(case, name.clone(), cell, ", or nothing (unknown)"),
+        });
+        predicted.push(number(case, format!("{VALUE}{name}"), &row.cells[v], "").unwrap_or(0.0));
+    }
+    ScoredLabel { name: name.clone(), scores: Scores::Values { truth, predicted } }
 }
 
 /// Refuses rows whose class probabilities are not those of one class among all.

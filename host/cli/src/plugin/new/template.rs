@@ -59,14 +59,7 @@ impl Facts {
             ("dependency", dependency),
             ("dev_dependency", dev_dependency),
             ("library", library_name(name)),
-            (
-                "kind",
-                text(match kind {
-                    TaskKind::Binary => "binary",
-                    TaskKind::Multiclass => "multiclass",
-                    TaskKind::Multilabel => "multilabel",
-                }),
-            ),
+            ("kind", text(kind.name())),
             ("labels", quoted.join(", ")),
             ("labels_note", text(if multiclass { ": the classes of one column" } else { "" })),
             ("loss", text(if multiclass { "cross_entropy" } else { "bce" })),
@@ -92,6 +85,9 @@ impl Facts {
                     TaskKind::Binary => format!("probability of {}", spoken(&labels[0])),
                     TaskKind::Multiclass => format!("one class of {}", labels.join(", ")),
                     TaskKind::Multilabel => format!("a probability each of {}", labels.join(", ")),
+                    TaskKind::Ordinal | TaskKind::Regression => {
+                        format!("a value each of {}", labels.join(", "))
+                    }
                 },
             ),
             (
