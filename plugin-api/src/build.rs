@@ -166,7 +166,8 @@ impl Build {
         self.setting("class_tokens_only") == Some("true")
     }
 
-    /// A setting by name, for those that came after this build, and for `view`: the name of the view whose adapter is
+    /// A setting by name: `settings.NAME` of plugin.toml's `[settings]`, `size.VIEW` (rows, columns of a view), those that
+    /// came after this build, and `view`: the name of the view whose adapter is
     /// built, in [`crate::TaskPlugin::adapter`].
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.settings.find(name)

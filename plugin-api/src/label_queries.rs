@@ -6,6 +6,9 @@ use crate::head::{AttentionPooling, Head, HeadOutput, ViewFeatures};
 use crate::params::Init;
 use crate::tensor::Tensor;
 
+/// The pooling (`--fusion label_queries`) that gives [`crate::RegionPooling`] a query per label.
+pub const LABEL_QUERIES: &str = "label_queries";
+
 /// Attention pooling with one query per label, where [`AttentionPooling`] has one for all.
 ///
 /// For label `c` of one view: `a_c = softmax(H q_c / √d)`, `v_c = a_cᵀ H`, logit `w_c · v_c + b_c`. Views are fused label by
@@ -35,7 +38,8 @@ impl LabelQueryPooling {
     /// # Errors
     /// When a parameter contradicts the weights.
     pub fn new(build: &Build) -> Result<Self> {
-        if let Some(pooling) = build.pooling()? {
+        let asked = build.setting("pooling").filter(|name| *name != LABEL_QUERIES);
+        if let Some(pooling) = asked.map(str::parse).transpose()? {
             return Ok(Self(Kind::Asked(AttentionPooling::with(build, pooling)?)));
         }
         let (c, d, params) = (build.outputs(), build.backbone().embed_dim, build.params());

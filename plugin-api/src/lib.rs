@@ -36,7 +36,7 @@ pub use export::manifest_text;
 pub use export::{embedded_manifest, section_length as __section_length};
 pub use geometry::SliceGeometry;
 pub use head::{AttentionPooling, Boxed, Head, HeadOutput, ViewFeatures};
-pub use label_queries::LabelQueryPooling;
+pub use label_queries::{LABEL_QUERIES, LabelQueryPooling};
 pub use mask_features::{MASK_SCALARS, MaskFeatures};
 pub use mask_loss::MaskLoss;
 pub use params::{Init, Params};

@@ -3,6 +3,7 @@
 use crate::build::Build;
 use crate::error::{Error, Result};
 use crate::head::{AttentionPooling, Head, HeadOutput, ViewFeatures};
+use crate::label_queries::{LABEL_QUERIES, LabelQueryPooling};
 use crate::mask_features::MASK_SCALARS;
 use crate::params::Init;
 use crate::tensor::Tensor;
@@ -41,12 +42,15 @@ struct Standardised {
 const FARTHEST: f64 = 5.0;
 
 impl RegionPooling {
-    /// Builds the head from the task's parameters.
+    /// Builds the head from the task's parameters; with `--fusion label_queries` over [`LabelQueryPooling`].
     ///
     /// # Errors
     /// When a parameter contradicts the weights.
     pub fn new(build: &Build) -> Result<Self> {
-        Self::over(build, AttentionPooling::new(build)?)
+        match build.setting("pooling") {
+            Some(LABEL_QUERIES) => Self::over(build, LabelQueryPooling::new(build)?),
+            _ => Self::over(build, AttentionPooling::new(build)?),
+        }
     }
 
     /// The same over another pooling, for example [`crate::LabelQueryPooling`]: what the masks say is added to its logits.

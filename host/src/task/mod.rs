@@ -14,5 +14,5 @@ pub use site_adapter::TaskSiteAdapter;
 pub use task::{
     CustomAdapter, HeadAnswer, LoraPair, MaskTensors, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens,
 };
-pub use variant::{AdapterChoice, LossChange, Variant};
+pub use variant::{AdapterChoice, LossChange, Variant, ViewChange};
 pub use weights::{Weights, WeightsInfo};

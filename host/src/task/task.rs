@@ -175,6 +175,12 @@ fn settings(manifest: &Manifest, backbone: &BackboneInfo) -> Vec<Entry> {
         entry("loss.alpha", loss.alpha),
         entry("loss.class_weights", weights.join(",")),
     ];
+    for (name, value) in &manifest.settings {
+        settings.push(entry(format!("settings.{name}"), value));
+    }
+    for view in &manifest.views {
+        settings.push(entry(format!("size.{}", view.name), format!("{},{}", view.size[0], view.size[1])));
+    }
     for view in manifest.views.iter().filter(|v| !v.mask_features.is_empty()) {
         let names: Vec<&str> = view.mask_features.iter().map(|f| f.name()).collect();
         settings.push(entry(format!("mask_features.{}", view.name), names.join(",")));
@@ -196,10 +202,13 @@ impl Task {
         device: &Device,
         options: &TaskOptions,
     ) -> Result<Self, PluginError> {
-        let mut manifest = library.embedded.manifest.clone();
         let variant = &options.variant;
-        manifest.task.loss = variant.loss.of(&manifest.task.loss);
-        let name = manifest.plugin.name.clone();
+        let name = library.embedded.manifest.plugin.name.clone();
+        let manifest = variant.manifest(&library.embedded.manifest).map_err(|reason| PluginError::Setup {
+            name: name.clone(),
+            method: "views",
+            reason,
+        })?;
         fits(&manifest, backbone)?;
         variant.loss_fits(&manifest.task).map_err(|reason| PluginError::Setup {
             name: name.clone(),

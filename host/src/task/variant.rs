@@ -3,8 +3,8 @@
 //! The weights store the variant that they were trained with, so that `host run` builds the same task again.
 
 use crate::plugin::context::Parameter;
-use anymc3d_manifest::{LOSSES_BY_KIND, Loss, LossKind};
-use anymc3d_plugin_api::{BackboneInfo, Lora, Pooling};
+use anymc3d_manifest::{Channels, Extent, LOSSES_BY_KIND, Loss, LossKind, Manifest, MaskFeature, View};
+use anymc3d_plugin_api::{BackboneInfo, LABEL_QUERIES, Lora, Pooling};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -46,6 +46,44 @@ pub struct Variant {
     /// Another loss.
     #[serde(skip_serializing_if = "LossChange::is_none")]
     pub loss: LossChange,
+    /// Other preprocessing of every view.
+    #[serde(skip_serializing_if = "ViewChange::is_none")]
+    pub view: ViewChange,
+}
+
+/// What differs from the manifest's views, all of them alike.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ViewChange {
+    /// Adjacent slices this many mm apart as channels; 0: the windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjacent_mm: Option<f64>,
+    /// What the head is told of the mask; empty: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask_features: Option<Vec<MaskFeature>>,
+    /// Length in mm of the region around the mask or point.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_mm: Option<Extent>,
+}
+
+impl ViewChange {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn apply(&self, view: &mut View) {
+        if let Some(mm) = self.adjacent_mm {
+            let adjacent = mm > 0.0;
+            view.channels = if adjacent { Channels::Adjacent } else { Channels::Windows };
+            view.adjacent_mm = adjacent.then_some(mm);
+        }
+        if let Some(features) = &self.mask_features {
+            view.mask_features.clone_from(features);
+        }
+        if let (Some(size_mm), true) = (self.size_mm, view.follows_region()) {
+            (view.size_mm, view.margin_mm) = (Some(size_mm), None);
+        }
+    }
 }
 
 /// What differs from the manifest's loss.
@@ -86,6 +124,20 @@ impl Variant {
     /// Whether nothing differs.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The manifest with this variant's loss and views.
+    ///
+    /// # Errors
+    /// When a view would make no sense, for example adjacent slices in three windows.
+    pub fn manifest(&self, manifest: &Manifest) -> Result<Manifest, String> {
+        let mut changed = manifest.clone();
+        changed.task.loss = self.loss.of(&changed.task.loss);
+        changed.views.iter_mut().for_each(|view| self.view.apply(view));
+        match self.view.is_none() {
+            true => Ok(changed),
+            false => changed.check_views().map(|()| changed).map_err(|e| e.to_string()),
+        }
     }
 
     /// The low-rank terms to build, from what the plugin declared (`None`: an adapter of another kind).
@@ -166,6 +218,10 @@ impl Variant {
             );
         }
         let Some(name) = &self.pooling else { return Ok(()) };
+        let own = || format!("the plugin's head pools in a way of its own and does not take --fusion {name}");
+        if name == LABEL_QUERIES {
+            return if has("queries") { Ok(()) } else { Err(own()) };
+        }
         let pooling: Pooling = name.parse().map_err(|e: anymc3d_plugin_api::Error| e.to_string())?;
         let expected = match pooling {
             Pooling::Attention => has("query"),
@@ -178,9 +234,7 @@ impl Variant {
         };
         match expected {
             true => Ok(()),
-            false => {
-                Err(format!("the plugin's head pools in a way of its own and does not take --fusion {name}"))
-            }
+            false => Err(own()),
         }
     }
 
@@ -238,6 +292,33 @@ mod tests {
         assert_eq!(none.lora(Some(Lora::paper(&backbone())), &backbone()).unwrap(), None);
         assert!(Variant { adapter: Some(AdapterChoice::None), ..rank }.lora(None, &backbone()).is_err());
         assert_eq!(Variant::default().lora(None, &backbone()).unwrap(), None);
+    }
+
+    #[test]
+    fn views_are_changed_as_asked_and_what_makes_no_sense_is_refused() {
+        let text = "schema = 1\n[plugin]\nname = \"toy\"\nversion = \"0.1.0\"\nsummary = \"A toy.\"\nlicense = \"-\"\n\
+            intended_use = \"Tests.\"\n[task]\nkind = \"binary\"\nlabels = [\"a\"]\nloss = { kind = \"bce\" }\n[backbone]\n\
+            families = [\"dinov2\"]\n[[view]]\nname = \"axial\"\nmodality = \"CT\"\naxis = \"axial\"\nslices = 2\n\
+            size = [28, 28]\nregion = \"mask\"\nmargin_mm = 5\nmask_features = [\"scalars\"]\n\
+            intensity = { kind = \"window\", windows = [[0, 1]] }\n";
+        let manifest = Manifest::parse_strict(text).unwrap();
+        let with = |view: ViewChange| Variant { view, ..Variant::default() };
+        assert_eq!(Variant::default().manifest(&manifest).unwrap(), manifest);
+        let all = with(ViewChange {
+            adjacent_mm: Some(2.0),
+            mask_features: Some(Vec::new()),
+            size_mm: Some(Extent::Cube(30.0)),
+        });
+        let view = &all.manifest(&manifest).unwrap().views[0];
+        assert_eq!((view.channels, view.adjacent_mm), (Channels::Adjacent, Some(2.0)));
+        assert_eq!(
+            (view.size_mm, view.margin_mm, view.mask_features.len()),
+            (Some(Extent::Cube(30.0)), None, 0)
+        );
+        assert_eq!(serde_json::from_str::<Variant>(&serde_json::to_string(&all).unwrap()).unwrap(), all);
+        let mut three = manifest;
+        three.views[0].intensity = anymc3d_manifest::Intensity::Window { windows: vec![[0.0, 1.0]; 3] };
+        assert!(all.manifest(&three).unwrap_err().contains("the channels are adjacent slices"));
     }
 
     #[test]

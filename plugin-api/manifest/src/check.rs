@@ -17,6 +17,21 @@ fn is_name(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
+impl Manifest {
+    /// Refuses views whose region or channels make no sense: for a host that changed them.
+    ///
+    /// # Errors
+    /// The key, what stands there, what could.
+    pub fn check_views(&self) -> Result<(), ManifestError> {
+        for (i, view) in self.views.iter().enumerate() {
+            let key = |k: &str| format!("view[{i}].{k}");
+            view.check_region(&key)?;
+            view.check_channels(&key)?;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
     if !is_name(&m.plugin.name) {
         return refuse(
@@ -100,8 +115,6 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
                 "[from, to] for each of left to right, posterior to anterior, inferior to superior: 0 <= from < to <= 1",
             );
         }
-        view.check_region(&key)?;
-        view.check_channels(&key)?;
         if let Some(series) = &view.series {
             series.check(&key("series"))?;
         }
@@ -131,7 +144,8 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
             }
         }
     }
-    Ok(())
+    crate::settings::check(m)?;
+    m.check_views()
 }
 
 fn check_task(m: &Manifest) -> Result<(), ManifestError> {

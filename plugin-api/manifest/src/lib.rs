@@ -10,13 +10,16 @@ mod parse;
 mod region;
 mod sequence;
 mod series;
+mod settings;
 mod values;
 
 pub use parse::{ManifestError, Parsed};
 pub use region::{Channels, Extent, MaskFeature, Region};
 pub use series::{Plane, SEQUENCE_NAMES, SeriesRules};
+pub use settings::Setting;
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The manifest schema this crate writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -32,6 +35,9 @@ pub struct Manifest {
     pub task: Task,
     /// What backbone its adapter can live in.
     pub backbone: BackboneNeed,
+    /// What the plugin's own code reads: a host passes it on and knows nothing of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, Setting>,
     /// One or more views; a view is an orientation or a sequence.
     #[serde(rename = "view")]
     pub views: Vec<View>,

@@ -135,6 +135,12 @@ impl TestHost {
             entry("loss.alpha", loss.alpha),
             entry("loss.class_weights", weights.join(",")),
         ];
+        for (name, value) in &manifest.settings {
+            settings.push(entry(format!("settings.{name}"), value));
+        }
+        for view in &manifest.views {
+            settings.push(entry(format!("size.{}", view.name), format!("{},{}", view.size[0], view.size[1])));
+        }
         for view in manifest.views.iter().filter(|v| !v.mask_features.is_empty()) {
             let names: Vec<&str> = view.mask_features.iter().map(|f| f.name()).collect();
             settings.push(entry(format!("mask_features.{}", view.name), names.join(",")));

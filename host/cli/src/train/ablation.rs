@@ -1,15 +1,15 @@
 //! Options that change a task without a change of its plugin.
 
-use anymc3d_host::task::{AdapterChoice, LossChange, Variant};
-use anymc3d_manifest::LossKind;
+use anymc3d_host::task::{AdapterChoice, LossChange, Variant, ViewChange};
+use anymc3d_manifest::{Extent, LossKind, MaskFeature};
 use clap::{Args, ValueEnum};
 
 /// Ablations.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model (stored with the weights: run and eval build the same task)")]
 pub(super) struct Ablation {
-    /// Pooling over the slices, instead of the plugin's
-    #[arg(long, value_name = "POOLING", value_parser = ["attention", "mean", "median", "max", "lstm", "transformer"])]
+    /// Pooling over the slices, instead of the plugin's; label_queries is attention with a query per label
+    #[arg(long, value_name = "POOLING", value_parser = ["attention", "mean", "median", "max", "lstm", "transformer", "label_queries"])]
     fusion: Option<String>,
     /// Give the head class tokens alone, as in the paper: a head that reads patch tokens does without them
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
@@ -29,6 +29,15 @@ pub(super) struct Ablation {
     /// First adapted block; 0 also adapts the patch embedding
     #[arg(long, value_name = "N")]
     first_block: Option<usize>,
+    /// Slices before and behind each slice, this many mm away, as its channels; 0: the manifest's windows
+    #[arg(long, value_name = "MM")]
+    adjacent_mm: Option<f64>,
+    /// What the head is told of the mask: scalars, cover, both with a comma between, or none
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = ["scalars", "cover", "none"])]
+    mask_features: Option<Vec<String>>,
+    /// Length of the region around mask or point, mm: one for a cube, or three, left to right, back to front, feet to head
+    #[arg(long, value_name = "MM[,MM,MM]", value_delimiter = ',')]
+    size_mm: Option<Vec<f64>>,
     /// Loss, instead of the manifest's
     #[arg(long, value_enum)]
     loss: Option<LossOption>,
@@ -59,6 +68,31 @@ enum LossOption {
 }
 
 impl Ablation {
+    /// What the options say of the views.
+    fn view(&self) -> Result<ViewChange, String> {
+        if let Some(mm) = self.adjacent_mm.filter(|mm| !(mm.is_finite() && *mm >= 0.0)) {
+            return Err(format!("--adjacent-mm {mm}: expected a length in mm, or 0"));
+        }
+        let features = self.mask_features.as_ref().map(|names| -> Result<Vec<MaskFeature>, String> {
+            if names.len() > 1 && names.iter().any(|n| n == "none") {
+                return Err("--mask-features: none stands alone".to_owned());
+            }
+            let of = |name: &String| match name.as_str() {
+                "scalars" => Some(MaskFeature::Scalars),
+                "cover" => Some(MaskFeature::Cover),
+                _ => None,
+            };
+            Ok(names.iter().filter_map(of).collect())
+        });
+        let size_mm = match self.size_mm.as_deref() {
+            None => None,
+            Some(&[mm]) => Some(Extent::Cube(mm)),
+            Some(&[x, y, z]) => Some(Extent::Box([x, y, z])),
+            Some(other) => return Err(format!("--size-mm: {} lengths, expected 1 or 3", other.len())),
+        };
+        Ok(ViewChange { adjacent_mm: self.adjacent_mm, mask_features: features.transpose()?, size_mm })
+    }
+
     /// What was asked for, for a task of `outputs` labels or classes.
     ///
     /// # Errors
@@ -85,6 +119,7 @@ impl Ablation {
             }
         }
         Ok(Variant {
+            view: self.view()?,
             adapter: self.adapter.map(|a| match a {
                 AdapterOption::None => AdapterChoice::None,
                 AdapterOption::Lora => AdapterChoice::Lora,

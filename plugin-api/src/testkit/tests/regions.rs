@@ -101,3 +101,26 @@ fn a_mask_that_lies_between_the_slices_adds_nothing() {
     task.context().set("head.inside", &vec![0.0; n]).unwrap();
     assert_eq!(task.head(&outside).unwrap().logits.to_vec().unwrap(), found);
 }
+
+#[test]
+fn a_plugins_own_settings_and_its_views_sizes_reach_its_code() {
+    let text = manifest("") + "[settings]\nk = 3\nshare = 0.25\nname = \"x\"\non = true\n";
+    let context = crate::testkit::Context::new(0);
+    let build = TestHost::dinov2_small().build(&context, &text).unwrap();
+    let all =
+        ["k", "share", "name", "on"].map(|k| build.setting(&format!("settings.{k}")).unwrap().to_owned());
+    assert_eq!(all, ["3", "0.25", "x", "true"]);
+    assert_eq!((build.setting("size.axial"), build.setting("settings.other")), (Some("56,56"), None));
+    let wrong = text.replace("k = 3", "\"a b\" = 3");
+    assert!(
+        TestHost::dinov2_small().build(&context, &wrong).err().unwrap().message().contains("settings.a b")
+    );
+}
+
+#[test]
+fn asked_for_label_queries_the_mask_is_told_beside_a_query_per_label() {
+    let host = TestHost::dinov2_small().setting("pooling", "label_queries");
+    let task = host.task(Marked, &manifest("\"scalars\"")).unwrap();
+    let names: Vec<String> = task.context().parameters().into_keys().collect();
+    assert_eq!(names, ["head.bias", "head.scalars", "head.weight", "queries", "scalars.mean", "scalars.std"]);
+}
