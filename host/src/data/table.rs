@@ -8,6 +8,7 @@
 //! `FILE.npz:SPLIT` is a table too: a split of a NumPy archive, see `archive`.
 
 mod archive;
+mod cells;
 mod read;
 mod split;
 

@@ -13,7 +13,7 @@ use super::sharing_plan::{Plan, depth, most};
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
 use crate::device::device_name;
 use crate::scan::SliceStack;
-use crate::task::{LoadedTask, MaskTensors, TaskSiteAdapter, ViewTokens};
+use crate::task::{HeadAnswer, LoadedTask, MaskTensors, TaskSiteAdapter, ViewTokens};
 use anymc3d_manifest::{TaskKind, View};
 use candle_core::Tensor;
 use std::path::Path;
@@ -239,7 +239,6 @@ impl Engine {
         let Some(answer) = ensemble::combined(answers)? else {
             return Err(CaseError::Tensor("an ensemble without members".to_owned()));
         };
-        let view_weights: Option<Vec<f32>> = answer.view_weights.as_ref().map(Tensor::to_vec1).transpose()?;
         let mut segmentation = None;
         if loaded.task.has_segmentation() {
             on_stage(Stage::Segmentation);
@@ -249,42 +248,7 @@ impl Engine {
             segmentation = Some((first.read.clone(), logits));
             timing.segmentation = Some(ms(began));
         }
-        let mut views = Vec::new();
-        let mut evidence = Vec::new();
-        for (i, s) in seen.into_iter().enumerate() {
-            let told: Option<Vec<f32>> = answer.slice_weights.get(i).map(Tensor::to_vec1).transpose()?;
-            let slices = s.stack.grid.slices();
-            let view_weight = view_weights.as_ref().map(|w| w[i]);
-            views.push(ViewRecord {
-                name: s.view.name.clone(),
-                slices,
-                top_slices: told.as_deref().map(|w| top_slices(w, &s.stack)).unwrap_or_default(),
-                weights: told.clone().unwrap_or_default(),
-                view_weight,
-                heatmap_of: if answer.patch_weights.len() > i { "patch_weights" } else { "class_attention" }
-                    .to_owned(),
-            });
-            if attention {
-                let slice_weights = told.unwrap_or_else(|| vec![1.0 / slices as f32; slices]);
-                let map = match answer.patch_weights.get(i) {
-                    Some(patches) => within_slices(patches, &slice_weights)?,
-                    None => {
-                        let maps: Option<Vec<&Tensor>> =
-                            s.features.iter().map(|f| f.class_attention.as_ref()).collect();
-                        let map = maps.map(|maps| ensemble::mean(maps.into_iter())).transpose()?;
-                        map.map(|m| m.flatten_all()?.to_vec1()).transpose()?.unwrap_or_default()
-                    }
-                };
-                evidence.push(ViewEvidence {
-                    read: s.read,
-                    attention: map,
-                    grid: s.features[0].grid,
-                    slice_weights,
-                    view_weight: view_weight.unwrap_or(1.0),
-                    stack: s.stack,
-                });
-            }
-        }
+        let (views, evidence) = told_of_views(seen, &answer, attention)?;
         // The first task's; for a case that was prepared ahead they passed before `start`.
         (timing.read, timing.preprocess) =
             (std::mem::take(&mut data.read_ms), std::mem::take(&mut data.preprocess_ms));
@@ -351,6 +315,52 @@ impl Engine {
             None => self.backbone.forward(&prepared.pixels, adapter, attention),
         }
     }
+}
+
+/// What a head told of each view, for the record; and for heatmaps, where `attention` is wanted.
+fn told_of_views(
+    seen: Vec<Seen<'_>>,
+    answer: &HeadAnswer,
+    attention: bool,
+) -> Result<(Vec<ViewRecord>, Vec<ViewEvidence>), CaseError> {
+    let view_weights: Option<Vec<f32>> = answer.view_weights.as_ref().map(Tensor::to_vec1).transpose()?;
+    let mut views = Vec::new();
+    let mut evidence = Vec::new();
+    for (i, s) in seen.into_iter().enumerate() {
+        let told: Option<Vec<f32>> = answer.slice_weights.get(i).map(Tensor::to_vec1).transpose()?;
+        let slices = s.stack.grid.slices();
+        let view_weight = view_weights.as_ref().map(|w| w[i]);
+        views.push(ViewRecord {
+            name: s.view.name.clone(),
+            slices,
+            top_slices: told.as_deref().map(|w| top_slices(w, &s.stack)).unwrap_or_default(),
+            weights: told.clone().unwrap_or_default(),
+            view_weight,
+            heatmap_of: if answer.patch_weights.len() > i { "patch_weights" } else { "class_attention" }
+                .to_owned(),
+        });
+        if attention {
+            let slice_weights = told.unwrap_or_else(|| vec![1.0 / slices as f32; slices]);
+            let map = match answer.patch_weights.get(i) {
+                Some(patches) => within_slices(patches, &slice_weights)?,
+                None => {
+                    let maps: Option<Vec<&Tensor>> =
+                        s.features.iter().map(|f| f.class_attention.as_ref()).collect();
+                    let map = maps.map(|maps| ensemble::mean(maps.into_iter())).transpose()?;
+                    map.map(|m| m.flatten_all()?.to_vec1()).transpose()?.unwrap_or_default()
+                }
+            };
+            evidence.push(ViewEvidence {
+                read: s.read,
+                attention: map,
+                grid: s.features[0].grid,
+                slice_weights,
+                view_weight: view_weight.unwrap_or(1.0),
+                stack: s.stack,
+            });
+        }
+    }
+    Ok((views, evidence))
 }
 
 /// Patch weights `[S, h, w]` as shares of their slice's weight, so that shares times slice weights are what the head

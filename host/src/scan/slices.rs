@@ -109,23 +109,12 @@ pub fn slices_of_target(
         refuse(found, "intensities with a range", "check the scan and the view's `intensity`")
     })?;
     if windows.iter().any(|w| w[0] >= w[1]) {
-        warnings.push(format!(
-            "view `{}`: both percentiles are {}: its pixels are all 0",
-            view.name, windows[0][0]
-        ));
+        let (name, value) = (&view.name, windows[0][0]);
+        warnings.push(format!("view `{name}`: both percentiles are {value}: its pixels are all 0"));
     }
-    let (bounds, centred) = match (view.region, view.size_mm) {
-        (Region::Mask | Region::Point, Some(extent)) => {
-            let centre = target.centre(volume, view)?;
-            (volume.shape.map(|n| [0, n]), Some(Centred { centre, mm: extent.mm() }))
-        }
-        (Region::Mask, None) => (target.box_around(volume, view, view.margin_mm.unwrap_or(0.0))?, None),
-        (other, _) => {
-            let found = region::bounds(volume, other, view.modality, room.bytes, &mut warnings);
-            let too_many = || too_much("more pieces of tissue and air than there is memory for".into());
-            (found.ok_or_else(too_many)?, None)
-        }
-    };
+    let region = region_of(volume, view, room.bytes, target, &mut warnings)?;
+    let (bounds, centred) =
+        region.ok_or_else(|| too_much("more pieces of tissue and air than there is memory for".into()))?;
     let bounds = view.crop.map_or(bounds, |shares| region::crop(bounds, shares));
     let mut plans = axes(volume, view.axis).map(|axis| whole(volume, bounds, axis));
     let length_mm = match &centred {
@@ -231,6 +220,25 @@ fn axes(volume: &Volume, axis: Axis) -> [(usize, bool); 3] {
         1 => [(1, false), (2, true), (0, true)],
         _ => [(2, false), (1, true), (0, true)],
     }
+}
+
+/// Box of the view's region in voxels, and where it has a fixed size in mm its exact place; `None` where finding it would
+/// take more than `most` bytes.
+fn region_of(
+    volume: &Volume,
+    view: &View,
+    most: usize,
+    target: Target<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<(Bounds, Option<Centred>)>, VolumeError> {
+    Ok(match (view.region, view.size_mm) {
+        (Region::Mask | Region::Point, Some(extent)) => {
+            let centred = Centred { centre: target.centre(volume, view)?, mm: extent.mm() };
+            Some((volume.shape.map(|n| [0, n]), Some(centred)))
+        }
+        (Region::Mask, None) => Some((target.box_around(volume, view, view.margin_mm.unwrap_or(0.0))?, None)),
+        (other, _) => region::bounds(volume, other, view.modality, most, warnings).map(|found| (found, None)),
+    })
 }
 
 /// A region of a fixed size in mm.

@@ -16,7 +16,7 @@ mod values;
 pub use parse::{ManifestError, Parsed};
 pub use region::{Channels, Extent, MaskFeature, Region};
 pub use series::{Plane, SEQUENCE_NAMES, SeriesRules};
-pub use settings::Setting;
+pub use settings::SettingValue;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub struct Manifest {
     pub backbone: BackboneNeed,
     /// What the plugin's own code reads: a host passes it on and knows nothing of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub settings: BTreeMap<String, Setting>,
+    pub settings: BTreeMap<String, SettingValue>,
     /// One or more views; a view is an orientation or a sequence.
     #[serde(rename = "view")]
     pub views: Vec<View>,

@@ -3,10 +3,10 @@
 use crate::{Manifest, ManifestError};
 use serde::{Deserialize, Serialize};
 
-/// One value of `[settings]`; a head reads it as text, [`Setting::to_string`].
+/// One value of `[settings]`; a head reads it as text, [`SettingValue::to_string`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Setting {
+pub enum SettingValue {
     /// `true` or `false`.
     Bool(bool),
     /// A whole number.
@@ -17,7 +17,7 @@ pub enum Setting {
     Text(String),
 }
 
-impl std::fmt::Display for Setting {
+impl std::fmt::Display for SettingValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Bool(value) => value.fmt(f),

@@ -1,5 +1,6 @@
 //! From CSV to rows, with every problem named at once.
 
+use super::cells::{class, label, point, value, weights};
 use super::{CLASS_COLUMN, Part, Problem, Row, Table, TableError, archive};
 use crate::data::sheet::{Sheet, SheetRow};
 use crate::scan::dicom;
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// Where the columns are.
-struct Columns {
+pub(super) struct Columns {
     case: usize,
     /// One per view of the manifest; `None`: a view that may be missing is.
     views: Vec<(String, Option<usize>)>,
@@ -18,7 +19,7 @@ struct Columns {
     /// One per label column (of a multi-class task: the class's); `None`: absent.
     labels: Vec<Option<usize>>,
     /// One per label column; `None`: every cell counts as much.
-    weights: Vec<Option<usize>>,
+    pub(super) weights: Vec<Option<usize>>,
     patient: Option<usize>,
     group: Option<usize>,
     mask: Option<usize>,
@@ -28,10 +29,10 @@ struct Columns {
 
 /// Collects what is wrong, so that one look mends the table.
 #[derive(Default)]
-struct Problems(Vec<Problem>);
+pub(super) struct Problems(Vec<Problem>);
 
 impl Problems {
-    fn push(&mut self, line: impl Into<Option<u64>>, what: impl Into<String>) {
+    pub(super) fn push(&mut self, line: impl Into<Option<u64>>, what: impl Into<String>) {
         self.0.push(Problem { line: line.into(), what: what.into() });
     }
 }
@@ -296,116 +297,6 @@ fn row(
         split,
         case,
     }
-}
-
-/// Three numbers, separated by blanks, semicolons or commas.
-fn point(sheet: &Sheet, text: &str) -> Option<[f64; 3]> {
-    let blank = |c: char| c.is_whitespace() || c == ';';
-    let parts: Vec<&str> = match text.contains(blank) {
-        true => text.split(blank).filter(|p| !p.is_empty()).collect(),
-        false => text.split(',').collect(),
-    };
-    let numbers = |p: &&str| sheet.number(p.trim().trim_end_matches(',')).filter(|v| v.is_finite());
-    let found: Option<Vec<f64>> = parts.iter().map(numbers).collect();
-    found?.try_into().ok()
-}
-
-fn label(
-    sheet: &Sheet,
-    value: &str,
-    name: &str,
-    case: &str,
-    line: u64,
-    problems: &mut Problems,
-) -> Option<f32> {
-    match sheet.number(value) {
-        Some(v) if (0.0..=1.0).contains(&v) => Some(v.abs() as f32),
-        _ => {
-            problems.push(
-                line,
-                format!(
-                    "case `{case}`: label `{name}` is `{value}`; expected 0, 1, a share between them, or nothing (unknown)"
-                ),
-            );
-            None
-        }
-    }
-}
-
-/// The targets of a value on the task's scale; unknown ones where the cell is empty.
-#[allow(clippy::too_many_arguments)]
-fn value(
-    sheet: &Sheet,
-    cell: Option<&str>,
-    name: &str,
-    manifest: &Manifest,
-    case: &str,
-    line: u64,
-    problems: &mut Problems,
-) -> Vec<Option<f32>> {
-    let task = &manifest.task;
-    let unknown = vec![None; task.outputs_per_label()];
-    let Some(cell) = cell else { return unknown };
-    match sheet.number(cell).and_then(|value| task.targets_of(value)) {
-        Some(targets) => targets.into_iter().map(Some).collect(),
-        None => {
-            let [low, high] = task.scale();
-            let what = format!(
-                "case `{case}`: label `{name}` is `{cell}`; expected a number from {low} to {high}, or nothing (unknown)"
-            );
-            problems.push(line, what);
-            unknown
-        }
-    }
-}
-
-/// How much each label counts: a number of 0 or more, 1 where the cell is empty. A class has one weight.
-fn weights(
-    sheet: &Sheet,
-    record: &SheetRow,
-    columns: &Columns,
-    manifest: &Manifest,
-    case: &str,
-    problems: &mut Problems,
-) -> Vec<f32> {
-    if columns.weights.iter().all(Option::is_none) {
-        return Vec::new();
-    }
-    let mut weight = |column: Option<usize>| {
-        let cell = column.and_then(|c| record.cells.get(c)).filter(|v| !v.is_empty());
-        let Some(cell) = cell else { return 1.0 };
-        match sheet.number(cell).filter(|w| w.is_finite() && *w >= 0.0) {
-            Some(weight) => weight as f32,
-            None => {
-                let what =
-                    format!("case `{case}`: weight `{cell}`; expected a number of 0 or more, or nothing (1)");
-                problems.push(record.line, what);
-                1.0
-            }
-        }
-    };
-    match manifest.task.kind {
-        TaskKind::Multiclass => vec![weight(columns.weights[0]); manifest.task.labels.len()],
-        TaskKind::Ordinal => vec![weight(columns.weights[0]); manifest.task.outputs()],
-        _ => columns.weights.iter().map(|c| weight(*c)).collect(),
-    }
-}
-
-/// A class as one among zeros.
-fn class(
-    value: Option<&str>,
-    manifest: &Manifest,
-    case: &str,
-    line: u64,
-    problems: &mut Problems,
-) -> Vec<Option<f32>> {
-    let classes = &manifest.task.labels;
-    let Some(value) = value else { return vec![None; classes.len()] };
-    if !classes.iter().any(|c| c == value) {
-        problems
-            .push(line, format!("case `{case}`: class `{value}`; expected one of {}", classes.join(", ")));
-    }
-    classes.iter().map(|c| Some(f32::from(u8::from(c == value)))).collect()
 }
 
 /// What only several rows together can get wrong.
