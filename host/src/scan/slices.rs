@@ -83,13 +83,7 @@ pub fn slices_of_target(
     room: MemoryBudget,
     target: Target<'_>,
 ) -> Result<SliceStack, VolumeError> {
-    let refuse = |found: String, expected: &str, todo: &str| VolumeError::View {
-        path: volume.path.clone(),
-        view: view.name.clone(),
-        found,
-        expected: expected.into(),
-        todo: todo.into(),
-    };
+    let refuse = |found: String, expected: &str, todo: &str| refused(volume, view, found, expected, todo);
     let expected = format!("at most {room}");
     let too_much = |found: String| {
         refuse(
@@ -127,8 +121,54 @@ pub fn slices_of_target(
         }
     };
     let bounds = view.crop.map_or(bounds, |shares| region::crop(bounds, shares));
-    let mut plans = axes(volume, view.axis).map(|axis| whole(volume, bounds, axis));
-    let length_mm = match &centred {
+    let adjacent_mm = view.adjacent_mm.filter(|_| view.channels == Channels::Adjacent);
+    let channels = if adjacent_mm.is_some() { 3 } else { windows.len() };
+    let unfitted = axes(volume, view.axis).map(|axis| whole(volume, bounds, axis));
+    let sizes = (patch_size, channels);
+    let plans = fitted(volume, view, unfitted, centred.as_ref(), sizes, &mut warnings)?;
+    let bytes = bytes_of(volume.shape, &plans, channels);
+    if bytes > room.bytes {
+        let [s, h, w] = [0, 1, 2].map(|i| plans[i].size);
+        return Err(too_much(format!(
+            "{s} slices of {h} × {w}, which take {} MiB to be cut",
+            (bytes >> 20) + 1
+        )));
+    }
+    let no_memory = VolumeError::no_memory(&volume.path, "its slices");
+    let grid = SliceGrid::new(volume, plans);
+    let layout = grid.layout();
+    let pixels = match adjacent_mm {
+        Some(mm) => adjacent::pixels(&grid, volume, mm, &windows[..1]),
+        None => grid
+            .sample(&volume.voxels, volume.minimum)
+            .and_then(|image| intensity::apply(&image, &layout, &windows)),
+    };
+    let pixels = pixels.map_err(&no_memory)?;
+    let [s, h, w] = layout.shape;
+    Ok(SliceStack { pixels, shape: [s, channels, h, w], grid, warnings })
+}
+
+fn refused(volume: &Volume, view: &View, found: String, expected: &str, todo: &str) -> VolumeError {
+    VolumeError::View {
+        path: volume.path.clone(),
+        view: view.name.clone(),
+        found,
+        expected: expected.into(),
+        todo: todo.into(),
+    }
+}
+
+/// The axes (slices, rows, columns) with as many samples as the view asks for, in whole patches.
+fn fitted(
+    volume: &Volume,
+    view: &View,
+    mut plans: [AxisPlan; 3],
+    centred: Option<&Centred>,
+    (patch_size, channels): (usize, usize),
+    warnings: &mut Vec<String>,
+) -> Result<[AxisPlan; 3], VolumeError> {
+    let refuse = |found: String, expected: &str, todo: &str| refused(volume, view, found, expected, todo);
+    let length_mm = match centred {
         Some(centred) => centred.mm[plans[0].canonical],
         None => plans[0].length as f64 * plans[0].spacing_mm,
     };
@@ -151,8 +191,6 @@ pub fn slices_of_target(
             view.name, view.size[0], view.size[1], size[0], size[1]
         ));
     }
-    let adjacent_mm = view.adjacent_mm.filter(|_| view.channels == Channels::Adjacent);
-    let channels = if adjacent_mm.is_some() { 3 } else { windows.len() };
     let values =
         [plans[0].size, channels, size[0], size[1]].iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     if values.is_none_or(|n| n > MOST_VALUES) {
@@ -162,7 +200,7 @@ pub fn slices_of_target(
             "ask for fewer or smaller slices in the plugin's manifest",
         ));
     }
-    let fitted = match &centred {
+    let fitted = match centred {
         Some(centred) => centred.fit(&mut plans, size, view),
         None => {
             let [_, rows, columns] = &mut plans;
@@ -176,27 +214,7 @@ pub fn slices_of_target(
             "correct the plugin's manifest",
         )
     })?;
-
-    let bytes = bytes_of(volume.shape, &plans, channels);
-    if bytes > room.bytes {
-        let [s, h, w] = [0, 1, 2].map(|i| plans[i].size);
-        return Err(too_much(format!(
-            "{s} slices of {h} × {w}, which take {} MiB to be cut",
-            (bytes >> 20) + 1
-        )));
-    }
-    let no_memory = VolumeError::no_memory(&volume.path, "its slices");
-    let grid = SliceGrid::new(volume, plans);
-    let layout = grid.layout();
-    let pixels = match adjacent_mm {
-        Some(mm) => adjacent::pixels(&grid, volume, mm, &windows[..1]),
-        None => grid
-            .sample(&volume.voxels, volume.minimum)
-            .and_then(|image| intensity::apply(&image, &layout, &windows)),
-    };
-    let pixels = pixels.map_err(&no_memory)?;
-    let [s, h, w] = layout.shape;
-    Ok(SliceStack { pixels, shape: [s, channels, h, w], grid, warnings })
+    Ok(plans)
 }
 
 /// Most bytes that cutting takes beside the volume: weights, what is between the axes, and the pixels.
