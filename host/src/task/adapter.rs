@@ -3,7 +3,7 @@
 use super::error::TaskError;
 use super::variant::{AdapterChoice, Variant};
 use crate::backbone::{Site, SiteSpec};
-use crate::plugin::context::{Context, Parameter};
+use crate::plugin::context::Context;
 use crate::plugin::object::AdapterOwner;
 use anymc3d_plugin_api::abi::types::{ContextId, Entry, InitSpec, NamedHandle};
 use anymc3d_plugin_api::{BackboneInfo, Lora};
