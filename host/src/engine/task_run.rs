@@ -11,7 +11,7 @@ use super::sharing_plan::{Plan, depth, most};
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
 use crate::scan::SliceStack;
 use crate::task::{HeadAnswer, LoadedTask, MaskTensors, TaskSiteAdapter, ViewTokens};
-use anymc3d_manifest::{TaskKind, View};
+use anymc3d_manifest::View;
 use candle_core::Tensor;
 use std::path::Path;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 //! The patient's identity is carried over from the series into these objects, as DICOM wants it, and into nothing else.
 
 use super::evidence::{heat_of, part, preview};
+use super::mask::SegmentationMask;
 use super::preview::picture_of;
-use super::segmentation::SegmentationMask;
 use super::writer::{ResultParts, ResultWriter, WriterSpec};
 use super::{ViewHeat, on_scan};
 use crate::engine::result::{CaseResult, LabelPrediction};

@@ -13,8 +13,9 @@ use super::outcome::{CommandError, Outcome};
 use ablation::Ablation;
 use anymc3d_host::data::table::{Part, Split, Table};
 use anymc3d_host::fs::write_atomically;
-use anymc3d_host::memory;
+use anymc3d_host::memory::{self, MemoryBudget};
 use anymc3d_host::plugin::find;
+use anymc3d_host::scan::DecodedScans;
 use anymc3d_host::task::open_library;
 use anymc3d_host::train::{
     MemoryPlan, PrefixCache, Progress, Recipe, Silent, TEST_PREDICTIONS, TrainContext, TrainError,
@@ -26,6 +27,7 @@ use folds::FoldsBy;
 use progress::Terminal;
 use run_summary::RunSummary;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tables::{append, checked};
 
 const EXAMPLES: &str = "\
@@ -195,7 +197,7 @@ impl Train {
         // An error in the last combination, or in the table, is reported before the first run.
         let runs = all.iter().map(|one| self.alone(&given, one)).collect::<Result<Vec<_>, _>>()?;
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
-        self.check_tables(&library.embedded.manifest, console)?;
+        self.check_tables(&library.embedded.manifest, &DecodedScans::default(), console)?;
         for (n, (combination, train)) in all.iter().zip(runs).enumerate() {
             console.note(format!("run {} of {}: {}", n + 1, all.len(), sweep::name(combination)));
             let ended = train.every_fold(console);
@@ -236,11 +238,18 @@ impl Train {
         Ok(train)
     }
 
-    fn check_tables(&self, manifest: &Manifest, console: &Console) -> Result<(), CommandError> {
+    fn check_tables(
+        &self,
+        manifest: &Manifest,
+        decoded: &DecodedScans,
+        console: &Console,
+    ) -> Result<(), CommandError> {
         let tables = [Some(&self.data), self.val.as_ref(), self.test.as_ref()];
         match self.unchecked {
             true => Ok(()),
-            false => tables.into_iter().flatten().try_for_each(|data| checked(data, manifest, console)),
+            false => {
+                tables.into_iter().flatten().try_for_each(|data| checked(data, manifest, decoded, console))
+            }
         }
     }
 
@@ -249,7 +258,9 @@ impl Train {
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
         let manifest = &library.embedded.manifest;
         let options = self.options(manifest.task.outputs())?;
-        self.check_tables(manifest, console)?;
+        // A share of the memory: the scans of a large table are read again.
+        let decoded = Arc::new(DecodedScans::up_to(MemoryBudget::of_process().bytes / 8));
+        self.check_tables(manifest, &decoded, console)?;
         let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
         let splits = self.splits(&mut table, manifest, &options)?;
         let test = match &self.test {
@@ -259,10 +270,11 @@ impl Train {
         // The folder is made before an hour is spent.
         crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
         let precision = self.precision.resolve(self.backbone.device);
-        let memory = MemoryPlan::new(memory::limit(), memory::base()).map_err(CommandError::usage)?;
+        let memory = MemoryPlan::new(memory::limit(), memory::base() + decoded.bytes())
+            .map_err(CommandError::usage)?;
         let mut backbone = self.backbone.open(precision)?;
         memory::hold(backbone.bytes());
-        let cache = self.open_cache()?;
+        let cache = self.open_cache()?.with_decoded(decoded);
         backbone.keep_at_most(memory.kept_bytes);
         let (mut records, mut tested) = (Vec::new(), None);
         for (n, split) in splits.iter().enumerate() {

@@ -4,6 +4,7 @@ use crate::console::Console;
 use crate::doctor::table_findings;
 use crate::outcome::CommandError;
 use anymc3d_host::data::table::{Row, Table, TableError};
+use anymc3d_host::scan::DecodedScans;
 use anymc3d_manifest::Manifest;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,8 +13,13 @@ use std::path::Path;
 const WARNINGS_SHOWN: usize = 10;
 
 /// Refuses a table with errors in it or in its files, and prints its warnings.
-pub(super) fn checked(data: &Path, manifest: &Manifest, console: &Console) -> Result<(), CommandError> {
-    let (findings, _) = table_findings(data, manifest, console);
+pub(super) fn checked(
+    data: &Path,
+    manifest: &Manifest,
+    decoded: &DecodedScans,
+    console: &Console,
+) -> Result<(), CommandError> {
+    let (findings, _) = table_findings(data, manifest, decoded, console);
     for warning in findings.warnings.iter().take(WARNINGS_SHOWN) {
         let line = warning.line.map_or(String::new(), |line| format!("line {line}: "));
         console.warning(format!("{}: {line}{}", data.display(), warning.what));

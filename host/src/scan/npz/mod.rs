@@ -248,9 +248,9 @@ fn scans_of(path: &Path, name: &str, header: &Header) -> Result<(usize, [usize; 
 }
 
 /// A decoded array, when its file was changed last, and whose it is.
-type Kept = (PathBuf, String, Option<SystemTime>, Arc<(Header, Vec<u8>)>);
+type DecodedArray = (PathBuf, String, Option<SystemTime>, Arc<(Header, Vec<u8>)>);
 
-static ARRAYS: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+static ARRAYS: Mutex<Vec<DecodedArray>> = Mutex::new(Vec::new());
 
 /// An array that was decoded before, or is now.
 fn kept(path: &Path, name: &str, limits: &ReadLimits) -> Result<Arc<(Header, Vec<u8>)>, VolumeError> {
