@@ -120,6 +120,36 @@ impl IndexSigner<'_> {
         self.store.put(&listed.place(name), scratch.path())
     }
 
+    /// Refuses a package of a name that belongs to another publisher or key.
+    fn expect_owner(
+        &self,
+        root: &Root,
+        listed: &Listed,
+        manifest: &PackageManifest,
+        publisher_key: &PublicKey,
+    ) -> Result<()> {
+        let retired = root
+            .rotations
+            .iter()
+            .any(|r| r.verified().is_ok_and(|s| s.name == manifest.publisher && &s.old == publisher_key));
+        if listed.publisher == manifest.publisher && listed.keys.contains(publisher_key) && !retired {
+            return Ok(());
+        }
+        let found = format!(
+            "{} with key {}{}",
+            manifest.publisher,
+            publisher_key.id(),
+            if retired { ", which was replaced" } else { "" }
+        );
+        let ids: Vec<&str> = listed.keys.iter().map(PublicKey::id).collect();
+        Err(RegistryError::OtherPublisher {
+            name: manifest.name.clone(),
+            owner: format!("{} with key {}", listed.publisher, ids.join(", ")),
+            place: format!("in {}", self.store.address()),
+            found,
+        })
+    }
+
     /// Publishes a package. `publisher_key` must have signed it; the caller trusts this key.
     ///
     /// # Errors
@@ -166,25 +196,7 @@ impl IndexSigner<'_> {
                 bytes: 0,
             },
         };
-        let retired = root
-            .rotations
-            .iter()
-            .any(|r| r.verified().is_ok_and(|s| s.name == manifest.publisher && &s.old == publisher_key));
-        if listed.publisher != manifest.publisher || !listed.keys.contains(publisher_key) || retired {
-            let found = format!(
-                "{} with key {}{}",
-                manifest.publisher,
-                publisher_key.id(),
-                if retired { ", which was replaced" } else { "" }
-            );
-            let ids: Vec<&str> = listed.keys.iter().map(PublicKey::id).collect();
-            return Err(RegistryError::OtherPublisher {
-                name: manifest.name.clone(),
-                owner: format!("{} with key {}", listed.publisher, ids.join(", ")),
-                place: format!("in {}", self.store.address()),
-                found,
-            });
-        }
+        self.expect_owner(&root, &listed, manifest, publisher_key)?;
         let mut events =
             if listed.sha256.is_empty() { Vec::new() } else { self.events(&manifest.name, &listed)? };
         let there = events.iter().find_map(|e| match e {

@@ -6,13 +6,14 @@ use super::console::Console;
 use super::options::GeometryOption;
 use super::outcome::{CommandError, Outcome};
 use anymc3d_host::backbone::kernels::{Isa, Kernels};
-use anymc3d_host::data::doctor::{Findings, examine};
+use anymc3d_host::data::doctor::{Findings, examine_and_keep};
 use anymc3d_host::data::sheet::Sheet;
 use anymc3d_host::data::table::{Problem, Table, TableError};
 use anymc3d_host::device::{DeviceChoice, gpus};
 use anymc3d_host::engine::{all_backbones, precision_name};
 use anymc3d_host::memory::{Limit, Source, system_limits};
 use anymc3d_host::plugin::find;
+use anymc3d_host::scan::DecodedScans;
 use anymc3d_host::scan::npz::ArchiveSplit;
 use anymc3d_host::task::open_library;
 use anymc3d_manifest::Manifest;
@@ -75,7 +76,7 @@ impl Doctor {
             Some(plugin) => open_library(plugin).map_err(CommandError::refused)?.embedded.manifest.clone(),
             None => guess(data).map_err(CommandError::failed)?,
         };
-        let (findings, cases) = table_findings(data, &manifest, console);
+        let (findings, cases) = table_findings(data, &manifest, &DecodedScans::default(), console);
         let sound = findings.errors.is_empty();
         if self.json {
             let list = |problems: &[Problem]| -> Vec<serde_json::Value> {
@@ -104,10 +105,16 @@ impl Doctor {
 }
 
 /// Everything that is wrong with a table, in the table and in its files, and the number of its cases.
-pub(super) fn table_findings(data: &Path, manifest: &Manifest, console: &Console) -> (Findings, usize) {
+/// What is in order is offered to `decoded`.
+pub(super) fn table_findings(
+    data: &Path,
+    manifest: &Manifest,
+    decoded: &DecodedScans,
+    console: &Console,
+) -> (Findings, usize) {
     let (table, problems) = Table::read_all(data, manifest);
     let bar = console.progress(table.rows.len(), "scans opened");
-    let mut findings = examine(&table, &manifest.views, &|| bar.inc(1));
+    let mut findings = examine_and_keep(&table, &manifest.views, decoded, &|| bar.inc(1));
     bar.finish_and_clear();
     findings.errors.extend(problems);
     findings.errors.sort_by_key(|p| p.line);

@@ -11,7 +11,7 @@ use anymc3d_host::backbone::{
 use anymc3d_host::engine::{CaseData, precision_name, warnings};
 use anymc3d_host::fs::hex;
 use anymc3d_host::fs::write_atomically;
-use anymc3d_host::plugin::{PluginError, find, inspect};
+use anymc3d_host::plugin::{Inspected, PluginError, find, inspect};
 use anymc3d_host::task::{LoadedTask, TaskSiteAdapter};
 use anymc3d_manifest::{Axis, Fit, Intensity, Manifest, Modality, Region, View};
 use candle_core::{DType, Device, Tensor};
@@ -84,10 +84,10 @@ impl Embed {
             PrecisionOption::Auto => Precision::F32,
             other => other.resolve(self.backbone.device),
         };
-        let manifest = self.manifest()?;
+        let library = self.library()?;
         crate::options::out_file("--out", &self.out).map_err(CommandError::failed)?;
         let backbone = self.backbone.open(precision)?;
-        let chosen = manifest.map(|m| self.choose(m, &backbone, console)).transpose()?;
+        let chosen = library.map(|l| self.choose(l, &backbone, console)).transpose()?;
         let peft = self.peft.as_deref().map(|dir| load_peft(dir, backbone.info()));
         let peft = peft.transpose().map_err(CommandError::refused)?;
         let adapter = chosen
@@ -111,19 +111,19 @@ impl Embed {
         Ok(Outcome::Done)
     }
 
-    fn manifest(&self) -> Result<Option<Manifest>, CommandError> {
+    fn library(&self) -> Result<Option<Inspected>, CommandError> {
         let read = |wanted: &String| inspect(&find::library(wanted)?);
-        let inspected = self.plugin.as_ref().map(read).transpose().map_err(CommandError::refused)?;
-        Ok(inspected.map(|(embedded, _, _)| embedded.manifest))
+        self.plugin.as_ref().map(read).transpose().map_err(CommandError::refused)
     }
 
     /// The plugin's view and, with weights, its task. Weights that are there and do not fit are refused.
     fn choose(
         &self,
-        manifest: Manifest,
+        library: Inspected,
         backbone: &Backbone,
         console: &Console,
     ) -> Result<Chosen, CommandError> {
+        let manifest = library.manifest().clone();
         let named = |v: &View| self.view.as_ref().is_none_or(|wanted| *wanted == v.name);
         let Some(view) = manifest.views.iter().position(named) else {
             let views: Vec<&str> = manifest.views.iter().map(|v| v.name.as_str()).collect();
@@ -142,10 +142,10 @@ impl Embed {
                 views.join(", ")
             )));
         }
-        let Some(wanted) = self.plugin.as_deref().filter(|_| self.peft.is_none()) else {
+        if self.peft.is_some() {
             return Ok(Chosen { manifest, task: None, view });
-        };
-        let task = match LoadedTask::open(wanted, self.weights.as_deref(), backbone) {
+        }
+        let task = match LoadedTask::open_inspected(library, self.weights.as_deref(), backbone, false) {
             Ok(task) => Some(task),
             Err(PluginError::NoWeights { name, .. }) => {
                 console.warning(format!(

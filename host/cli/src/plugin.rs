@@ -106,9 +106,10 @@ fn list(json: bool, console: &Console) {
 }
 
 fn open(path: &Path) -> Result<Found, PluginError> {
-    let (embedded, sha256, bytes) = inspect(path)?;
-    let weights = Weights::find(&embedded.manifest.plugin.name, None, path);
-    Ok(Found { path: path.to_owned(), sha256, bytes: bytes.len(), embedded, weights })
+    let library = inspect(path)?;
+    let weights = Weights::find(&library.manifest().plugin.name, None, path);
+    let bytes = library.size();
+    Ok(Found { path: path.to_owned(), sha256: library.sha256, bytes, embedded: library.embedded, weights })
 }
 
 impl Found {

@@ -54,8 +54,8 @@ impl Check {
         let read = inspect(&library);
         let weights = match (&self.weights, &read) {
             (Some(given), _) => Some(given.clone()),
-            (None, Ok((embedded, ..))) => {
-                let places = find::weights_places(&library, &embedded.manifest.plugin.name);
+            (None, Ok(read)) => {
+                let places = find::weights_places(&library, &read.manifest().plugin.name);
                 places.into_iter().find(|p| p.is_file())
             }
             (None, Err(_)) => None,
@@ -84,7 +84,7 @@ impl Check {
         if self.json {
             console.result(as_json(
                 &library,
-                read.as_ref().ok().map(|(e, sha, _)| (e, sha.as_str())),
+                read.as_ref().ok().map(|library| (&library.embedded, library.sha256.as_str())),
                 weights.as_deref(),
                 &findings,
             ));

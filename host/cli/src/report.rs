@@ -1,6 +1,7 @@
 //! A result as text: probabilities, top slices, warnings.
 
 use anymc3d_host::engine::result::{CaseResult, LabelPrediction, ViewRecord};
+use anymc3d_host::output::percent;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -56,10 +57,6 @@ fn origin(result: &CaseResult) -> String {
         Some(p) => format!("package by {} (registry {})", p.publisher, p.registry),
         None => "local files, not signed by anybody".to_owned(),
     }
-}
-
-fn percent(probability: f64) -> String {
-    format!("{:.1} %", 100.0 * probability)
 }
 
 fn decision(p: &LabelPrediction) -> String {

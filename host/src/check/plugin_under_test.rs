@@ -3,7 +3,7 @@
 use super::{Findings, shorten};
 use crate::backbone::{Backbone, Precision};
 use crate::engine::open_backbone;
-use crate::plugin::{Library, Parameter, ParameterSource, inspect, load};
+use crate::plugin::{Inspected, Library, Parameter, ParameterSource, PluginError, inspect, load};
 use crate::task::as_plugins_see;
 use crate::task::{HeadAnswer, MaskTensors, Task, TaskError, TaskOptions, ViewTokens, Weights};
 use anymc3d_manifest::{Manifest, MaskFeature, View};
@@ -19,6 +19,8 @@ pub struct PluginUnderTest {
     pub(super) weights: Option<PathBuf>,
     wanted: Option<String>,
     pub(super) backbone: Backbone,
+    /// Between the look at its manifest and its opening.
+    read: Option<Inspected>,
     library: Option<Library>,
 }
 
@@ -47,7 +49,7 @@ impl PluginUnderTest {
     pub fn new(library: &Path, weights: Option<&Path>, backbone_name: Option<&str>) -> Result<Self, String> {
         let backbone = open_backbone(backbone_name, Precision::F32).map_err(|e| e.to_string())?;
         let (weights, wanted) = (weights.map(Path::to_owned), backbone_name.map(str::to_owned));
-        Ok(Self { path: library.to_owned(), weights, wanted, backbone, library: None })
+        Ok(Self { path: library.to_owned(), weights, wanted, backbone, read: None, library: None })
     }
 
     pub(super) fn another_backbone(&self) -> Result<Backbone, String> {
@@ -56,8 +58,8 @@ impl PluginUnderTest {
 
     pub(super) fn manifest(&mut self, findings: &mut Findings) -> Result<(), String> {
         let read = inspect(&self.path);
-        let told = |(embedded, ..): &(crate::plugin::section::Embedded, String, Vec<u8>)| {
-            let m = &embedded.manifest;
+        let told = |library: &Inspected| {
+            let m = library.manifest();
             format!(
                 "{} {}, {} outputs, {} views",
                 m.plugin.name,
@@ -72,18 +74,28 @@ impl PluginUnderTest {
             "a manifest of schema 1 for this machine",
             outcome,
         );
-        if let Ok((embedded, ..)) = read
-            && !embedded.unknown_keys.is_empty()
-        {
-            findings.note("keys that this host does not know", embedded.unknown_keys.join(", "));
+        if let Ok(library) = read {
+            let unknown = &library.embedded.unknown_keys;
+            if !unknown.is_empty() {
+                findings.note("keys that this host does not know", unknown.join(", "));
+            }
+            self.read = Some(library);
         }
         Ok(())
+    }
+
+    /// The library whose manifest was looked at; without that look, as it lies there.
+    fn load(&mut self) -> Result<Library, PluginError> {
+        match self.read.take() {
+            Some(read) => read.load(),
+            None => load(&self.path),
+        }
     }
 
     pub(super) fn layout(&mut self, findings: &mut Findings) -> Result<(), String> {
         let (tried, expected) =
             ("opened, and its layout compared", "what crosses the boundary is as in this host");
-        match load(&self.path) {
+        match self.load() {
             Ok(library) => {
                 findings.compare_runs(tried, expected, Ok(format!("ABI {}", library.embedded.build.abi)));
                 self.library = Some(library);
@@ -96,7 +108,7 @@ impl PluginUnderTest {
     /// Opened where it is not yet: after an end of the process the first checks are not tried again.
     pub(super) fn library(&mut self) -> Result<&Library, String> {
         if self.library.is_none() {
-            self.library = Some(load(&self.path).map_err(|e| e.to_string())?);
+            self.library = Some(self.load().map_err(|e| e.to_string())?);
         }
         self.library.as_ref().ok_or_else(|| "it was not loaded".to_owned())
     }

@@ -4,7 +4,7 @@
 
 use crate::data::table::{Problem, Row, Table};
 use crate::memory::MemoryBudget;
-use crate::scan::{RegionOfInterest, Scan, Target, Volume, memory_of};
+use crate::scan::{DecodedScans, RegionOfInterest, Scan, Target, Volume, memory_of};
 use anymc3d_manifest::{Region, TaskKind, View};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -44,10 +44,20 @@ struct OfRow {
 
 /// Opens every scan and mask of a table, for a task of these views. `progress` is told of each row that is done.
 pub fn examine(table: &Table, views: &[View], progress: &(dyn Fn() + Sync)) -> Findings {
+    examine_and_keep(table, views, &DecodedScans::default(), progress)
+}
+
+/// As [`examine`]; what is in order is offered to `decoded`, for a training that begins next.
+pub fn examine_and_keep(
+    table: &Table,
+    views: &[View],
+    decoded: &DecodedScans,
+    progress: &(dyn Fn() + Sync),
+) -> Findings {
     let mut rows: Vec<OfRow> = Vec::with_capacity(table.rows.len());
     for together in groups(&table.rows, MemoryBudget::of_process().bytes) {
         rows.par_extend(together.par_iter().map(|row| {
-            let found = examine_row(row, table.kind, views);
+            let found = examine_row(row, table.kind, views, decoded);
             progress();
             found
         }));
@@ -84,7 +94,7 @@ fn groups(rows: &[Row], room: usize) -> Vec<&[Row]> {
     all
 }
 
-fn examine_row(row: &Row, kind: TaskKind, views: &[View]) -> OfRow {
+fn examine_row(row: &Row, kind: TaskKind, views: &[View], decoded: &DecodedScans) -> OfRow {
     let mut found = OfRow::default();
     let problem =
         |what: String| Problem { line: Some(row.line), what: format!("case `{}`: {what}", row.case) };
@@ -131,6 +141,9 @@ fn examine_row(row: &Row, kind: TaskKind, views: &[View]) -> OfRow {
                 Err(e) => found.findings.errors.push(problem(e.to_string())),
             }
         }
+        if !scan.is_constant() {
+            decoded.offer(path, scan);
+        }
     }
     if let Some(path) = &row.mask {
         match Scan::open(path).and_then(|mask| Ok((mask.try_canonical()?, mask))) {
@@ -141,27 +154,12 @@ fn examine_row(row: &Row, kind: TaskKind, views: &[View]) -> OfRow {
                 if let Some(Err(e)) = grids.first().filter(|_| !on_any).map(on) {
                     found.findings.errors.push(problem(e.to_string()));
                 }
-                let empty = !mask.voxels.iter().any(|v| *v > 0.5);
-                let followed =
-                    views.iter().any(|v| v.needs_mask() || v.follows_region() && row.point_mm.is_none());
-                if empty && followed {
-                    let what = format!("{}: the mask is empty, and it says where to look", path.display());
-                    found.findings.errors.push(problem(what));
+                if !mask.voxels.iter().any(|v| *v > 0.5) {
+                    let (errors, warnings) = of_empty_mask(path, &mask, row, kind, views);
+                    found.findings.errors.extend(errors.into_iter().map(problem));
+                    found.findings.warnings.extend(warnings.into_iter().map(problem));
                 }
-                let most = mask.voxels.iter().copied().fold(0.0, f32::max);
-                if empty && most > 0.0 {
-                    let what = format!(
-                        "{}: the mask's largest value is {most}; expected 1 where the finding is, what is above 0.5 counts",
-                        path.display()
-                    );
-                    found.findings.errors.push(problem(what));
-                }
-                // A class may well be the one without a finding.
-                let yes_or_no = matches!(kind, TaskKind::Binary | TaskKind::Multilabel);
-                if empty && yes_or_no && row.labels.iter().flatten().any(|l| *l > 0.5) {
-                    let what = format!("{}: the mask of a positive case is empty", path.display());
-                    found.findings.warnings.push(problem(what));
-                }
+                decoded.offer(path, mask);
             }
         }
     }
@@ -177,6 +175,34 @@ fn examine_row(row: &Row, kind: TaskKind, views: &[View]) -> OfRow {
         }
     }
     found
+}
+
+/// Errors and warnings of a mask that has nothing above 0.5.
+fn of_empty_mask(
+    path: &Path,
+    mask: &Scan,
+    row: &Row,
+    kind: TaskKind,
+    views: &[View],
+) -> (Vec<String>, Vec<String>) {
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    let path = path.display();
+    if views.iter().any(|v| v.needs_mask() || v.follows_region() && row.point_mm.is_none()) {
+        errors.push(format!("{path}: the mask is empty, and it says where to look"));
+    }
+    let most = mask.voxels.iter().copied().fold(0.0, f32::max);
+    if most > 0.0 {
+        errors.push(format!(
+            "{path}: the mask's largest value is {most}; expected 1 where the finding is, what is above 0.5 counts"
+        ));
+    }
+    // A class may well be the one without a finding.
+    if matches!(kind, TaskKind::Binary | TaskKind::Multilabel)
+        && row.labels.iter().flatten().any(|l| *l > 0.5)
+    {
+        warnings.push(format!("{path}: the mask of a positive case is empty"));
+    }
+    (errors, warnings)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

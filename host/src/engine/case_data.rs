@@ -5,7 +5,7 @@ use crate::device::uploaded;
 use crate::engine::memory::{self, MemoryCap};
 use crate::memory::MemoryBudget;
 use crate::scan::{
-    ReadLimits, RegionOfInterest, Scan, SliceStack, Target, Volume, VolumeError, mask_scalars,
+    DecodedScans, ReadLimits, RegionOfInterest, Scan, SliceStack, Target, Volume, VolumeError, mask_scalars,
     modality_warning, slices_of_target,
 };
 use crate::task::MaskTensors;
@@ -112,6 +112,8 @@ pub struct CaseData {
     pub cap: Option<MemoryCap>,
     /// Where pixels are put; the processor where none was named.
     device: Option<Device>,
+    /// Scans that were decoded before.
+    decoded: Option<Arc<DecodedScans>>,
     /// Milliseconds spent reading, since last asked.
     pub read_ms: f64,
     /// Milliseconds spent preprocessing, since last asked.
@@ -129,6 +131,16 @@ impl CaseData {
         Self { device: Some(device), ..Self::default() }
     }
 
+    /// Takes scans from those that were decoded before, where they are there.
+    pub fn with_decoded(decoded: Arc<DecodedScans>) -> Self {
+        Self { decoded: Some(decoded), ..Self::default() }
+    }
+
+    fn open(&self, path: &Path) -> Result<Scan, VolumeError> {
+        let decoded = self.decoded.as_ref().and_then(|decoded| decoded.take(path));
+        decoded.map_or_else(|| Scan::open_within(path, &ReadLimits::with_room(self.room())), Ok)
+    }
+
     /// What may still be taken.
     fn room(&self) -> MemoryBudget {
         self.cap.map_or_else(MemoryBudget::of_process, |cap| cap.room()).less(self.taken)
@@ -144,8 +156,7 @@ impl CaseData {
         }
         let start = Instant::now();
         let bytes = memory::of_scan(path);
-        let limits = ReadLimits::with_room(self.room());
-        let read = Scan::open_within(path, &limits).map_err(PrepareError::from).and_then(|scan| {
+        let read = self.open(path).map_err(PrepareError::from).and_then(|scan| {
             if scan.is_constant() {
                 let [value, _] = scan.range();
                 let message = format!(
@@ -224,8 +235,7 @@ impl CaseData {
         if let Some(known) = self.masks.get(path) {
             return known.clone();
         }
-        let limits = ReadLimits::with_room(self.room());
-        let read = Scan::open_within(path, &limits).map(|scan| Arc::new(scan.into_canonical().1));
+        let read = self.open(path).map(|scan| Arc::new(scan.into_canonical().1));
         let read = read.map_err(PrepareError::from);
         self.masks.insert(path.to_owned(), read.clone());
         read

@@ -1,6 +1,6 @@
 //! Several weights of one plugin as one task: the mean of the members' logits, and how far they are apart.
 
-use super::predict::calibrated;
+use super::probability::calibrated;
 use super::result::{EnsembleSpread, LabelPrediction, ValuePrediction};
 use crate::task::{HeadAnswer, LoadedTask};
 use anymc3d_manifest::TaskKind;

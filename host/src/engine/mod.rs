@@ -8,9 +8,12 @@ mod ensemble;
 pub mod golden;
 mod memory;
 mod predict;
+mod prediction;
 mod prefetch;
+mod probability;
 pub mod result;
 mod sharing_plan;
+mod task_run;
 
 pub use backbones::{
     DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone,
@@ -20,5 +23,7 @@ pub use case::{Case, CaseError, Remedy, Stage};
 pub use case_data::{CaseData, PrepareError, Prepared, ReadScan, TrainingSlices, ms, warnings};
 pub use decoder::ViewLogits;
 pub use memory::{Holdings, MemoryCap};
-pub use predict::{Engine, Prediction, ViewEvidence, calibrated, probabilities};
+pub use predict::Engine;
+pub use prediction::{Prediction, ViewEvidence};
+pub use probability::{calibrated, probabilities};
 pub use sharing_plan::{Plan, StackPlan, User};

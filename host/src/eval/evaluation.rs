@@ -237,6 +237,41 @@ pub fn questions(predictions: &Predictions, thresholds: &[f64]) -> Vec<Question>
     questions
 }
 
+fn metrics_of(q: &Question) -> LabelMetrics {
+    let metrics = LabelMetrics::decided(&q.truth, &q.probabilities, q.threshold, &q.positive);
+    match q.folds.is_empty() {
+        true => metrics,
+        false => metrics.within_folds(&q.truth, &q.probabilities, &q.folds),
+    }
+}
+
+/// `patients`: of every case, whose it is.
+fn judged_of(q: &Question, patients: &[usize]) -> Judged {
+    let patients: Vec<usize> = q.cases.iter().map(|c| patients[*c]).collect();
+    let judged = Judged::new(&q.truth, &q.probabilities, &q.positive, &patients);
+    match q.folds.is_empty() {
+        true => judged,
+        false => judged.within_folds((&q.truth, &q.probabilities, &q.positive, &patients), &q.folds),
+    }
+}
+
+fn classes_report(c: &Classes<'_>, macro_auroc: Option<f64>, draws: &[ClassFigures]) -> ClassesReport {
+    let of = |figure: fn(&ClassFigures) -> Option<f64>| {
+        percentile_interval(&draws.iter().map(figure).collect::<Vec<_>>())
+    };
+    ClassesReport {
+        n: c.truth.len(),
+        classes: c.classes.to_vec(),
+        macro_auroc,
+        accuracy: accuracy(&c.truth, &c.probabilities),
+        accuracy_bootstrap_ci95: of(|f| f.0),
+        balanced_accuracy: balanced_accuracy(&c.truth, &c.probabilities),
+        balanced_accuracy_bootstrap_ci95: of(|f| f.1),
+        brier: c.brier(),
+        confusion: c.confusion(),
+    }
+}
+
 /// All figures of scored cases whose `questions` were asked ([`questions`]).
 pub fn evaluate(
     predictions: &Predictions,
@@ -245,27 +280,8 @@ pub fn evaluate(
     source: Source,
 ) -> Evaluation {
     let (patients, how_many) = predictions.patients();
-    let metrics: Vec<LabelMetrics> = questions
-        .iter()
-        .map(|q| {
-            let metrics = LabelMetrics::decided(&q.truth, &q.probabilities, q.threshold, &q.positive);
-            match q.folds.is_empty() {
-                true => metrics,
-                false => metrics.within_folds(&q.truth, &q.probabilities, &q.folds),
-            }
-        })
-        .collect();
-    let judged: Vec<Judged> = questions
-        .iter()
-        .map(|q| {
-            let patients: Vec<usize> = q.cases.iter().map(|c| patients[*c]).collect();
-            let judged = Judged::new(&q.truth, &q.probabilities, &q.positive, &patients);
-            match q.folds.is_empty() {
-                true => judged,
-                false => judged.within_folds((&q.truth, &q.probabilities, &q.positive, &patients), &q.folds),
-            }
-        })
-        .collect();
+    let metrics: Vec<LabelMetrics> = questions.iter().map(metrics_of).collect();
+    let judged: Vec<Judged> = questions.iter().map(|q| judged_of(q, &patients)).collect();
     let classes: Vec<Classes<'_>> =
         predictions.labels.iter().filter_map(|l| Classes::of(l, &patients)).collect();
 
@@ -293,21 +309,8 @@ pub fn evaluate(
         let own = questions.iter().zip(&metrics).filter(|(q, _)| {
             q.name.strip_prefix(&prefix).is_some_and(|class| c.classes.iter().any(|known| known == class))
         });
-        let of = |figure: fn(&ClassFigures) -> Option<f64>| {
-            percentile_interval(&draws.iter().map(figure).collect::<Vec<_>>())
-        };
-        let report = ClassesReport {
-            n: c.truth.len(),
-            classes: c.classes.to_vec(),
-            macro_auroc: mean(&own.filter_map(|(_, m)| m.auroc).collect::<Vec<_>>()),
-            accuracy: accuracy(&c.truth, &c.probabilities),
-            accuracy_bootstrap_ci95: of(|f| f.0),
-            balanced_accuracy: balanced_accuracy(&c.truth, &c.probabilities),
-            balanced_accuracy_bootstrap_ci95: of(|f| f.1),
-            brier: c.brier(),
-            confusion: c.confusion(),
-        };
-        (c.name.to_owned(), report)
+        let areas: Vec<f64> = own.filter_map(|(_, m)| m.auroc).collect();
+        (c.name.to_owned(), classes_report(c, mean(&areas), draws))
     });
     Evaluation {
         schema: SCHEMA,

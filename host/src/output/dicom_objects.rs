@@ -3,8 +3,8 @@
 //! The patient's identity is carried over from the series into these objects, as DICOM wants it, and into nothing else.
 
 use super::evidence::{heat_of, part, preview};
+use super::mask::SegmentationMask;
 use super::preview::picture_of;
-use super::segmentation::SegmentationMask;
 use super::writer::{ResultParts, ResultWriter, WriterSpec};
 use super::{ViewHeat, on_scan};
 use crate::engine::result::{CaseResult, LabelPrediction};
@@ -158,7 +158,8 @@ fn objects(
     }
     // Without the case's name: an object that says it has no text burned in must have none that tells whose it is.
     let picture = preview(result, views, "", picture_of)?;
-    let picture = Picture { rgb: picture.rgb(), rows: picture.height, columns: picture.width };
+    let rgb = picture.rgb();
+    let picture = Picture { rgb: &rgb, rows: picture.height(), columns: picture.width() };
     let title = format!("Preview, {plugin}");
     let object = secondary_capture(&reads[0].source.series, &[picture], &title, &mut origin);
     objects.push(("preview".to_owned(), object.map_err(failed)?));

@@ -111,7 +111,12 @@ pub(super) fn preview<T>(
     let findings: Vec<Finding> = result
         .predictions
         .iter()
-        .map(|p| Finding { label: p.label.clone(), probability: p.probability, positive: p.positive })
+        .map(|p| Finding {
+            label: p.label.clone(),
+            probability: p.probability,
+            threshold: p.threshold,
+            positive: p.positive,
+        })
         .collect();
     let picture = Preview {
         title: &format!("{} {}", result.plugin.name, result.plugin.version),

@@ -1,7 +1,10 @@
 //! Segmentations: logits of slices to a binary mask on the scan's own grid.
 
 use rayon::prelude::*;
+use std::sync::Arc;
 
+use crate::engine::result::{CaseResult, SegmentationRecord};
+use crate::engine::{ReadScan, ViewLogits};
 use crate::output::heatmap::upsample;
 use crate::scan::{Affine, ScanPlanes, SliceGrid};
 
@@ -25,6 +28,34 @@ pub fn mask_on_scan(grid: &SliceGrid, logits: &[f32], size: [usize; 2]) -> Optio
         mask.iter_mut().zip(&plane).for_each(|(m, &p)| *m = u8::from(p >= 0.5));
     });
     Some(mask)
+}
+
+/// What a decoder segmented, on the grid of the scan.
+pub struct SegmentationMask {
+    /// The view that was decoded.
+    pub view: String,
+    /// The scan.
+    pub read: Arc<ReadScan>,
+    /// 0 or 1 for each voxel of the scan as it is stored, first axis fastest.
+    pub voxels: Vec<u8>,
+}
+
+/// Makes the mask and stores its volume in the result.
+///
+/// # Errors
+/// One line, when the logits do not fit their slices.
+pub(super) fn measure(
+    result: &mut CaseResult,
+    read: Arc<ReadScan>,
+    logits: &ViewLogits,
+) -> Result<SegmentationMask, String> {
+    let voxels = mask_on_scan(&logits.grid, &logits.logits, logits.size)
+        .ok_or("segmentation: the logits do not fit their slices")?;
+    let count = voxels.iter().filter(|&&v| v > 0).count();
+    let volume_ml = volume_ml(count, &read.scan.affine);
+    let view = logits.view.clone();
+    result.segmentation = Some(SegmentationRecord { view: view.clone(), voxels: count, volume_ml });
+    Ok(SegmentationMask { view, read, voxels })
 }
 
 /// Millilitres of so many voxels.

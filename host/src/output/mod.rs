@@ -1,8 +1,8 @@
 //! Where the model looked and what it outlined: heatmaps and masks on the scan's own grid, and pictures of them.
 
-pub(crate) mod canvas;
 pub(crate) mod colour;
 mod dicom_objects;
+pub(crate) mod drawing;
 mod evidence;
 mod folder;
 mod heatmap;
@@ -19,9 +19,9 @@ pub use evidence::{HeatmapWriter, PreviewWriter};
 pub use folder::{OutputFolder, try_file};
 pub use heatmap::{Heatmap, Peak, ViewHeat, on_scan, peak, slice_heat, upsample};
 pub use id_salt::{SALT_FILE, random_salt, salt_of_file, salt_of_folder};
-pub use mask::{mask_on_scan, volume_ml};
-pub use preview::{Finding, Preview, PreviewError, montage};
-pub use segmentation::{SegmentationMask, SegmentationWriter};
+pub use mask::{SegmentationMask, mask_on_scan, volume_ml};
+pub use preview::{Finding, Preview, PreviewError, montage, percent};
+pub use segmentation::SegmentationWriter;
 pub use standard::{standard_writer, standard_writers};
 pub(crate) use writer::write_record;
 pub use writer::{MakeWriter, ResultParts, ResultWriter, WriterSpec, need_evidence, record};

@@ -1,6 +1,6 @@
 //! What is made of an answer: the record, and the files beside it, each by a writer.
 
-use super::segmentation::{self, SegmentationMask};
+use super::mask::{SegmentationMask, measure};
 use crate::engine::result::CaseResult;
 use crate::engine::{Case, Prediction, ViewEvidence};
 use serde::{Deserialize, Serialize};
@@ -82,8 +82,7 @@ pub fn record(
     writers: &[Arc<dyn ResultWriter>],
 ) -> Result<CaseResult, String> {
     let Prediction { mut result, evidence, segmentation } = prediction;
-    let mask =
-        segmentation.map(|(read, logits)| segmentation::measure(&mut result, read, &logits)).transpose()?;
+    let mask = segmentation.map(|(read, logits)| measure(&mut result, read, &logits)).transpose()?;
     let Some(folder) = folder else { return Ok(result) };
     let parts = ResultParts { case, evidence: &evidence, mask: mask.as_ref() };
     for writer in writers {

@@ -53,6 +53,19 @@ pub enum PluginError {
         /// File.
         path: PathBuf,
     },
+    /// Another library than the one that was chosen.
+    #[error(
+        "{}: changed since it was chosen (sha256 {chosen}…, now {found}…); nothing of it was run: run the command again",
+        path.display()
+    )]
+    Changed {
+        /// File.
+        path: PathBuf,
+        /// Beginning of the digest of what was chosen.
+        chosen: String,
+        /// Beginning of the digest of what is there.
+        found: String,
+    },
     /// A manifest that cannot be used.
     #[error("{}: {reason}", path.display())]
     Manifest {

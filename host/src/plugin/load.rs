@@ -7,6 +7,7 @@ use super::layout;
 use super::section::{self, Embedded};
 use crate::fs::hex;
 use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError};
+use anymc3d_manifest::Manifest;
 use anymc3d_plugin_api::abi::objects::{ABI_VERSION, ABI_VERSION_TEXT, HEADER_SYMBOL, PluginModule_Ref};
 use anymc3d_registry::InstalledPackage;
 use anymc3d_registry::package::FileRole;
@@ -44,11 +45,27 @@ pub struct LoadTiming {
     pub layout: Duration,
 }
 
+/// A library whose file was read and whose manifest was checked. None of its code has run; what is loaded later is what
+/// was read here, whatever lies in the file by then.
+pub struct Inspected {
+    /// Where it was found.
+    pub path: PathBuf,
+    /// Digest of its bytes, hexadecimal.
+    pub sha256: String,
+    /// Its manifest and how it was built.
+    pub embedded: Embedded,
+    bytes: Vec<u8>,
+    took: Duration,
+}
+
 /// Reads a library's manifest and digest, and applies the policy. No code of the library runs.
 ///
 /// # Errors
 /// When the file is unreadable, no library, without a manifest, or for another host.
-pub fn inspect(path: &Path) -> Result<(Embedded, String, Vec<u8>), PluginError> {
+pub fn inspect(path: &Path) -> Result<Inspected, PluginError> {
+    let start = Instant::now();
+    // Without its name: a plugin's path may name a project that is not everybody's. A test counts these lines.
+    tracing::debug!("a library is read");
     let bytes = std::fs::read(path).map_err(|source| PluginError::Io {
         path: path.to_owned(),
         what: "cannot be read",
@@ -73,45 +90,83 @@ pub fn inspect(path: &Path) -> Result<(Embedded, String, Vec<u8>), PluginError> 
         ));
     }
     let sha256 = hex(&Sha256::digest(&bytes));
-    Ok((embedded, sha256, bytes))
+    Ok(Inspected { path: path.to_owned(), sha256, embedded, bytes, took: start.elapsed() })
 }
 
 /// All five steps: manifest, policy, private copy, opening, layout.
 ///
 /// # Errors
-/// As [`inspect`], and when the copy cannot be made, opened, has another layout, or is of another manifest.
+/// As [`inspect`] and [`Inspected::load`].
 pub fn load(path: &Path) -> Result<Library, PluginError> {
-    let start = Instant::now();
-    let (embedded, sha256, bytes) = inspect(path)?;
-    let package = super::find::package_of(path)?;
-    if let Some(package) = &package {
-        package.check(FileRole::Library, &sha256)?;
+    inspect(path)?.load()
+}
+
+impl Inspected {
+    /// What the plugin says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.embedded.manifest
     }
-    let checked = Instant::now();
-    let copy = private_copy(&sha256, &bytes).map_err(|source| PluginError::Io {
-        path: path.to_owned(),
-        what: "cannot be copied for loading",
-        source,
-    })?;
-    let copied = Instant::now();
-    let header = open(path, &copy)?;
-    let opened = Instant::now();
-    let module = fitting_module(path, header)?;
-    let (says, is) = (&embedded.build.abi, module.abi_version());
-    if *says != format!("{}.{}", is >> 16, is & 0xffff) {
-        let reason =
-            format!("its manifest says ABI {says}, its code ABI {}.{}; build it anew", is >> 16, is & 0xffff);
-        return Err(PluginError::Manifest { path: path.to_owned(), reason });
+
+    /// Bytes of the library.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
     }
-    own_manifest(&embedded.text, module.manifest().as_str())
-        .map_err(|reason| PluginError::Manifest { path: path.to_owned(), reason })?;
-    let timing = LoadTiming {
-        check: checked - start,
-        copy: copied - checked,
-        open: opened - copied,
-        layout: opened.elapsed(),
-    };
-    Ok(Library { path: path.to_owned(), sha256, embedded, package, timing, module })
+
+    /// Refuses another library than the one that was chosen, which had the digest `chosen`.
+    ///
+    /// # Errors
+    /// [`PluginError::Changed`].
+    pub fn is_still(self, chosen: &str) -> Result<Self, PluginError> {
+        match self.sha256 == chosen {
+            true => Ok(self),
+            false => Err(PluginError::Changed {
+                path: self.path,
+                chosen: chosen.get(..12).unwrap_or(chosen).to_owned(),
+                found: self.sha256.get(..12).unwrap_or(&self.sha256).to_owned(),
+            }),
+        }
+    }
+
+    /// The steps that may run code of the library: private copy, opening, layout. The file is not read again.
+    ///
+    /// # Errors
+    /// When the package that it belongs to has another digest, or the copy cannot be made, opened, has another layout, or
+    /// is of another manifest.
+    pub fn load(self) -> Result<Library, PluginError> {
+        let Self { path, sha256, embedded, bytes, took } = self;
+        let start = Instant::now();
+        let package = super::find::package_of(&path)?;
+        if let Some(package) = &package {
+            package.check(FileRole::Library, &sha256)?;
+        }
+        let checked = Instant::now();
+        let copy = private_copy(&sha256, &bytes).map_err(|source| PluginError::Io {
+            path: path.clone(),
+            what: "cannot be copied for loading",
+            source,
+        })?;
+        let copied = Instant::now();
+        let header = open(&path, &copy)?;
+        let opened = Instant::now();
+        let module = fitting_module(&path, header)?;
+        let (says, is) = (&embedded.build.abi, module.abi_version());
+        let refuse = |reason: String| PluginError::Manifest { path: path.clone(), reason };
+        if *says != format!("{}.{}", is >> 16, is & 0xffff) {
+            return Err(refuse(format!(
+                "its manifest says ABI {says}, its code ABI {}.{}; build it anew",
+                is >> 16,
+                is & 0xffff
+            )));
+        }
+        own_manifest(&embedded.text, module.manifest().as_str()).map_err(refuse)?;
+        let timing = LoadTiming {
+            check: took + (checked - start),
+            copy: copied - checked,
+            open: opened - copied,
+            layout: opened.elapsed(),
+        };
+        Ok(Library { path, sha256, embedded, package, timing, module })
+    }
 }
 
 /// Compares the manifest in the section with the one that the code has of itself: where a linker took in two plugins,

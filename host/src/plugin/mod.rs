@@ -23,5 +23,5 @@ mod tests;
 
 pub use context::{Context, Parameter, ParameterSource};
 pub use error::PluginError;
-pub use load::{Library, LoadTiming, inspect, load};
+pub use load::{Inspected, Library, LoadTiming, inspect, load};
 pub use table::host_ops;

@@ -3,11 +3,12 @@
 use super::events::{Events, Notice};
 use super::failure::CaseFailure;
 #[cfg(unix)]
-use super::isolate::IsolatedEngine;
+use super::isolate::{ChosenLibrary, IsolatedEngine};
 use crate::engine::result::CaseResult;
 use crate::engine::{Case, Engine, Prediction};
 use crate::output::naming::{Names, Scans};
 use crate::output::{self, OutputFolder, ResultWriter, need_evidence};
+use crate::plugin::Inspected;
 use crate::task::LoadedTask;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,7 +64,7 @@ pub trait Executor {
     ///
     /// # Errors
     /// One line, when the build is refused.
-    fn reload(&mut self, index: usize, library: &Path, events: &dyn Events) -> Result<(), String>;
+    fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String>;
 
     /// The engine, where it is in this process.
     fn engine(&mut self) -> Option<&mut Engine> {
@@ -114,7 +115,7 @@ impl Executor for LocalExecutor {
         self.engine.prefetch_depth()
     }
 
-    fn reload(&mut self, index: usize, library: &Path, events: &dyn Events) -> Result<(), String> {
+    fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String> {
         let next = LoadedTask::open_all(library, &self.weights, self.engine.backbone(), self.segmentation)
             .map_err(|e| e.to_string())?;
         let old = self.engine.replace(index, next);
@@ -256,8 +257,9 @@ impl Executor for IsolatedExecutor {
         self.tasks.iter().map(took).collect()
     }
 
-    fn reload(&mut self, index: usize, library: &Path, events: &dyn Events) -> Result<(), String> {
-        self.engine.reload(self.tasks[index], library, events)
+    fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String> {
+        let Inspected { path, sha256, .. } = library;
+        self.engine.reload(ChosenLibrary { task: self.tasks[index], path, sha256 }, events)
     }
 
     fn close(mut self: Box<Self>, events: &dyn Events) {

@@ -6,13 +6,13 @@ use super::executor::IsolatedExecutor;
 use super::executor::{CaseOutput, Executor, LocalExecutor, Wanted};
 use super::failure::CaseFailure;
 #[cfg(unix)]
-use super::isolate::{IsolatedEngine, Limits, OpenRequest, SpawnWorker};
+use super::isolate::{ChosenLibrary, IsolatedEngine, Limits, OpenRequest, SpawnWorker};
 use crate::backbone::Precision;
 use crate::device::DeviceChoice;
 use crate::engine::{Case, Engine, FindBackboneError, PrecisionChoice, open_backbone_on};
 use crate::output::naming::Names;
 use crate::plugin::find::{self, Choice};
-use crate::plugin::{PluginError, inspect};
+use crate::plugin::{Inspected, inspect};
 use crate::task::LoadedTask;
 use anymc3d_manifest::Manifest;
 use std::path::PathBuf;
@@ -24,8 +24,10 @@ use std::sync::Arc;
 pub struct SelectedPlugin {
     /// As it was asked for: a name or a path.
     pub wanted: String,
-    /// Its library when it was opened.
+    /// Its library when it was chosen.
     pub library: PathBuf,
+    /// Digest of the library that was chosen; no other is opened.
+    pub sha256: String,
     /// What it says of itself.
     pub manifest: Manifest,
 }
@@ -98,10 +100,12 @@ pub enum SessionError {
     Process(String),
 }
 
-/// Plugins whose manifests were read; none of their code has run.
+/// Plugins whose libraries were read; none of their code has run. What runs later is what was read here.
 pub struct Selection {
     /// Those that can be opened.
     pub plugins: Vec<SelectedPlugin>,
+    /// Of each of them, its library.
+    libraries: Vec<Inspected>,
     /// Those that cannot.
     pub refused: Vec<RefusedPlugin>,
 }
@@ -112,15 +116,16 @@ impl Selection {
     /// # Errors
     /// [`SessionError::GivenTwice`].
     pub fn new<S: AsRef<str>>(wanted: &[S], choice: &Choice) -> Result<Self, SessionError> {
-        let mut selection = Self { plugins: Vec::new(), refused: Vec::new() };
+        let mut selection = Self { plugins: Vec::new(), libraries: Vec::new(), refused: Vec::new() };
         for wanted in wanted.iter().map(AsRef::as_ref) {
-            let read = || -> Result<SelectedPlugin, PluginError> {
-                let library = find::library_with(wanted, choice)?;
-                let manifest = inspect(&library)?.0.manifest;
-                Ok(SelectedPlugin { wanted: wanted.to_owned(), library, manifest })
-            };
-            match read() {
-                Ok(new) => {
+            match find::library_with(wanted, choice).and_then(|library| inspect(&library)) {
+                Ok(library) => {
+                    let new = SelectedPlugin {
+                        wanted: wanted.to_owned(),
+                        library: library.path.clone(),
+                        sha256: library.sha256.clone(),
+                        manifest: library.manifest().clone(),
+                    };
                     let name = &new.manifest.plugin.name;
                     if selection.plugins.iter().any(|p| p.manifest.plugin.name == *name) {
                         return Err(SessionError::GivenTwice {
@@ -129,6 +134,7 @@ impl Selection {
                         });
                     }
                     selection.plugins.push(new);
+                    selection.libraries.push(library);
                 }
                 Err(e) => selection.refuse(wanted, &e),
             }
@@ -149,8 +155,9 @@ impl Selection {
         let place = (options.device, options.device_memory);
         let backbone = open_backbone_on(options.backbone.as_deref(), precision, place)?;
         let mut tasks = Vec::new();
-        for plugin in std::mem::take(&mut self.plugins) {
-            match LoadedTask::open_all(&plugin.library, &options.weights, &backbone, options.segmentation) {
+        let libraries = std::mem::take(&mut self.libraries);
+        for (plugin, library) in std::mem::take(&mut self.plugins).into_iter().zip(libraries) {
+            match LoadedTask::open_all(library, &options.weights, &backbone, options.segmentation) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {}",
@@ -174,8 +181,14 @@ impl Selection {
         isolation: &Isolation,
     ) -> Result<IsolatedExecutor, SessionError> {
         let all = std::mem::take(&mut self.plugins);
+        self.libraries.clear();
+        let chosen = |(task, p): (usize, &SelectedPlugin)| ChosenLibrary {
+            task,
+            path: p.library.clone(),
+            sha256: p.sha256.clone(),
+        };
         let request = OpenRequest {
-            plugins: all.iter().map(|p| p.library.clone()).enumerate().collect(),
+            plugins: all.iter().enumerate().map(chosen).collect(),
             weights: options.weights.clone(),
             backbone: options.backbone.clone(),
             device: options.device.to_string(),
@@ -249,7 +262,7 @@ impl Session {
     }
 
     fn of(selection: Selection, options: &SessionOptions, executor: Box<dyn Executor>) -> Self {
-        let Selection { plugins, refused } = selection;
+        let Selection { plugins, refused, .. } = selection;
         let (choice, weights) = (options.choice.clone(), options.weights.clone());
         Self { plugins, refused, choice, weights, executor }
     }
@@ -337,21 +350,22 @@ impl Session {
     pub fn reload(&mut self, index: usize, events: &dyn Events) -> Result<String, String> {
         let path =
             find::library_with(&self.plugins[index].wanted, &self.choice).map_err(|e| e.to_string())?;
-        let (embedded, sha256, _) = inspect(&path).map_err(|e| e.to_string())?;
-        let (manifest, found) = (embedded.manifest, self.name(index));
+        let library = inspect(&path).map_err(|e| e.to_string())?;
+        let (manifest, sha256) = (library.manifest().clone(), library.sha256.clone());
+        let found = self.name(index);
         if manifest.plugin.name != found {
             let name = &manifest.plugin.name;
             return Err(format!("{}: is plugin {name} now, expected {found}", path.display()));
         }
-        self.executor.reload(index, &path, events)?;
+        self.executor.reload(index, library, events)?;
         let told = format!(
             "{} {} ({}…) answers from here on",
             manifest.plugin.name,
             manifest.plugin.version,
             &sha256[..12]
         );
-        self.plugins[index].manifest = manifest;
-        self.plugins[index].library = path;
+        self.plugins[index] =
+            SelectedPlugin { library: path, sha256, manifest, ..self.plugins[index].clone() };
         Ok(told)
     }
 

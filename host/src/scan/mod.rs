@@ -9,6 +9,7 @@ mod affine;
 mod axis_plan;
 mod canonical;
 mod components;
+mod decoded;
 pub mod dicom;
 mod error;
 mod forms;
@@ -31,6 +32,7 @@ pub mod source;
 
 pub use affine::Affine;
 pub use canonical::{StoredAxis, Volume};
+pub use decoded::DecodedScans;
 pub use error::VolumeError;
 pub use forms::Forms;
 pub use limits::{GeometryLimits, ReadLimits, allow_micro_ct};

@@ -83,13 +83,7 @@ pub fn slices_of_target(
     room: MemoryBudget,
     target: Target<'_>,
 ) -> Result<SliceStack, VolumeError> {
-    let refuse = |found: String, expected: &str, todo: &str| VolumeError::View {
-        path: volume.path.clone(),
-        view: view.name.clone(),
-        found,
-        expected: expected.into(),
-        todo: todo.into(),
-    };
+    let refuse = |found: String, expected: &str, todo: &str| refused(volume, view, found, expected, todo);
     let expected = format!("at most {room}");
     let too_much = |found: String| {
         refuse(
@@ -109,15 +103,72 @@ pub fn slices_of_target(
         refuse(found, "intensities with a range", "check the scan and the view's `intensity`")
     })?;
     if windows.iter().any(|w| w[0] >= w[1]) {
-        let (name, value) = (&view.name, windows[0][0]);
-        warnings.push(format!("view `{name}`: both percentiles are {value}: its pixels are all 0"));
+        warnings.push(format!(
+            "view `{}`: both percentiles are {}: its pixels are all 0",
+            view.name, windows[0][0]
+        ));
     }
-    let region = region_of(volume, view, room.bytes, target, &mut warnings)?;
-    let (bounds, centred) =
-        region.ok_or_else(|| too_much("more pieces of tissue and air than there is memory for".into()))?;
+    let (bounds, centred) = match (view.region, view.size_mm) {
+        (Region::Mask | Region::Point, Some(extent)) => {
+            let centre = target.centre(volume, view)?;
+            (volume.shape.map(|n| [0, n]), Some(Centred { centre, mm: extent.mm() }))
+        }
+        (Region::Mask, None) => (target.box_around(volume, view, view.margin_mm.unwrap_or(0.0))?, None),
+        (other, _) => {
+            let found = region::bounds(volume, other, view.modality, room.bytes, &mut warnings);
+            let too_many = || too_much("more pieces of tissue and air than there is memory for".into());
+            (found.ok_or_else(too_many)?, None)
+        }
+    };
     let bounds = view.crop.map_or(bounds, |shares| region::crop(bounds, shares));
-    let mut plans = axes(volume, view.axis).map(|axis| whole(volume, bounds, axis));
-    let length_mm = match &centred {
+    let adjacent_mm = view.adjacent_mm.filter(|_| view.channels == Channels::Adjacent);
+    let channels = if adjacent_mm.is_some() { 3 } else { windows.len() };
+    let unfitted = axes(volume, view.axis).map(|axis| whole(volume, bounds, axis));
+    let sizes = (patch_size, channels);
+    let plans = fitted(volume, view, unfitted, centred.as_ref(), sizes, &mut warnings)?;
+    let bytes = bytes_of(volume.shape, &plans, channels);
+    if bytes > room.bytes {
+        let [s, h, w] = [0, 1, 2].map(|i| plans[i].size);
+        return Err(too_much(format!(
+            "{s} slices of {h} × {w}, which take {} MiB to be cut",
+            (bytes >> 20) + 1
+        )));
+    }
+    let no_memory = VolumeError::no_memory(&volume.path, "its slices");
+    let grid = SliceGrid::new(volume, plans);
+    let layout = grid.layout();
+    let pixels = match adjacent_mm {
+        Some(mm) => adjacent::pixels(&grid, volume, mm, &windows[..1]),
+        None => grid
+            .sample(&volume.voxels, volume.minimum)
+            .and_then(|image| intensity::apply(&image, &layout, &windows)),
+    };
+    let pixels = pixels.map_err(&no_memory)?;
+    let [s, h, w] = layout.shape;
+    Ok(SliceStack { pixels, shape: [s, channels, h, w], grid, warnings })
+}
+
+fn refused(volume: &Volume, view: &View, found: String, expected: &str, todo: &str) -> VolumeError {
+    VolumeError::View {
+        path: volume.path.clone(),
+        view: view.name.clone(),
+        found,
+        expected: expected.into(),
+        todo: todo.into(),
+    }
+}
+
+/// The axes (slices, rows, columns) with as many samples as the view asks for, in whole patches.
+fn fitted(
+    volume: &Volume,
+    view: &View,
+    mut plans: [AxisPlan; 3],
+    centred: Option<&Centred>,
+    (patch_size, channels): (usize, usize),
+    warnings: &mut Vec<String>,
+) -> Result<[AxisPlan; 3], VolumeError> {
+    let refuse = |found: String, expected: &str, todo: &str| refused(volume, view, found, expected, todo);
+    let length_mm = match centred {
         Some(centred) => centred.mm[plans[0].canonical],
         None => plans[0].length as f64 * plans[0].spacing_mm,
     };
@@ -140,8 +191,6 @@ pub fn slices_of_target(
             view.name, view.size[0], view.size[1], size[0], size[1]
         ));
     }
-    let adjacent_mm = view.adjacent_mm.filter(|_| view.channels == Channels::Adjacent);
-    let channels = if adjacent_mm.is_some() { 3 } else { windows.len() };
     let values =
         [plans[0].size, channels, size[0], size[1]].iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     if values.is_none_or(|n| n > MOST_VALUES) {
@@ -151,7 +200,7 @@ pub fn slices_of_target(
             "ask for fewer or smaller slices in the plugin's manifest",
         ));
     }
-    let fitted = match &centred {
+    let fitted = match centred {
         Some(centred) => centred.fit(&mut plans, size, view),
         None => {
             let [_, rows, columns] = &mut plans;
@@ -165,27 +214,7 @@ pub fn slices_of_target(
             "correct the plugin's manifest",
         )
     })?;
-
-    let bytes = bytes_of(volume.shape, &plans, channels);
-    if bytes > room.bytes {
-        let [s, h, w] = [0, 1, 2].map(|i| plans[i].size);
-        return Err(too_much(format!(
-            "{s} slices of {h} × {w}, which take {} MiB to be cut",
-            (bytes >> 20) + 1
-        )));
-    }
-    let no_memory = VolumeError::no_memory(&volume.path, "its slices");
-    let grid = SliceGrid::new(volume, plans);
-    let layout = grid.layout();
-    let pixels = match adjacent_mm {
-        Some(mm) => adjacent::pixels(&grid, volume, mm, &windows[..1]),
-        None => grid
-            .sample(&volume.voxels, volume.minimum)
-            .and_then(|image| intensity::apply(&image, &layout, &windows)),
-    };
-    let pixels = pixels.map_err(&no_memory)?;
-    let [s, h, w] = layout.shape;
-    Ok(SliceStack { pixels, shape: [s, channels, h, w], grid, warnings })
+    Ok(plans)
 }
 
 /// Most bytes that cutting takes beside the volume: weights, what is between the axes, and the pixels.
@@ -220,25 +249,6 @@ fn axes(volume: &Volume, axis: Axis) -> [(usize, bool); 3] {
         1 => [(1, false), (2, true), (0, true)],
         _ => [(2, false), (1, true), (0, true)],
     }
-}
-
-/// Box of the view's region in voxels, and where it has a fixed size in mm its exact place; `None` where finding it would
-/// take more than `most` bytes.
-fn region_of(
-    volume: &Volume,
-    view: &View,
-    most: usize,
-    target: Target<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<Option<(Bounds, Option<Centred>)>, VolumeError> {
-    Ok(match (view.region, view.size_mm) {
-        (Region::Mask | Region::Point, Some(extent)) => {
-            let centred = Centred { centre: target.centre(volume, view)?, mm: extent.mm() };
-            Some((volume.shape.map(|n| [0, n]), Some(centred)))
-        }
-        (Region::Mask, None) => Some((target.box_around(volume, view, view.margin_mm.unwrap_or(0.0))?, None)),
-        (other, _) => region::bounds(volume, other, view.modality, most, warnings).map(|found| (found, None)),
-    })
 }
 
 /// A region of a fixed size in mm.

@@ -1,7 +1,7 @@
 //! A plugin with its trained weights on the engine's backbone: ready to predict, or refused.
 
 use crate::backbone::{Backbone, BackboneInfo};
-use crate::plugin::{Library, ParameterSource, PluginError, find, load};
+use crate::plugin::{Inspected, Library, ParameterSource, PluginError, find, inspect, load};
 use crate::task::{Task, TaskOptions, Weights, WeightsInfo};
 use anymc3d_registry::InstalledPackage;
 use anymc3d_registry::package::FileRole;
@@ -128,8 +128,29 @@ impl LoadedTask {
         backbone: impl Into<BackboneTarget<'a>>,
         segmentation: bool,
     ) -> Result<Self, PluginError> {
-        let BackboneTarget { info: backbone, device } = backbone.into();
-        let library = load(library)?;
+        Self::open_inspected(inspect(library)?, weights, backbone, segmentation)
+    }
+
+    /// As [`Self::open_with`], for a library that was read already: what its manifest promised is what runs.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open_inspected<'a>(
+        library: Inspected,
+        weights: Option<&Path>,
+        backbone: impl Into<BackboneTarget<'a>>,
+        segmentation: bool,
+    ) -> Result<Self, PluginError> {
+        Self::open_loaded(&library.load()?, weights, backbone.into(), segmentation)
+    }
+
+    /// Weights on a library that is loaded.
+    fn open_loaded(
+        library: &Library,
+        weights: Option<&Path>,
+        BackboneTarget { info: backbone, device }: BackboneTarget<'_>,
+        segmentation: bool,
+    ) -> Result<Self, PluginError> {
         let manifest = &library.embedded.manifest;
         let name = &manifest.plugin.name;
         let weights = Weights::find(name, weights, &library.path)?;
@@ -141,7 +162,7 @@ impl LoadedTask {
         let build = |branch: bool| {
             let source = ParameterSource::Weights(weights.tensors.clone());
             let options = TaskOptions { segmentation: branch, variant: weights.info.variant.clone() };
-            Task::build(&library, &seen, source, DType::F32, device, &options)
+            Task::build(library, &seen, source, DType::F32, device, &options)
         };
         // A branch that is dropped at inference may still have weights in the file: it is built so that they are
         // known to be used.
@@ -175,8 +196,8 @@ impl LoadedTask {
         }
         Ok(Self {
             task,
-            library: library.path,
-            library_sha256: library.sha256,
+            library: library.path.clone(),
+            library_sha256: library.sha256.clone(),
             weights: weights.path,
             weights_sha256: weights.sha256,
             weights_info: weights.info,
@@ -186,24 +207,24 @@ impl LoadedTask {
         })
     }
 
-    /// As [`Self::open_found`], with as many weights as are given: more than one make an ensemble, whose logits are
+    /// As [`Self::open_inspected`], with as many weights as are given: more than one make an ensemble, whose logits are
     /// averaged. Its segmentation is the first member's.
     ///
     /// # Errors
     /// As [`Self::open_with`], of the first weights that do not fit.
     pub fn open_all<'a>(
-        library: &Path,
+        library: Inspected,
         weights: &[PathBuf],
         backbone: impl Into<BackboneTarget<'a>>,
         segmentation: bool,
     ) -> Result<Self, PluginError> {
-        let backbone = backbone.into();
+        let (library, backbone) = (library.load()?, backbone.into());
         let Some((first, further)) = weights.split_first() else {
-            return Self::open_found(library, None, backbone, segmentation);
+            return Self::open_loaded(&library, None, backbone, segmentation);
         };
-        let mut task = Self::open_found(library, Some(first), backbone, segmentation)?;
+        let mut task = Self::open_loaded(&library, Some(first), backbone, segmentation)?;
         for path in further {
-            let member = Self::open_found(library, Some(path), backbone, false)?;
+            let member = Self::open_loaded(&library, Some(path), backbone, false)?;
             let again = std::iter::once(&task)
                 .chain(&task.members)
                 .find(|t| t.weights_sha256 == member.weights_sha256);

@@ -1,6 +1,9 @@
 //! A task: a plugin with its trained weights on a backbone, or refused.
 
+mod adapter;
 mod calibration;
+mod error;
+mod head;
 mod loaded;
 mod site_adapter;
 #[allow(clippy::module_inception)]
@@ -8,11 +11,12 @@ mod task;
 pub mod variant;
 pub mod weights;
 
+pub use adapter::{CustomAdapter, LoraPair, TaskAdapter};
 pub use calibration::{Calibration, FittedOn};
+pub use error::TaskError;
+pub use head::HeadAnswer;
 pub use loaded::{BackboneTarget, LoadedTask, PackageRecord, as_plugins_see, open_library};
 pub use site_adapter::TaskSiteAdapter;
-pub use task::{
-    CustomAdapter, HeadAnswer, LoraPair, MaskTensors, Task, TaskAdapter, TaskError, TaskOptions, ViewTokens,
-};
+pub use task::{MaskTensors, Task, TaskOptions, ViewTokens};
 pub use variant::{AdapterChoice, LossChange, Variant, ViewChange};
 pub use weights::{Weights, WeightsInfo};

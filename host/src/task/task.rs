@@ -1,30 +1,19 @@
 //! A plugin at work on a backbone: its adapters, its head, its branch for training, and their parameters.
 
-use crate::backbone::{Site, SiteSpec};
+use super::adapter::{TaskAdapter, adapter};
+use super::error::TaskError;
+use super::variant::Variant;
 use crate::plugin::Library;
 use crate::plugin::PluginError;
 use crate::plugin::context::{Context, LentView, Parameter, ParameterSource};
-use crate::plugin::object::{AdapterOwner, HeadOwner, SegmentationOwner, TaskOwner};
-use crate::task::variant::{AdapterChoice, Variant};
+use crate::plugin::object::{HeadOwner, SegmentationOwner, TaskOwner};
 use abi_stable::std_types::RVec;
 use anymc3d_manifest::{LossKind, Manifest};
-use anymc3d_plugin_api::abi::types::{ContextId, Entry, Handle, InitSpec, NamedHandle};
-use anymc3d_plugin_api::{BackboneInfo, Lora, SliceGeometry};
+use anymc3d_plugin_api::abi::types::{Entry, Handle, NamedHandle};
+use anymc3d_plugin_api::{BackboneInfo, SliceGeometry};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A task's code or answer failed on a case.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("plugin {task}: {method}: {reason}")]
-pub struct TaskError {
-    /// Plugin.
-    pub task: String,
-    /// Method that failed.
-    pub method: &'static str,
-    /// Why.
-    pub reason: String,
-}
 
 /// What the backbone saw in one view of a case.
 pub struct ViewTokens<'a> {
@@ -70,61 +59,16 @@ impl MaskTensors {
     }
 }
 
-/// What a head answered, checked.
-pub struct HeadAnswer {
-    /// `[C]`
-    pub logits: Tensor,
-    /// Per view that was given: `[S]`, if the head tells them.
-    pub slice_weights: Vec<Tensor>,
-    /// `[V]`, if the head fuses views.
-    pub view_weights: Option<Tensor>,
-    /// Per view that was given: `[S, h, w]`, if the head weighs patches.
-    pub patch_weights: Vec<Tensor>,
-}
-
-/// One low-rank term of a declared adapter.
-#[derive(Debug, Clone)]
-pub struct LoraPair {
-    /// `[r, d_in]`
-    pub a: Tensor,
-    /// `[d_out, r]`
-    pub b: Tensor,
-}
-
-/// The adapter of one view.
-pub enum TaskAdapter {
-    /// The backbone as it is.
-    None,
-    /// Declared low-rank terms by site: `patch_embed`, `block.N.attention.qkv`, `block.N.attention.o_proj`.
-    Lora {
-        /// The declaration.
-        lora: Lora,
-        /// Terms by site.
-        pairs: BTreeMap<String, LoraPair>,
-    },
-    /// The plugin's own code.
-    Custom(CustomAdapter),
-}
-
-/// A plugin's code at the sites of the backbone.
-pub struct CustomAdapter {
-    owner: AdapterOwner,
-    context: &'static Context,
-    settings: Vec<Entry>,
-    /// First block it changes.
-    pub first_block: usize,
-}
-
 /// A plugin at work on a backbone.
 pub struct Task {
     // Dropped in this order: parts before the task that made them.
-    head: HeadOwner,
+    pub(super) head: HeadOwner,
     segmentation: Option<SegmentationOwner>,
     adapters: Vec<TaskAdapter>,
     owner: TaskOwner,
-    context: &'static Context,
+    pub(super) context: &'static Context,
     settings: Vec<Entry>,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     // Last: what the parts hold is given back by themselves as long as they can.
     retire: Retire,
 }
@@ -266,7 +210,7 @@ impl Task {
         outcomes.extend(segmentation.map(SegmentationOwner::close));
         for adapter in adapters {
             if let TaskAdapter::Custom(custom) = adapter {
-                outcomes.push(custom.owner.close());
+                outcomes.push(custom.close());
             }
         }
         outcomes.push(owner.close());
@@ -335,7 +279,7 @@ impl Task {
     }
 
     /// Settings and tensors of a call, and what answers the plugin's questions about its views while it runs.
-    fn send(&self, views: &[ViewTokens<'_>]) -> (Vec<Entry>, RVec<NamedHandle>, Vec<LentView>) {
+    pub(super) fn send(&self, views: &[ViewTokens<'_>]) -> (Vec<Entry>, RVec<NamedHandle>, Vec<LentView>) {
         let names: Vec<&str> = views.iter().map(|v| v.name).collect();
         let mut settings = vec![entry("views", names.join(","))];
         let (mut tensors, mut lent) = (RVec::new(), Vec::new());
@@ -363,98 +307,6 @@ impl Task {
 
     fn receive(&self, method: &'static str, handle: Handle) -> Result<Tensor, TaskError> {
         self.context.take(handle).map_err(|e| self.error(method, e))
-    }
-
-    /// Runs the head on the views of a case and checks its output.
-    ///
-    /// # Errors
-    /// The plugin's error or panic; logits or weights of a wrong shape; NaN or infinity.
-    pub fn head(&self, views: &[ViewTokens<'_>]) -> Result<HeadAnswer, TaskError> {
-        let method = "forward";
-        let before = self.context.live_handles();
-        let (settings, tensors, _lent) = self.send(views);
-        let answer = self.head.forward(self.context.id(), &settings, tensors);
-        let mut logits = None;
-        let mut weights: BTreeMap<usize, Tensor> = BTreeMap::new();
-        let mut patches: BTreeMap<usize, Tensor> = BTreeMap::new();
-        let mut view_weights = None;
-        // Everything that came back is taken before anything is refused: no handle stays behind.
-        let mut stale = None;
-        for NamedHandle { name, handle } in answer.map_err(|e| self.error(method, e))? {
-            let tensor = match self.context.take(handle) {
-                Ok(tensor) => tensor,
-                Err(e) => {
-                    stale.get_or_insert_with(|| self.error(method, format!("`{name}`: {e}")));
-                    continue;
-                }
-            };
-            match name.as_str() {
-                "logits" => logits = Some(tensor),
-                "view_weights" => view_weights = Some(tensor),
-                other => {
-                    if let Some(i) = other.strip_prefix("slice_weights/").and_then(|i| i.parse().ok()) {
-                        weights.insert(i, tensor);
-                    } else if let Some(i) = other.strip_prefix("patch_weights/").and_then(|i| i.parse().ok())
-                    {
-                        patches.insert(i, tensor);
-                    }
-                }
-            }
-        }
-        if let Some(error) = stale {
-            return Err(error);
-        }
-        let kept = self.context.live_handles().saturating_sub(before);
-        if kept > 0 {
-            tracing::debug!(task = self.context.task(), kept, "the head kept handles beyond its call");
-        }
-        let outputs = self.manifest.task.outputs();
-        let logits = logits.ok_or_else(|| self.error(method, "answered without logits"))?;
-        self.check_shape(method, "logits", &logits, &[outputs])?;
-        let slice_weights: Vec<Tensor> = weights.into_values().collect();
-        if !slice_weights.is_empty() && slice_weights.len() != views.len() {
-            let (found, expected) = (slice_weights.len(), views.len());
-            return Err(
-                self.error(method, format!("slice weights for {found} views, expected {expected} or none"))
-            );
-        }
-        for (weights, view) in slice_weights.iter().zip(views) {
-            let slices = view.class_tokens.dims()[0];
-            self.check_shape(method, "slice weights", weights, &[slices])?;
-        }
-        if let Some(weights) = &view_weights {
-            self.check_shape(method, "view weights", weights, &[views.len()])?;
-        }
-        let patch_weights: Vec<Tensor> = patches.into_values().collect();
-        if !patch_weights.is_empty() && patch_weights.len() != views.len() {
-            let (found, expected) = (patch_weights.len(), views.len());
-            return Err(
-                self.error(method, format!("patch weights for {found} views, expected {expected} or none"))
-            );
-        }
-        for (weights, view) in patch_weights.iter().zip(views) {
-            let dims = [view.class_tokens.dims()[0], view.grid.0, view.grid.1];
-            self.check_shape(method, "patch weights", weights, &dims)?;
-        }
-        Ok(HeadAnswer { logits, slice_weights, view_weights, patch_weights })
-    }
-
-    fn check_shape(
-        &self,
-        method: &'static str,
-        what: &str,
-        t: &Tensor,
-        dims: &[usize],
-    ) -> Result<(), TaskError> {
-        if t.dims() != dims {
-            return Err(self.error(method, format!("{what} of shape {:?}, expected {dims:?}", t.dims())));
-        }
-        let values =
-            crate::plugin::ops::read(t).map_err(|e| self.error(method, crate::device::one_line(&e)))?;
-        match values.iter().find(|v| !v.is_finite()) {
-            Some(bad) => Err(self.error(method, format!("{what} with {bad}"))),
-            None => Ok(()),
-        }
     }
 
     /// The classification loss (shape `[]`) of logits `[N, C]`, by the plugin's code.
@@ -496,41 +348,6 @@ impl Task {
     }
 }
 
-impl CustomAdapter {
-    /// The tensor that the plugin returns for a site's output. Sites: 0 patch embedding, 1 qkv, 2 attention output.
-    ///
-    /// # Errors
-    /// The plugin's error or panic, or an output of another shape.
-    pub fn apply(
-        &self,
-        site: u32,
-        block: usize,
-        input: &Tensor,
-        output: &Tensor,
-    ) -> Result<Tensor, TaskError> {
-        let error = |reason: String| TaskError {
-            task: self.context.task().to_owned(),
-            method: "adapter apply",
-            reason,
-        };
-        let named =
-            |name: &str, t: &Tensor| NamedHandle { name: name.into(), handle: self.context.put(t.clone()) };
-        let tensors = [named("input", input), named("output", output)].into_iter().collect();
-        let id: ContextId = self.context.id();
-        let answer = self.owner.apply(id, site, block as u64, &self.settings, tensors);
-        let answer = answer.map_err(|e| error(e.to_string()))?;
-        let tensor = self.context.take(answer).map_err(|e| error(e.to_string()))?;
-        if tensor.dims() != output.dims() {
-            return Err(error(format!(
-                "an output of shape {:?}, expected {:?}",
-                tensor.dims(),
-                output.dims()
-            )));
-        }
-        Ok(tensor)
-    }
-}
-
 /// Refuses a backbone that the manifest does not name or that is too narrow.
 fn fits(manifest: &Manifest, backbone: &BackboneInfo) -> Result<(), PluginError> {
     let need = &manifest.backbone;
@@ -549,82 +366,4 @@ fn fits(manifest: &Manifest, backbone: &BackboneInfo) -> Result<(), PluginError>
         ));
     }
     Ok(())
-}
-
-fn adapter(
-    context: &'static Context,
-    backbone: &BackboneInfo,
-    prefix: &str,
-    settings: &[Entry],
-    declared: &BTreeMap<String, String>,
-    custom: Option<AdapterOwner>,
-    variant: &Variant,
-) -> anymc3d_plugin_api::Result<TaskAdapter> {
-    use anymc3d_plugin_api::Error;
-    let text = |key: &str| {
-        declared.get(key).map(String::as_str).ok_or_else(|| Error::msg(format!("declared without `{key}`")))
-    };
-    let number = |key: &str| -> anymc3d_plugin_api::Result<usize> {
-        text(key)?.parse().map_err(|_| Error::msg(format!("`{key}` is not a number")))
-    };
-    let kind = text("kind")?;
-    let lora = match kind {
-        "lora" => {
-            let alpha = text("alpha")?.parse().map_err(|_| Error::msg("`alpha` is not a number"))?;
-            let on = |key: &str| Ok::<_, Error>(text(key)? == "true");
-            let mut lora =
-                Lora::new(number("rank")?, alpha).at(on("patch_embed")?, on("qkv")?, on("output")?);
-            lora.first_block = number("first_block")?;
-            Some(lora)
-        }
-        _ => None,
-    };
-    if let Some(lora) = variant.lora(lora, backbone).map_err(Error::msg)? {
-        // The plugin's side checked it with the plugin's build of the check; this side allocates.
-        lora.check(backbone)?;
-        let pairs = lora_pairs(context, backbone, prefix, &lora)?;
-        return Ok(TaskAdapter::Lora { lora, pairs });
-    }
-    match kind {
-        _ if variant.adapter == Some(AdapterChoice::None) => Ok(TaskAdapter::None),
-        "none" => Ok(TaskAdapter::None),
-        "custom" => {
-            let owner = custom.ok_or_else(|| Error::msg("declared as custom without code"))?;
-            Ok(TaskAdapter::Custom(CustomAdapter {
-                owner,
-                context,
-                settings: settings.to_vec(),
-                first_block: number("first_block")?,
-            }))
-        }
-        other => {
-            Err(Error::msg(format!("an adapter of kind `{other}` is unknown to this host; upgrade the host")))
-        }
-    }
-}
-
-/// A like PEFT's (uniform within `± 1 / sqrt(d_in)`), B zero: the adapted backbone starts as the frozen one.
-fn lora_pairs(
-    context: &Context,
-    backbone: &BackboneInfo,
-    prefix: &str,
-    lora: &Lora,
-) -> anymc3d_plugin_api::Result<BTreeMap<String, LoraPair>> {
-    let adapted = |s: &SiteSpec| match s.site {
-        Site::PatchEmbed => lora.patch_embed,
-        Site::Qkv(block) => lora.qkv && block >= lora.first_block,
-        Site::AttentionOutput(block) => lora.output && block >= lora.first_block,
-    };
-    let sites = SiteSpec::of_vit(backbone.embed_dim, backbone.blocks, backbone.patch_size);
-    let mut pairs = BTreeMap::new();
-    for SiteSpec { site, d_in, d_out } in sites.into_iter().filter(adapted) {
-        let site = site.name();
-        let bound = 1.0 / (d_in as f64).sqrt();
-        let uniform = InitSpec { kind: 3, a: -bound, b: bound };
-        let zeros = InitSpec { kind: 0, a: 0.0, b: 0.0 };
-        let a = context.parameter(&format!("{prefix}.{site}.lora_A"), &[lora.rank, d_in], uniform)?;
-        let b = context.parameter(&format!("{prefix}.{site}.lora_B"), &[d_out, lora.rank], zeros)?;
-        pairs.insert(site, LoraPair { a, b });
-    }
-    Ok(pairs)
 }

@@ -10,8 +10,8 @@ use crate::backbone::{Backbone, HiddenStates, Precision, TokenLayout};
 use crate::data::table::Row;
 use crate::engine::CaseData;
 use crate::fs::hex;
-use crate::scan::VolumeError;
 use crate::scan::source::digest_of;
+use crate::scan::{DecodedScans, VolumeError};
 use anymc3d_manifest::View;
 use anymc3d_plugin_api::SliceGeometry;
 use candle_core::{DType, Device, Tensor};
@@ -32,6 +32,8 @@ pub struct PrefixCache {
     told: AtomicBool,
     /// Digests of scans, of a pair both files, so that each is hashed once in a run.
     digests: Mutex<HashMap<PathBuf, String>>,
+    /// What the check of the table decoded.
+    decoded: Arc<DecodedScans>,
 }
 
 /// Changes when what the files hold would mean something else.
@@ -68,7 +70,19 @@ impl PrefixCache {
             opened: SystemTime::now(),
             told: AtomicBool::new(false),
             digests: Mutex::default(),
+            decoded: Arc::default(),
         })
+    }
+
+    /// With the scans that the table's check decoded: they are not read again in the first epoch.
+    #[must_use]
+    pub fn with_decoded(self, decoded: Arc<DecodedScans>) -> Self {
+        Self { decoded, ..self }
+    }
+
+    /// For the data of a case.
+    pub(super) fn decoded(&self) -> Arc<DecodedScans> {
+        self.decoded.clone()
     }
 
     fn digest(&self, path: &Path) -> Result<String, VolumeError> {
@@ -76,7 +90,7 @@ impl PrefixCache {
         if let Some(digest) = self.digests.lock().ok().and_then(|d| known(&d)) {
             return Ok(digest);
         }
-        let digest = digest_of(path)?;
+        let digest = self.decoded.digest(path).map_or_else(|| digest_of(path), Ok)?;
         if let Ok(mut digests) = self.digests.lock() {
             digests.insert(path.to_owned(), digest.clone());
         }

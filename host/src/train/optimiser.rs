@@ -1,7 +1,6 @@
 //! AdamW with the paper's two groups: the adapter, and everything else.
 
 use super::options::TrainOptions;
-use super::standardise::SCALARS;
 use crate::plugin::Parameter;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Error, Result, Tensor, Var};
@@ -10,6 +9,9 @@ use std::collections::BTreeMap;
 /// Decay rates of the two moments, and what keeps the step finite: PyTorch's defaults.
 const BETAS: (f64, f64) = (0.9, 0.999);
 const EPSILON: f64 = 1e-8;
+
+/// Parameters below it are measured (`standardise.rs`) and changed by no step of the optimiser.
+pub(super) const SCALARS: &str = "scalars.";
 
 /// Where AdamW stands with one variable.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use crate::backbone::{Backbone, Precision};
 use crate::data::table::{Split, Table, digest_of as digest_of_table};
 use crate::engine::precision_name;
 use crate::fs::{hex, write_atomically};
-use crate::plugin::{Library, ParameterSource, PluginError};
+use crate::plugin::{Library, Parameter, ParameterSource, PluginError};
 use crate::task::as_plugins_see;
 use crate::task::{Calibration, Task, TaskOptions, Weights, WeightsInfo, weights};
 use candle_core::DType;
@@ -83,98 +83,129 @@ pub fn train(
     resume: bool,
     progress: &mut dyn Progress,
 ) -> Result<Trained, TrainError> {
-    let TrainContext { library, backbone, precision, table, split, cache, memory } = setting;
-    if split.train.is_empty() {
-        return Err(TrainError::Data(format!("{}: no case to train on", table.path.display())));
+    if setting.split.train.is_empty() {
+        return Err(TrainError::Data(format!("{}: no case to train on", setting.table.path.display())));
     }
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| TrainError::Io { path, source }
-    };
     std::fs::create_dir_all(out).map_err(io(out))?;
     let _lock = FolderLock::take(out)?;
-    let data_sha256 = digest_of_table(&table.path).map_err(io(&table.path))?;
-    let source = ParameterSource::Training { seed: options.seed, start: BTreeMap::new() };
-    let seen = as_plugins_see(backbone.info());
-    let wanted = TaskOptions { segmentation: true, variant: options.variant.clone() };
-    let task = Task::build(library, &seen, source, DType::F32, backbone.device(), &wanted)?;
-    let parameters = task.parameters();
-    let counts = task.parameter_counts();
-    let mut optimiser = AdamW::of(&parameters, options);
-    let trainer = Trainer { task, backbone, precision, cache, options, token_bytes: memory.token_bytes };
-
-    let manifest = &library.embedded.manifest;
-    let origin = RunFingerprint {
-        plugin: format!("{} {}", manifest.plugin.name, manifest.plugin.version),
-        library_sha256: library.sha256.clone(),
-        backbone: backbone.info().fingerprint.clone(),
-        precision: precision_name(precision).to_owned(),
-        data_sha256: data_sha256.clone(),
-        split_sha256: digest_of(table, split),
-        options: options.clone(),
-    };
-    let mut at = match (state::read(out)?, resume) {
-        (None, _) => Checkpoint::start(origin),
-        (Some((mut found, tensors)), true) => {
-            state::restore(out, &found, &tensors, &origin, &mut optimiser)?;
-            // It may have more epochs now.
-            found.origin = origin;
-            found
-        }
-        (Some((found, _)), false) => {
-            let reason = format!(
-                "the folder holds a run of {} epochs; continue it with --resume, or give another --out",
-                found.epochs.len()
-            );
-            return Err(StateError { path: out.to_owned(), reason }.into());
-        }
-    };
-
-    let (before, begin) = (at.seconds(), Instant::now());
-    if at.epochs.is_empty() {
-        standardise(&trainer, table, &split.train)?;
-    }
-    let per_epoch = split.train.len().div_ceil(options.batch.max(1));
-    let steps = per_epoch * options.epochs;
-    progress.begin((split.train.len() * options.epochs) as u64, (split.train.len() * at.epochs.len()) as u64);
-    let best_path = out.join(format!("{}.safetensors", manifest.plugin.name));
-    let log_path = out.join("metrics.csv");
-    let record = |at: &Checkpoint, epoch: usize| {
-        let of = at.epochs.iter().find(|e| e.epoch == epoch);
-        let name = &backbone.info().name;
-        TrainingRecord::of(manifest, &at.origin, name, (table, split), counts, of, at.seconds())
-    };
-    let save = |path: &Path, record: &TrainingRecord, fit: Option<Calibration>| -> Result<(), TrainError> {
-        let info = WeightsInfo {
-            plugin: manifest.plugin.name.clone(),
-            plugin_version: manifest.plugin.version.to_string(),
-            backbone: backbone.info().name.clone(),
-            backbone_fingerprint: backbone.info().fingerprint.clone(),
-            threshold: None,
-            variant: options.variant.clone(),
-            calibration: fit,
-            training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
-        };
-        let tensors = parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
-        // A full disk is no fault of the plugin.
-        weights::write(path, &tensors, &info).map_err(|e| match e {
-            PluginError::Io { path, source, .. } => TrainError::Io { path, source },
-            other => other.into(),
-        })
-    };
-
-    let mut events = None;
-    for epoch in at.epochs.len() + 1..=options.epochs {
-        if stopped_early(&at, options) {
+    let mut run = Run::begin(setting, options, out, resume)?;
+    let (cases, done) = (setting.split.train.len(), run.at.epochs.len());
+    progress.begin((cases * options.epochs) as u64, (cases * done) as u64);
+    for epoch in done + 1..=options.epochs {
+        if stopped_early(&run.at, options) {
             break;
         }
+        let losses = run.train_epoch(epoch, progress)?;
+        run.end_epoch(epoch, &losses, progress)?;
+    }
+    run.finish()
+}
+
+/// An error of a file, for `map_err`.
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+    let path = path.to_owned();
+    move |source| TrainError::Io { path, source }
+}
+
+/// A run while it goes on.
+struct Run<'a> {
+    setting: TrainContext<'a>,
+    options: &'a TrainOptions,
+    out: &'a Path,
+    trainer: Trainer<'a>,
+    optimiser: AdamW,
+    parameters: BTreeMap<String, Parameter>,
+    /// Parameters of adapter, head and decoder.
+    counts: (usize, usize, usize),
+    at: Checkpoint,
+    /// Seconds that earlier calls took, and when this one began.
+    before: f64,
+    begin: Instant,
+    /// TensorBoard's file; made with the first epoch.
+    events: Option<Events>,
+}
+
+/// What an epoch's steps gave.
+#[derive(Default)]
+struct EpochLosses {
+    losses: Vec<f64>,
+    segmentations: Vec<f64>,
+    norms: Vec<f64>,
+    rate: f64,
+}
+
+impl<'a> Run<'a> {
+    /// Builds the task, and takes the run up where it was interrupted.
+    fn begin(
+        setting: TrainContext<'a>,
+        options: &'a TrainOptions,
+        out: &'a Path,
+        resume: bool,
+    ) -> Result<Self, TrainError> {
+        let TrainContext { library, backbone, precision, table, split, cache, memory } = setting;
+        let data_sha256 = digest_of_table(&table.path).map_err(io(&table.path))?;
+        let source = ParameterSource::Training { seed: options.seed, start: BTreeMap::new() };
+        let seen = as_plugins_see(backbone.info());
+        let wanted = TaskOptions { segmentation: true, variant: options.variant.clone() };
+        let task = Task::build(library, &seen, source, DType::F32, backbone.device(), &wanted)?;
+        let (parameters, counts) = (task.parameters(), task.parameter_counts());
+        let mut optimiser = AdamW::of(&parameters, options);
+        let trainer = Trainer { task, backbone, precision, cache, options, token_bytes: memory.token_bytes };
+        let manifest = &library.embedded.manifest;
+        let origin = RunFingerprint {
+            plugin: format!("{} {}", manifest.plugin.name, manifest.plugin.version),
+            library_sha256: library.sha256.clone(),
+            backbone: backbone.info().fingerprint.clone(),
+            precision: precision_name(precision).to_owned(),
+            data_sha256,
+            split_sha256: digest_of(table, split),
+            options: options.clone(),
+        };
+        let at = match (state::read(out)?, resume) {
+            (None, _) => Checkpoint::start(origin),
+            (Some((mut found, tensors)), true) => {
+                state::restore(out, &found, &tensors, &origin, &mut optimiser)?;
+                // It may have more epochs now.
+                found.origin = origin;
+                found
+            }
+            (Some((found, _)), false) => {
+                let reason = format!(
+                    "the folder holds a run of {} epochs; continue it with --resume, or give another --out",
+                    found.epochs.len()
+                );
+                return Err(StateError { path: out.to_owned(), reason }.into());
+            }
+        };
+        let (before, begin) = (at.seconds(), Instant::now());
+        if at.epochs.is_empty() {
+            standardise(&trainer, table, &split.train)?;
+        }
+        Ok(Self {
+            setting,
+            options,
+            out,
+            trainer,
+            optimiser,
+            parameters,
+            counts,
+            at,
+            before,
+            begin,
+            events: None,
+        })
+    }
+
+    /// All training cases once, in the order of the epoch.
+    fn train_epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<EpochLosses, TrainError> {
+        let Self { setting: TrainContext { table, split, .. }, options, trainer, optimiser, at, .. } = self;
         let mut order = split.train.clone();
         order.shuffle(&mut ChaCha20Rng::seed_from_u64(
             options.seed.wrapping_mul(1_000_003).wrapping_add(epoch as u64),
         ));
+        let steps = split.train.len().div_ceil(options.batch.max(1)) * options.epochs;
         let draw = (epoch - 1) % options.draws.max(1);
-        let (mut losses, mut segmentations, mut norms) = (Vec::new(), Vec::new(), Vec::new());
-        let mut rate = 0.0;
+        let mut given = EpochLosses::default();
         for batch in order.chunks(options.batch.max(1)) {
             let mut sum: Option<GradStore> = None;
             let supervised = batch.iter().filter(|&&i| table.rows[i].mask.is_some()).count();
@@ -182,15 +213,17 @@ pub fn train(
             for &i in batch {
                 let row = &table.rows[i];
                 let CaseGradients { loss, segmentation, gradients } =
-                    trainer.train_case(row, draw, share, &optimiser)?.ok_or_else(|| {
-                        TrainError::Diverged { epoch, case: row.case.clone(), what: "the loss" }
+                    trainer.train_case(row, draw, share, optimiser)?.ok_or_else(|| TrainError::Diverged {
+                        epoch,
+                        case: row.case.clone(),
+                        what: "the loss",
                     })?;
-                losses.push(loss);
-                segmentations.extend(segmentation);
+                given.losses.push(loss);
+                given.segmentations.extend(segmentation);
                 optimiser.accumulate(&mut sum, gradients)?;
                 progress.case(epoch, loss);
             }
-            rate = cosine_with_warmup(at.step, steps, options.warmup);
+            given.rate = cosine_with_warmup(at.step, steps, options.warmup);
             if let Some(mut sum) = sum {
                 let norm = optimiser.norm(&sum)?;
                 if !norm.is_finite() {
@@ -200,60 +233,117 @@ pub fn train(
                 if options.clip > 0.0 {
                     optimiser.clip(&mut sum, norm, options.clip)?;
                 }
-                norms.push(norm);
-                optimiser.step(&sum, rate)?;
+                given.norms.push(norm);
+                optimiser.step(&sum, given.rate)?;
             }
             at.step += 1;
         }
+        Ok(given)
+    }
+
+    /// Validates, keeps the weights if they are the best so far, and writes the epoch down.
+    fn end_epoch(
+        &mut self,
+        epoch: usize,
+        given: &EpochLosses,
+        progress: &mut dyn Progress,
+    ) -> Result<(), TrainError> {
+        let TrainContext { table, split, .. } = self.setting;
         let Validation { loss: val_loss, auroc: val_auroc, metrics: val_metrics, calibration, predictions } =
-            validate(&trainer, table, &split.val)?;
+            validate(&self.trainer, table, &split.val)?;
         let this = EpochRecord {
             epoch,
-            loss: mean(&losses),
-            segmentation_loss: (!segmentations.is_empty()).then(|| mean(&segmentations)),
+            loss: mean(&given.losses),
+            segmentation_loss: (!given.segmentations.is_empty()).then(|| mean(&given.segmentations)),
             val_loss,
             val_auroc,
             val_metrics,
-            gradient_norm: mean(&norms),
-            rate,
-            seconds: before + begin.elapsed().as_secs_f64(),
+            gradient_norm: mean(&given.norms),
+            rate: given.rate,
+            seconds: self.before + self.begin.elapsed().as_secs_f64(),
         };
-        at.epochs.push(this.clone());
+        self.at.epochs.push(this.clone());
         // Without validation cases the last epoch is kept.
         let now = Best { epoch, auroc: val_auroc, loss: val_loss };
-        let better = split.val.is_empty() || at.best.is_none_or(|b| b.beaten_by(&now));
+        let better = split.val.is_empty() || self.at.best.is_none_or(|b| b.beaten_by(&now));
         if better {
-            at.best = Some(now);
-            save(&best_path, &record(&at, epoch), calibration.clone())?;
+            self.at.best = Some(now);
+            self.save(&self.best_path(), &self.record(epoch), calibration.clone())?;
             if !split.val.is_empty() {
-                let place = out.join(PREDICTIONS);
+                let place = self.out.join(PREDICTIONS);
                 write_atomically(&place, &predictions.csv()).map_err(io(&place))?;
             }
         }
-        save(&out.join("last.safetensors"), &record(&at, epoch), calibration)?;
-        write_log(&log_path, &at.epochs).map_err(io(&log_path))?;
-        let events = match &mut events {
+        self.save(&self.out.join("last.safetensors"), &self.record(epoch), calibration)?;
+        let log_path = self.out.join("metrics.csv");
+        write_log(&log_path, &self.at.epochs).map_err(io(&log_path))?;
+        let events = match &mut self.events {
             Some(events) => events,
             None => {
                 let resumed_at = (epoch > 1).then_some(epoch);
-                events.insert(Events::create(out, resumed_at).map_err(io(out))?)
+                self.events.insert(Events::create(self.out, resumed_at).map_err(io(self.out))?)
             }
         };
-        events.scalars(epoch, &scalars(&this)).map_err(io(out))?;
+        events.scalars(epoch, &scalars(&this)).map_err(io(self.out))?;
         // Last: what a killed run repeats it repeats whole.
-        state::write(out, &mut at, &optimiser)?;
+        state::write(self.out, &mut self.at, &self.optimiser)?;
         progress.epoch(&this, better);
+        Ok(())
     }
-    let record = record(&at, at.best.map_or(0, |b| b.epoch));
-    let place = out.join("training.json");
-    let text = serde_json::to_string_pretty(&record).map_err(|e| TrainError::Data(e.to_string()))?;
-    write_atomically(&place, text.as_bytes()).map_err(io(&place))?;
-    let place = out.join("model_card.md");
-    // A run that was resumed has the best epoch's calibration in its weights alone.
-    let fitted = Weights::open(&best_path)?.info.calibration;
-    write_atomically(&place, card::of(&record, &at.epochs, fitted.as_ref()).as_bytes())
-        .map_err(io(&place))?;
-    Ok(Trained { weights: best_path, record, epochs: at.epochs })
+
+    fn best_path(&self) -> PathBuf {
+        self.out.join(format!("{}.safetensors", self.setting.library.embedded.manifest.plugin.name))
+    }
+
+    /// How the weights of an epoch came about.
+    fn record(&self, epoch: usize) -> TrainingRecord {
+        let TrainContext { library, backbone, table, split, .. } = self.setting;
+        let of = self.at.epochs.iter().find(|e| e.epoch == epoch);
+        let (name, at) = (&backbone.info().name, &self.at);
+        let manifest = &library.embedded.manifest;
+        TrainingRecord::of(manifest, &at.origin, name, (table, split), self.counts, of, at.seconds())
+    }
+
+    fn save(
+        &self,
+        path: &Path,
+        record: &TrainingRecord,
+        calibration: Option<Calibration>,
+    ) -> Result<(), TrainError> {
+        let (plugin, backbone) =
+            (&self.setting.library.embedded.manifest.plugin, self.setting.backbone.info());
+        let info = WeightsInfo {
+            plugin: plugin.name.clone(),
+            plugin_version: plugin.version.to_string(),
+            backbone: backbone.name.clone(),
+            backbone_fingerprint: backbone.fingerprint.clone(),
+            threshold: None,
+            variant: self.options.variant.clone(),
+            calibration,
+            training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
+        };
+        let tensors = self.parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
+        // A full disk is no fault of the plugin.
+        weights::write(path, &tensors, &info).map_err(|e| match e {
+            PluginError::Io { path, source, .. } => TrainError::Io { path, source },
+            other => other.into(),
+        })
+    }
+
+    /// The record and the model card of the best epoch.
+    fn finish(self) -> Result<Trained, TrainError> {
+        let record = self.record(self.at.best.map_or(0, |b| b.epoch));
+        let place = self.out.join("training.json");
+        let text = serde_json::to_string_pretty(&record).map_err(|e| TrainError::Data(e.to_string()))?;
+        write_atomically(&place, text.as_bytes()).map_err(io(&place))?;
+        let place = self.out.join("model_card.md");
+        // A run that was resumed has the best epoch's calibration in its weights alone.
+        let weights = self.best_path();
+        let fitted = Weights::open(&weights)?.info.calibration;
+        write_atomically(&place, card::of(&record, &self.at.epochs, fitted.as_ref()).as_bytes())
+            .map_err(io(&place))?;
+        Ok(Trained { weights, record, epochs: self.at.epochs })
+    }
 }
 
 /// Whether the last `patience` epochs brought nothing better.
@@ -270,11 +360,11 @@ fn digest_of(table: &Table, split: &Split) -> String {
         for row in rows.iter().map(|&i| &table.rows[i]) {
             let patient = row.patient_or_case();
             hash.update(format!("{part}\n{}\n{patient}\n{:?}\n", row.case, row.labels));
-            if !row.weights.is_empty() {
-                hash.update(format!("{:?}\n", row.weights));
-            }
             if let Some(point) = row.point_mm {
                 hash.update(format!("{point:?}\n"));
+            }
+            if !row.weights.is_empty() {
+                hash.update(format!("{:?}\n", row.weights));
             }
         }
     }

@@ -1,13 +1,12 @@
 //! What a head standardises the mask's scalars with: mean and standard deviation of the training cases.
 
 use super::error::TrainError;
+use super::optimiser::SCALARS;
 use super::step::Trainer;
 use crate::data::table::Table;
 use crate::plugin::Parameter;
 use candle_core::{Tensor, Var};
 
-/// Parameters below it are set here and by no step of the optimiser.
-pub(super) const SCALARS: &str = "scalars.";
 /// A scalar that hardly varies stays as it is.
 const LEAST_STD: f64 = 1e-6;
 

@@ -88,7 +88,7 @@ impl Trainer<'_> {
         // The mask is read in validation too, so that draw 0 is one file in the cache.
         let wants_mask = self.task.has_segmentation() && self.options.lambda > 0.0;
         // Views that read one scan, and the mask, read it once.
-        let mut data = CaseData::default();
+        let mut data = CaseData::with_decoded(self.cache.decoded());
         let mut views = Vec::new();
         for (view, adapter) in manifest.views.iter().zip(self.task.adapters()) {
             let blocks = self.blocks_of(adapter);

@@ -1,6 +1,6 @@
 //! Values that parse and still make no sense are refused here, each with its key.
 
-use crate::{ANY_FAMILY, Fit, Intensity, LOSSES_BY_KIND, Manifest, ManifestError, TaskKind};
+use crate::{ANY_FAMILY, Fit, Intensity, LOSSES_BY_KIND, Manifest, ManifestError, TaskKind, View};
 
 fn refuse<T>(
     key: impl Into<String>,
@@ -61,91 +61,89 @@ pub(crate) fn check(m: &Manifest) -> Result<(), ManifestError> {
     if m.views.is_empty() {
         return refuse("view", "no view", "at least one [[view]]");
     }
-    for (i, view) in m.views.iter().enumerate() {
-        let key = |k: &str| format!("view[{i}].{k}");
-        if !is_name(&view.name) {
-            return refuse(
-                key("name"),
-                format!("`{}`", view.name),
-                "2 to 64 of a-z, 0-9 and _, a letter first",
-            );
+    (0..m.views.len()).try_for_each(|i| check_view(&m.views[i], &m.views[..i]))?;
+    crate::settings::check(m)?;
+    m.check_views()
+}
+
+/// `before`: the views that stand before it.
+fn check_view(view: &View, before: &[View]) -> Result<(), ManifestError> {
+    let key = |k: &str| format!("view[{}].{k}", before.len());
+    if !is_name(&view.name) {
+        return refuse(key("name"), format!("`{}`", view.name), "2 to 64 of a-z, 0-9 and _, a letter first");
+    }
+    if before.iter().any(|v| v.name == view.name) {
+        return refuse(key("name"), format!("`{}` twice", view.name), "a name of its own for each view");
+    }
+    match (view.slices, view.slice_spacing_mm) {
+        (Some(n), None) if (1..=4096).contains(&n) => {}
+        (None, Some(mm)) if mm.is_finite() && mm > 0.0 => {}
+        (Some(n), None) => return refuse(key("slices"), n.to_string(), "1 to 4096"),
+        (None, Some(mm)) => {
+            return refuse(key("slice_spacing_mm"), mm.to_string(), "a length in mm above 0");
         }
-        if m.views[..i].iter().any(|v| v.name == view.name) {
-            return refuse(key("name"), format!("`{}` twice", view.name), "a name of its own for each view");
+        (Some(_), Some(_)) => {
+            return refuse(key("slices"), "both `slices` and `slice_spacing_mm`", "one of the two");
         }
-        match (view.slices, view.slice_spacing_mm) {
-            (Some(n), None) if (1..=4096).contains(&n) => {}
-            (None, Some(mm)) if mm.is_finite() && mm > 0.0 => {}
-            (Some(n), None) => return refuse(key("slices"), n.to_string(), "1 to 4096"),
-            (None, Some(mm)) => {
-                return refuse(key("slice_spacing_mm"), mm.to_string(), "a length in mm above 0");
-            }
-            (Some(_), Some(_)) => {
-                return refuse(key("slices"), "both `slices` and `slice_spacing_mm`", "one of the two");
-            }
-            (None, None) => {
-                return refuse(key("slices"), "neither `slices` nor `slice_spacing_mm`", "one of the two");
-            }
+        (None, None) => {
+            return refuse(key("slices"), "neither `slices` nor `slice_spacing_mm`", "one of the two");
         }
-        if view.size.iter().any(|&n| !(1..=4096).contains(&n)) {
-            return refuse(key("size"), format!("{:?}", view.size), "[rows, columns], each 1 to 4096");
+    }
+    if view.size.iter().any(|&n| !(1..=4096).contains(&n)) {
+        return refuse(key("size"), format!("{:?}", view.size), "[rows, columns], each 1 to 4096");
+    }
+    match (view.fit, view.spacing_mm) {
+        (Fit::Spacing, None) => {
+            return refuse(key("spacing_mm"), "missing", "the pixel size in mm, as fit = \"spacing\" needs");
         }
-        match (view.fit, view.spacing_mm) {
-            (Fit::Spacing, None) => {
+        (Fit::Spacing, Some(mm)) if !(mm.is_finite() && mm > 0.0) => {
+            return refuse(key("spacing_mm"), mm.to_string(), "a length in mm above 0");
+        }
+        (Fit::Square | Fit::Stretch, Some(_)) => {
+            return refuse(key("spacing_mm"), "set", "no value: only fit = \"spacing\" reads it");
+        }
+        _ => {}
+    }
+    if let Some([from, to]) =
+        view.crop.iter().flatten().find(|[from, to]| !(0.0 <= *from && from < to && *to <= 1.0))
+    {
+        return refuse(
+            key("crop"),
+            format!("[{from}, {to}]"),
+            "[from, to] for each of left to right, posterior to anterior, inferior to superior: 0 <= from < to <= 1",
+        );
+    }
+    if let Some(series) = &view.series {
+        series.check(&key("series"))?;
+    }
+    check_intensity(&view.intensity, key)
+}
+
+fn check_intensity(intensity: &Intensity, key: impl Fn(&str) -> String) -> Result<(), ManifestError> {
+    match intensity {
+        Intensity::Window { windows } => {
+            if windows.len() != 1 && windows.len() != 3 {
                 return refuse(
-                    key("spacing_mm"),
-                    "missing",
-                    "the pixel size in mm, as fit = \"spacing\" needs",
+                    key("intensity.windows"),
+                    format!("{} windows", windows.len()),
+                    "1 (grey) or 3 (channels)",
                 );
             }
-            (Fit::Spacing, Some(mm)) if !(mm.is_finite() && mm > 0.0) => {
-                return refuse(key("spacing_mm"), mm.to_string(), "a length in mm above 0");
+            if let Some(w) = windows.iter().find(|w| !(w[0].is_finite() && w[1].is_finite() && w[0] < w[1])) {
+                return refuse(key("intensity.windows"), format!("{w:?}"), "[low, high] with low < high");
             }
-            (Fit::Square | Fit::Stretch, Some(_)) => {
-                return refuse(key("spacing_mm"), "set", "no value: only fit = \"spacing\" reads it");
-            }
-            _ => {}
         }
-        if let Some([from, to]) =
-            view.crop.iter().flatten().find(|[from, to]| !(0.0 <= *from && from < to && *to <= 1.0))
-        {
-            return refuse(
-                key("crop"),
-                format!("[{from}, {to}]"),
-                "[from, to] for each of left to right, posterior to anterior, inferior to superior: 0 <= from < to <= 1",
-            );
-        }
-        if let Some(series) = &view.series {
-            series.check(&key("series"))?;
-        }
-        match &view.intensity {
-            Intensity::Window { windows } => {
-                if windows.len() != 1 && windows.len() != 3 {
-                    return refuse(
-                        key("intensity.windows"),
-                        format!("{} windows", windows.len()),
-                        "1 (grey) or 3 (channels)",
-                    );
-                }
-                if let Some(w) =
-                    windows.iter().find(|w| !(w[0].is_finite() && w[1].is_finite() && w[0] < w[1]))
-                {
-                    return refuse(key("intensity.windows"), format!("{w:?}"), "[low, high] with low < high");
-                }
-            }
-            Intensity::Percentile { low, high, .. } => {
-                if !(0.0 <= *low && low < high && *high <= 100.0) {
-                    return refuse(
-                        key("intensity"),
-                        format!("percentiles {low} and {high}"),
-                        "0 <= low < high <= 100",
-                    );
-                }
+        Intensity::Percentile { low, high, .. } => {
+            if !(0.0 <= *low && low < high && *high <= 100.0) {
+                return refuse(
+                    key("intensity"),
+                    format!("percentiles {low} and {high}"),
+                    "0 <= low < high <= 100",
+                );
             }
         }
     }
-    crate::settings::check(m)?;
-    m.check_views()
+    Ok(())
 }
 
 fn check_task(m: &Manifest) -> Result<(), ManifestError> {

@@ -188,15 +188,8 @@ pub fn unpack(
     if let Some(missing) = announced.keys().find(|p| !seen.contains(**p)) {
         return Err(refuse(format!("`{missing}` is missing")));
     }
-    // A tar ends with two empty blocks and padding; anything else behind them was not announced.
-    let mut rest = archive.into_inner();
-    let mut block = [0u8; 8192];
-    loop {
-        match rest.read(&mut block).map_err(broken)? {
-            0 => break,
-            n if block[..n].iter().all(|&b| b == 0) => {}
-            _ => return Err(refuse("goes on behind its end".to_owned())),
-        }
+    if !ends_here(archive.into_inner()).map_err(broken)? {
+        return Err(refuse("goes on behind its end".to_owned()));
     }
     for folder in announced.keys().filter_map(|p| Path::new(p).parent()) {
         let folder = into.join(folder);
@@ -204,6 +197,18 @@ pub fn unpack(
     }
     sync_folder(into).map_err(RegistryError::io(into, "cannot be written to the disk"))?;
     Ok(Unpacked { manifest, manifest_sha256: sha256(&json) })
+}
+
+/// Whether nothing follows a tar's last entry but its two empty blocks and padding: anything else was not announced.
+fn ends_here(mut rest: impl Read) -> std::io::Result<bool> {
+    let mut block = [0u8; 8192];
+    loop {
+        match rest.read(&mut block)? {
+            0 => return Ok(true),
+            n if block[..n].iter().all(|&b| b == 0) => {}
+            _ => return Ok(false),
+        }
+    }
 }
 
 /// The unverified publisher and key id of an archive. Use them only to look the key up.

@@ -259,7 +259,7 @@ fn what_dcm2niix_makes_of_a_series_gives_the_same_slices_and_logits() {
     let results = ran.results();
     let (ours, theirs) = (logits(&results[0]), logits(&results[1]));
     assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-3), "{ours:?} {theirs:?}");
-    let manifest = anymc3d_host::plugin::inspect(&bench().ct).unwrap().0.manifest;
+    let manifest = anymc3d_host::plugin::inspect(&bench().ct).unwrap().embedded.manifest;
     let cut = |path: &Path| {
         let (_, volume) = Scan::open(path).unwrap().into_canonical();
         slices(&volume, &manifest.views[0], 14).unwrap().pixels

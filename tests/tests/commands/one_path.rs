@@ -15,13 +15,40 @@ fn scan() -> PathBuf {
 
 /// How many scans and masks a command opens, as its log at `-vv` tells; without their names.
 fn opened(folder: &Path, arguments: &[&str]) -> usize {
+    logged(folder, arguments, "a scan is opened")
+}
+
+/// How often a command logs a line.
+fn logged(folder: &Path, arguments: &[&str], what: &str) -> usize {
     let mut command = Command::new(host_binary());
     command.current_dir(workspace()).env("ANYMC3D_HOME", folder.join("home")).args(["-vv"]).args(arguments);
     command.arg("--backbone").arg(backbone_folder());
     let output = command.output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{arguments:?}: {log}");
-    log.lines().filter(|line| line.contains("a scan is opened")).count()
+    log.lines().filter(|line| line.contains(what)).count()
+}
+
+#[test]
+fn a_plugins_library_is_read_once_from_choosing_to_loading() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (one, other) = (folder.path().join("one.so"), folder.path().join("other.so"));
+    let few = [("slices = 40", "slices =  4"), ("size = [168, 168]", "size = [ 56,  56]")];
+    edited_library(&plugin_library("lung_nodule"), &few, &one);
+    edited_library(&plugin_library("attention_probe"), &few, &other);
+    random_weights(&one, &folder.path().join("lung_nodule.safetensors"), 1, |_, _| {});
+    random_weights(&other, &folder.path().join("attention_probe.safetensors"), 1, |_, _| {});
+    let (one, other, scan) =
+        (one.display().to_string(), other.display().to_string(), scan().display().to_string());
+    let read = |arguments: &[&str]| logged(folder.path(), arguments, "a library is read");
+    let run = ["run", "--plugin", &one, "--plugin", &other, &scan];
+    assert_eq!(read(&run), 2);
+    // Each process reads it for itself; the second compares its digest with the first one's.
+    assert_eq!(read(&[&run[..], &["--isolate"]].concat()), 2 + 2);
+    assert_eq!(read(&["embed", &scan, "--plugin", &one, "--out", &at("e.safetensors")]), 1);
+    std::fs::write(at("table.csv"), format!("case,image,nodule\na,{scan},1\n")).unwrap();
+    assert_eq!(read(&["eval", "--plugin", &one, "--data", &at("table.csv"), "--out", &at("figures")]), 1);
 }
 
 #[test]
@@ -68,7 +95,6 @@ fn a_scan_is_opened_once_per_case_however_many_plugins_and_views_read_it() {
         1
     );
 
-    // The table's check opens each scan and mask once before training; training does in its first epoch.
     let original = Scan::open(Path::new(&scan)).unwrap();
     let count = original.voxels.len();
     let mut table = String::from("case,image,mask,nodule,split\n");
@@ -105,6 +131,6 @@ fn a_scan_is_opened_once_per_case_however_many_plugins_and_views_read_it() {
             ],
         )
     };
-    // Six scans and four masks. The second epoch comes from the cache.
-    assert_eq!(train("2", &run), 2 * (6 + 4));
+    // Six scans and four masks, by the table's check, which hands them to the first epoch. The second comes from the cache.
+    assert_eq!(train("2", &run), 6 + 4);
 }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Pairs of files that know each other, and why that is good.
-const PAIRS: [(&str, &str, &str); 7] = [
+const PAIRS: [(&str, &str, &str); 8] = [
     ("scan/nifti/source", "scan/source", "a format of scans implements the trait of the list that names it"),
     ("scan/dicom", "scan/source", "a format of scans implements the trait of the list that names it"),
+    ("scan/npz", "scan/source", "a format of scans implements the trait of the list that names it"),
     (
         "scan/nifti/read",
         "scan/nifti/source",

@@ -3,4 +3,5 @@
 
 mod arrows;
 mod names;
+mod sizes;
 mod source;

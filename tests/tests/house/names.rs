@@ -55,7 +55,7 @@ const MODULES: [&str; 6] = ["back", "container", "frozen", "plan", "slices", "wh
 const KEPT: [(&str, &str, &str); 6] = [
     ("plugin-api/src/segmentation.rs", "some", "authors write `.some()`; it is public since plugin-api 1.0"),
     ("plugin-api/src/testkit/report.rs", "Told", "a variant of the public Outcome since plugin-api 1.0"),
-    ("host/src/eval/chart/mod.rs", "End", "a text's anchor, as SVG calls it (start, middle, end)"),
+    ("host/src/output/drawing/mod.rs", "End", "a text's anchor, as SVG calls it (start, middle, end)"),
     (
         "host/src/scan/slices.rs",
         "slices",

@@ -3,6 +3,8 @@
 
 use anymc3d_host::backbone::{Backbone, Precision};
 use anymc3d_host::engine::{Case, Engine};
+use anymc3d_host::run::isolate::Limits;
+use anymc3d_host::run::{Isolation, Selection, SessionOptions, Silent, Wanted};
 use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_host::task::LoadedTask;
 use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights};
@@ -41,6 +43,46 @@ fn scan(path: &Path, seed: usize) {
     };
     let voxels: Vec<i16> = (0..shape.iter().product()).map(voxel).collect();
     write_nifti_i16(path, &voxels, shape, &Affine::aligned([9.0, 9.0, 12.0], [0.0; 3])).unwrap();
+}
+
+/// Opens a plugin that another build replaces between choosing and loading. The plugin's answer, or why it was refused.
+fn replaced_after_choosing(folder: &Path, isolated: bool) -> Result<String, String> {
+    let (chosen, newer) = (folder.join("chosen.so"), folder.join("newer.so"));
+    small("mean_probe", "0.1.0", &chosen);
+    small("mean_probe", "0.2.0", &newer);
+    let path = folder.join("scan.nii");
+    scan(&path, 3);
+    let mut options = SessionOptions::default();
+    options.backbone = Some(tiny_backbone().display().to_string());
+    if isolated {
+        options.isolation = Some(Isolation {
+            limits: Limits { time: Duration::from_secs(120) },
+            max_memory: None,
+            micro_ct: false,
+            spawn: Arc::new(|socket| {
+                Command::new(host_binary()).args(["-q", "worker"]).stdin(socket).spawn()
+            }),
+        });
+    }
+    let selection = Selection::new(&[chosen.display().to_string()], &options.choice).unwrap();
+    fs::rename(&newer, &chosen).unwrap();
+    let mut session = selection.open(&options).map_err(|e| e.to_string())?;
+    if let Some(refused) = session.refused().first() {
+        return Err(refused.reason.clone());
+    }
+    let answer = session.run(&Case::of_file(&path), Wanted::default(), &Silent).remove(0);
+    let version = answer.map(|output| output.result.plugin.version).map_err(|e| e.to_string());
+    session.close(&Silent);
+    version
+}
+
+#[test]
+fn what_was_chosen_is_what_runs_and_another_process_refuses_anything_else_by_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(replaced_after_choosing(folder.path(), false).unwrap(), "0.1.0", "the bytes that were read");
+    let folder = tempfile::tempdir().unwrap();
+    let refused = replaced_after_choosing(folder.path(), true).unwrap_err();
+    assert!(refused.contains("chosen.so: changed since it was chosen (sha256 "), "{refused}");
 }
 
 #[test]

@@ -77,12 +77,12 @@ fn manifests(plugins: &[String], console: &Console) -> Result<Vec<Manifest>, Com
     let mut manifests: Vec<Manifest> = Vec::new();
     for wanted in plugins {
         let library = find::library_with(wanted, &Choice::default()).map_err(CommandError::refused)?;
-        manifests.push(inspect(&library).map_err(CommandError::refused)?.0.manifest);
+        manifests.push(inspect(&library).map_err(CommandError::refused)?.embedded.manifest);
     }
     if plugins.is_empty() {
         for library in find::all_libraries() {
             match inspect(&library) {
-                Ok((embedded, ..)) => manifests.push(embedded.manifest),
+                Ok(library) => manifests.push(library.embedded.manifest),
                 Err(e) => console.note(e),
             }
         }

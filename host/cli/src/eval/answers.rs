@@ -34,8 +34,8 @@ pub(super) fn of(
     let (Some(plugin), Some(data)) = (&eval.plugin, &eval.data) else {
         return Err(CommandError::usage("--plugin and --data belong together"));
     };
-    let library = find::library(plugin).map_err(CommandError::refused)?;
-    let manifest = inspect(&library).map_err(CommandError::refused)?.0.manifest;
+    let library = find::library(plugin).and_then(|path| inspect(&path)).map_err(CommandError::refused)?;
+    let manifest = library.manifest().clone();
     let table = Table::open(data, &manifest).map_err(CommandError::failed)?;
     let rows = chosen(eval, &table)?;
     let out = crate::options::out_folder(folder).map_err(CommandError::failed)?;
@@ -45,7 +45,7 @@ pub(super) fn of(
     let precision = eval.precision.resolve(eval.backbone.device);
     let backbone = eval.backbone.open(precision)?;
     let task =
-        LoadedTask::open_all(&library, &eval.weights, &backbone, false).map_err(CommandError::refused)?;
+        LoadedTask::open_all(library, &eval.weights, &backbone, false).map_err(CommandError::refused)?;
     let own = match table.kind {
         TaskKind::Multiclass => vec![0.5],
         // Of no use to values.

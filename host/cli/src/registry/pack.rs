@@ -80,7 +80,7 @@ impl PartOptions {
         let publisher = self.publisher.clone().ok_or_else(|| needed("--publisher"))?;
         let key = secret_key(self.key.as_deref().ok_or_else(|| needed("--key"))?)?;
         let library = find::library(wanted).map_err(CommandError::refused)?;
-        let (embedded, _, _) = inspect(&library).map_err(CommandError::refused)?;
+        let embedded = inspect(&library).map_err(CommandError::refused)?.embedded;
         let name = embedded.manifest.plugin.name;
         let from = self.from.clone().unwrap_or_else(|| Path::new("plugins").join(&name));
         let or = |given: &Option<PathBuf>, file: &str| given.clone().unwrap_or_else(|| from.join(file));

@@ -28,7 +28,7 @@ pub(super) fn candidate(machine: &Machine, candidate: &Candidate<'_>) -> Result<
 
 /// Checks that the manifest inside the library is the `plugin.toml` beside it.
 pub(super) fn same_manifest(library: &Path, plugin_toml: &Path) -> Result<(), String> {
-    let (embedded, _, _) = inspect(library).map_err(|e| e.to_string())?;
+    let embedded = inspect(library).map_err(|e| e.to_string())?.embedded;
     let text = std::fs::read_to_string(plugin_toml).map_err(|e| format!("{}: {e}", plugin_toml.display()))?;
     let beside = Manifest::parse(&text).map_err(|e| e.to_string())?.manifest;
     if embedded.manifest == beside {

@@ -1,12 +1,36 @@
-//! Folds: the folder of each fold's run, and the predictions of all folds together.
+//! Folds: what each keeps together, the folder of each fold's run, and the predictions of all folds together.
 
 use crate::outcome::CommandError;
+use anymc3d_host::data::table::{Split, Table};
 use anymc3d_host::eval::evaluation::questions;
 use anymc3d_host::eval::metrics::{auroc, fold_auroc};
 use anymc3d_host::eval::predictions::Predictions;
 use anymc3d_host::fs::write_atomically;
 use anymc3d_host::train::PREDICTIONS;
 use std::path::{Path, PathBuf};
+
+/// What a fold keeps together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum FoldsBy {
+    /// All scans of a patient
+    Patient,
+    /// All scans of a group, and of a patient
+    Group,
+}
+
+/// The table's `k` folds.
+pub(super) fn splits(table: &Table, k: u16, by: FoldsBy, seed: u64) -> Result<Vec<Split>, CommandError> {
+    let k = usize::from(k);
+    if by == FoldsBy::Patient {
+        return Ok(table.folds(k, seed));
+    }
+    if table.rows.iter().all(|r| r.group.is_none()) {
+        let path = table.path.display();
+        let message = format!("--folds-by group: {path} has no column `group`, or nothing in it");
+        return Err(CommandError::usage(message));
+    }
+    Ok(table.folds_by_group(k, seed))
+}
 
 /// Folder of fold `n`, counted from 0.
 pub(super) fn folder(out: &Path, n: usize) -> PathBuf {

@@ -5,16 +5,17 @@ mod folds;
 mod progress;
 mod run_summary;
 mod sweep;
+mod tables;
 
 use super::console::{Console, Loudness};
-use super::doctor::table_findings;
 use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use ablation::Ablation;
-use anymc3d_host::data::table::{Part, Row, Split, Table, TableError};
+use anymc3d_host::data::table::{Part, Split, Table};
 use anymc3d_host::fs::write_atomically;
-use anymc3d_host::memory;
+use anymc3d_host::memory::{self, MemoryBudget};
 use anymc3d_host::plugin::find;
+use anymc3d_host::scan::DecodedScans;
 use anymc3d_host::task::open_library;
 use anymc3d_host::train::{
     MemoryPlan, PrefixCache, Progress, Recipe, Silent, TEST_PREDICTIONS, TrainContext, TrainError,
@@ -22,10 +23,12 @@ use anymc3d_host::train::{
 };
 use anymc3d_manifest::Manifest;
 use clap::{Args, Parser};
+use folds::FoldsBy;
 use progress::Terminal;
 use run_summary::RunSummary;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tables::{append, checked};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -150,15 +153,6 @@ struct Alone {
     _loudness: Loudness,
 }
 
-/// What a fold keeps together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum FoldsBy {
-    /// All scans of a patient
-    Patient,
-    /// All scans of a group, and of a patient
-    Group,
-}
-
 /// How training cases are augmented.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum AugmentOption {
@@ -203,7 +197,7 @@ impl Train {
         // An error in the last combination, or in the table, is reported before the first run.
         let runs = all.iter().map(|one| self.alone(&given, one)).collect::<Result<Vec<_>, _>>()?;
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
-        self.check_tables(&library.embedded.manifest, console)?;
+        self.check_tables(&library.embedded.manifest, &DecodedScans::default(), console)?;
         for (n, (combination, train)) in all.iter().zip(runs).enumerate() {
             console.note(format!("run {} of {}: {}", n + 1, all.len(), sweep::name(combination)));
             let ended = train.every_fold(console);
@@ -244,11 +238,18 @@ impl Train {
         Ok(train)
     }
 
-    fn check_tables(&self, manifest: &Manifest, console: &Console) -> Result<(), CommandError> {
+    fn check_tables(
+        &self,
+        manifest: &Manifest,
+        decoded: &DecodedScans,
+        console: &Console,
+    ) -> Result<(), CommandError> {
         let tables = [Some(&self.data), self.val.as_ref(), self.test.as_ref()];
         match self.unchecked {
             true => Ok(()),
-            false => tables.into_iter().flatten().try_for_each(|data| checked(data, manifest, console)),
+            false => {
+                tables.into_iter().flatten().try_for_each(|data| checked(data, manifest, decoded, console))
+            }
         }
     }
 
@@ -257,35 +258,11 @@ impl Train {
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
         let manifest = &library.embedded.manifest;
         let options = self.options(manifest.task.outputs())?;
-        self.check_tables(manifest, console)?;
+        // A share of the memory: the scans of a large table are read again.
+        let decoded = Arc::new(DecodedScans::up_to(MemoryBudget::of_process().bytes / 8));
+        self.check_tables(manifest, &decoded, console)?;
         let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
-        let splits = match (&self.val, self.folds) {
-            (Some(val), _) => {
-                let train =
-                    (0..table.rows.len()).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
-                let mut val = append(&mut table, val, manifest, "trains or validates")?;
-                val.retain(|&i| table.rows[i].split != Some(Part::Test));
-                vec![Split { train, val }]
-            }
-            (None, None) => vec![table.split(options.val_fraction, options.seed)],
-            (None, Some(k)) if self.folds_by == FoldsBy::Group => {
-                if table.rows.iter().all(|r| r.group.is_none()) {
-                    let path = table.path.display();
-                    let message = format!("--folds-by group: {path} has no column `group`, or nothing in it");
-                    return Err(CommandError::usage(message));
-                }
-                table.folds_by_group(usize::from(k), options.seed)
-            }
-            (None, Some(k)) => table.folds(usize::from(k), options.seed),
-        };
-        if let Some(n) = splits.iter().position(|s| s.val.is_empty() && splits.len() > 1) {
-            let (k, path) = (splits.len(), table.path.display());
-            let fewer = if self.folds_by == FoldsBy::Group { "; it has fewer groups" } else { "" };
-            return Err(CommandError::usage(format!(
-                "--folds {k}: {path} has no case for fold {}{fewer}",
-                n + 1
-            )));
-        }
+        let splits = self.splits(&mut table, manifest, &options)?;
         let test = match &self.test {
             Some(test) => append(&mut table, test, manifest, "learns or is tested")?,
             None => Vec::new(),
@@ -293,18 +270,11 @@ impl Train {
         // The folder is made before an hour is spent.
         crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
         let precision = self.precision.resolve(self.backbone.device);
-        let memory = MemoryPlan::new(memory::limit(), memory::base()).map_err(CommandError::usage)?;
+        let memory = MemoryPlan::new(memory::limit(), memory::base() + decoded.bytes())
+            .map_err(CommandError::usage)?;
         let mut backbone = self.backbone.open(precision)?;
         memory::hold(backbone.bytes());
-        let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
-        let folder = folder.filter(|_| self.cache_size > 0.0);
-        let cap = (self.cache_size * (1u64 << 30) as f64) as u64;
-        let cache = PrefixCache::open(folder.as_deref(), cap).map_err(|e| {
-            let folder = folder.as_deref().unwrap_or(Path::new("")).display();
-            CommandError::failed(format!(
-                "{folder}: the feature cache cannot be opened: {e}; give --cache DIR"
-            ))
-        })?;
+        let cache = self.open_cache()?.with_decoded(decoded);
         backbone.keep_at_most(memory.kept_bytes);
         let (mut records, mut tested) = (Vec::new(), None);
         for (n, split) in splits.iter().enumerate() {
@@ -366,6 +336,47 @@ impl Train {
         Ok(ended)
     }
 
+    /// Which cases train and which validate: once, or once per fold.
+    fn splits(
+        &self,
+        table: &mut Table,
+        manifest: &Manifest,
+        options: &TrainOptions,
+    ) -> Result<Vec<Split>, CommandError> {
+        let splits = match (&self.val, self.folds) {
+            (Some(val), _) => {
+                let train =
+                    (0..table.rows.len()).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
+                let mut val = append(table, val, manifest, "trains or validates")?;
+                val.retain(|&i| table.rows[i].split != Some(Part::Test));
+                vec![Split { train, val }]
+            }
+            (None, None) => vec![table.split(options.val_fraction, options.seed)],
+            (None, Some(k)) => folds::splits(table, k, self.folds_by, options.seed)?,
+        };
+        if let Some(n) = splits.iter().position(|s| s.val.is_empty() && splits.len() > 1) {
+            let (k, path) = (splits.len(), table.path.display());
+            let fewer = if self.folds_by == FoldsBy::Group { "; it has fewer groups" } else { "" };
+            return Err(CommandError::usage(format!(
+                "--folds {k}: {path} has no case for fold {}{fewer}",
+                n + 1
+            )));
+        }
+        Ok(splits)
+    }
+
+    fn open_cache(&self) -> Result<PrefixCache, CommandError> {
+        let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
+        let folder = folder.filter(|_| self.cache_size > 0.0);
+        let cap = (self.cache_size * (1u64 << 30) as f64) as u64;
+        PrefixCache::open(folder.as_deref(), cap).map_err(|e| {
+            let folder = folder.as_deref().unwrap_or(Path::new("")).display();
+            CommandError::failed(format!(
+                "{folder}: the feature cache cannot be opened: {e}; give --cache DIR"
+            ))
+        })
+    }
+
     fn options(&self, outputs: usize) -> Result<TrainOptions, CommandError> {
         let refuse = |option: &str, found: f64, expected: &str| {
             Err(CommandError::usage(format!("--{option} {found}: expected {expected}")))
@@ -416,27 +427,6 @@ impl Train {
     }
 }
 
-/// A table of thousands of rows may have the same warning in every row.
-const WARNINGS_SHOWN: usize = 10;
-
-/// Refuses a table with errors in it or in its files, and prints its warnings.
-fn checked(data: &Path, manifest: &Manifest, console: &Console) -> Result<(), CommandError> {
-    let (findings, _) = table_findings(data, manifest, console);
-    for warning in findings.warnings.iter().take(WARNINGS_SHOWN) {
-        let line = warning.line.map_or(String::new(), |line| format!("line {line}: "));
-        console.warning(format!("{}: {line}{}", data.display(), warning.what));
-    }
-    let more = findings.warnings.len().saturating_sub(WARNINGS_SHOWN);
-    if more > 0 {
-        let table = data.display();
-        console.warning(format!("{table}: {more} more; `host doctor --data {table}` shows them all"));
-    }
-    match findings.errors.is_empty() {
-        true => Ok(()),
-        false => Err(CommandError::failed(TableError { path: data.to_owned(), problems: findings.errors })),
-    }
-}
-
 /// Takes options and their values out of a command line.
 fn without(args: &mut Vec<String>, options: &[&str]) {
     let mut at = 0;
@@ -450,34 +440,6 @@ fn without(args: &mut Vec<String>, options: &[&str]) {
             _ => at += 1,
         }
     }
-}
-
-/// Appends the cases of another table, none of whose patients may be in this one; their rows.
-fn append(
-    table: &mut Table,
-    more: &Path,
-    manifest: &Manifest,
-    either: &str,
-) -> Result<Vec<usize>, CommandError> {
-    let more = Table::open(more, manifest).map_err(CommandError::failed)?;
-    let first = table.rows.len();
-    let known = |of: &dyn Fn(&Row) -> Vec<String>| table.rows.iter().flat_map(of).collect::<BTreeSet<_>>();
-    let whose = |r: &Row| vec![r.patient_or_case().to_owned(), r.case.clone()];
-    let files = |r: &Row| r.images.values().map(|f| f.display().to_string()).collect();
-    let (patients, scans) = (known(&whose), known(&files));
-    for row in &more.rows {
-        let again = whose(row).into_iter().find(|p| patients.contains(p));
-        if let Some(again) = again.or_else(|| files(row).into_iter().find(|f| scans.contains(f))) {
-            return Err(CommandError::failed(format!(
-                "{}: line {}: {again} is in {} too; a patient {either}, never both",
-                more.path.display(),
-                row.line,
-                table.path.display()
-            )));
-        }
-    }
-    table.rows.extend(more.rows);
-    Ok((first..table.rows.len()).collect())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::{CLASS_COLUMN, Part, Problem, Row, Table, TableError, archive};
 use crate::data::sheet::{Sheet, SheetRow};
 use crate::scan::dicom;
 use crate::scan::npz::ArchiveSplit;
-use anymc3d_manifest::{Manifest, TaskKind};
+use anymc3d_manifest::{Manifest, TaskKind, View};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -99,6 +99,24 @@ fn rows(
     rows
 }
 
+/// What is wrong where one column `image` would serve views of different scans.
+fn shared_image(at: &HashMap<&str, usize>, manifest: &Manifest) -> Option<String> {
+    at.get("image")?;
+    let own = |view: &View| at.contains_key(format!("image.{}", view.name).as_str());
+    let shared = manifest.views_of_other_scans(|view| !own(view));
+    let names =
+        |prefix: &str| shared.iter().map(|v| format!("{prefix}{}", v.name)).collect::<Vec<_>>().join(", ");
+    (!shared.is_empty()).then(|| {
+        format!(
+            "column `image` would be the views {} of {}, which are different sequences; expected a column for each \
+             instead: {} (empty where a case lacks it)",
+            names(""),
+            manifest.plugin.name,
+            names("image.")
+        )
+    })
+}
+
 fn columns(sheet: &Sheet, manifest: &Manifest, labelled: bool, problems: &mut Problems) -> Option<Columns> {
     let before = problems.0.len();
     let (header, header_line) = (&sheet.header, sheet.header_line);
@@ -131,24 +149,8 @@ fn columns(sheet: &Sheet, manifest: &Manifest, labelled: bool, problems: &mut Pr
         }
         views.push((view.name.clone(), column));
     }
-    if at.contains_key("image") {
-        let shared =
-            manifest.views_of_other_scans(|view| !at.contains_key(format!("image.{}", view.name).as_str()));
-        if !shared.is_empty() {
-            let names = |prefix: &str| {
-                shared.iter().map(|v| format!("{prefix}{}", v.name)).collect::<Vec<_>>().join(", ")
-            };
-            problems.push(
-                header_line,
-                format!(
-                    "column `image` would be the views {} of {}, which are different sequences; expected a column \
-                     for each instead: {} (empty where a case lacks it)",
-                    names(""),
-                    manifest.plugin.name,
-                    names("image.")
-                ),
-            );
-        }
+    if let Some(what) = shared_image(&at, manifest) {
+        problems.push(header_line, what);
     }
     let wanted: Vec<&str> = match manifest.task.kind {
         TaskKind::Multiclass => vec![CLASS_COLUMN],

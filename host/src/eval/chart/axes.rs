@@ -1,6 +1,7 @@
 //! A square whose sides run from 0 to 1, and pictures of several parts.
 
-use super::{Anchor, Drawing, GRID, INK, QUIET, Stroke};
+use super::{GRID, INK, QUIET};
+use crate::output::drawing::{Anchor, Drawing, Stroke};
 
 /// Where the unit square lies.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,11 +1,12 @@
 //! Reliability diagrams: how often what was said with p came true, and in how many cases p was said. A part per label.
 
 use super::axes::{BELOW, LEFT, Square, columns};
-use super::{Anchor, BLUE, Drawing, EDGE, FOOTER, GRID, INK, QUIET, Stroke, TITLE, font};
+use super::{BLUE, EDGE, FOOTER, GRID, INK, QUIET, TITLE, framed, look_of};
 use crate::eval::evaluation::{Evaluation, LabelReport};
 use crate::eval::metrics::{Bin, ECE_BINS, reliability, wilson_interval};
 use crate::eval::predictions::Question;
 use crate::output::colour::Rgb;
+use crate::output::drawing::{Anchor, Drawing, Stroke, font};
 
 /// Name and figures above a square.
 const HEAD: f32 = 44.0;
@@ -26,7 +27,7 @@ pub fn calibration(evaluation: &Evaluation, questions: &[Question]) -> Drawing {
     let part = [LEFT + side + GAP, HEAD + side + 12.0 + bars + BELOW + GAP];
     let rows = questions.len().div_ceil(columns).max(1);
     let size = [2.0 * EDGE + columns as f32 * part[0], TITLE + rows as f32 * part[1] + FOOTER];
-    let mut drawing = Drawing::new(size.map(f32::ceil), "Calibration", evaluation);
+    let mut drawing = framed(size.map(f32::ceil), "Calibration", evaluation);
     for (i, (question, (_, report))) in questions.iter().zip(&evaluation.labels).enumerate() {
         let at =
             [EDGE + (i % columns) as f32 * part[0] + LEFT, TITLE + (i / columns) as f32 * part[1] + HEAD];
@@ -53,7 +54,7 @@ fn panel(drawing: &mut Drawing, square: Square, bars: f32, question: &Question, 
         drawing.line(&square.places(&[[bin.mean, low], [bin.mean, high]]), WHISKER);
     }
     let line: Vec<[f64; 2]> = bins.iter().map(|b| [b.mean, share(b)]).collect();
-    drawing.line(&square.places(&line), Stroke::of(0));
+    drawing.line(&square.places(&line), look_of(0));
     line.iter().for_each(|p| drawing.dot(square.place(*p), 3.5, BLUE));
     counts(drawing, square, bars, &bins);
 }

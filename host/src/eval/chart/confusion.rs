@@ -1,11 +1,12 @@
 //! What was true against what was answered, in cases and in shares of what was true. A part per label.
 
 use super::axes::columns;
-use super::{Anchor, Drawing, EDGE, FOOTER, GRID, INK, QUIET, Stroke, TITLE, WHITE, font};
+use super::{EDGE, FOOTER, GRID, INK, QUIET, TITLE, framed};
 use crate::eval::evaluation::Evaluation;
 use crate::eval::metrics::Operating;
 use crate::eval::predictions::Question;
 use crate::output::colour::Rgb;
+use crate::output::drawing::{Anchor, Drawing, Stroke, WHITE, font};
 
 const HEAD: f32 = 66.0;
 /// Room for the names of what was true, least and most, and for the axis' own.
@@ -36,7 +37,7 @@ pub fn confusion(evaluation: &Evaluation, questions: &[Question]) -> Drawing {
     let part = [names + side + GAP, HEAD + side + GAP];
     let rows = tables.len().div_ceil(columns).max(1);
     let size = [(2.0 * EDGE + columns as f32 * part[0]).max(360.0), TITLE + rows as f32 * part[1] + FOOTER];
-    let mut drawing = Drawing::new(size.map(f32::ceil), "Confusion", evaluation);
+    let mut drawing = framed(size.map(f32::ceil), "Confusion", evaluation);
     for (i, table) in tables.iter().enumerate() {
         let left = EDGE + (i % columns) as f32 * part[0] + names;
         let top = TITLE + (i / columns) as f32 * part[1] + HEAD;

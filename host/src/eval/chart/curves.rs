@@ -1,10 +1,11 @@
 //! ROC, and precision against recall: all labels in one square, each with its operating point.
 
 use super::axes::{BELOW, LEFT, Square};
-use super::{Drawing, EDGE, FOOTER, INK, QUIET, Stroke, TITLE, font, with_interval};
+use super::{EDGE, FOOTER, INK, QUIET, TITLE, framed, look_of, with_interval};
 use crate::eval::evaluation::{Evaluation, LabelReport};
 use crate::eval::metrics::{Operating, precision_recall_curve, roc_curve};
 use crate::eval::predictions::Question;
+use crate::output::drawing::{Drawing, Stroke, font};
 
 const SIDE: f32 = 420.0;
 /// One label of the legend: its name, and its figure below.
@@ -102,7 +103,7 @@ fn picture(
     let height = TITLE + plot.max(curves.len() as f32 * ENTRY + 34.0) + FOOTER;
     let square = Square { at: [EDGE + LEFT, TITLE + 8.0], side: SIDE };
     let width = EDGE + LEFT + SIDE + 28.0 + 34.0 + legend + EDGE;
-    let drawing = Drawing::new([width.ceil(), height.ceil()], title, evaluation);
+    let drawing = framed([width.ceil(), height.ceil()], title, evaluation);
     Picture { drawing, square, curves, legend }
 }
 
@@ -111,17 +112,17 @@ impl Picture {
     fn finish(mut self) -> Drawing {
         let (drawing, square) = (&mut self.drawing, self.square);
         for (i, curve) in self.curves.iter().enumerate() {
-            drawing.line(&square.places(&curve.points), Stroke::of(i));
+            drawing.line(&square.places(&curve.points), look_of(i));
         }
         let drawn = |curve: &&Curve| !curve.points.is_empty();
         for (i, curve) in self.curves.iter().enumerate().filter(|(_, c)| drawn(c)) {
             if let Some(at) = curve.operating {
-                drawing.dot(square.place(at), 4.5, Stroke::of(i).colour);
+                drawing.dot(square.place(at), 4.5, look_of(i).colour);
             }
         }
         let left = square.at[0] + SIDE + 28.0;
         for (i, curve) in self.curves.iter().enumerate() {
-            let (top, look) = (square.at[1] + i as f32 * ENTRY, Stroke::of(i));
+            let (top, look) = (square.at[1] + i as f32 * ENTRY, look_of(i));
             if drawn(&curve) {
                 drawing.line(&[[left, top + 8.0], [left + 24.0, top + 8.0]], look);
                 drawing.dot([left + 12.0, top + 8.0], 3.5, look.colour);

@@ -7,9 +7,6 @@ mod axes;
 mod calibration;
 mod confusion;
 mod curves;
-mod font;
-mod raster;
-mod svg;
 #[cfg(test)]
 mod tests;
 
@@ -19,8 +16,9 @@ pub use curves::{precision_recall, roc};
 
 use crate::eval::evaluation::{Evaluation, RESEARCH_ONLY};
 use crate::output::colour::Rgb;
+pub use crate::output::drawing::Drawing;
+use crate::output::drawing::Stroke;
 
-const WHITE: Rgb = [255, 255, 255];
 const INK: Rgb = [28, 33, 40];
 const QUIET: Rgb = [96, 105, 118];
 const GRID: Rgb = [226, 230, 235];
@@ -45,103 +43,21 @@ const EDGE: f32 = 24.0;
 const TITLE: f32 = 62.0;
 const FOOTER: f32 = 34.0;
 
-/// Where a text's `at` is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Anchor {
-    Start,
-    Middle,
-    End,
+/// The look of label `index` among several.
+fn look_of(index: usize) -> Stroke {
+    let dash = DASHES[index / COLOURS.len() % DASHES.len()];
+    Stroke { colour: COLOURS[index % COLOURS.len()], width: 2.0, dash }
 }
 
-/// How a line looks.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Stroke {
-    colour: Rgb,
-    width: f32,
-    dash: &'static [f32],
-}
-
-impl Stroke {
-    const fn thin(colour: Rgb) -> Self {
-        Self { colour, width: 1.0, dash: &[] }
-    }
-
-    /// Of label `index` among several.
-    fn of(index: usize) -> Self {
-        let dash = DASHES[index / COLOURS.len() % DASHES.len()];
-        Self { colour: COLOURS[index % COLOURS.len()], width: 2.0, dash }
-    }
-}
-
-/// y grows downwards; a text's `at` is on its baseline.
-#[derive(Debug, Clone, PartialEq)]
-enum Shape {
-    Line { points: Vec<[f32; 2]>, stroke: Stroke },
-    Box { at: [f32; 2], size: [f32; 2], fill: Rgb },
-    Dot { at: [f32; 2], radius: f32, fill: Rgb },
-    Text { at: [f32; 2], size: f32, anchor: Anchor, colour: Rgb, up: bool, text: String },
-}
-
-/// A picture on white.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Drawing {
-    size: [f32; 2],
-    shapes: Vec<Shape>,
-}
-
-impl Drawing {
-    /// With title, what it is of, and the notice that belongs to every figure.
-    fn new(size: [f32; 2], title: &str, evaluation: &Evaluation) -> Self {
-        let mut drawing = Self { size, shapes: Vec::new() };
-        drawing.text([EDGE, EDGE + 12.0], 18.0, INK, title);
-        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        let of = format!("{}, {}", count(evaluation.cases, "case"), count(evaluation.patients, "patient"));
-        drawing.text([EDGE, EDGE + 31.0], 12.0, QUIET, &of);
-        drawing.text([EDGE, size[1] - 14.0], 10.5, QUIET, RESEARCH_ONLY);
-        drawing
-    }
-
-    fn line(&mut self, points: &[[f32; 2]], stroke: Stroke) {
-        self.shapes.push(Shape::Line { points: points.to_vec(), stroke });
-    }
-
-    fn fill(&mut self, at: [f32; 2], size: [f32; 2], fill: Rgb) {
-        self.shapes.push(Shape::Box { at, size, fill });
-    }
-
-    /// With a white rim, to stand out of the lines it lies on.
-    fn dot(&mut self, at: [f32; 2], radius: f32, fill: Rgb) {
-        self.shapes.push(Shape::Dot { at, radius: radius + 1.5, fill: WHITE });
-        self.shapes.push(Shape::Dot { at, radius, fill });
-    }
-
-    fn text(&mut self, at: [f32; 2], size: f32, colour: Rgb, text: &str) {
-        self.anchored(at, size, colour, Anchor::Start, text);
-    }
-
-    fn anchored(&mut self, at: [f32; 2], size: f32, colour: Rgb, anchor: Anchor, text: &str) {
-        let text = text.to_owned();
-        self.shapes.push(Shape::Text { at, size, anchor, colour, up: false, text });
-    }
-
-    /// Read from below upwards, its middle at `at`.
-    fn upwards(&mut self, at: [f32; 2], size: f32, colour: Rgb, text: &str) {
-        let (anchor, text) = (Anchor::Middle, text.to_owned());
-        self.shapes.push(Shape::Text { at, size, anchor, colour, up: true, text });
-    }
-
-    /// The picture as an SVG file.
-    pub fn svg(&self) -> String {
-        svg::write(self)
-    }
-
-    /// The picture as a PNG file of twice as many pixels.
-    ///
-    /// # Errors
-    /// When it has no area, or cannot be compressed.
-    pub fn png(&self) -> Result<Vec<u8>, String> {
-        raster::write(self, 2.0)
-    }
+/// A picture with title, what it is of, and the notice that belongs to every figure.
+fn framed(size: [f32; 2], title: &str, evaluation: &Evaluation) -> Drawing {
+    let mut drawing = Drawing::empty(size);
+    drawing.text([EDGE, EDGE + 12.0], 18.0, INK, title);
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let of = format!("{}, {}", count(evaluation.cases, "case"), count(evaluation.patients, "patient"));
+    drawing.text([EDGE, EDGE + 31.0], 12.0, QUIET, &of);
+    drawing.text([EDGE, size[1] - 14.0], 10.5, QUIET, RESEARCH_ONLY);
+    drawing
 }
 
 /// `0.912 [0.870, 0.954]`, as much of it as is defined.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::eval::evaluation::{Bootstrap, Source, evaluate, questions};
 use crate::eval::predictions::{Predictions, Question, ScoredCase, ScoredLabel, Scores};
+use crate::output::drawing::Shape;
 use std::path::PathBuf;
 
 fn evaluated(labels: Vec<ScoredLabel>) -> (Evaluation, Vec<Question>) {
@@ -75,6 +76,6 @@ fn labels_of_one_class_and_many_labels_are_drawn_too() {
         assert!((0..20).all(|i| svg.contains(&format!(">label {i}<"))));
     }
     // Colours come back with another dash.
-    let looks: Vec<Stroke> = (0..20).map(Stroke::of).collect();
+    let looks: Vec<Stroke> = (0..20).map(look_of).collect();
     assert!((0..20).all(|i| (0..i).all(|j| looks[i] != looks[j])));
 }

@@ -6,13 +6,13 @@
 //! session runs the suspect again in a separate process, and leaves it out if that process ends too.
 
 use super::process::{ExitReason, Process, SpawnWorker};
-use super::wire::{Event, OpenRequest, Request};
+use super::wire::{ChosenLibrary, Event, OpenRequest, Request};
 use crate::engine::{Case, Stage};
 use crate::output::ResultWriter;
 use crate::run::events::{Events, Notice};
 use crate::run::failure::{Blame, CaseFailure};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,18 +33,17 @@ pub type Answer = Result<String, CaseFailure>;
 
 /// Plugins that share a process.
 struct Group {
-    /// Index and what was typed.
-    plugins: Vec<(usize, PathBuf)>,
+    plugins: Vec<ChosenLibrary>,
     process: Option<Process>,
 }
 
 impl Group {
-    fn new(plugins: Vec<(usize, PathBuf)>) -> Self {
+    fn new(plugins: Vec<ChosenLibrary>) -> Self {
         Self { plugins, process: None }
     }
 
     fn leave_out(&mut self, task: usize) {
-        self.plugins.retain(|(i, _)| *i != task);
+        self.plugins.retain(|p| p.task != task);
     }
 }
 
@@ -136,7 +135,7 @@ impl IsolatedEngine {
 
     /// The plugins that answer or are quarantined, by index.
     pub fn tasks(&self) -> Vec<usize> {
-        let mut tasks: Vec<usize> = self.groups.iter().flat_map(|g| &g.plugins).map(|(i, _)| *i).collect();
+        let mut tasks: Vec<usize> = self.groups.iter().flat_map(|g| &g.plugins).map(|p| p.task).collect();
         tasks.extend(self.quarantined.keys());
         tasks.sort_unstable();
         tasks
@@ -157,7 +156,7 @@ impl IsolatedEngine {
         // Groups may become more while this goes on.
         let mut group = 0;
         while group < self.groups.len() {
-            let all = self.groups[group].plugins.iter().map(|(i, _)| *i);
+            let all = self.groups[group].plugins.iter().map(|p| p.task);
             let left: Vec<usize> = all.filter(|task| !answers.contains_key(task)).collect();
             if left.is_empty() {
                 group += 1;
@@ -203,7 +202,7 @@ impl IsolatedEngine {
         answers: &mut BTreeMap<usize, Answer>,
         events: &dyn Events,
     ) {
-        let first = self.groups[group].plugins.first().map(|(i, _)| *i);
+        let first = self.groups[group].plugins.first().map(|p| p.task);
         let alone = self.groups[group].plugins.len() == 1;
         let slow = *end == ExitReason::TimedOut;
         match at {
@@ -258,7 +257,7 @@ impl IsolatedEngine {
     fn separate(&mut self, group: usize, task: Option<usize>) {
         let all = std::mem::take(&mut self.groups[group].plugins);
         let (apart, together): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|(i, _)| task.is_none_or(|task| task == *i));
+            all.into_iter().partition(|p| task.is_none_or(|task| task == p.task));
         self.groups[group].plugins = together;
         self.groups.extend(apart.into_iter().map(|plugin| Group::new(vec![plugin])));
     }
@@ -317,7 +316,8 @@ impl IsolatedEngine {
     ///
     /// # Errors
     /// One line, when the rebuilt plugin is refused. The others continue.
-    pub fn reload(&mut self, task: usize, library: &Path, events: &dyn Events) -> Result<(), String> {
+    pub fn reload(&mut self, library: ChosenLibrary, events: &dyn Events) -> Result<(), String> {
+        let task = library.task;
         self.close(events);
         self.quarantined.remove(&task);
         self.strikes.remove(&task);
@@ -326,7 +326,7 @@ impl IsolatedEngine {
         if self.groups.is_empty() {
             self.groups.push(Group::new(Vec::new()));
         }
-        self.groups[0].plugins.push((task, library.to_owned()));
+        self.groups[0].plugins.push(library);
         self.groups[0].plugins.sort_unstable();
         let mut outcome = Ok(());
         for (refused, why) in self.start(0)? {

@@ -12,5 +12,5 @@ mod worker;
 pub use engine::{Answer, IsolatedEngine, Limits, Refusal};
 pub use probe::{ProbeError, probe};
 pub use process::{ExitReason, SpawnWorker};
-pub use wire::{OpenRequest, ProbeRequest};
+pub use wire::{ChosenLibrary, OpenRequest, ProbeRequest};
 pub use worker::{WorkerError, serve, serve_with};

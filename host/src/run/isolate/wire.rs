@@ -34,8 +34,8 @@ pub enum Request {
 /// An engine as the command line describes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OpenRequest {
-    /// Index and library of every plugin that is to be opened.
-    pub plugins: Vec<(usize, PathBuf)>,
+    /// The plugins that are to be opened.
+    pub plugins: Vec<ChosenLibrary>,
     pub weights: Vec<PathBuf>,
     pub backbone: Option<String>,
     /// As `--device` says it.
@@ -48,6 +48,17 @@ pub struct OpenRequest {
     pub max_memory: Option<u64>,
     /// `--micro-ct`.
     pub micro_ct: bool,
+}
+
+/// A library as it was chosen: whatever else lies in its file by the time it is opened is refused.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChosenLibrary {
+    /// Index of the plugin.
+    pub task: usize,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Digest of what was chosen.
+    pub sha256: String,
 }
 
 /// A plugin that is to be tried.

@@ -1,11 +1,12 @@
 //! The process that plugins are in, from the inside: an engine that answers on a socket, or a probe.
 
-use super::wire::{Answered, Event, OpenRequest, ProbeRequest, Request, receive, send};
+use super::wire::{Answered, ChosenLibrary, Event, OpenRequest, ProbeRequest, Request, receive, send};
 use crate::backbone::Precision;
 use crate::check;
 use crate::device::{DeviceChoice, gpus};
 use crate::engine::{Case, Engine, MemoryCap, Prediction, Stage, open_backbone_on};
 use crate::output::{self, MakeWriter, ResultWriter, WriterSpec, need_evidence, standard_writer};
+use crate::plugin::inspect;
 use crate::run::{CaseFailure, use_threads};
 use crate::scan::allow_micro_ct;
 use crate::task::LoadedTask;
@@ -87,9 +88,13 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
         Err(e) => return send(&mut stream, &Event::Fatal(e.to_string())),
     };
     let (mut tasks, mut indices) = (Vec::new(), Vec::new());
-    for (task, library) in opening.plugins {
+    for ChosenLibrary { task, path, sha256 } in opening.plugins {
         send(&mut stream, &Event::TaskOpening(task))?;
-        match LoadedTask::open_all(&library, &opening.weights, &backbone, opening.segmentation) {
+        let library = inspect(&path).and_then(|library| library.is_still(&sha256));
+        let opened = library.and_then(|library| {
+            LoadedTask::open_all(library, &opening.weights, &backbone, opening.segmentation)
+        });
+        match opened {
             Ok(loaded) => {
                 tasks.push(loaded);
                 indices.push(task);

@@ -7,21 +7,22 @@ use anymc3d_plugin_api::abi::objects::ABI_VERSION_TEXT;
 #[test]
 fn the_manifest_is_read_without_running_code_also_from_a_stripped_library() {
     let library = support::plugin("lung_nodule");
-    let (embedded, sha256, bytes) = inspect(&library).unwrap();
+    let read = inspect(&library).unwrap();
+    let (embedded, sha256) = (&read.embedded, &read.sha256);
     assert_eq!(embedded.manifest.plugin.name, "lung_nodule");
     assert_eq!((embedded.build.abi.as_str(), sha256.len()), (ABI_VERSION_TEXT, 64));
     assert!(embedded.unknown_keys.is_empty(), "{:?}", embedded.unknown_keys);
     // `constructor_panics` says who it is although nothing of it can run.
-    let (embedded, ..) = inspect(&support::plugin("constructor_panics")).unwrap();
-    assert_eq!(embedded.manifest.plugin.name, "constructor_panics");
+    let panics = inspect(&support::plugin("constructor_panics")).unwrap().embedded;
+    assert_eq!(panics.manifest.plugin.name, "constructor_panics");
 
     let folder = tempfile::tempdir().unwrap();
     let stripped = folder.path().join("stripped.so");
     match std::process::Command::new("strip").arg("-o").arg(&stripped).arg(&library).status() {
         Ok(status) if status.success() => {
             // A release build is stripped already.
-            assert!(std::fs::metadata(&stripped).unwrap().len() <= bytes.len() as u64);
-            assert_eq!(inspect(&stripped).unwrap().0.manifest, inspect(&library).unwrap().0.manifest);
+            assert!(std::fs::metadata(&stripped).unwrap().len() <= read.size() as u64);
+            assert_eq!(inspect(&stripped).unwrap().manifest(), read.manifest());
             assert_eq!(logits(&built(&opened(&stripped), drawn(1)).unwrap()).len(), 1);
         }
         _ => eprintln!("skipped: no `strip` on this machine"),

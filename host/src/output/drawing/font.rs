@@ -9,14 +9,14 @@ static FACE: LazyLock<Option<Face<'static>>> =
     LazyLock::new(|| Face::parse(include_bytes!("font/roboto.ttf"), 0).ok());
 
 /// Width of a text whose letters have `size`, pixels.
-pub(super) fn width(size: f32, text: &str) -> f32 {
+pub(crate) fn width(size: f32, text: &str) -> f32 {
     let Some(face) = FACE.as_ref() else { return 0.0 };
     let scale = size / f32::from(face.units_per_em());
     text.chars().map(|letter| f32::from(advance(face, glyph(face, letter))) * scale).sum()
 }
 
 /// As much of a text as fits into `room` pixels, with an ellipsis where it was cut.
-pub(super) fn fitted(size: f32, text: &str, room: f32) -> String {
+pub(crate) fn fitted(size: f32, text: &str, room: f32) -> String {
     if width(size, text) <= room {
         return text.to_owned();
     }
@@ -27,7 +27,7 @@ pub(super) fn fitted(size: f32, text: &str, room: f32) -> String {
 
 /// The outline of a text that starts at `at` on its baseline, to the right or (`up`) upwards. A letter that the font
 /// lacks is a hollow box. `None` where there is nothing to draw.
-pub(super) fn outline(at: [f32; 2], size: f32, up: bool, text: &str) -> Option<Path> {
+pub(crate) fn outline(at: [f32; 2], size: f32, up: bool, text: &str) -> Option<Path> {
     let face = FACE.as_ref()?;
     let scale = size / f32::from(face.units_per_em());
     let mut pen = Pen { path: PathBuilder::new(), at, along: 0.0, scale, up };

@@ -1,0 +1,328 @@
+//! One task at one case: its views through the backbone, its head, its decoder, and the record of all that.
+
+use super::backbones::precision_name;
+use super::case::{Case, CaseError, Stage};
+use super::case_data::{CaseData, Prepared, ReadScan, ms, slices_of, warnings};
+use super::decoder::{self, ViewLogits};
+use super::ensemble;
+use super::prediction::{Prediction, ViewEvidence};
+use super::result::*;
+use super::sharing_plan::{Plan, depth, most};
+use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
+use crate::scan::SliceStack;
+use crate::task::{HeadAnswer, LoadedTask, MaskTensors, TaskSiteAdapter, ViewTokens};
+use anymc3d_manifest::View;
+use candle_core::Tensor;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Hears of each step of a task at a case before it begins.
+pub(super) type OnStage<'a> = &'a mut dyn FnMut(Stage);
+
+/// What a task computes on.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub backbone: &'a Backbone,
+    pub precision: Precision,
+    /// As results name it.
+    pub device: &'a str,
+}
+
+/// One task at one case.
+pub(super) struct TaskRun<'a> {
+    pub place: Place<'a>,
+    pub loaded: &'a LoadedTask,
+    pub case: &'a Case,
+    /// Whether evidence for heatmaps is kept.
+    pub attention: bool,
+    /// What is shared with the tasks that follow.
+    pub plan: &'a Plan,
+}
+
+/// A view after the backbone.
+struct Seen<'a> {
+    view: &'a View,
+    path: &'a Path,
+    read: Arc<ReadScan>,
+    stack: SliceStack,
+    /// One per member of the ensemble.
+    features: Vec<Features>,
+    mask: MaskTensors,
+}
+
+impl<'a> TaskRun<'a> {
+    pub fn answer(self, data: &mut CaseData, on_stage: OnStage<'_>) -> Result<Prediction, CaseError> {
+        let start = Instant::now();
+        self.case.check_sequences(self.loaded.task.manifest())?;
+        let mut timing = Timing::default();
+        let mut notes = self.loaded.notices.clone();
+        let seen = self.see(data, on_stage, &mut timing, &mut notes)?;
+        let Some(first) = seen.first() else {
+            return Err(CaseError::Scan(format!("case {}: no view has a file", self.case.name)));
+        };
+        let input = input_record(first, &seen);
+        on_stage(Stage::Head);
+        let began = Instant::now();
+        let mut answers = Vec::new();
+        for (m, member) in self.loaded.all().enumerate() {
+            let tokens: Vec<ViewTokens<'_>> = seen.iter().map(|s| s.tokens(m)).collect();
+            answers.push(member.task.head(&tokens)?);
+        }
+        timing.head = ms(began);
+        let logits: Vec<Vec<f64>> = answers
+            .iter()
+            .map(|a| a.logits.to_dtype(candle_core::DType::F64)?.to_vec1())
+            .collect::<candle_core::Result<_>>()?;
+        let Some(answer) = ensemble::combined(answers)? else {
+            return Err(CaseError::Tensor("an ensemble without members".to_owned()));
+        };
+        let segmentation = self.segment(first, on_stage, &mut timing)?;
+        let (views, evidence) = self.views(seen, &answer)?;
+        // The first task's; for a case that was prepared ahead they passed before `start`.
+        (timing.read, timing.preprocess) =
+            (std::mem::take(&mut data.read_ms), std::mem::take(&mut data.preprocess_ms));
+        timing.total = ms(start);
+        let result = self.record(input, &logits, views, timing, notes);
+        Ok(Prediction { result, evidence, segmentation })
+    }
+
+    /// The case's views through the backbone with the task's adapter. Optional views without a file are noted.
+    fn see(
+        &self,
+        data: &mut CaseData,
+        on_stage: OnStage<'_>,
+        timing: &mut Timing,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Seen<'a>>, CaseError> {
+        let (loaded, backbone) = (self.loaded, self.place.backbone);
+        let mut seen = Vec::new();
+        for (i, view) in loaded.task.manifest().views.iter().enumerate() {
+            let Some(path) = self.case.file(loaded.name(), &view.name) else {
+                if view.required {
+                    let (plugin, view) = (loaded.name().to_owned(), view.name.clone());
+                    return Err(CaseError::MissingView { plugin, view });
+                }
+                notes.push(format!("view {}: no file; left out", view.name));
+                continue;
+            };
+            on_stage(Stage::Scan);
+            let kept = self.plan.kept(&slices_of(path, view, &self.case.region));
+            let prepared = data
+                .slices(path, view, &self.case.region, backbone.info(), kept.len())
+                .map_err(|e| CaseError::Scan(e.to_string()))?;
+            for warning in warnings(prepared, view) {
+                if !notes.contains(&warning) {
+                    notes.push(warning);
+                }
+            }
+            let adapter = TaskSiteAdapter::new(&loaded.task.adapters()[i]);
+            on_stage(if adapter.only_low_rank() { Stage::Backbone } else { Stage::Adapter });
+            let began = Instant::now();
+            let mut features = vec![self.features(prepared, kept, &adapter)?];
+            for member in &loaded.members {
+                let adapter = TaskSiteAdapter::new(&member.task.adapters()[i]);
+                features.push(self.features(prepared, kept, &adapter)?);
+            }
+            timing.backbone += ms(began);
+            let mask = prepared.mask_tensors(view, features[0].grid, backbone.device())?;
+            let (read, stack) = (prepared.read.clone(), prepared.stack.clone());
+            seen.push(Seen { view, path, read, stack, features, mask });
+        }
+        Ok(seen)
+    }
+
+    /// Through the backbone. Tokens after the blocks `kept` are computed once, each from the one before, and kept for
+    /// the tasks that follow.
+    fn features(
+        &self,
+        prepared: &mut Prepared,
+        kept: &[usize],
+        adapter: &dyn SiteAdapter,
+    ) -> Result<Features, BackboneError> {
+        let (backbone, attention) = (self.place.backbone, self.attention);
+        let most = most(backbone.info().blocks, attention);
+        let depth = depth(adapter, most).filter(|depth| kept.contains(depth));
+        let Some(depth) = depth else {
+            return backbone.forward(&prepared.pixels, adapter, attention);
+        };
+        for &next in kept.iter().take_while(|&&next| next <= depth) {
+            if !prepared.prefixes.contains_key(&next) {
+                let before = prepared.prefixes.range(..next).next_back();
+                let hidden = match before {
+                    Some((_, hidden)) => backbone.forward_blocks(hidden, next)?,
+                    None => backbone.hidden_states(&prepared.pixels, next)?,
+                };
+                prepared.prefixes.insert(next, hidden);
+            }
+        }
+        match prepared.prefixes.get(&depth) {
+            Some(hidden) => backbone.forward_from(hidden, adapter, attention),
+            None => backbone.forward(&prepared.pixels, adapter, attention),
+        }
+    }
+
+    /// The decoder's logits of the first view that was there, where the task was opened with its decoder.
+    fn segment(
+        &self,
+        first: &Seen<'_>,
+        on_stage: OnStage<'_>,
+        timing: &mut Timing,
+    ) -> Result<Option<(Arc<ReadScan>, ViewLogits)>, CaseError> {
+        if !self.loaded.task.has_segmentation() {
+            return Ok(None);
+        }
+        on_stage(Stage::Segmentation);
+        let began = Instant::now();
+        let logits = decoder::logits(&self.loaded.task, &first.tokens(0), &first.stack.grid)?;
+        timing.segmentation = Some(ms(began));
+        Ok(Some((first.read.clone(), logits)))
+    }
+
+    /// What the head told of each view, and what heatmaps and pictures are made of.
+    fn views(
+        &self,
+        seen: Vec<Seen<'_>>,
+        answer: &HeadAnswer,
+    ) -> Result<(Vec<ViewRecord>, Vec<ViewEvidence>), CaseError> {
+        let view_weights: Option<Vec<f32>> = answer.view_weights.as_ref().map(Tensor::to_vec1).transpose()?;
+        let (mut views, mut evidence) = (Vec::new(), Vec::new());
+        for (i, s) in seen.into_iter().enumerate() {
+            let told: Option<Vec<f32>> = answer.slice_weights.get(i).map(Tensor::to_vec1).transpose()?;
+            let slices = s.stack.grid.slices();
+            let view_weight = view_weights.as_ref().map(|w| w[i]);
+            views.push(ViewRecord {
+                name: s.view.name.clone(),
+                slices,
+                top_slices: told.as_deref().map(|w| top_slices(w, &s.stack)).unwrap_or_default(),
+                weights: told.clone().unwrap_or_default(),
+                view_weight,
+                heatmap_of: if answer.patch_weights.len() > i { "patch_weights" } else { "class_attention" }
+                    .to_owned(),
+            });
+            if self.attention {
+                let slice_weights = told.unwrap_or_else(|| vec![1.0 / slices as f32; slices]);
+                let attention = match answer.patch_weights.get(i) {
+                    Some(patches) => within_slices(patches, &slice_weights)?,
+                    None => {
+                        let maps: Option<Vec<&Tensor>> =
+                            s.features.iter().map(|f| f.class_attention.as_ref()).collect();
+                        let map = maps.map(|maps| ensemble::mean(maps.into_iter())).transpose()?;
+                        map.map(|m| m.flatten_all()?.to_vec1()).transpose()?.unwrap_or_default()
+                    }
+                };
+                evidence.push(ViewEvidence {
+                    read: s.read,
+                    attention,
+                    grid: s.features[0].grid,
+                    slice_weights,
+                    view_weight: view_weight.unwrap_or(1.0),
+                    stack: s.stack,
+                });
+            }
+        }
+        Ok((views, evidence))
+    }
+
+    fn record(
+        &self,
+        input: InputRecord,
+        logits: &[Vec<f64>],
+        views: Vec<ViewRecord>,
+        timing_ms: Timing,
+        warnings: Vec<String>,
+    ) -> CaseResult {
+        let (loaded, backbone) = (self.loaded, self.place.backbone.info());
+        let manifest = loaded.task.manifest();
+        let predictions = ensemble::label_predictions(loaded, logits);
+        CaseResult {
+            schema: SCHEMA.to_owned(),
+            case: self.case.name.clone(),
+            input,
+            plugin: PluginRecord {
+                name: loaded.name().to_owned(),
+                version: manifest.plugin.version.to_string(),
+                sha256: loaded.library_sha256.clone(),
+                weights_sha256: loaded.weights_sha256.clone(),
+                further_weights_sha256: loaded.members.iter().map(|m| m.weights_sha256.clone()).collect(),
+                package: loaded.package.clone(),
+            },
+            backbone: BackboneRecord {
+                name: backbone.name.clone(),
+                sha256: backbone.sha256.clone(),
+                precision: precision_name(self.place.precision).to_owned(),
+            },
+            device: self.place.device.to_owned(),
+            host: env!("CARGO_PKG_VERSION").to_owned(),
+            values: ensemble::values(loaded, &predictions),
+            predictions,
+            views,
+            segmentation: None,
+            files: FilesRecord::default(),
+            timing_ms,
+            warnings,
+            intended_use: manifest.plugin.intended_use.clone(),
+        }
+    }
+}
+
+impl Seen<'_> {
+    /// As member `m` is given them.
+    fn tokens(&self, m: usize) -> ViewTokens<'_> {
+        let features = &self.features[m];
+        ViewTokens {
+            name: &self.view.name,
+            class_tokens: &features.class_tokens,
+            patch_tokens: &features.patch_tokens,
+            grid: features.grid,
+            geometry: Some(Arc::new(self.stack.grid.geometry(features.grid))),
+            mask: self.mask.clone(),
+        }
+    }
+}
+
+/// Patch weights `[S, h, w]` as shares of their slice's weight, so that shares times slice weights are what the head
+/// told.
+fn within_slices(patches: &Tensor, slice_weights: &[f32]) -> Result<Vec<f32>, CaseError> {
+    let mut values: Vec<f32> = patches.flatten_all()?.to_vec1()?;
+    let per_slice = values.len() / slice_weights.len().max(1);
+    for (slice, weight) in values.chunks_exact_mut(per_slice.max(1)).zip(slice_weights) {
+        let scale = if *weight > 0.0 { 1.0 / weight } else { 0.0 };
+        slice.iter_mut().for_each(|v| *v *= scale);
+    }
+    Ok(values)
+}
+
+fn input_record(first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord {
+    let scan = &first.read.scan;
+    let modality = |m: anymc3d_manifest::Modality| format!("{m:?}");
+    InputRecord {
+        path: first.path.display().to_string(),
+        sha256: scan.sha256.clone(),
+        shape: scan.shape,
+        spacing_mm: scan.spacing_mm,
+        orientation: scan.orientation.clone(),
+        modality: scan.modality.map(modality),
+        modality_guess: scan.modality_guess.map(modality),
+        other_views: all
+            .iter()
+            .filter(|s| s.path != first.path)
+            .map(|s| OtherView {
+                view: s.view.name.clone(),
+                path: s.path.display().to_string(),
+                sha256: s.read.scan.sha256.clone(),
+            })
+            .collect(),
+    }
+}
+
+fn top_slices(weights: &[f32], stack: &SliceStack) -> Vec<TopSlice> {
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]).then(a.cmp(&b)));
+    let place = |s: usize| TopSlice {
+        index: stack.grid.index_in_scan(s),
+        weight: weights[s],
+        position_mm: stack.grid.position_mm(s),
+    };
+    order.into_iter().take(5).map(place).collect()
+}
