@@ -4,16 +4,28 @@ use super::read::{Columns, Problems};
 use crate::data::sheet::{Sheet, SheetRow};
 use anymc3d_manifest::{Manifest, TaskKind};
 
-/// Three numbers, separated by blanks, semicolons or commas.
-pub(super) fn point(sheet: &Sheet, text: &str) -> Option<[f64; 3]> {
+/// Three numbers in RAS mm, separated by blanks, semicolons or commas.
+pub(super) fn point(
+    sheet: &Sheet,
+    text: &str,
+    case: &str,
+    line: u64,
+    problems: &mut Problems,
+) -> Option<[f64; 3]> {
     let blank = |c: char| c.is_whitespace() || c == ';';
     let parts: Vec<&str> = match text.contains(blank) {
         true => text.split(blank).filter(|p| !p.is_empty()).collect(),
         false => text.split(',').collect(),
     };
-    let numbers = |p: &&str| sheet.number(p.trim().trim_end_matches(',')).filter(|v| v.is_finite());
-    let found: Option<Vec<f64>> = parts.iter().map(numbers).collect();
-    found?.try_into().ok()
+    let number = |p: &&str| sheet.number(p.trim().trim_end_matches(',')).filter(|v| v.is_finite());
+    let found: Option<Vec<f64>> = parts.iter().map(number).collect();
+    let found = found.and_then(|numbers| numbers.try_into().ok());
+    if found.is_none() {
+        let what =
+            format!("case `{case}`: point `{text}`; expected x y z in RAS mm, for example 12.5 -40 88");
+        problems.push(line, what);
+    }
+    found
 }
 
 pub(super) fn label(

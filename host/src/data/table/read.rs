@@ -271,15 +271,7 @@ fn row(
         }
         part
     });
-    let point_mm = field(columns.point).and_then(|text| {
-        let found = point(sheet, text);
-        if found.is_none() {
-            let what =
-                format!("case `{case}`: point `{text}`; expected x y z in RAS mm, for example 12.5 -40 88");
-            problems.push(line, what);
-        }
-        found
-    });
+    let point_mm = field(columns.point).and_then(|text| point(sheet, text, &case, line, problems));
     let mask = field(columns.mask).map(|p| folder.join(p));
     for view in manifest.views.iter().filter(|v| columns.labelled && images.contains_key(&v.name)) {
         if let Some(what) = view.lacks(mask.is_some(), point_mm.is_some()) {
