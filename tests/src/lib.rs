@@ -1,6 +1,7 @@
 //! What the tests across crates share: where things are, libraries and the binary as they are built, weights and
 //! scans made up on the spot.
 
+pub mod allocations;
 pub mod support;
 
 use anymc3d_host::backbone::{Backbone, BackboneInfo, Precision};

@@ -4,37 +4,8 @@
 use anymc3d_host::memory::MemoryBudget;
 use anymc3d_host::scan::{GeometryLimits, ReadLimits, Scan, slices_within};
 use anymc3d_manifest::{Axis, Fit, Intensity, Modality, Region, View};
-use std::alloc::{GlobalAlloc, Layout, System};
+use anymc3d_tests::allocations::{Counting, Draw, begin, most_since};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-/// Counts what is allocated now and at most.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator as it came; the counters allocate nothing.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        MOST.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        MOST.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -45,50 +16,30 @@ const CAP: usize = 4 << 20;
 /// Beside it, of the machinery: paths, messages, the decoder's window.
 const BESIDE: usize = 1 << 20;
 
-/// xorshift: the same headers in every run.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 11) % n
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u64) as usize]
-    }
-
-    /// A number as damaged headers have it: any bits, or the ones that hurt.
-    fn float(&mut self) -> f32 {
-        const HURT: [f32; 16] = [
-            0.0,
-            -0.0,
-            1.0,
-            -1.0,
-            1e-12,
-            1e-20,
-            1e-7,
-            1e-40,
-            0.01,
-            100.0,
-            1e12,
-            3e38,
-            -3e38,
-            f32::NAN,
-            f32::INFINITY,
-            f32::NEG_INFINITY,
-        ];
-        match self.below(3) {
-            0 => f32::from_bits(self.next() as u32),
-            1 => self.of(&HURT),
-            _ => (self.below(4000) as f32 - 1000.0) / 500.0,
-        }
+/// A number as damaged headers have it: any bits, or the ones that hurt.
+fn float(draw: &mut Draw) -> f32 {
+    const HURT: [f32; 16] = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        1e-12,
+        1e-20,
+        1e-7,
+        1e-40,
+        0.01,
+        100.0,
+        1e12,
+        3e38,
+        -3e38,
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+    ];
+    match draw.below(3) {
+        0 => f32::from_bits(draw.bits() as u32),
+        1 => draw.of(&HURT),
+        _ => (draw.below(4000) as f32 - 1000.0) / 500.0,
     }
 }
 
@@ -114,27 +65,27 @@ fn file(draw: &mut Draw, folder: &Path, n: usize) -> std::path::PathBuf {
         };
     }
     if draw.below(20) == 0 {
-        dims[0] = draw.next() as i16;
-        dims[4] = draw.next() as i16;
+        dims[0] = draw.bits() as i16;
+        dims[4] = draw.bits() as i16;
     }
     for (i, d) in dims.into_iter().enumerate() {
         put(40 + 2 * i, &d.to_le_bytes(), big);
     }
     let kind = if draw.below(16) == 0 {
-        draw.next() as i16
+        draw.bits() as i16
     } else {
         draw.of(&[2i16, 4, 8, 16, 64, 256, 512, 768, 1024, 1280, 1536, 32, 128])
     };
     put(70, &kind.to_le_bytes(), big);
     let sound = draw.below(3) > 0;
     for at in [76, 80, 84, 88] {
-        let v = if sound { 1.0 + draw.below(100) as f32 / 20.0 } else { draw.float() };
+        let v = if sound { 1.0 + draw.below(100) as f32 / 20.0 } else { float(draw) };
         put(at, &v.to_le_bytes(), big);
     }
-    let offset = if draw.below(8) == 0 { draw.float() * 1e6 } else { 352.0 };
+    let offset = if draw.below(8) == 0 { float(draw) * 1e6 } else { 352.0 };
     put(108, &offset.to_le_bytes(), big);
-    put(112, &draw.float().to_le_bytes(), big);
-    put(116, &draw.float().to_le_bytes(), big);
+    put(112, &float(draw).to_le_bytes(), big);
+    put(116, &float(draw).to_le_bytes(), big);
     let unit = draw.of(&[0u8, 1, 2, 2, 2, 3, 10, 255]);
     put(123, &[unit], false);
     for at in [252, 254] {
@@ -148,7 +99,7 @@ fn file(draw: &mut Draw, folder: &Path, n: usize) -> std::path::PathBuf {
         let v = match (forms, diagonal) {
             (false, true) => 0.5 + draw.below(100) as f32 / 10.0,
             (false, false) => draw.below(100) as f32 / 1000.0,
-            _ => draw.float(),
+            _ => float(draw),
         };
         put(at, &v.to_le_bytes(), big);
     }
@@ -199,8 +150,7 @@ fn a_hundred_thousand_random_headers_end_nothing_and_stay_below_the_cap() {
         let path = file(&mut draw, folder.path(), n);
         let view = view(&mut draw);
         let geometry = if n % 8 == 0 { GeometryLimits::MICRO_CT } else { GeometryLimits::SCANNER };
-        let before = NOW.load(Relaxed);
-        MOST.store(before, Relaxed);
+        let before = begin();
         let answer = Scan::open_within(&path, &limits(geometry)).and_then(|scan| {
             read += 1;
             // The reader takes every header, the slicer each fourth that was read.
@@ -213,7 +163,7 @@ fn a_hundred_thousand_random_headers_end_nothing_and_stay_below_the_cap() {
             cut += 1;
             Ok(())
         });
-        let most = MOST.load(Relaxed) - before;
+        let most = most_since(before);
         assert!(most <= CAP + BESIDE, "header {n}: {most} bytes, {}", path.display());
         match answer {
             Ok(()) => {}

@@ -20,7 +20,8 @@ pub(super) struct DicomOptions {
     /// made in --out, else one for this call]
     #[arg(long, value_name = "FILE")]
     id_salt: Option<PathBuf>,
-    /// Name DICOM cases by PatientID and StudyInstanceUID; without it no identity is written anywhere
+    /// Name DICOM cases by PatientID and StudyInstanceUID, and let --report show the patient; without it no identity is written
+    /// anywhere but into the objects of --dicom-out
     #[arg(long, conflicts_with = "id_salt")]
     keep_identity: bool,
     #[arg(skip)]
@@ -47,6 +48,11 @@ impl std::str::FromStr for SeriesOption {
 }
 
 impl DicomOptions {
+    /// Whether results may say whose they are.
+    pub fn keeps_identity(&self) -> bool {
+        self.keep_identity
+    }
+
     /// What clap cannot see.
     ///
     /// # Errors

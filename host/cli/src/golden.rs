@@ -32,7 +32,7 @@ pub(super) struct Golden {
     /// Trained weights [default: the file beside the library, else the installed one]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Scan (.nii, .nii.gz) of every view that --view does not name
+    /// Scan (.nii, .nii.gz, .nrrd, .mha …) of every view that --view does not name
     #[arg(required_unless_present_any = ["view", "check"], conflicts_with = "check")]
     scan: Option<PathBuf>,
     /// Scan of view NAME

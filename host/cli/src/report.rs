@@ -35,7 +35,7 @@ pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
     for warning in &result.warnings {
         let _ = writeln!(text, "  warning: {warning}");
     }
-    let _ = writeln!(text, "  {}", origin(result));
+    let _ = writeln!(text, "  {}; {:.1} s", origin(result), result.timing_ms.total / 1000.0);
     if let Some(folder) = folder {
         let written = &result.files;
         let files = [&written.heatmap, &written.preview, &written.segmentation].map(Option::as_deref);
@@ -43,6 +43,9 @@ pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
         let files: Vec<&str> =
             std::iter::once("result.json").chain(files.into_iter().flatten()).chain(dicom).collect();
         let _ = writeln!(text, "  in {}: {}", folder.display(), files.join(", "));
+        if let Some(report) = &written.report {
+            let _ = writeln!(text, "  report: {}", folder.join(report).display());
+        }
     }
     text.truncate(text.trim_end().len());
     text

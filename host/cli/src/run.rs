@@ -1,6 +1,7 @@
 //! `host run`: reads scans and prints every plugin's prediction.
 
 mod sink;
+mod table;
 
 use super::advice::with_remedy;
 use super::console::Console;
@@ -13,7 +14,7 @@ use super::tasks::tell_refused;
 use super::worker;
 use anymc3d_host::engine::{Case, MemoryCap};
 use anymc3d_host::memory;
-use anymc3d_host::output::{DicomWriter, OutputFolder, standard_writers};
+use anymc3d_host::output::{DicomWriter, OutputFolder, ReportWriter, standard_writers};
 use anymc3d_host::plugin::find::Choice;
 use anymc3d_host::run::inputs::{CaseEntry, CaseList, case_of_views, find_cases, is_table};
 use anymc3d_host::run::watch::{PACE, Watch};
@@ -24,6 +25,7 @@ use anymc3d_host::scan::dicom::{DicomInput, is_dicom};
 use anymc3d_manifest::Manifest;
 use clap::Args;
 use sink::ResultSink;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ Examples:
   host run --plugin lung_nodule exam.zip --out results      DICOM: the series that fits is chosen
   host run --plugin lung_nodule exam/ --series 4            the series that you name
   host run --plugin lung_nodule exam/ --out results --dicom-out   results as DICOM objects too
+  host run --plugin lung_nodule scan.nii.gz --out results --report     and a page for people
   host run --plugin lung_nodule@0.1 scan.nii.gz             an installed version; see `host registry`
   host run --plugin lung_nodule --segmentation scan.nii.gz --out results
   host run --plugin nodule_malignancy scan.nii.gz --mask nodule.nii.gz     what is in the mask
@@ -50,8 +53,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES, after_help = EXIT_CODES)]
 pub(super) struct Run {
-    /// Scans (.nii, .nii.gz, .hdr/.img), DICOM (folders to any depth, zips, DICOMDIR, files; PATH#series=4 names one series),
-    /// folders of scans, or data tables (.csv; FILE.npz:SPLIT is a split of a NumPy archive)
+    /// Scans (.nii, .nii.gz, .hdr/.img, .nrrd, .nhdr, .mha, .mhd), DICOM (folders to any depth, zips, DICOMDIR, files;
+    /// PATH#series=4 names one series), folders of scans, or data tables (.csv; FILE.npz:SPLIT is a split of a NumPy archive)
     #[arg(required_unless_present_any = ["view", "explain_plan"])]
     input: Vec<PathBuf>,
     /// Plugin, by name or path; repeat the option for more plugins
@@ -73,6 +76,10 @@ pub(super) struct Run {
     /// segmentation.dcm. They carry the patient and study of the series; nothing else that is written does
     #[arg(long, requires = "out")]
     dicom_out: bool,
+    /// Also write DIR/<case>/<plugin>/report.html, one page that needs no network: answer, scan with heat in three planes, what
+    /// was done to the scan, versions and digests. A patient's name stands in it only with --keep-identity
+    #[arg(long, requires = "out")]
+    report: bool,
     /// Run the plugin's segmentation decoder and print the volume it segments; with --out also write segmentation.nii.gz
     /// on the scan's grid: 1 where the probability is 0.5 or more. With several views the decoder segments the first that
     /// has a file. A plugin without a decoder gives a warning and no mask
@@ -162,6 +169,9 @@ impl Run {
         if self.dicom_out {
             writers.push(Arc::new(DicomWriter));
         }
+        if self.report {
+            writers.push(Arc::new(ReportWriter::new(self.dicom.keeps_identity())));
+        }
         if let Some(engine) = session.engine() {
             let cap = MemoryCap::of_process().map_err(CommandError::failed)?;
             let most = writers.iter().map(|w| w.bytes_per_voxel()).max().unwrap_or(0);
@@ -177,7 +187,8 @@ impl Run {
         if self.dicom_out && !self.watch {
             check_dicom_out(&list)?;
         }
-        let sink = ResultSink { console, writers, out, json: self.json, unanswered: &list.unanswered };
+        let rows = RefCell::new((!self.json).then(Vec::new));
+        let sink = ResultSink { console, writers, out, json: self.json, rows, unanswered: &list.unanswered };
         let watch = self.watch.then(|| Watch::new(&self.input, &list.entries, &session));
         let bar = console.progress(list.entries.len(), "cases");
         let mut intended_use = BTreeSet::new();
@@ -186,6 +197,7 @@ impl Run {
             bar.inc(1);
         });
         if !self.json {
+            sink.tell_table(list.entries.len() * session.plugins().len());
             intended_use.iter().for_each(|line| console.result(line));
         }
         if let Some(watch) = watch {

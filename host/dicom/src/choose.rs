@@ -210,6 +210,15 @@ fn choose_named(study: &Study, request: &Request, selector: &SeriesSelector, fit
     }
 }
 
+/// A stack of a study in one line, with the rules of a request that it meets, leaves open or breaks; no text of its header.
+pub fn describe(study: &Study, series: usize, stack: usize, request: &Request) -> String {
+    let (chosen, all) = (&study.series[series], study.series.len());
+    let fit = fit(chosen, request);
+    let broken = if fit.fits() { String::new() } else { format!("; but {}", fit.broken.join(", ")) };
+    let among = if all > 1 { format!(", one of {all} series") } else { String::new() };
+    format!("{}{among}: {}{broken}", shown(chosen, stack), reasons(&fit))
+}
+
 /// The stack asked for, else the only one that is largest.
 fn stack_of(series: &Series, asked: Option<usize>) -> Result<usize> {
     let list = || {

@@ -34,7 +34,7 @@ mod tags;
 mod volume;
 pub mod write;
 
-pub use choose::{Choice, Fit, Request, SeriesSelector, choose, fit};
+pub use choose::{Choice, Fit, Request, SeriesSelector, choose, describe, fit};
 pub use digest::{digest, files};
 pub use error::{DicomError, ErrorKind};
 pub use exclusion::{Exclusion, OWN_MANUFACTURER};

@@ -4,10 +4,13 @@ use super::case_data::ReadScan;
 use super::decoder::ViewLogits;
 use super::result::CaseResult;
 use crate::scan::SliceStack;
+use anymc3d_manifest::View;
 use std::sync::Arc;
 
 /// What a view of a prediction was made from: for heatmaps and pictures.
 pub struct ViewEvidence {
+    /// The view as the manifest describes it.
+    pub view: View,
     /// The scan.
     pub read: Arc<ReadScan>,
     /// Pixels and the way back.

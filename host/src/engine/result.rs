@@ -84,6 +84,9 @@ pub struct PluginRecord {
     pub name: String,
     /// Version.
     pub version: String,
+    /// The question that it answers, in the manifest's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
     /// Digest of the library.
     pub sha256: String,
     /// Digest of the weights.
@@ -199,6 +202,9 @@ pub struct FilesRecord {
     /// DICOM objects: report, heatmaps, mask, picture.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dicom: Vec<String>,
+    /// The page that a person reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
 }
 
 /// What the segmentation branch outlined.

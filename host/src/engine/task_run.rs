@@ -212,6 +212,7 @@ impl<'a> TaskRun<'a> {
                     }
                 };
                 evidence.push(ViewEvidence {
+                    view: s.view.clone(),
                     read: s.read,
                     attention,
                     grid: s.features[0].grid,
@@ -242,6 +243,7 @@ impl<'a> TaskRun<'a> {
             plugin: PluginRecord {
                 name: loaded.name().to_owned(),
                 version: manifest.plugin.version.to_string(),
+                summary: manifest.plugin.summary.clone(),
                 sha256: loaded.library_sha256.clone(),
                 weights_sha256: loaded.weights_sha256.clone(),
                 further_weights_sha256: loaded.members.iter().map(|m| m.weights_sha256.clone()).collect(),

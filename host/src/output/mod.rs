@@ -10,8 +10,11 @@ mod id_salt;
 mod mask;
 pub(crate) mod naming;
 mod preview;
+mod report;
 mod segmentation;
 mod standard;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use dicom_objects::DicomWriter;
@@ -21,6 +24,8 @@ pub use heatmap::{Heatmap, Peak, ViewHeat, on_scan, peak, slice_heat, upsample};
 pub use id_salt::{SALT_FILE, random_salt, salt_of_file, salt_of_folder};
 pub use mask::{SegmentationMask, mask_on_scan, volume_ml};
 pub use preview::{Finding, Preview, PreviewError, montage, percent};
+pub use report::ReportWriter;
+pub(crate) use report::rename_in_report;
 pub use segmentation::SegmentationWriter;
 pub use standard::{standard_writer, standard_writers};
 pub(crate) use writer::write_record;

@@ -160,6 +160,7 @@ impl Placing<'_> {
                 return Ok(());
             }
             result.case = name.to_owned();
+            output::rename_in_report(folder, name)?;
             output::write_record(result, folder)
         };
         let put = out.put(self.case, plugin, fill, rename)?;

@@ -18,7 +18,7 @@ impl VolumeError {
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// The operating system would not give the file.
-    #[error("{}: cannot be read ({source}); expected a NIfTI-1 file (.nii or .nii.gz): check the path and its permissions", path.display())]
+    #[error("{}: cannot be read ({source}); expected a scan (NIfTI, NRRD, MetaImage, Analyze or DICOM): check the path and its permissions", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub enum VolumeError {
         source: io::Error,
     },
     /// The content is another format, or none.
-    #[error("{}: found {found}, expected a NIfTI-1 file (.nii or .nii.gz); {todo}", path.display())]
+    #[error("{}: found {found}, expected a scan (NIfTI, NRRD, MetaImage, Analyze or DICOM); {todo}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum VolumeError {
         /// What to do about it.
         todo: String,
     },
-    /// A NIfTI-1 file that is cut short, contradicts itself, or is of a kind that is not a scan.
+    /// A file that is cut short, contradicts itself, or is of a kind that is not a scan.
     #[error("{}: found {found}, expected {expected}; {todo}", path.display())]
     Content {
         /// The file.

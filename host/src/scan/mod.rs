@@ -1,4 +1,4 @@
-//! Scans in (NIfTI, DICOM, NumPy archives), canonical volume, slices; and back onto the scan's grid.
+//! Scans in (NIfTI, Analyze, NRRD, MetaImage, DICOM, NumPy archives), canonical volume, slices; and back onto the grid.
 //!
 //! A manifest says *what* preprocessing a task needs; this room alone knows *how*. The way in:
 //! [`Scan::open`] → [`Scan::into_canonical`] → [`slices`]; the way back: [`ScanPlanes`] →
@@ -7,6 +7,7 @@
 mod adjacent;
 mod affine;
 mod axis_plan;
+mod bytes;
 mod canonical;
 mod components;
 mod decoded;
@@ -17,10 +18,14 @@ mod geometry;
 mod intensity;
 mod limits;
 mod mask_scalars;
+mod metaimage;
 mod modality;
 mod nifti;
 pub mod npz;
+mod nrrd;
+mod numbers;
 mod planes;
+mod raw_image;
 mod region;
 mod region_of_interest;
 mod resample;

@@ -44,8 +44,8 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Reads a scan with the source that knows it by its content: a NIfTI-1 file (`.nii`, `.nii.gz`, or one of a
-    /// `.hdr`/`.img` pair), or DICOM (a folder, zip, DICOMDIR or file). A path may name one series of what lies there: see
+    /// Reads a scan with the source that knows it by its content: NIfTI-1 or NIfTI-2 (`.nii`,
+    /// `.nii.gz`, or one of a `.hdr`/`.img` pair), Analyze 7.5, NRRD, MetaImage, or DICOM (a folder, zip, DICOMDIR or file). A path may name one series of what lies there: see
     /// [`ScanPath`] and [`crate::scan::dicom::Locator`].
     ///
     /// # Errors

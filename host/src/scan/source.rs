@@ -9,8 +9,10 @@ use sha2::{Digest, Sha256};
 use crate::fs::hex;
 use crate::scan::dicom::{self, Dicom};
 use crate::scan::limits::ReadLimits;
+use crate::scan::metaimage::MetaImage;
 use crate::scan::nifti::Nifti;
 use crate::scan::npz::Npz;
+use crate::scan::nrrd::Nrrd;
 use crate::scan::{Scan, VolumeError};
 
 /// Between a path and the series that is meant of it.
@@ -44,6 +46,22 @@ impl ScanPath {
             (name, _) => path.with_file_name(name),
         };
         Self { file, series: Some(uid.to_owned()) }
+    }
+
+    /// Refuses a series named in a file of a format that holds one scan.
+    ///
+    /// # Errors
+    /// [`VolumeError::Content`].
+    pub(crate) fn expect_no_series(&self, format: &str) -> Result<(), VolumeError> {
+        if self.series.is_none() || !self.file.is_file() {
+            return Ok(());
+        }
+        Err(VolumeError::Content {
+            path: self.joined(),
+            found: format!("a series named in a {format} file"),
+            expected: "the file alone, which holds one scan".into(),
+            todo: "leave out what follows `#`".into(),
+        })
     }
 
     /// As it would be given: the opposite of [`Self::parse`].
@@ -137,7 +155,7 @@ pub const START: usize = 4096;
 
 /// All formats, the one first that reads what no other knows and says what was found.
 pub fn sources() -> &'static [&'static dyn Source] {
-    &[&Nifti, &Dicom, &Npz]
+    &[&Nifti, &Dicom, &Nrrd, &MetaImage, &Npz]
 }
 
 /// The source that reads a path: by its content, else by its name, else the first.

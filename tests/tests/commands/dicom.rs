@@ -1,6 +1,7 @@
 //! DICOM as INPUT: studies become cases, the series that fits is chosen, and nobody's identity is written anywhere.
 
 mod objects;
+mod report;
 
 use anymc3d_host::scan::dicom::DicomInput;
 use anymc3d_host::scan::{Scan, slices};

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Pairs of files that know each other, and why that is good.
-const PAIRS: [(&str, &str, &str); 8] = [
+const PAIRS: [(&str, &str, &str); 10] = [
     ("scan/nifti/source", "scan/source", "a format of scans implements the trait of the list that names it"),
     ("scan/dicom", "scan/source", "a format of scans implements the trait of the list that names it"),
     ("scan/npz", "scan/source", "a format of scans implements the trait of the list that names it"),
+    ("scan/nrrd", "scan/source", "a format of scans implements the trait of the list that names it"),
+    ("scan/metaimage", "scan/source", "a format of scans implements the trait of the list that names it"),
     (
         "scan/nifti/read",
         "scan/nifti/source",

@@ -4,11 +4,13 @@ use crate::advice::{with_option, with_remedy};
 use crate::console::Console;
 use crate::outcome::Outcome;
 use crate::report;
+use crate::run::table::{self, Row};
 use anymc3d_host::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
 use anymc3d_host::output::{OutputFolder, ResultWriter};
 use anymc3d_host::run::inputs::{CaseEntry, NoAnswer, Unanswered};
 use anymc3d_host::run::{Blame, CaseFailure, CaseOutput, Session, Wanted};
 use anymc3d_host::scan::source::stem_of;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ pub(super) struct ResultSink<'a> {
     pub out: Option<OutputFolder>,
     pub writers: Vec<Arc<dyn ResultWriter>>,
     pub json: bool,
+    /// What came out so far, for a table at the end; none once it was printed.
+    pub rows: RefCell<Option<Vec<Row>>>,
     /// Plugins that do not answer some of the cases.
     pub unanswered: &'a Unanswered,
 }
@@ -88,6 +92,9 @@ impl<'a> ResultSink<'a> {
 
     fn tell(&self, CaseOutput { result, json, folder }: &CaseOutput) -> Outcome {
         if !self.json {
+            if let Some(all) = self.rows.borrow_mut().as_mut() {
+                all.extend(table::rows(result));
+            }
             self.console.result(report::block(result, folder.as_deref()) + "\n");
             return Outcome::Done;
         }
@@ -95,6 +102,14 @@ impl<'a> ResultSink<'a> {
         warnings.iter().for_each(|w| self.console.warning(format!("{case}: {w}")));
         self.console.result(json);
         Outcome::Done
+    }
+
+    /// Prints the table of several cases or plugins.
+    pub fn tell_table(&self, answers: usize) {
+        let rows = self.rows.borrow_mut().take().unwrap_or_default();
+        if answers > 1 && !rows.is_empty() {
+            self.console.result(table::table(&rows) + "\n");
+        }
     }
 
     fn fail(&self, case: String, path: &Path, plugin: Option<String>, error: String) -> Outcome {

@@ -101,6 +101,16 @@ impl DataSet {
         self.items(attribute, vec![item])
     }
 
+    /// A text for people; what is no UTF-8 has marks in its place.
+    pub fn shown(&self, attribute: Attribute) -> String {
+        let text = match self.0.get(&attribute.tag) {
+            Some((_, Value::Text(text))) => text.clone(),
+            Some((_, Value::Bytes(bytes))) => String::from_utf8_lossy(bytes).into_owned(),
+            _ => String::new(),
+        };
+        text.trim_matches(['\0', ' ']).to_owned()
+    }
+
     pub fn has(&self, attribute: Attribute) -> bool {
         self.0.contains_key(&attribute.tag)
     }

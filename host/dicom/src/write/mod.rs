@@ -32,6 +32,6 @@ pub use parametric_map::{ParametricMap, parametric_map};
 pub use provenance::{Object, Provenance, Software};
 pub use secondary_capture::{Picture, secondary_capture};
 pub use segmentation::{Segment, Segmentation, SegmentationEncoding, segmentation};
-pub use source::SourceSeries;
+pub use source::{Patient, SourceSeries};
 pub use sr::{Algorithm, Finding, Person, Report, TellingSlice, structured_report};
 pub use uid::Uids;

@@ -1,5 +1,6 @@
 //! The series that a result was computed from: what results refer to, and what they carry over.
 
+use super::attribute::{PatientBirthDate, PatientID, PatientName, PatientSex};
 use super::carried::{Carried, read_carried};
 use super::uid::{is_uid, uid_of};
 use crate::error::{DicomError, ErrorKind, Result};
@@ -28,6 +29,16 @@ pub struct SourceSeries {
     /// In the order of [`crate::Volume::frames`].
     pub(crate) frames: Vec<PlacedFrame>,
     pub(crate) carried: Carried,
+}
+
+/// A patient as the header says; empty where it does not. Identity: no `Debug`.
+#[derive(Clone)]
+pub struct Patient {
+    pub name: String,
+    pub id: String,
+    /// `YYYYMMDD`
+    pub birth_date: String,
+    pub sex: String,
 }
 
 /// One frame of the source, and where it lies.
@@ -110,6 +121,17 @@ impl SourceSeries {
             frames,
             carried: read_carried(&scan.sources[first.file], limits)?,
         })
+    }
+
+    /// Whose series it is, for a page that may say it.
+    pub fn patient(&self) -> Patient {
+        let of = |attribute| self.carried.study.shown(attribute);
+        Patient {
+            name: of(PatientName).replace('^', " ").trim().to_owned(),
+            id: of(PatientID),
+            birth_date: of(PatientBirthDate),
+            sex: of(PatientSex),
+        }
     }
 
     /// Number of frames, each [rows, columns].

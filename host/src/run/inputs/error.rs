@@ -19,7 +19,7 @@ pub enum InputError {
     },
     /// A folder without a scan.
     #[error(
-        "{}: no scan in this folder; expected .nii, .nii.gz or .hdr files right inside it, or DICOM at any depth",
+        "{}: no scan in this folder; expected .nii, .nii.gz, .hdr, .nrrd or .mha files right inside it, or DICOM at any depth",
         .0.display()
     )]
     EmptyFolder(PathBuf),

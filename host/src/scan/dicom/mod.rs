@@ -8,7 +8,7 @@ mod result_source;
 mod study;
 
 pub use locator::{Locator, SeriesName, SeriesPick};
-pub use result_source::{ResultSource, write};
+pub use result_source::{Patient, ResultSource, series_of, write};
 pub use study::{DicomInput, Unfit, ViewFill, request, resolve};
 
 use std::path::{Path, PathBuf};
@@ -135,8 +135,9 @@ fn start(root: &Path) -> Start {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(root).and_then(|file| file.take(348).read_to_end(&mut bytes));
     let name = root.to_string_lossy().to_lowercase();
-    let other =
-        [".nii", ".nii.gz", ".hdr", ".img", ".csv", ".gz", ".safetensors"].iter().any(|e| name.ends_with(e));
+    let other = [".nii", ".hdr", ".img", ".csv", ".gz", ".safetensors", ".nrrd", ".nhdr", ".mha", ".mhd"]
+        .iter()
+        .any(|e| name.ends_with(e));
     match () {
         () if read.is_err() => Start::Other,
         () if bytes.get(128..132) == Some(b"DICM") || bytes.starts_with(b"PK\x03\x04") => Start::Dicom,

@@ -3,11 +3,22 @@
 use std::path::Path;
 
 pub use anymc3d_dicom::write;
+pub use anymc3d_dicom::write::Patient;
 use anymc3d_dicom::write::SourceSeries;
 use anymc3d_dicom::{Limits, StackGeometry};
+use anymc3d_manifest::View;
 
+use super::study::request;
 use super::{find, is_dicom, refused};
 use crate::scan::VolumeError;
+
+/// The series that a view's scan was read from, in one line: its size, and the view's rules that it meets. `None` where the
+/// scan is no DICOM.
+pub fn series_of(path: &Path, view: &View) -> Option<String> {
+    let found = is_dicom(path).then(|| find(path).ok()).flatten()?;
+    let study = &found.scan.studies[found.study];
+    Some(anymc3d_dicom::describe(study, found.series, found.stack, &request(view)))
+}
 
 /// A series with its patient, and the way of values onto its frames. It holds identity, which goes into DICOM objects and
 /// nowhere else (no `Debug`).

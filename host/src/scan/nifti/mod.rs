@@ -1,9 +1,11 @@
 //! NIfTI files: told by their content, read and written, plain or gzipped.
 
 mod gzip;
+mod header;
 mod read;
 pub(crate) mod sniff;
 mod source;
+mod twins;
 mod write;
 
 pub(crate) use read::*;

@@ -1,4 +1,4 @@
-//! Reading NIfTI-1: header and voxels, plain or gzipped, one file or a pair, every scalar type.
+//! Reading NIfTI-1, NIfTI-2 and Analyze 7.5: header and voxels, plain or gzipped, one file or a pair, every scalar type.
 //!
 //! The header is parsed by crate `nifti`; the voxels here, because that crate turns a NaN slope
 //! into NaN voxels and hides what it skips.
@@ -8,14 +8,15 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use ::nifti::{Endianness, NiftiHeader, NiftiType};
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::memory::{reserved, zeroed};
+use crate::scan::bytes::{Bytes, MOST_EXPANSION, is_gzip};
 use crate::scan::geometry::affine_of;
 use crate::scan::limits::ReadLimits;
 use crate::scan::nifti::Nifti;
-use crate::scan::nifti::sniff::{Bytes, Family, is_gzip, recognise};
+use crate::scan::nifti::header::{Header, NIFTI_1, NIFTI_2, parse};
+use crate::scan::nifti::sniff::{Family, recognise};
+use crate::scan::numbers::{NumberType, Numbers, truncated, voxels};
 use crate::scan::source::Source;
 use crate::scan::{Affine, Forms, VolumeError};
 
@@ -32,10 +33,7 @@ pub(crate) struct Stored {
     pub warnings: Vec<String>,
 }
 
-/// Deflate cannot shrink below 1 / 1032; more than that claimed is a damaged or hostile header.
-const MOST_EXPANSION: u64 = 1032;
-
-/// Reads a NIfTI-1 file. What its header asks for is compared with the limits before any of it is allocated.
+/// Reads a file of the NIfTI family. What its header asks for is compared with the limits before any of it is allocated.
 pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeError> {
     let path = &header_path(path)?;
     // A header that claims more voxels than its file can hold is told so below, before anything is allocated for them.
@@ -47,44 +45,61 @@ pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeErr
     let damaged =
         |e: io::Error| truncated(path, &format!("a file that ends early or a damaged gzip stream ({e})"));
     let mut bytes = Bytes::of(&file);
-    let start = match bytes.up_to(352) {
-        Ok(start) => start,
-        Err(e) => return Err(damaged(e)),
-    };
-    let family = recognise(path, &start, is_gzip(&file))?;
+    let (start, family) = beginning(path, &mut bytes, is_gzip(&file), damaged)?;
     let mut warnings = name_warning(path, is_gzip(&file));
-    let header = NiftiHeader::from_reader(start.as_slice())
-        .map_err(|e| truncated(path, &format!("a header that cannot be read ({e})")))?;
-    let shape = shape(path, &header)?;
-    let kind = kind(path, &header, &mut warnings)?;
+    let told = parse(path, &start, family)?;
+    let header = &told.fields;
+    let shape = shape(path, header)?;
+    let kind = kind(path, header, &mut warnings)?;
     let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    let Some((count, length)) = count.and_then(|n| Some((n, n.checked_mul(kind.size_of())?))) else {
+    let Some((count, length)) = count.and_then(|n| Some((n, n.checked_mul(kind.size())?))) else {
         return Err(truncated(path, &format!("a header of {shape:?} voxels")));
     };
 
-    let affine = affine_of(path, &header, shape, &limits.geometry, &mut warnings)?;
-    let (slope, intercept) = scaling(&header, &mut warnings);
+    let before = warnings.len();
+    let affine = affine_of(path, header, shape, &limits.geometry, &mut warnings)?;
+    if family == Family::Analyze && warnings.len() > before {
+        // The first of them says that there is no form, which Analyze never has.
+        warnings[before] = ANALYZE_SIDES.into();
+    }
+    let (slope, intercept) = scaling(&told, &mut warnings);
     let numbers = Numbers { kind, big: header.endianness == Endianness::Big, slope, intercept };
-    let voxels = match family {
-        Family::Nifti1 => {
-            let offset = single_file_offset(&header, &mut warnings);
-            skip(&mut bytes, offset - start.len().min(offset)).map_err(damaged)?;
-            // `start` may already hold voxels only where the offset is below 352, which is not allowed.
-            voxels(path, bytes, file.len(), (count, length), shape, numbers)?
-        }
-        Family::Nifti1Pair => {
-            let img = image_path(path)?;
-            let image = load(&img)?;
-            hash.update(&image);
-            let mut bytes = Bytes::of(&image);
-            let offset = if header.vox_offset > 0.0 { header.vox_offset as usize } else { 0 };
-            skip(&mut bytes, offset).map_err(|e| truncated(&img, &format!("{e}")))?;
-            voxels(&img, bytes, image.len(), (count, length), shape, numbers)?
-        }
+    let voxels = if family.is_pair() {
+        let img = image_path(path)?;
+        let image = load(&img)?;
+        hash.update(&image);
+        let mut bytes = Bytes::of(&image);
+        let offset = if told.offset > 0.0 { told.offset as u64 } else { 0 };
+        bytes.skip(offset).map_err(|e| truncated(&img, &format!("{e}")))?;
+        voxels(&img, bytes, image.len(), (count, length), shape, numbers)?
+    } else {
+        // `start` is no longer than the least offset that is allowed, so it holds no voxels.
+        let offset = single_file_offset(&told, start.len(), &mut warnings);
+        bytes.skip(offset - (start.len() as u64).min(offset)).map_err(damaged)?;
+        voxels(path, bytes, file.len(), (count, length), shape, numbers)?
     };
-    let forms = Forms::of_header(&header);
+    let forms = Forms::of_header(header);
     let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     Ok(Stored { voxels, shape, affine, forms, sha256, warnings })
+}
+
+/// What Analyze leaves open.
+const ANALYZE_SIDES: &str = "Analyze 7.5 does not say which side is left: the first axis is taken to run from right to left and \
+    the second from back to front, as its authors, nibabel and SPM have it (ITK takes the second from front to back); check it";
+
+/// The header's bytes, and whose they are.
+fn beginning(
+    path: &Path,
+    bytes: &mut Bytes,
+    compressed: bool,
+    damaged: impl Fn(io::Error) -> VolumeError,
+) -> Result<(Vec<u8>, Family), VolumeError> {
+    let mut start = bytes.up_to(NIFTI_1).map_err(&damaged)?;
+    let family = recognise(path, &start, compressed)?;
+    if family.is_second() {
+        start.extend(bytes.up_to(NIFTI_2 - NIFTI_1).map_err(&damaged)?);
+    }
+    Ok((start, family))
 }
 
 /// Bytes that a scan takes at most while it is read and sliced: its file, its voxels as f32, and once more for their
@@ -133,10 +148,12 @@ fn sizes(path: &Path) -> Option<([usize; 3], usize, usize)> {
     let mut start = Vec::new();
     // Enough of a compressed file for its first bytes.
     io::Read::by_ref(&mut file).take(1 << 16).read_to_end(&mut start).ok()?;
-    let header = NiftiHeader::from_reader(Bytes::of(&start).up_to(352).ok()?.as_slice()).ok()?;
+    let damaged = |source| VolumeError::Read { path: path.to_path_buf(), source };
+    let (start, family) = beginning(path, &mut Bytes::of(&start), is_gzip(&start), damaged).ok()?;
+    let header = parse(path, &start, family).ok()?.fields;
     let shape = shape(path, &header).ok()?;
     let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
-    Some((shape, count, kind(path, &header, &mut Vec::new()).ok()?.size_of()))
+    Some((shape, count, kind(path, &header, &mut Vec::new()).ok()?.size()))
 }
 
 fn load(path: &Path) -> Result<Vec<u8>, VolumeError> {
@@ -148,15 +165,6 @@ fn load(path: &Path) -> Result<Vec<u8>, VolumeError> {
         });
     }
     fs::read(path).map_err(|source| VolumeError::Read { path: path.to_path_buf(), source })
-}
-
-fn truncated(path: &Path, found: &str) -> VolumeError {
-    VolumeError::Content {
-        path: path.to_path_buf(),
-        found: found.into(),
-        expected: "a whole NIfTI-1 file".into(),
-        todo: "copy or download it again".into(),
-    }
 }
 
 /// The files a scan is made of: itself, or header and voxels of a pair, as far as they are there.
@@ -204,10 +212,10 @@ fn name_warning(path: &Path, compressed: bool) -> Vec<String> {
     match compressed {
         _ if told == Some(compressed) => Vec::new(),
         true => {
-            vec!["the name does not end in .nii.gz, the content is gzipped NIfTI-1: read by content".into()]
+            vec!["the name does not end in .nii.gz, the content is gzipped NIfTI: read by content".into()]
         }
         false => {
-            vec!["the name does not end in .nii, the content is plain NIfTI-1: read by content".into()]
+            vec!["the name does not end in .nii, the content is plain NIfTI: read by content".into()]
         }
     }
 }
@@ -240,8 +248,7 @@ fn shape(path: &Path, header: &NiftiHeader) -> Result<[usize; 3], VolumeError> {
     Ok([0, 1, 2].map(|i| dim.get(i).copied().unwrap_or(1)))
 }
 
-fn kind(path: &Path, header: &NiftiHeader, warnings: &mut Vec<String>) -> Result<NiftiType, VolumeError> {
-    use NiftiType::{Complex64, Complex128, Complex256, Float128, Rgb24, Rgba32};
+fn kind(path: &Path, header: &NiftiHeader, warnings: &mut Vec<String>) -> Result<NumberType, VolumeError> {
     let refuse = |found: String, todo: &str| {
         Err(VolumeError::Content {
             path: path.to_path_buf(),
@@ -254,36 +261,50 @@ fn kind(path: &Path, header: &NiftiHeader, warnings: &mut Vec<String>) -> Result
         Ok(kind) => kind,
         Err(_) => return refuse(format!("data type {}", header.datatype), "save the scan in one of these"),
     };
-    if matches!(kind, Complex64 | Complex128 | Complex256) {
-        return refuse(format!("complex voxels ({kind:?})"), "save the magnitude image");
-    }
-    if matches!(kind, Rgb24 | Rgba32) {
-        return refuse(format!("colour voxels ({kind:?})"), "give the scan itself, not a rendering of it");
-    }
-    if kind == Float128 {
-        return refuse("128-bit floats".into(), "save the scan as 32-bit float");
-    }
-    if usize::try_from(header.bitpix) != Ok(kind.size_of() * 8) {
+    let number = match kind {
+        NiftiType::Uint8 => NumberType::U8,
+        NiftiType::Int8 => NumberType::I8,
+        NiftiType::Uint16 => NumberType::U16,
+        NiftiType::Int16 => NumberType::I16,
+        NiftiType::Uint32 => NumberType::U32,
+        NiftiType::Int32 => NumberType::I32,
+        NiftiType::Uint64 => NumberType::U64,
+        NiftiType::Int64 => NumberType::I64,
+        NiftiType::Float32 => NumberType::F32,
+        NiftiType::Float64 => NumberType::F64,
+        NiftiType::Complex64 | NiftiType::Complex128 | NiftiType::Complex256 => {
+            return refuse(format!("complex voxels ({kind:?})"), "save the magnitude image");
+        }
+        NiftiType::Rgb24 | NiftiType::Rgba32 => {
+            return refuse(
+                format!("colour voxels ({kind:?})"),
+                "give the scan itself, not a rendering of it",
+            );
+        }
+        NiftiType::Float128 => return refuse("128-bit floats".into(), "save the scan as 32-bit float"),
+    };
+    if usize::try_from(header.bitpix) != Ok(number.size() * 8) {
         warnings.push(format!(
             "bitpix is {} where {kind:?} has {}: the data type is believed",
             header.bitpix,
-            kind.size_of() * 8
+            number.size() * 8
         ));
     }
-    Ok(kind)
+    Ok(number)
 }
 
-fn single_file_offset(header: &NiftiHeader, warnings: &mut Vec<String>) -> usize {
-    if header.vox_offset >= 352.0 && header.vox_offset.is_finite() {
-        return header.vox_offset as usize;
+/// `least`: the header's length.
+fn single_file_offset(header: &Header, least: usize, warnings: &mut Vec<String>) -> u64 {
+    if header.offset >= least as f64 && header.offset.is_finite() {
+        return header.offset as u64;
     }
-    warnings.push(format!("voxel offset {} lies inside the header: taken as 352", header.vox_offset));
-    352
+    warnings.push(format!("voxel offset {} lies inside the header: taken as {least}", header.offset));
+    least as u64
 }
 
 /// Slope 0 or not finite means: the stored numbers are the values.
-fn scaling(header: &NiftiHeader, warnings: &mut Vec<String>) -> (f64, f64) {
-    let (slope, intercept) = (f64::from(header.scl_slope), f64::from(header.scl_inter));
+fn scaling(header: &Header, warnings: &mut Vec<String>) -> (f64, f64) {
+    let (slope, intercept) = (header.slope, header.intercept);
     if slope == 0.0 || !slope.is_finite() {
         if intercept != 0.0 && intercept.is_finite() {
             warnings.push(format!(
@@ -297,99 +318,4 @@ fn scaling(header: &NiftiHeader, warnings: &mut Vec<String>) -> (f64, f64) {
         return (slope, 0.0);
     }
     (slope, intercept)
-}
-
-fn skip(bytes: &mut Bytes, n: usize) -> io::Result<()> {
-    let skipped = io::copy(&mut bytes.by_ref().take(n as u64), &mut io::sink())?;
-    if skipped < n as u64 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
-}
-
-/// How a stored number becomes a value: `stored * slope + intercept` in f64, kept as f32.
-#[derive(Clone, Copy)]
-struct Numbers {
-    kind: NiftiType,
-    big: bool,
-    slope: f64,
-    intercept: f64,
-}
-
-/// Voxels that are unpacked before they are made f32: what is stored never stands in memory whole beside them.
-const AT_A_TIME: usize = 1 << 20;
-
-/// `count` voxels of `length` bytes; then reads on to the end, so that a gzip stream's checksum is checked.
-fn voxels(
-    path: &Path,
-    mut bytes: Bytes,
-    file: usize,
-    (count, length): (usize, usize),
-    shape: [usize; 3],
-    numbers: Numbers,
-) -> Result<Vec<f32>, VolumeError> {
-    let short = |has: u64| {
-        truncated(path, &format!("{has} bytes of voxels where the header's shape {shape:?} needs {length}"))
-    };
-    let room = match &bytes {
-        Bytes::Plain(rest) => rest.len() as u64,
-        Bytes::Gzip(_) => (file as u64).saturating_mul(MOST_EXPANSION),
-    };
-    // Checked before the memory is asked for: a damaged header may claim terabytes.
-    if room < length as u64 {
-        return Err(if matches!(bytes, Bytes::Plain(_)) {
-            short(room)
-        } else {
-            truncated(
-                path,
-                &format!("{file} bytes, gzipped, where the header's shape {shape:?} needs {length} unpacked"),
-            )
-        });
-    }
-    let damaged =
-        |e: io::Error| truncated(path, &format!("a file that ends early or a damaged gzip stream ({e})"));
-    let no_memory = VolumeError::no_memory(path, "its voxels");
-    let size = numbers.kind.size_of();
-    let mut out = zeroed::<f32>(count).map_err(&no_memory)?;
-    let mut raw = reserved(AT_A_TIME.min(count) * size).map_err(&no_memory)?;
-    let mut has = 0;
-    for out in out.chunks_mut(AT_A_TIME) {
-        raw.clear();
-        let wanted = out.len() * size;
-        bytes.by_ref().take(wanted as u64).read_to_end(&mut raw).map_err(damaged)?;
-        has += raw.len() as u64;
-        if raw.len() < wanted {
-            return Err(short(has));
-        }
-        decode(&raw, out, numbers);
-    }
-    io::copy(&mut bytes, &mut io::sink()).map_err(damaged)?;
-    Ok(out)
-}
-
-fn decode(raw: &[u8], out: &mut [f32], Numbers { kind, big, slope, intercept }: Numbers) {
-    macro_rules! as_f32 {
-        ($t:ty) => {{
-            const N: usize = size_of::<$t>();
-            let plain = slope == 1.0 && intercept == 0.0;
-            out.par_chunks_mut(1 << 16).zip(raw.par_chunks(N << 16)).for_each(|(out, raw)| {
-                for (v, b) in out.iter_mut().zip(raw.chunks_exact(N)) {
-                    let mut bytes = [0u8; N];
-                    bytes.copy_from_slice(b);
-                    let stored = if big { <$t>::from_be_bytes(bytes) } else { <$t>::from_le_bytes(bytes) };
-                    *v = if plain { stored as f32 } else { (stored as f64 * slope + intercept) as f32 };
-                }
-            });
-        }};
-    }
-    match kind {
-        NiftiType::Uint8 => as_f32!(u8),
-        NiftiType::Int8 => as_f32!(i8),
-        NiftiType::Int16 => as_f32!(i16),
-        NiftiType::Uint16 => as_f32!(u16),
-        NiftiType::Int32 => as_f32!(i32),
-        NiftiType::Uint32 => as_f32!(u32),
-        NiftiType::Int64 => as_f32!(i64),
-        NiftiType::Uint64 => as_f32!(u64),
-        NiftiType::Float64 => as_f32!(f64),
-        // `kind` has refused all that is left but Float32.
-        _ => as_f32!(f32),
-    }
 }

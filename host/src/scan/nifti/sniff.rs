@@ -1,54 +1,8 @@
-//! What kind of file this is, by its content, and its bytes uncompressed.
+//! What kind of file this is, by its content.
 
-use std::io::{self, Read};
 use std::path::Path;
 
-use flate2::bufread::GzDecoder;
-
 use crate::scan::VolumeError;
-
-/// The bytes of a file, plain or as the members of a gzip stream, read once from front to back.
-pub(crate) enum Bytes<'a> {
-    Plain(&'a [u8]),
-    Gzip(Option<Box<GzDecoder<&'a [u8]>>>),
-}
-
-impl<'a> Bytes<'a> {
-    /// By the magic bytes, never by the name.
-    pub fn of(file: &'a [u8]) -> Self {
-        if is_gzip(file) { Self::Gzip(Some(Box::new(GzDecoder::new(file)))) } else { Self::Plain(file) }
-    }
-
-    /// As many bytes as there are, up to `n`, which is small.
-    pub fn up_to(&mut self, n: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(n);
-        self.by_ref().take(n as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
-}
-
-impl Read for Bytes<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(rest) => rest.read(buffer),
-            Self::Gzip(stream) => loop {
-                let Some(member) = stream else { return Ok(0) };
-                let n = member.read(buffer)?;
-                if n > 0 || buffer.is_empty() {
-                    return Ok(n);
-                }
-                // This member is over, its checksum was right. Another may follow; zeros that pad
-                // a tape block or other trailing bytes are not part of the file.
-                let rest: &[u8] = member.get_ref();
-                *stream = is_gzip(rest).then(|| Box::new(GzDecoder::new(rest)));
-            },
-        }
-    }
-}
-
-pub(crate) fn is_gzip(file: &[u8]) -> bool {
-    file.starts_with(&[0x1f, 0x8b])
-}
 
 /// Which header a file of the NIfTI family starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,17 +11,34 @@ pub(crate) enum Family {
     Nifti1,
     /// Header here, voxels in an `.img` beside it, `ni1`.
     Nifti1Pair,
+    /// `n+2`.
+    Nifti2,
+    /// `ni2`.
+    Nifti2Pair,
+    /// Analyze 7.5: a pair without a magic.
+    Analyze,
 }
 
-/// Whether `start` (the first 352 bytes, uncompressed) is a NIfTI-1 header; else what it is, and what to do.
+impl Family {
+    /// Whether the voxels are in an `.img` beside the header.
+    pub fn is_pair(self) -> bool {
+        matches!(self, Self::Nifti1Pair | Self::Nifti2Pair | Self::Analyze)
+    }
+
+    /// Whether the header is NIfTI-2's.
+    pub fn is_second(self) -> bool {
+        matches!(self, Self::Nifti2 | Self::Nifti2Pair)
+    }
+}
+
+/// Which header of the family `start` (the first 352 bytes, uncompressed) is; else what it is, and what to do.
 pub(crate) fn recognise(path: &Path, start: &[u8], compressed: bool) -> Result<Family, VolumeError> {
     let refuse = |found: &str, todo: &str| {
         let found = if compressed { format!("{found}, gzipped") } else { found.to_string() };
         Err(VolumeError::Format { path: path.to_path_buf(), found, todo: todo.to_string() })
     };
     let dicom = "this DICOM cannot be read: `host doctor` tells why";
-    let convert =
-        "this format is not read yet: save the scan as NIfTI-1, for example with ITK-SNAP or nibabel";
+    let convert = "this format is not read: save the scan as NIfTI-1, for example with ITK-SNAP or nibabel";
     if start.is_empty() {
         return refuse("an empty file", "copy or download it again");
     }
@@ -84,23 +55,25 @@ pub(crate) fn recognise(path: &Path, start: &[u8], compressed: bool) -> Result<F
             return match &start[344..348] {
                 b"n+1\0" => Ok(Family::Nifti1),
                 b"ni1\0" => Ok(Family::Nifti1Pair),
+                _ if is_header_of_a_pair(path) => Ok(Family::Analyze),
                 _ => refuse(
-                    "Analyze 7.5",
-                    "Analyze is not read yet, it does not say which side is left: convert it to NIfTI-1 with a tool that knows",
+                    "an Analyze 7.5 header, or a NIfTI-1 header without its magic,",
+                    "of Analyze give the .hdr with its .img beside it; else export the scan again",
                 ),
             };
         }
         if le == 540 || be == 540 {
-            return refuse(
-                "NIfTI-2",
-                "NIfTI-2 is not read yet: save it as NIfTI-1, for example with `nib-nifti-dx` or `mri_convert`",
-            );
+            return match start.get(4..12) {
+                Some(b"n+2\0\r\n\x1a\n") => Ok(Family::Nifti2),
+                Some(b"ni2\0\r\n\x1a\n") => Ok(Family::Nifti2Pair),
+                _ => refuse(
+                    "a NIfTI-2 header without its magic",
+                    "line breaks were translated on the way: copy it again, as binary",
+                ),
+            };
         }
     }
-    let known: [(&[u8], &str, &str); 12] = [
-        (b"NRRD", "NRRD", convert),
-        (b"ObjectType", "MetaImage", convert),
-        (b"NDims", "MetaImage", convert),
+    let known: [(&[u8], &str, &str); 9] = [
         (b"\x89HDF", "HDF5 (MINC 2?)", convert),
         (b"CDF", "NetCDF (MINC 1?)", convert),
         (b"\x89PNG", "a PNG picture", "a 3D scan is needed, not a picture of it"),
@@ -138,26 +111,14 @@ pub(crate) fn recognise(path: &Path, start: &[u8], compressed: bool) -> Result<F
     )
 }
 
+fn is_header_of_a_pair(path: &Path) -> bool {
+    let name = path.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    name.ends_with(".hdr") || name.ends_with(".hdr.gz")
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    fn gz(bytes: &[u8]) -> Vec<u8> {
-        let mut e = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        e.write_all(bytes).unwrap();
-        e.finish().unwrap()
-    }
-
-    #[test]
-    fn several_members_read_as_one_and_padding_is_ignored() {
-        let mut file = gz(b"abc");
-        file.extend(gz(b""));
-        file.extend(gz(b"defg"));
-        file.extend([0; 512]);
-        assert_eq!(Bytes::of(&file).up_to(100).unwrap(), b"abcdefg");
-    }
 
     #[test]
     fn other_formats_are_refused_by_their_name() {
@@ -167,11 +128,10 @@ mod tests {
         two[..4].copy_from_slice(&540i32.to_le_bytes());
         let mut analyze = vec![0; 348];
         analyze[..4].copy_from_slice(&348i32.to_be_bytes());
-        let cases: [(&[u8], &str); 8] = [
+        let cases: [(&[u8], &str); 7] = [
             (&dicom, "DICOM"),
-            (&two, "NIfTI-2"),
-            (&analyze, "Analyze 7.5"),
-            (b"NRRD0004\n", "NRRD"),
+            (&two, "a NIfTI-2 header without its magic"),
+            (&analyze, "an Analyze 7.5 header, or a NIfTI-1 header without its magic,"),
             (b"version https://git-lfs.github.com/spec/v1\n", "text"),
             (b"", "an empty file"),
             (&analyze[..100], "cut short"),

@@ -1,10 +1,11 @@
-//! NIfTI-1 as a source of scans.
+//! The NIfTI family as a source of scans.
 
 use std::path::PathBuf;
 
+use crate::scan::bytes::{Bytes, is_gzip};
 use crate::scan::limits::ReadLimits;
-use crate::scan::nifti::read;
-use crate::scan::nifti::sniff::{Bytes, is_gzip, recognise};
+use crate::scan::nifti::sniff::recognise;
+use crate::scan::nifti::{read, twins};
 use crate::scan::source::{ScanPath, Source, ToldBy};
 use crate::scan::{Scan, VolumeError};
 
@@ -13,7 +14,7 @@ pub(crate) struct Nifti;
 
 impl Source for Nifti {
     fn name(&self) -> &'static str {
-        "NIfTI-1"
+        "NIfTI"
     }
 
     fn extensions(&self) -> &'static [&'static str] {
@@ -30,15 +31,10 @@ impl Source for Nifti {
     }
 
     fn open(&self, path: &ScanPath, limits: &ReadLimits) -> Result<Scan, VolumeError> {
-        if path.series.is_some() && path.file.is_file() {
-            return Err(VolumeError::Content {
-                path: path.joined(),
-                found: "a series named in a NIfTI file".into(),
-                expected: "the file alone, which holds one scan".into(),
-                todo: "leave out what follows `#`".into(),
-            });
-        }
-        Scan::assemble(path.file.clone(), read::read(&path.file, limits)?)
+        path.expect_no_series("NIfTI")?;
+        let mut stored = read::read(&path.file, limits)?;
+        stored.warnings.extend(twins::warning(&path.file));
+        Scan::assemble(path.file.clone(), stored)
     }
 
     fn files(&self, path: &ScanPath) -> Vec<PathBuf> {

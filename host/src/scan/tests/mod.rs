@@ -1,6 +1,7 @@
 //! Tests of the whole room: headers built by hand, and scans turned every way.
 
 mod bounds;
+mod formats;
 mod headers;
 mod reading;
 mod regions;

@@ -125,8 +125,7 @@ fn a_header_that_claims_terabytes_is_refused_before_memory_is_asked_for() {
 fn text_named_as_a_scan_is_refused_with_one_clear_line() {
     let message = refusal(open("scan.nii.gz", b"case,image\n1,a.nii.gz\n"));
     assert!(
-        message.contains("scan.nii.gz: found text, expected a NIfTI-1 file")
-            && message.contains("check that"),
+        message.contains("scan.nii.gz: found text, expected a scan") && message.contains("check that"),
         "{message}"
     );
     assert!(
