@@ -132,6 +132,7 @@ fn result(evidence: &ViewEvidence) -> CaseResult {
         backbone: BackboneRecord { name: "b".into(), sha256: "2".repeat(64), precision: "f32".into() },
         device: "cpu".into(),
         host: "0".into(),
+        values: Vec::new(),
         predictions: vec![label(0.55)],
         views: vec![ViewRecord {
             name: "v".into(),
