@@ -314,8 +314,8 @@ fn an_ordinal_task_trains_is_measured_and_answers_on_its_scale() {
     let level = first["values"][0]["level"].as_f64().unwrap();
     assert_eq!(level, 1.0 + steps.iter().filter(|p| **p >= 0.5).count() as f64);
 
-    let eval = [&["eval"], &ask[..], &["--data", &at("t.csv"), "--out", &at("figures")]].concat();
-    let ran = host(folder.path(), &eval);
+    let (data, figures) = (at("t.csv"), at("figures"));
+    let ran = host(folder.path(), &[&["eval"], &ask[..], &["--data", &data, "--out", &figures]].concat());
     assert!(ran.0 == 0 && ran.1.contains("SPEARMAN"), "{ran:?}");
     let json =
         |path: &str| -> Value { serde_json::from_str(&fs::read_to_string(at(path)).unwrap()).unwrap() };
