@@ -224,7 +224,11 @@ impl Sections<'_> {
             row("Plugin", &format!("{} {}", r.plugin.name, r.plugin.version)),
             digest_row("Library, sha256", &r.plugin.sha256),
             digest_row("Weights, sha256", &r.plugin.weights_sha256),
-            r.plugin.further_weights_sha256.iter().map(|w| digest_row("Further weights, sha256", w)).collect(),
+            r.plugin
+                .further_weights_sha256
+                .iter()
+                .map(|w| digest_row("Further weights, sha256", w))
+                .collect(),
             row("Origin", &signed),
             row("Backbone", &format!("{}, {}", r.backbone.name, r.backbone.precision)),
             digest_row("Backbone, sha256", &r.backbone.sha256),
