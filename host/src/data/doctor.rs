@@ -55,7 +55,7 @@ pub fn examine_and_keep(
     progress: &(dyn Fn() + Sync),
 ) -> Findings {
     let mut rows: Vec<OfRow> = Vec::with_capacity(table.rows.len());
-    for together in groups(&table.rows, MemoryBudget::of_process().bytes) {
+    for together in groups(&table.rows, MemoryBudget::of_process().less(decoded.most()).bytes) {
         rows.par_extend(together.par_iter().map(|row| {
             let found = examine_row(row, table.kind, views, decoded);
             progress();

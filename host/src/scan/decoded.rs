@@ -32,6 +32,11 @@ impl DecodedScans {
         Self { most: bytes, kept: Mutex::default() }
     }
 
+    /// Most bytes of voxels that it keeps.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// Offers a scan that was read from `path`.
     pub fn offer(&self, path: &Path, scan: Scan) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

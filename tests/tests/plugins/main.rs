@@ -7,6 +7,7 @@ mod plugin_check;
 mod plugin_loading;
 mod plugin_new;
 mod reload;
+mod result_writers;
 mod segmentation;
 mod test_kit;
 mod third_party;

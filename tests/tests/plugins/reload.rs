@@ -25,7 +25,7 @@ const SMALL: [(&str, &str); 4] = [
 ];
 
 /// A small copy of a plugin of some version, and weights for the tiny backbone beside it.
-fn small(package: &str, version: &str, path: &Path) {
+pub(crate) fn small(package: &str, version: &str, path: &Path) {
     let mut edits = SMALL.to_vec();
     let version = format!("version = \"{version}\"");
     edits.push(("version = \"0.1.0\"", &version));
@@ -34,7 +34,7 @@ fn small(package: &str, version: &str, path: &Path) {
     tiny_weights(path, &path.with_file_name(format!("{package}.safetensors")), 4);
 }
 
-fn scan(path: &Path, seed: usize) {
+pub(crate) fn scan(path: &Path, seed: usize) {
     let shape = [24, 20, 10];
     let voxel = |i: usize| {
         let (x, y) = (i % 24, i / 24 % 20);

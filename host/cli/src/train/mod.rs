@@ -13,7 +13,7 @@ use super::outcome::{CommandError, Outcome};
 use ablation::Ablation;
 use anymc3d_host::data::table::{Part, Split, Table};
 use anymc3d_host::fs::write_atomically;
-use anymc3d_host::memory::{self, MemoryBudget};
+use anymc3d_host::memory::{self, MemoryBudget, Source};
 use anymc3d_host::plugin::find;
 use anymc3d_host::scan::DecodedScans;
 use anymc3d_host::task::open_library;
@@ -258,8 +258,12 @@ impl Train {
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
         let manifest = &library.embedded.manifest;
         let options = self.options(manifest.task.outputs())?;
-        // A share of the memory: the scans of a large table are read again.
-        let decoded = Arc::new(DecodedScans::up_to(MemoryBudget::of_process().bytes / 8));
+        // A share of the memory, the scans of a large table are read again; nothing where the user set the limit.
+        let share = match memory::limit().source {
+            Source::Given => 0,
+            _ => MemoryBudget::of_process().bytes / 8,
+        };
+        let decoded = Arc::new(DecodedScans::up_to(share));
         self.check_tables(manifest, &decoded, console)?;
         let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
         let splits = self.splits(&mut table, manifest, &options)?;
@@ -269,9 +273,9 @@ impl Train {
         };
         // The folder is made before an hour is spent.
         crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
+        memory::hold(decoded.bytes());
         let precision = self.precision.resolve(self.backbone.device);
-        let memory = MemoryPlan::new(memory::limit(), memory::base() + decoded.bytes())
-            .map_err(CommandError::usage)?;
+        let memory = MemoryPlan::new(memory::limit(), memory::base()).map_err(CommandError::usage)?;
         let mut backbone = self.backbone.open(precision)?;
         memory::hold(backbone.bytes());
         let cache = self.open_cache()?.with_decoded(decoded);
