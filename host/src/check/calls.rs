@@ -1,7 +1,7 @@
 //! Checks of the head and the branch in inference: shapes, views, extremes, order, repeats, threads, nonsense.
 
 use super::Findings;
-use super::plugin_under_test::{Numbers, PluginUnderTest, Tokens, call, grid, random_init};
+use super::plugin_under_test::{Numbers, PluginUnderTest, Tokens, call, grid, mask_of, random_init};
 use crate::task::{Task, as_plugins_see};
 use anymc3d_manifest::ANY_FAMILY;
 use anymc3d_plugin_api::BackboneInfo;
@@ -70,7 +70,9 @@ pub(super) fn shapes(subject: &mut PluginUnderTest, findings: &mut Findings) -> 
                 .iter()
                 .map(|v| {
                     let (h, w) = grid(v, patch);
-                    Tokens::random_init(&v.name, slices, (h + extra.0, w + extra.1), d, 3)
+                    let (h, w) = (h + extra.0, w + extra.1);
+                    let mask = mask_of(v, slices, h * w);
+                    Tokens { mask, ..Tokens::random_init(&v.name, slices, (h, w), d, 3) }
                 })
                 .collect();
             findings.compare_runs(
@@ -142,7 +144,11 @@ pub(super) fn backbones(subject: &mut PluginUnderTest, findings: &mut Findings) 
             let views: Vec<Tokens> = manifest
                 .views
                 .iter()
-                .map(|v| Tokens::random_init(&v.name, 2, grid(v, info.patch_size), embed_dim, 7))
+                .map(|v| {
+                    let (h, w) = grid(v, info.patch_size);
+                    let mask = mask_of(v, 2, h * w);
+                    Tokens { mask, ..Tokens::random_init(&v.name, 2, (h, w), embed_dim, 7) }
+                })
                 .collect();
             both(&task, &views, info.patch_size)
         };

@@ -40,6 +40,8 @@ struct Seen {
 struct OfRow {
     findings: Findings,
     seen: Vec<Seen>,
+    /// What was noticed of its scans: the words alone, and with case and file.
+    notes: Vec<(String, Problem)>,
 }
 
 /// Opens every scan and mask of a table, for a task of these views. `progress` is told of each row that is done.
@@ -63,18 +65,37 @@ pub fn examine_and_keep(
         }));
     }
     let mut all = Findings::default();
-    let mut seen = Vec::new();
+    let (mut seen, mut notes) = (Vec::new(), Vec::new());
     for row in rows {
+        notes.extend(row.notes);
         all.errors.extend(row.findings.errors);
         all.warnings.extend(row.findings.warnings);
         seen.extend(row.seen);
     }
+    tell_notes(notes, &mut all);
     outliers(&seen, &mut all);
     duplicates(&seen, table, &mut all);
     labels(table, &mut all);
     all.errors.sort_by_key(|p| p.line);
     all.warnings.sort_by_key(|p| p.line);
     all
+}
+
+/// A warning for each note, or one for all scans of which the same was noticed.
+fn tell_notes(notes: Vec<(String, Problem)>, all: &mut Findings) {
+    let mut scans: HashMap<&str, usize> = HashMap::new();
+    notes.iter().for_each(|(words, _)| *scans.entry(words).or_default() += 1);
+    let mut told: Vec<&str> = Vec::new();
+    for (words, problem) in &notes {
+        match scans[words.as_str()] {
+            n if n <= OUTLIERS_NAMED => all.warnings.push(problem.clone()),
+            _ if told.contains(&words.as_str()) => {}
+            n => {
+                told.push(words);
+                all.warnings.push(Problem { line: None, what: format!("{n} scans: {words}") });
+            }
+        }
+    }
 }
 
 /// Rows whose scans may be in memory together, in their order: each may be alone, however large.
@@ -118,8 +139,9 @@ fn examine_row(row: &Row, kind: TaskKind, views: &[View], decoded: &DecodedScans
             let (path, value) = (path.display(), scan.range()[0]);
             found.findings.errors.push(problem(format!("{path}: every voxel is {value}")));
         } else {
-            let notes = scan.warnings.iter().map(|w| problem(format!("{}: {w}", path.display())));
-            found.findings.warnings.extend(notes);
+            let notes =
+                scan.warnings.iter().map(|w| (w.clone(), problem(format!("{}: {w}", path.display()))));
+            found.notes.extend(notes);
         }
         found.seen.push(Seen {
             line: row.line,
@@ -349,7 +371,7 @@ fn values(table: &Table, all: &mut Findings) {
     let rows: Vec<Vec<Option<f64>>> = table.rows.iter().map(|row| table.values_of(row)).collect();
     for (c, name) in table.labels.iter().enumerate() {
         let known: Vec<f64> = rows.iter().filter_map(|row| row.get(c).copied().flatten()).collect();
-        if known.iter().all(|v| *v == known[0]) {
+        if !known.is_empty() && known.iter().all(|v| *v == known[0]) {
             let what = format!(
                 "label `{name}`: all {} known values are the same; different ones are needed",
                 known.len()

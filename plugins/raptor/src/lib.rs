@@ -25,7 +25,8 @@ struct RandomProjection {
     projection: Tensor, // [d, K]
     weight: Tensor,     // [C, V * T * K]
     bias: Tensor,       // [C]
-    tokens: usize,
+    /// Patches of an image of the manifest's size.
+    grid: [usize; 2],
 }
 
 fn number(build: &Build, name: &str) -> Result<u64> {
@@ -43,7 +44,8 @@ impl RandomProjection {
         if !(1..=1000).contains(&k) {
             return Err(Error::msg(format!("`projections` is {k}; expected 1 to 1000")));
         }
-        let tokens = tokens(build, patch)?;
+        let grid = grid(build, patch)?;
+        let tokens = 1 + grid[0] * grid[1];
         let values = standard_normal(number(build, "settings.seed")?, d * k);
         // Tokens are of about 1 in each of d numbers: their projections are then, too.
         let projection = build.host().tensor(&values, &[d, k])?.scale(1.0 / (d as f64).sqrt())?;
@@ -51,20 +53,17 @@ impl RandomProjection {
         let head = build.params().within("head");
         let weight = head.get("weight", &[c, inputs], Init::zeros())?;
         let bias = head.get("bias", &[c], Init::zeros())?;
-        Ok(Self { views: build.views().to_vec(), projection, weight, bias, tokens })
+        Ok(Self { views: build.views().to_vec(), projection, weight, bias, grid })
     }
 
-    /// `[T · K]` of a view.
+    /// `[T · K]` of a view. Of an image of another size the patches nearest to those of the manifest's size count.
     fn embedding(&self, view: &ViewFeatures) -> Result<Tensor> {
         let class = view.class_tokens.mean_keep(0)?; // [1, d]
-        let tokens = Tensor::concat(&[&class, &view.patch_tokens.mean(0)?], 0)?; // [T, d]
-        let found = tokens.dims()?[0];
-        if found != self.tokens {
-            return Err(Error::msg(format!(
-                "{found} tokens in view `{}`, expected {}",
-                view.name, self.tokens
-            )));
-        }
+        let ([rows, columns], [h, w]) = (self.grid, view.grid);
+        let place = |i: usize| i / columns * h / rows * w + i % columns * w / columns;
+        let nearest: Vec<usize> = (0..rows * columns).map(place).collect();
+        let patches = view.patch_tokens.mean(0)?.index_select(0, &nearest)?;
+        let tokens = Tensor::concat(&[&class, &patches], 0)?; // [T, d]
         tokens.matmul(&self.projection)?.flatten()
     }
 }
@@ -86,8 +85,8 @@ impl Head for RandomProjection {
     }
 }
 
-/// Tokens of an image of the first view: a patch each, and the class token. All views have the same size.
-fn tokens(build: &Build, patch: usize) -> Result<usize> {
+/// Rows and columns of patches of an image. All views have the same size.
+fn grid(build: &Build, patch: usize) -> Result<[usize; 2]> {
     let mut found = None;
     for view in build.views() {
         let name = format!("size.{view}");
@@ -95,9 +94,11 @@ fn tokens(build: &Build, patch: usize) -> Result<usize> {
             .setting(&name)
             .ok_or_else(|| Error::msg(format!("the host sent no `{name}`; it needs 1.1")))?;
         let sides: Option<Vec<usize>> = text.split(',').map(|n| n.parse().ok()).collect();
-        let sides = sides.ok_or_else(|| Error::msg(format!("`{name}` is `{text}`")))?;
-        let n = 1 + sides.iter().map(|n| n.div_ceil(patch)).product::<usize>();
-        if *found.get_or_insert(n) != n {
+        let sides = sides.and_then(|sides| <[usize; 2]>::try_from(sides).ok());
+        let sides =
+            sides.ok_or_else(|| Error::msg(format!("`{name}` is `{text}`; expected rows,columns")))?;
+        let grid = sides.map(|n| n.div_ceil(patch).max(1));
+        if *found.get_or_insert(grid) != grid {
             return Err(Error::msg("all views of a random projection need the same size"));
         }
     }

@@ -65,7 +65,7 @@ pub(super) fn of(evaluation: &Evaluation, folder: &Path) -> String {
             number(report.brier)
         ));
     }
-    if !evaluation.groups.is_empty() {
+    if evaluation.groups.iter().any(|(_, group)| !group.labels.is_empty()) {
         lines.push(by_group(evaluation));
     }
     let failed =

@@ -360,7 +360,11 @@ impl Train {
         };
         if let Some(n) = splits.iter().position(|s| s.val.is_empty() && splits.len() > 1) {
             let (k, path) = (splits.len(), table.path.display());
-            let fewer = if self.folds_by == FoldsBy::Group { "; it has fewer groups" } else { "" };
+            let fewer = if self.folds_by == FoldsBy::Group {
+                "; it has fewer groups (groups that share a patient are one)"
+            } else {
+                ""
+            };
             return Err(CommandError::usage(format!(
                 "--folds {k}: {path} has no case for fold {}{fewer}",
                 n + 1

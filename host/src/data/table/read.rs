@@ -159,7 +159,7 @@ fn columns(sheet: &Sheet, manifest: &Manifest, labelled: bool, problems: &mut Pr
     let (mut labels, mut weights) = (Vec::new(), Vec::new());
     for name in header.iter().filter_map(|n| n.strip_prefix("weight.")) {
         // To predict, a table may serve several plugins.
-        if labelled && !wanted.contains(&name) {
+        if labelled && !wanted.contains(&name) && !at.contains_key(name) {
             problems.push(
                 header_line,
                 format!(
