@@ -295,7 +295,11 @@ fn a_report_shows_a_name_with_markup_as_text_and_only_where_identity_is_kept() {
         pages.push(std::fs::read_to_string(place.path().join("report.html")).unwrap());
     }
     let (without, with) = (&pages[0], &pages[1]);
-    assert!(!without.contains("Doe") && with.contains("Doe&lt;script&gt; Jane"), "{}", &with[..4000]);
+    // With what follows the letters: packed numbers as text hold any three of them.
+    for part in ["Doe&lt;", "Doe<", "Jane<", " Jane"] {
+        assert!(!without.contains(part), "{part}");
+    }
+    assert!(with.contains("Doe&lt;script&gt; Jane</td>"));
     for page in &pages {
         assert!(page.contains("Is &lt;i&gt;it&lt;/i&gt; there?") && page.contains("case&lt;1&gt;"));
         assert!(page.contains("a &lt;warning&gt;") && page.contains("Research &amp; tests."));

@@ -289,10 +289,19 @@ fn everything(ran: &Ran, out: &Path) -> Vec<(String, Vec<u8>)> {
                 flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut unpacked).unwrap();
                 all.push((format!("{name}, unpacked"), unpacked));
             }
+            // Packed numbers as text hold any five letters sooner or later.
+            let bytes = if name.ends_with(".html") { without_packed(&bytes) } else { bytes };
             all.push((name, bytes));
         }
     }
     all
+}
+
+/// A page without its long runs of base64.
+fn without_packed(page: &[u8]) -> Vec<u8> {
+    let packed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    let runs = page.chunk_by(|a, b| packed(a) == packed(b));
+    runs.filter(|run| run.len() < 200 || !packed(&run[0])).flatten().copied().collect()
 }
 
 fn assert_anonymous(ran: &Ran, out: &Path) {
