@@ -1,6 +1,6 @@
 //! Files that are written whole or not at all, digests as text, and names that a file of tensors has twice.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes a file so that the path always holds either the complete old or the complete new content.
 ///
@@ -24,6 +24,30 @@ fn beside(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(folder)
+}
+
+/// A folder that was made, with those above it; what is still empty when it is dropped goes again.
+#[derive(Debug)]
+pub struct MadeFolder(Vec<PathBuf>);
+
+impl MadeFolder {
+    /// Makes a folder where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(folder: &Path) -> std::io::Result<Self> {
+        let missing = folder.ancestors().filter(|f| !f.as_os_str().is_empty()).take_while(|f| !f.exists());
+        let missing = missing.map(Path::to_owned).collect();
+        std::fs::create_dir_all(folder)?;
+        Ok(Self(missing))
+    }
+}
+
+impl Drop for MadeFolder {
+    fn drop(&mut self) {
+        // Only an empty folder can be removed this way; the innermost stands first.
+        let _ = self.0.iter().try_for_each(std::fs::remove_dir);
+    }
 }
 
 /// The first tensor name that a safetensors file has twice. Readers keep the last one silently, so that two programs may
@@ -64,13 +88,28 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::repeated_tensor;
+    use super::{MadeFolder, repeated_tensor};
 
     fn file(header: &str) -> Vec<u8> {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend(header.as_bytes());
         bytes.extend([0; 8]);
         bytes
+    }
+
+    #[test]
+    fn a_folder_that_stayed_empty_goes_with_those_that_were_made_for_it() {
+        let root = tempfile::tempdir().unwrap();
+        let (there, inner) = (root.path().join("there"), root.path().join("there/a/b"));
+        std::fs::create_dir(&there).unwrap();
+        drop(MadeFolder::new(&inner).unwrap());
+        assert!(there.exists() && !there.join("a").exists());
+        drop(MadeFolder::new(&there).unwrap());
+        assert!(there.exists(), "it was there before");
+        let made = MadeFolder::new(&inner).unwrap();
+        std::fs::write(there.join("a/file"), "").unwrap();
+        drop(made);
+        assert!(there.join("a/file").exists() && !inner.exists());
     }
 
     #[test]

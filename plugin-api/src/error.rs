@@ -2,6 +2,7 @@
 
 use crate::abi::types::{AbiError, ErrorCode};
 use std::fmt;
+use std::panic::Location;
 
 /// What every fallible call of this crate answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -11,12 +12,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error {
     code: ErrorCode,
     message: String,
+    place: Option<&'static Location<'static>>,
 }
 
 impl Error {
     /// An error of a given kind.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), place: None }
     }
 
     /// An error of the plugin.
@@ -28,6 +30,11 @@ impl Error {
     /// ```
     pub fn msg(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::PLUGIN, message)
+    }
+
+    /// The same, of an operation that this place in the plugin's source asked for.
+    pub(crate) fn at(self, place: &'static Location<'static>) -> Self {
+        Self { place: self.place.or(Some(place)), ..self }
     }
 
     /// Kind.
@@ -51,12 +58,35 @@ impl std::error::Error for Error {}
 
 impl From<AbiError> for Error {
     fn from(e: AbiError) -> Self {
-        Self { code: e.code, message: e.message.into_string() }
+        Self::new(e.code, e.message.into_string())
     }
 }
 
 impl From<Error> for AbiError {
     fn from(e: Error) -> Self {
-        Self { code: e.code, message: e.message.into() }
+        // The host's message alone names the operation; the author looks for the line that asked for it.
+        let message = match e.place {
+            Some(place) => format!("{} (at {}:{})", e.message, place.file(), place.line()),
+            None => e.message,
+        };
+        Self { code: e.code, message: message.into() }
+    }
+}
+
+#[cfg(all(test, feature = "testkit"))]
+mod tests {
+    use crate::abi::types::AbiError;
+    use crate::testkit::Context;
+
+    #[test]
+    fn a_failed_operation_names_the_line_that_asked_for_it() {
+        let context = Context::new(0);
+        let a = context.tensor(&[0.0; 6], &[2, 3]).unwrap();
+        let b = context.tensor(&[0.0; 20], &[4, 5]).unwrap();
+        let line = line!() + 1;
+        let error = a.matmul(&b).err().unwrap();
+        let told = AbiError::from(error.clone()).message.into_string();
+        assert!(told.starts_with(error.message()), "{told}");
+        assert!(told.ends_with(&format!("src/error.rs:{line})")), "{told}");
     }
 }

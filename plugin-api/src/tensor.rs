@@ -26,6 +26,7 @@ impl Host {
     ///
     /// # Errors
     /// When the number of elements is not the product of `dims`.
+    #[track_caller]
     pub fn tensor(&self, elements: &[f32], dims: &[usize]) -> Result<Tensor> {
         let made = (self.ops.create())(self.context, RSlice::from_slice(elements), (&*wide(dims)).into());
         self.own(made)
@@ -35,6 +36,7 @@ impl Host {
     ///
     /// # Errors
     /// When the host has no memory for it.
+    #[track_caller]
     pub fn full(&self, value: f64, dims: &[usize]) -> Result<Tensor> {
         self.own((self.ops.full())(self.context, value, (&*wide(dims)).into()))
     }
@@ -61,6 +63,7 @@ impl Host {
         Tensor { handle, host: *self }
     }
 
+    #[track_caller]
     pub(crate) fn own(&self, answer: Answer<Handle>) -> Result<Tensor> {
         Ok(self.adopt(plain(answer)?))
     }
@@ -75,6 +78,7 @@ impl Host {
     }
 
     /// The table's own error for an operation it does not know names no version; this build does.
+    #[track_caller]
     fn own_op(&self, name: &str, since: &str, answer: Answer<Handle>) -> Result<Tensor> {
         match answer {
             RResult::RErr(e) if e.code == ErrorCode::UNKNOWN_OP => Err(self.too_old(name, since)),
@@ -98,8 +102,11 @@ pub enum LogLevel {
     Debug = 4,
 }
 
+/// The host's answer; an error with the place of whoever asked.
+#[track_caller]
 pub(crate) fn plain<T>(answer: Answer<T>) -> Result<T> {
-    answer.into_result().map_err(Error::from)
+    let place = std::panic::Location::caller();
+    answer.into_result().map_err(|e| Error::from(e).at(place))
 }
 
 fn wide(dims: &[usize]) -> Vec<u64> {
@@ -147,6 +154,7 @@ macro_rules! unary {
         ///
         /// # Errors
         /// When the handle is stale.
+        #[track_caller]
         pub fn $method(&self) -> Result<Tensor> { self.unary(UnaryOp::$op) }
     )*};
 }
@@ -156,6 +164,7 @@ macro_rules! binary {
         ///
         /// # Errors
         /// When the shapes do not broadcast to each other.
+        #[track_caller]
         pub fn $method(&self, other: &Tensor) -> Result<Tensor> { self.binary(BinaryOp::$op, other) }
     )*};
 }
@@ -166,12 +175,14 @@ macro_rules! reduce {
         ///
         /// # Errors
         /// When there is no such axis, or it is empty.
+        #[track_caller]
         pub fn $method(&self, axis: usize) -> Result<Tensor> { self.reduce(ReduceOp::$op, axis)?.squeeze(axis) }
         $(#[$doc])*
         /// Keeps the axis with length 1.
         ///
         /// # Errors
         /// When there is no such axis, or it is empty.
+        #[track_caller]
         pub fn $keep(&self, axis: usize) -> Result<Tensor> { self.reduce(ReduceOp::$op, axis) }
     )*};
 }
@@ -181,6 +192,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn try_clone(&self) -> Result<Tensor> {
         self.host.own((self.host.ops.retain())(self.host.context, self.handle))
     }
@@ -206,6 +218,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn dims(&self) -> Result<Vec<usize>> {
         let dims = plain((self.host.ops.dims())(self.host.context, self.handle))?;
         dims.iter()
@@ -217,6 +230,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn rank(&self) -> Result<usize> {
         Ok(self.dims()?.len())
     }
@@ -225,6 +239,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn to_vec(&self) -> Result<Vec<f32>> {
         Ok(plain((self.host.ops.read())(self.host.context, self.handle))?.into_vec())
     }
@@ -233,19 +248,23 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn detach(&self) -> Result<Tensor> {
         self.host.own((self.host.ops.detach())(self.host.context, self.handle))
     }
 
+    #[track_caller]
     fn unary(&self, op: UnaryOp) -> Result<Tensor> {
         self.host.own_op(op.name(), op.since(), (self.host.ops.unary())(self.host.context, op, self.handle))
     }
 
+    #[track_caller]
     fn binary(&self, op: BinaryOp, other: &Tensor) -> Result<Tensor> {
         let answer = (self.host.ops.binary())(self.host.context, op, self.handle, other.handle);
         self.host.own_op(op.name(), op.since(), answer)
     }
 
+    #[track_caller]
     fn reduce(&self, op: ReduceOp, axis: usize) -> Result<Tensor> {
         let answer = (self.host.ops.reduce())(self.host.context, op, self.handle, axis as u64);
         self.host.own_op(op.name(), op.since(), answer)
@@ -324,6 +343,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn affine(&self, mul: f64, add: f64) -> Result<Tensor> {
         self.host.own((self.host.ops.affine())(self.host.context, self.handle, mul, add))
     }
@@ -332,6 +352,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn scale(&self, factor: f64) -> Result<Tensor> {
         self.affine(factor, 0.0)
     }
@@ -340,6 +361,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn power(&self, exponent: f64) -> Result<Tensor> {
         self.host.own((self.host.ops.power())(self.host.context, self.handle, exponent))
     }
@@ -348,6 +370,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When `low > high`.
+    #[track_caller]
     pub fn clamp(&self, low: f64, high: f64) -> Result<Tensor> {
         self.host.own((self.host.ops.clamp())(self.host.context, self.handle, low, high))
     }
@@ -357,6 +380,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the inner lengths differ.
+    #[track_caller]
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
         let (a, b) = (self.dims()?, other.dims()?);
         let row = if a.len() == 1 { Some(self.reshape(&[1, a[0]])?) } else { None };
@@ -381,6 +405,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When there is no such axis.
+    #[track_caller]
     pub fn softmax(&self, axis: usize) -> Result<Tensor> {
         self.host.own((self.host.ops.softmax())(self.host.context, self.handle, axis as u64))
     }
@@ -389,6 +414,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When there is no such axis.
+    #[track_caller]
     pub fn log_softmax(&self, axis: usize) -> Result<Tensor> {
         self.host.own((self.host.ops.log_softmax())(self.host.context, self.handle, axis as u64))
     }
@@ -397,6 +423,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When `weight` or `bias` are not as long as the last axis.
+    #[track_caller]
     pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
         let ops = self.host.ops;
         self.host.own((ops.layer_norm())(self.host.context, self.handle, weight.handle, bias.handle, epsilon))
@@ -406,6 +433,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the number of elements changes.
+    #[track_caller]
     pub fn reshape(&self, dims: &[usize]) -> Result<Tensor> {
         self.host.own((self.host.ops.reshape())(self.host.context, self.handle, (&*wide(dims)).into()))
     }
@@ -414,6 +442,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When `axes` is not a permutation.
+    #[track_caller]
     pub fn permute(&self, axes: &[usize]) -> Result<Tensor> {
         self.host.own((self.host.ops.permute())(self.host.context, self.handle, (&*wide(axes)).into()))
     }
@@ -422,6 +451,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn t(&self) -> Result<Tensor> {
         let rank = self.rank()?;
         if rank < 2 {
@@ -436,6 +466,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When an axis that is not 1 would change.
+    #[track_caller]
     pub fn broadcast_to(&self, dims: &[usize]) -> Result<Tensor> {
         self.host.own((self.host.ops.broadcast_to())(self.host.context, self.handle, (&*wide(dims)).into()))
     }
@@ -444,6 +475,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the range leaves the axis.
+    #[track_caller]
     pub fn narrow(&self, axis: usize, start: usize, length: usize) -> Result<Tensor> {
         let (axis, start, length) = (axis as u64, start as u64, length as u64);
         self.host.own((self.host.ops.narrow())(self.host.context, self.handle, axis, start, length))
@@ -453,6 +485,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When an index leaves the axis.
+    #[track_caller]
     pub fn index_select(&self, axis: usize, indices: &[usize]) -> Result<Tensor> {
         let indices = wide(indices);
         self.host.own((self.host.ops.index_select())(
@@ -467,6 +500,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When that axis is longer.
+    #[track_caller]
     pub fn squeeze(&self, axis: usize) -> Result<Tensor> {
         let mut dims = self.dims()?;
         if dims.get(axis) != Some(&1) {
@@ -480,6 +514,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When `axis` is beyond the rank.
+    #[track_caller]
     pub fn unsqueeze(&self, axis: usize) -> Result<Tensor> {
         let mut dims = self.dims()?;
         if axis > dims.len() {
@@ -493,6 +528,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn flatten(&self) -> Result<Tensor> {
         let n = self.dims()?.iter().product();
         self.reshape(&[n])
@@ -502,6 +538,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn sum_all(&self) -> Result<Tensor> {
         self.flatten()?.sum(0)
     }
@@ -510,6 +547,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the handle is stale.
+    #[track_caller]
     pub fn mean_all(&self) -> Result<Tensor> {
         self.flatten()?.mean(0)
     }
@@ -518,6 +556,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the other axes differ, or there is nothing to join.
+    #[track_caller]
     pub fn concat(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
         let Some(first) = tensors.first() else {
             return Err(Error::new(ErrorCode::INVALID, "concat: no tensors"));
@@ -530,6 +569,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the shapes differ, or there is nothing to join.
+    #[track_caller]
     pub fn stack(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
         let raised: Vec<Tensor> = tensors.iter().map(|t| t.unsqueeze(axis)).collect::<Result<_>>()?;
         Self::concat(&raised.iter().collect::<Vec<_>>(), axis)

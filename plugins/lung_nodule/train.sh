@@ -9,7 +9,8 @@ host=target/release/host
 $host phantom lung_nodule --count 500 --seed 101 --out "$work/train"
 $host phantom lung_nodule --count 200 --seed 404 --out "$work/test"
 $host train --plugin lung_nodule --data "$work/train/table.csv" --out "$work/run" --first-block 8 \
-    --epochs 5 --batch 6 --lr 1e-3 --head-lr 1e-3 --augment flips --augmentations-per-case 2 --seed 1
+    --epochs 5 --batch 6 --lr 1e-3 --head-lr 1e-3 --augment flips --augmentations-per-case 2 --seed 1 \
+    --intended-use "Research only. Not for diagnosis. Trained on synthetic scans alone."
 plugins/three_arms.sh lung_nodule "$work/train/table.csv" "$work/test/table.csv" "$work/run/lung_nodule.safetensors" "$work/arms"
 # Where the heatmaps peak, and the AUROC once more: NumPy, SciPy and nibabel.
 $host run --plugin lung_nodule --weights "$work/run/lung_nodule.safetensors" "$work/test/table.csv" --out "$work/results"

@@ -162,16 +162,15 @@ fn random_weights_on(
         plugin_version: manifest.plugin.version.to_string(),
         backbone: info.name.clone(),
         backbone_fingerprint: info.fingerprint.clone(),
-        threshold: None,
-        variant: Default::default(),
-        calibration: None,
         training: serde_json::json!({"seed": seed, "note": "random, for tests"}),
+        ..WeightsInfo::default()
     };
     change(&mut tensors, &mut about);
     weights::write(to, &tensors, &about).expect("the weights are written");
 }
 
-/// A copy of a plugin's library whose manifest says something else, each replacement as long as what it replaces.
+/// A copy of a plugin's library whose manifest says something else, each replacement as long as what it replaces. Tests' scans
+/// have few slices, centimetres apart: the copy is for findings of any size.
 ///
 /// # Panics
 /// Where the manifest does not say what is to be replaced.
@@ -183,6 +182,13 @@ pub fn edited_library(library: &Path, replacements: &[(&str, &str)], to: &Path) 
         let places: Vec<usize> = found.map(|(at, _)| at).collect();
         assert!(!places.is_empty(), "the manifest says `{old}`");
         for at in places {
+            bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
+        }
+    }
+    for (old, new) in
+        [("smallest_mm = 8.0", "smallest_mm = 1e3"), ("smallest_mm = 14.0", "smallest_mm = 1000")]
+    {
+        while let Some(at) = bytes.windows(old.len()).position(|w| w == old.as_bytes()) {
             bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
         }
     }

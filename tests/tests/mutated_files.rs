@@ -113,7 +113,8 @@ fn damaged_files_of_every_format_are_read_or_refused_within_the_bound() {
     write_partners(folder.path(), &originals);
     let mut draw =
         Draw(0x5eed_0017_0000_0001 ^ (number("ANYMC3D_SEED", 0) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let limits = ReadLimits { geometry: GeometryLimits::SCANNER, room: MemoryBudget::of(CAP) };
+    let limits =
+        ReadLimits { geometry: GeometryLimits::SCANNER, ..ReadLimits::with_room(MemoryBudget::of(CAP)) };
     let mutations = number("ANYMC3D_MUTATIONS", MUTATIONS);
     let (mut read, mut highest) = (0usize, 0usize);
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();

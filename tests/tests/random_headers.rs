@@ -144,7 +144,7 @@ fn a_hundred_thousand_random_headers_end_nothing_and_stay_below_the_cap() {
     let shm = Path::new("/dev/shm");
     let folder = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
     let mut draw = Draw(0x5eed_cafe_f00d_1234);
-    let limits = |geometry| ReadLimits { geometry, room: MemoryBudget::of(CAP) };
+    let limits = |geometry| ReadLimits { geometry, ..ReadLimits::with_room(MemoryBudget::of(CAP)) };
     let (mut read, mut cut) = (0, 0);
     for n in 0..HEADERS {
         let path = file(&mut draw, folder.path(), n);

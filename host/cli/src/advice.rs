@@ -18,6 +18,9 @@ pub(super) fn with_remedy(message: &str, remedy: Option<&Remedy>) -> String {
 pub(super) fn with_option(error: &InputError) -> String {
     match error {
         InputError::Salt { .. } => format!("--out {error}; give --id-salt FILE"),
+        InputError::EmptyFolder { left_out, .. } if left_out.contains_key("folder") => {
+            format!("{error}; --recursive looks into folders")
+        }
         InputError::Random(_) => format!("{error}; give --id-salt FILE"),
         other => other.to_string(),
     }

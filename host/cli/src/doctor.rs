@@ -3,16 +3,17 @@
 mod dicom;
 
 use super::console::Console;
+use super::labels::{LabelOption, with_hint};
 use super::options::GeometryOption;
 use super::outcome::{CommandError, Outcome};
 use anymc3d_host::backbone::kernels::{Isa, Kernels};
-use anymc3d_host::data::doctor::{Findings, examine_and_keep};
+use anymc3d_host::data::doctor::{Examination, examine_and_keep};
 use anymc3d_host::data::sheet::Sheet;
-use anymc3d_host::data::table::{Problem, Table, TableError};
+use anymc3d_host::data::table::{LabelColumns, Problem, Table, TableError};
 use anymc3d_host::device::{DeviceChoice, gpus};
 use anymc3d_host::engine::{all_backbones, precision_name};
 use anymc3d_host::memory::{Limit, Source, system_limits};
-use anymc3d_host::plugin::find;
+use anymc3d_host::plugin::{find, inspect};
 use anymc3d_host::scan::DecodedScans;
 use anymc3d_host::scan::npz::ArchiveSplit;
 use anymc3d_host::task::open_library;
@@ -42,6 +43,8 @@ pub(super) struct Doctor {
     /// its series are to fit [default: all that are found]
     #[arg(long, short, value_name = "P")]
     plugin: Vec<String>,
+    #[command(flatten)]
+    labels: LabelOption,
     /// Show descriptions, UIDs, PatientIDs and file names of DICOM too
     #[arg(long, requires = "input")]
     keep_identity: bool,
@@ -62,6 +65,9 @@ impl Doctor {
             let message = "--plugin belongs to --data (give one) or to a DICOM input";
             return Err(CommandError::usage(message));
         }
+        if !self.labels.is_empty() && self.plugin.is_empty() {
+            return Err(CommandError::usage("--label names labels of a plugin; give --plugin P with it"));
+        }
         match &self.data {
             Some(data) => self.table(data, console),
             None => {
@@ -76,7 +82,10 @@ impl Doctor {
             Some(plugin) => open_library(plugin).map_err(CommandError::refused)?.embedded.manifest.clone(),
             None => guess(data).map_err(CommandError::failed)?,
         };
-        let (findings, cases) = table_findings(data, &manifest, &DecodedScans::default(), console);
+        let labels = self.labels.columns(&manifest)?;
+        let ExaminedTable { examination, table } =
+            examined(data, &manifest, &labels, &DecodedScans::default(), console);
+        let (findings, cases) = (examination.findings, table.rows.len());
         let sound = findings.errors.is_empty();
         if self.json {
             let list = |problems: &[Problem]| -> Vec<serde_json::Value> {
@@ -90,7 +99,7 @@ impl Doctor {
             for (kind, problems) in [("error", &findings.errors), ("warning", &findings.warnings)] {
                 for p in problems {
                     let line = p.line.map_or(String::new(), |line| format!("line {line}: "));
-                    console.result(format!("{kind}: {line}{}", p.what));
+                    console.result(format!("{kind}: {line}{}", with_hint(&p.what, data, &manifest)));
                 }
             }
             console.result(format!(
@@ -104,25 +113,34 @@ impl Doctor {
     }
 }
 
-/// Everything that is wrong with a table, in the table and in its files, and the number of its cases.
-/// What is in order is offered to `decoded`.
-pub(super) fn table_findings(
+/// A table after all of its scans and masks were opened.
+pub(super) struct ExaminedTable {
+    /// What could be read of it.
+    pub table: Table,
+    /// Everything that is wrong with it, in the table and in its files.
+    pub examination: Examination,
+}
+
+/// Reads a table and opens everything that it names. What is in order is offered to `decoded`.
+pub(super) fn examined(
     data: &Path,
     manifest: &Manifest,
+    labels: &LabelColumns,
     decoded: &DecodedScans,
     console: &Console,
-) -> (Findings, usize) {
-    let (table, problems) = Table::read_all(data, manifest);
+) -> ExaminedTable {
+    let (table, problems) = labels.read_all(data, manifest);
     let bar = console.progress(table.rows.len(), "scans opened");
-    let mut findings = examine_and_keep(&table, &manifest.views, decoded, &|| bar.inc(1));
+    let mut examination = examine_and_keep(&table, manifest, decoded, &|| bar.inc(1));
     bar.finish_and_clear();
-    findings.errors.extend(problems);
-    findings.errors.sort_by_key(|p| p.line);
-    (findings, table.rows.len())
+    let errors = &mut examination.findings.errors;
+    errors.extend(problems);
+    errors.sort_by_key(|p| p.line);
+    ExaminedTable { table, examination }
 }
 
 /// Guesses a task from a table's header: a column of zeros and ones is a label, `image.NAME` is a view.
-fn guess(data: &Path) -> Result<Manifest, String> {
+pub(super) fn guess(data: &Path) -> Result<Manifest, String> {
     let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", data.display());
     if ArchiveSplit::parse(data).is_some() {
         return Err(fail(&"a split of an archive does not name its labels; give --plugin P"));
@@ -186,6 +204,34 @@ fn guess(data: &Path) -> Result<Manifest, String> {
     Manifest::parse(&manifest).map(|p| p.manifest).map_err(|e| fail(&e))
 }
 
+/// A plugin's library that is found by name.
+struct FoundPlugin {
+    /// Name and version.
+    label: String,
+    path: PathBuf,
+}
+
+/// The plugins that are found by name. Other libraries, which may lie beside the executable too, are none.
+struct Plugins {
+    ready: Vec<FoundPlugin>,
+    /// Not trained: as tests' plugins are, and an author's new one.
+    without_weights: Vec<FoundPlugin>,
+}
+
+impl Plugins {
+    fn find() -> Self {
+        let mut all = Self { ready: Vec::new(), without_weights: Vec::new() };
+        for path in find::all_libraries() {
+            let Ok(library) = inspect(&path) else { continue };
+            let plugin = &library.manifest().plugin;
+            let trained = find::weights_places(&path, &plugin.name).iter().any(|place| place.is_file());
+            let found = FoundPlugin { label: format!("{} {}", plugin.name, plugin.version), path };
+            if trained { &mut all.ready } else { &mut all.without_weights }.push(found);
+        }
+        all
+    }
+}
+
 /// The system's memory limits for a process, the lowest first.
 fn limit_lines(limits: &[(Limit, Option<PathBuf>)]) -> Vec<String> {
     let line = |(n, (limit, file)): (usize, &(Limit, Option<PathBuf>))| {
@@ -223,7 +269,7 @@ fn machine(as_json: bool, console: &Console) {
     let gpus = gpus();
     let home = find::home();
     let backbones = all_backbones();
-    let plugins = find::all_libraries();
+    let Plugins { ready, without_weights } = Plugins::find();
     if as_json {
         let named = gpus.iter().flatten().map(|gpu| format!("cuda:{} ({})", gpu.number, gpu.name));
         let devices: Vec<String> = std::iter::once("cpu".to_owned()).chain(named).collect();
@@ -233,7 +279,8 @@ fn machine(as_json: bool, console: &Console) {
             "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "threads": threads,
             "memory_bytes": memory, "memory_limits": limits_json(&limits), "kernels": kernels, "kernels_available": available,
             "precision": precision, "devices": devices, "no_gpu": no_gpu, "home": home, "backbones": backbones,
-            "plugins": plugins,
+            "plugins": ready.iter().map(|p| &p.path).collect::<Vec<_>>(),
+            "plugins_without_weights": without_weights.iter().map(|p| &p.path).collect::<Vec<_>>(),
         }));
         return;
     }
@@ -268,5 +315,17 @@ fn machine(as_json: bool, console: &Console) {
     }
     console.result(format!("home        {}", home.map_or("unknown".to_owned(), |h| h.display().to_string())));
     console.result(format!("backbones   {}", paths(&backbones)));
-    console.result(format!("plugins     {}", paths(&plugins)));
+    let named = |plugins: &[FoundPlugin]| match plugins.len() {
+        0 => "none".to_owned(),
+        _ => plugins
+            .iter()
+            .map(|p| format!("{} ({})", p.label, p.path.display()))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    console.result(format!("plugins     {}", named(&ready)));
+    if !without_weights.is_empty() {
+        let names: Vec<&str> = without_weights.iter().map(|p| p.label.as_str()).collect();
+        console.result(format!("no weights  {}: these cannot predict yet", names.join(", ")));
+    }
 }

@@ -180,7 +180,8 @@ impl Embed {
         };
         let region = self.region.of_case();
         let prepared = data.slices(&self.input, &view, &region, backbone, 0).map_err(|e| e.to_string())?;
-        warnings(prepared, &view)
+        let smallest_mm = chosen.and_then(|chosen| chosen.manifest.task.smallest_mm);
+        warnings(prepared, &view, smallest_mm)
             .iter()
             .for_each(|w| console.warning(format!("{}: {w}", self.input.display())));
         Ok(Input { pixels: prepared.pixels.clone(), sha256: read.scan.sha256.clone(), view: Some(view) })

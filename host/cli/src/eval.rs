@@ -7,6 +7,7 @@ mod summary;
 mod thresholds;
 
 use super::console::Console;
+use super::labels::LabelOption;
 use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use anymc3d_host::data::table::Part;
@@ -46,6 +47,8 @@ pub(super) struct Eval {
     /// Table of labelled scans: columns case, image (or image.VIEW), one per label; optional patient, split
     #[arg(long, value_name = "T.csv")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    labels: LabelOption,
     /// Use only the cases of this split, as the table's column `split` says
     #[arg(long, value_enum)]
     split: Option<SplitOption>,
@@ -162,6 +165,7 @@ impl Eval {
                 ("--weights", !self.weights.is_empty()),
                 ("--split", self.split.is_some()),
                 ("--calibrate", self.calibrate.is_some()),
+                ("--label", !self.labels.is_empty()),
             ];
             if let Some((option, _)) = without.iter().find(|(_, given)| *given) {
                 return usage(&format!("{option} belongs to --plugin; give --plugin P with it"));

@@ -4,6 +4,7 @@
 
 mod advice;
 mod backbone;
+mod batch;
 mod bench;
 mod console;
 mod dicom;
@@ -11,6 +12,7 @@ mod doctor;
 mod embed;
 mod eval;
 mod golden;
+mod labels;
 mod options;
 mod outcome;
 mod phantom;
@@ -27,7 +29,7 @@ mod train;
 #[cfg(unix)]
 mod worker;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use console::{Console, Loudness};
 use outcome::{CommandError, EXIT_CODES, Outcome};
 use std::process::ExitCode;
@@ -105,10 +107,24 @@ impl Command {
     }
 }
 
+/// The command line, in which every command's help ends with the exit codes.
+fn command_line() -> clap::Command {
+    fn with_exit_codes(command: clap::Command) -> clap::Command {
+        let command =
+            if command.get_after_help().is_none() { command.after_help(EXIT_CODES) } else { command };
+        command.mut_subcommands(with_exit_codes)
+    }
+    with_exit_codes(Cli::command())
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command_line().try_get_matches()?)
+}
+
 /// Parses the process's arguments, runs the command, and returns its exit code.
 fn main() -> ExitCode {
     keep_free_memory();
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         // Help and version arrive here too; clap knows the stream and the exit code of each.
         Err(e) => {
@@ -127,7 +143,7 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::Cli;
+    use super::{Cli, command_line};
     use clap::CommandFactory;
 
     #[test]
@@ -136,10 +152,15 @@ mod tests {
     }
 
     #[test]
-    fn the_first_help_and_that_of_run_list_the_exit_codes() {
-        let mut host = Cli::command();
-        let run = host.find_subcommand_mut("run").expect("the command exists").render_help().to_string();
-        for help in [host.render_help().to_string(), run] {
+    fn every_help_lists_the_exit_codes() {
+        let mut host = command_line();
+        let mut helps = vec![host.render_help().to_string()];
+        for command in host.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+            helps.push(command.render_help().to_string());
+            helps.extend(command.get_subcommands_mut().map(|command| command.render_help().to_string()));
+        }
+        assert!(helps.len() > 30, "{}", helps.len());
+        for help in helps {
             for line in [
                 "Exit codes:",
                 "  0  all done",

@@ -1,6 +1,7 @@
-//! `host plugin`: lists plugins, shows a manifest, makes a new plugin, checks a plugin, makes golden cases. `list` and
+//! `host plugin`: lists plugins, shows a manifest, makes a new plugin, checks a plugin, makes golden cases, adopts weights. `list` and
 //! `inspect` run no code of a plugin; `check` runs it in a child process.
 
+mod adopt;
 mod new;
 
 use super::console::Console;
@@ -20,6 +21,7 @@ Examples:
   host plugin inspect lung_nodule
   host plugin inspect path/to/liblung_nodule.so --json
   host plugin check target/release/libmine.so
+  host plugin adopt-weights --plugin mine --weights mine-0.1.0.safetensors --out mine.safetensors
   host plugin golden --plugin lung_nodule phantom.nii.gz --out golden      a golden case for its package; see `host registry`";
 
 /// List, inspect, make and check plugins
@@ -53,6 +55,8 @@ enum Action {
     },
     #[cfg(unix)]
     Check(super::plugin_check::Check),
+    #[command(before_help = adopt::EXAMPLES)]
+    AdoptWeights(Box<adopt::AdoptWeights>),
     Golden(Box<super::golden::Golden>),
 }
 
@@ -70,6 +74,7 @@ impl Plugin {
         match self.action {
             Action::New(new) => new.run(console),
             Action::Golden(golden) => golden.run(console),
+            Action::AdoptWeights(adopt) => adopt.run(console),
             Action::List { json } => {
                 list(json, console);
                 Ok(Outcome::Done)
@@ -156,6 +161,7 @@ impl Found {
             ("task", format!("{}: {}", kind(task.kind), task.labels.join(", "))),
             ("loss", loss(&task.loss)),
             ("threshold", task.threshold.to_string()),
+            ("smallest", task.smallest_mm.map_or(String::new(), |mm| format!("findings of {mm} mm"))),
             ("views", views.join("; ")),
             ("backbone", backbone),
             ("library", self.path.display().to_string()),
@@ -182,7 +188,7 @@ impl Found {
             "intended_use": plugin.intended_use, "authors": plugin.authors, "license": plugin.license,
             "kind": task.kind, "labels": task.labels, "loss": task.loss, "threshold": task.threshold,
             "sided_labels": task.sided_labels,
-            "permutation_invariant": task.permutation_invariant, "views": manifest.views, "backbone": manifest.backbone,
+            "permutation_invariant": task.permutation_invariant, "smallest_mm": task.smallest_mm, "views": manifest.views, "backbone": manifest.backbone,
             "path": self.path.display().to_string(), "sha256": self.sha256, "bytes": self.bytes,
             "abi": build.abi, "target": build.target, "unknown_keys": unknown_keys, "weights": weights,
         })

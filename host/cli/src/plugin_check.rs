@@ -4,7 +4,7 @@ use super::console::Console;
 use super::options;
 use super::outcome::{CommandError, Outcome};
 use super::{text, worker};
-use anymc3d_host::check::{CHECKS, Finding, Verdict};
+use anymc3d_host::check::{CHECKS, Finding, Verdict, causes};
 use anymc3d_host::plugin::{PluginError, find, inspect};
 use anymc3d_host::run::isolate::{ProbeError, ProbeRequest, probe};
 use clap::Args;
@@ -114,7 +114,12 @@ fn word(verdict: Verdict) -> &'static str {
 
 fn as_text(findings: &[Finding]) -> String {
     let mut rows = vec![["CHECK", "", "TRIED", "EXPECTED", "FOUND"].map(str::to_owned).to_vec()];
-    for f in findings {
+    let causes = causes(findings);
+    // What fails for a reason that is told already has no row.
+    let is_told = |f: &&Finding| {
+        f.verdict != Verdict::Failed || causes.iter().any(|cause| std::ptr::eq(cause.first, *f))
+    };
+    for f in findings.iter().filter(is_told) {
         // Cells with several lines are printed in full below.
         let found = f.found.lines().next().unwrap_or_default().to_owned();
         rows.push(vec![
@@ -126,15 +131,23 @@ fn as_text(findings: &[Finding]) -> String {
         ]);
     }
     let mut out = text::table(&rows);
-    let failed: Vec<&Finding> = findings.iter().filter(|f| f.verdict == Verdict::Failed).collect();
-    for f in &failed {
+    for cause in &causes {
+        let f = cause.first;
         out += &format!(
-            "\n\nFAILED {}: {}\n  expected: {}\n  found:    {}",
-            f.check, f.tried, f.expected, f.found
+            "\n\nFAILED {}: {}{}\n  expected: {}\n  found:    {}",
+            f.check,
+            f.tried,
+            cause.more(),
+            f.expected,
+            f.found
         );
     }
-    let passed = findings.iter().filter(|f| f.verdict == Verdict::Passed).count();
-    out + &format!("\n\n{passed} as expected, {} failed", failed.len())
+    let count = |verdict: Verdict| findings.iter().filter(|f| f.verdict == verdict).count();
+    let passed = count(Verdict::Passed);
+    match count(Verdict::Failed) {
+        0 => out + &format!("\n\n{passed} as expected, no problems"),
+        failed => out + &format!("\n\n{passed} as expected, {failed} failed"),
+    }
 }
 
 fn as_json(

@@ -4,6 +4,7 @@ mod sink;
 mod table;
 
 use super::advice::with_remedy;
+use super::batch::Batch;
 use super::console::Console;
 use super::dicom::DicomOptions;
 use super::options::{self, BackboneOptions, GeometryOption, PrecisionOption, ViewFile};
@@ -12,7 +13,7 @@ use super::region::RegionOptions;
 use super::tasks::tell_refused;
 #[cfg(unix)]
 use super::worker;
-use anymc3d_host::engine::{Case, MemoryCap};
+use anymc3d_host::engine::{Case, MemoryCap, provenance};
 use anymc3d_host::memory;
 use anymc3d_host::output::{DicomWriter, OutputFolder, ReportWriter, standard_writers};
 use anymc3d_host::plugin::find::Choice;
@@ -27,8 +28,10 @@ use clap::Args;
 use sink::ResultSink;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +50,8 @@ Examples:
   host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz
   host run --plugin untried --plugin lung_nodule --isolate scans/ --out results
   host run --plugin libmine.so --watch scan.nii.gz          predicts again after every build
-  host run --plugin lung_nodule --watch inbox/ --out results     predicts for scans as they arrive";
+  host run --plugin lung_nodule --watch inbox/ --out results     predicts for scans as they arrive
+  host run --plugin lung_nodule --recursive archive/ --out results";
 
 /// Predict: run scans through one or more plugins
 #[derive(Debug, Args)]
@@ -125,6 +129,12 @@ pub(super) struct Run {
     /// ends with Ctrl-C, or when its output is closed
     #[arg(long)]
     watch: bool,
+    /// Look into the folders below each folder too, with --watch into those that come later as well
+    #[arg(long)]
+    recursive: bool,
+    /// Also store in every result a digest that stands for this machine, or the account that ran it
+    #[arg(long, value_name = "machine,user", value_enum, value_delimiter = ',')]
+    record: Vec<RecordOption>,
     #[command(flatten)]
     region: RegionOptions,
     #[command(flatten)]
@@ -135,11 +145,22 @@ pub(super) struct Run {
     backbone: BackboneOptions,
 }
 
+/// `--record`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum RecordOption {
+    /// A digest of the machine's id
+    Machine,
+    /// The account's name
+    User,
+}
+
 impl Run {
     pub fn run(mut self, console: &Console) -> Result<Outcome, CommandError> {
         self.check()?;
         memory::give(self.max_memory);
         self.geometry.apply();
+        let wants = |what: RecordOption| self.record.contains(&what);
+        provenance::record(wants(RecordOption::Machine), wants(RecordOption::User));
         self.backbone.most = self.max_memory;
         self.backbone.threads.apply()?;
         let mut options = self.session_options(console)?;
@@ -189,13 +210,23 @@ impl Run {
         }
         let rows = RefCell::new((!self.json).then(Vec::new));
         let sink = ResultSink { console, writers, out, json: self.json, rows, unanswered: &list.unanswered };
-        let watch = self.watch.then(|| Watch::new(&self.input, &list.entries, &session));
+        let watch = self.watch.then(|| Watch::new(&self.input, self.recursive, &list.entries, &session));
         let bar = console.progress(list.entries.len(), "cases");
         let mut intended_use = BTreeSet::new();
+        let mut batch = Batch::begin(list.entries.len(), Instant::now());
         session.run_all(&list.cases(), sink.wanted(), console, |session, i, answers| {
-            outcome = outcome.or(sink.take(session, &list.entries[i], answers, &mut intended_use));
+            let taken = sink.take(session, &list.entries[i], answers, &mut intended_use);
+            outcome = outcome.or(taken.outcome);
             bar.inc(1);
+            if let Some(line) = batch.case(taken.failure.as_deref(), Instant::now())
+                && !std::io::stderr().is_terminal()
+            {
+                console.note(line);
+            }
         });
+        if let Some(summary) = batch.summary() {
+            console.note(summary);
+        }
         if !self.json {
             sink.tell_table(list.entries.len() * session.plugins().len());
             intended_use.iter().for_each(|line| console.result(line));
@@ -323,6 +354,7 @@ impl Run {
     fn list(&self, tasks: &[Manifest], console: &Console) -> CaseList {
         let mut options = self.dicom.input_options(self.out.as_deref());
         options.may_be_empty = self.watch;
+        options.recursive = self.recursive;
         if self.view.is_empty() {
             return find_cases(&self.input, tasks, &options, console);
         }

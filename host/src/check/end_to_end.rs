@@ -135,10 +135,7 @@ fn loaded(subject: &mut PluginUnderTest) -> Result<LoadedTask, String> {
         plugin_version: task.manifest().plugin.version.to_string(),
         backbone: info.name.clone(),
         backbone_fingerprint: info.fingerprint.clone(),
-        threshold: None,
-        variant: Default::default(),
-        calibration: None,
-        training: serde_json::Value::Null,
+        ..WeightsInfo::default()
     };
     let library = subject.library()?;
     Ok(LoadedTask {

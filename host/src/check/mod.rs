@@ -3,11 +3,13 @@
 //! The checks run the plugin's code, which may end the process: `host plugin check` runs them in a child process.
 
 mod calls;
+mod causes;
 mod cost;
 mod end_to_end;
 mod plugin_under_test;
 mod training;
 
+pub use causes::{Cause, causes};
 pub use plugin_under_test::PluginUnderTest;
 
 use serde::{Deserialize, Serialize};

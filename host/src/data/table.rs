@@ -9,9 +9,11 @@
 
 mod archive;
 mod cells;
+mod labels;
 mod read;
 mod split;
 
+pub use labels::LabelColumns;
 pub use split::Split;
 
 use crate::fs::hex;

@@ -5,15 +5,15 @@ use crate::device::uploaded;
 use crate::engine::memory::{self, MemoryCap};
 use crate::memory::MemoryBudget;
 use crate::scan::{
-    DecodedScans, ReadLimits, RegionOfInterest, Scan, SliceStack, Target, Volume, VolumeError, mask_scalars,
-    modality_warning, slices_of_target,
+    ContentDigest, DecodedScans, ReadLimits, RegionOfInterest, Scan, SliceStack, Target, Volume, VolumeError,
+    mask_scalars, modality_warning, slices_of_target,
 };
 use crate::task::MaskTensors;
 use anymc3d_manifest::{MaskFeature, Modality, Region, View};
 use candle_core::{Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// A scan and its canonical volume.
@@ -22,6 +22,19 @@ pub struct ReadScan {
     pub scan: Scan,
     /// Closest to RAS.
     pub volume: Volume,
+    content: OnceLock<ContentDigest>,
+}
+
+impl ReadScan {
+    /// Of a scan that was brought into canonical order.
+    pub fn new(scan: Scan, volume: Volume) -> Self {
+        Self { scan, volume, content: OnceLock::new() }
+    }
+
+    /// Digest of what the scan shows, computed at the first request.
+    pub fn content_digest(&self) -> &ContentDigest {
+        self.content.get_or_init(|| self.volume.content_digest())
+    }
 }
 
 /// A scan that one of the case's views needs could not be used.
@@ -118,6 +131,8 @@ pub struct CaseData {
     pub read_ms: f64,
     /// Milliseconds spent preprocessing, since last asked.
     pub preprocess_ms: f64,
+    /// Milliseconds of what was done ahead of the case's turn, and of the wait for it, until they were told.
+    pub ahead_ms: Option<[f64; 2]>,
 }
 
 /// Milliseconds since `start`.
@@ -136,9 +151,9 @@ impl CaseData {
         Self { decoded: Some(decoded), ..Self::default() }
     }
 
-    fn open(&self, path: &Path) -> Result<Scan, VolumeError> {
+    fn open_as(&self, path: &Path, limits: &ReadLimits) -> Result<Scan, VolumeError> {
         let decoded = self.decoded.as_ref().and_then(|decoded| decoded.take(path));
-        decoded.map_or_else(|| Scan::open_within(path, &ReadLimits::with_room(self.room())), Ok)
+        decoded.map_or_else(|| Scan::open_within(path, limits), Ok)
     }
 
     /// What may still be taken.
@@ -156,7 +171,8 @@ impl CaseData {
         }
         let start = Instant::now();
         let bytes = memory::of_scan(path);
-        let read = self.open(path).map_err(PrepareError::from).and_then(|scan| {
+        let limits = ReadLimits::with_room(self.room());
+        let read = self.open_as(path, &limits).map_err(PrepareError::from).and_then(|scan| {
             if scan.is_constant() {
                 let [value, _] = scan.range();
                 let message = format!(
@@ -166,7 +182,7 @@ impl CaseData {
                 return Err(PrepareError(message));
             }
             let (scan, volume) = scan.into_canonical();
-            Ok(Arc::new(ReadScan { scan, volume }))
+            Ok(Arc::new(ReadScan::new(scan, volume)))
         });
         if read.is_ok() {
             self.taken = self.taken.saturating_add(bytes);
@@ -227,7 +243,7 @@ impl CaseData {
         Ok(prepared)
     }
 
-    /// A mask in canonical order, read at the first request.
+    /// A mask in canonical order, read at the first request; what is no number counts as 0.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -235,7 +251,8 @@ impl CaseData {
         if let Some(known) = self.masks.get(path) {
             return known.clone();
         }
-        let read = self.open(path).map(|scan| Arc::new(scan.into_canonical().1));
+        let limits = ReadLimits::with_room(self.room()).for_mask();
+        let read = self.open_as(path, &limits).map(|scan| Arc::new(scan.into_canonical().1));
         let read = read.map_err(PrepareError::from);
         self.masks.insert(path.to_owned(), read.clone());
         read
@@ -285,12 +302,13 @@ fn pixels_of(
     uploaded(normalised, (s, 3, h, w), device).map_err(|e| PrepareError(crate::device::one_line(&e)))
 }
 
-/// What to tell of a scan that a view reads: the reader's warnings, the slicer's, and a modality that is not the
-/// view's.
-pub fn warnings(prepared: &Prepared, view: &View) -> Vec<String> {
+/// What to tell of a scan that a view reads: the reader's warnings, the slicer's, a modality that is not the view's, and
+/// slices too far apart for the task's smallest finding.
+pub fn warnings(prepared: &Prepared, view: &View, smallest_mm: Option<f64>) -> Vec<String> {
     let scan = &prepared.read.scan;
     let mut all = scan.warnings.clone();
     all.extend(prepared.stack.warnings.iter().cloned());
     all.extend(modality_warning(scan, view.modality));
+    all.extend(smallest_mm.and_then(|mm| scan.thick_slices(mm)));
     all
 }

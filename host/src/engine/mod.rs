@@ -11,6 +11,7 @@ mod predict;
 mod prediction;
 mod prefetch;
 mod probability;
+pub mod provenance;
 pub mod result;
 mod sharing_plan;
 mod task_run;

@@ -2,12 +2,13 @@
 
 use crate::backbone::BackboneInfo;
 use crate::engine::case::Case;
-use crate::engine::case_data::CaseData;
+use crate::engine::case_data::{CaseData, ms};
 use crate::engine::memory::MemoryCap;
 use anymc3d_manifest::View;
 use candle_core::Device;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// What preparing a case takes: nothing of the plugins' code.
 pub(super) struct Preparer {
@@ -78,6 +79,13 @@ impl Prefetcher {
             let at = waiting.iter().position(|(of, _)| of == case);
             at.and_then(|at| waiting.drain(..=at).next_back())
         };
-        begun.and_then(|(_, data)| data.join().ok()).unwrap_or_else(|| self.preparer.data())
+        let start = Instant::now();
+        let Some(mut data) = begun.and_then(|(_, data)| data.join().ok()) else {
+            return self.preparer.data();
+        };
+        // What the other threads computed meanwhile is in these times: they are no share of this case's own.
+        let ahead = std::mem::take(&mut data.read_ms) + std::mem::take(&mut data.preprocess_ms);
+        data.ahead_ms = (ahead > 0.0).then(|| [ahead, ms(start)]);
+        data
     }
 }

@@ -1,5 +1,6 @@
 //! `result.json`: what was asked, what ran, what it said. Schema `anymc3d/result/1`.
 
+pub use super::provenance::Provenance;
 pub use crate::task::PackageRecord;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub struct CaseResult {
     pub backbone: BackboneRecord,
     /// Where it ran.
     pub device: String,
+    /// When it was made, and by what.
+    #[serde(default)]
+    pub provenance: Provenance,
     /// Version of the host.
     pub host: String,
     /// One per label or class.
@@ -221,10 +225,16 @@ pub struct SegmentationRecord {
 /// Milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Reading the scan (0 when another plugin's turn had read it).
+    /// Reading the scan (0 when another plugin's turn had read it, or when it was read ahead).
     pub read: f64,
-    /// To slices (0 when shared).
+    /// To slices (0 when shared, or when they were cut ahead).
     pub preprocess: f64,
+    /// Reading and slicing beside the case before, whose work took the same processors; absent where nothing was ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<f64>,
+    /// Of that, what this case had to wait for; absent where nothing was ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<f64>,
     /// The backbone, shared part included.
     pub backbone: f64,
     /// The head.
@@ -250,6 +260,9 @@ pub struct FailedCase {
     pub plugin: Option<String>,
     /// One line.
     pub error: String,
+    /// When that was, and by what.
+    #[serde(default)]
+    pub provenance: Provenance,
 }
 
 /// The path of a failed case.

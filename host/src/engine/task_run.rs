@@ -79,10 +79,12 @@ impl<'a> TaskRun<'a> {
         };
         let segmentation = self.segment(first, on_stage, &mut timing)?;
         let (views, evidence) = self.views(seen, &answer)?;
-        // The first task's; for a case that was prepared ahead they passed before `start`.
+        // The first task's; what was done ahead passed before `start`.
         (timing.read, timing.preprocess) =
             (std::mem::take(&mut data.read_ms), std::mem::take(&mut data.preprocess_ms));
-        timing.total = ms(start);
+        let [ahead, waited] = data.ahead_ms.take().map_or([None; 2], |times| times.map(Some));
+        (timing.ahead, timing.waited) = (ahead, waited);
+        timing.total = ms(start) + waited.unwrap_or_default();
         let result = self.record(input, &logits, views, timing, notes);
         Ok(Prediction { result, evidence, segmentation })
     }
@@ -111,7 +113,11 @@ impl<'a> TaskRun<'a> {
             let prepared = data
                 .slices(path, view, &self.case.region, backbone.info(), kept.len())
                 .map_err(|e| CaseError::Scan(e.to_string()))?;
-            for warning in warnings(prepared, view) {
+            let cases = loaded.weights_info.cases.as_ref();
+            let known = cases.and_then(|cases| cases.warning(prepared.read.content_digest()));
+            let smallest_mm = loaded.task.manifest().task.smallest_mm;
+            let all = warnings(prepared, view, smallest_mm).into_iter().chain(known.map(str::to_owned));
+            for warning in all {
                 if !notes.contains(&warning) {
                     notes.push(warning);
                 }
@@ -255,6 +261,7 @@ impl<'a> TaskRun<'a> {
                 precision: precision_name(self.place.precision).to_owned(),
             },
             device: self.place.device.to_owned(),
+            provenance: Provenance::now(),
             host: env!("CARGO_PKG_VERSION").to_owned(),
             values: ensemble::values(loaded, &predictions),
             predictions,
@@ -263,7 +270,7 @@ impl<'a> TaskRun<'a> {
             files: FilesRecord::default(),
             timing_ms,
             warnings,
-            intended_use: manifest.plugin.intended_use.clone(),
+            intended_use: loaded.intended_use().to_owned(),
         }
     }
 }

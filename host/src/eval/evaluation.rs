@@ -14,6 +14,7 @@ use crate::eval::metrics::{
 };
 use crate::eval::predictions::{Predictions, Question, ScoredLabel, Scores};
 use serde::ser::{Serialize, Serializer};
+use std::collections::BTreeSet;
 
 /// The schema's name.
 pub const SCHEMA: &str = "anymc3d/metrics/1";
@@ -39,6 +40,10 @@ pub struct Evaluation {
     pub cases: usize,
     /// Patients they are of; a case without a patient counts as one.
     pub patients: usize,
+    /// The cases with a known label: those that the figures are of.
+    pub labelled_cases: usize,
+    /// Patients that these are of.
+    pub labelled_patients: usize,
     /// Mean of the AUROCs below that are defined.
     pub macro_auroc: Option<f64>,
     /// Its 95 % interval over draws of patients.
@@ -291,6 +296,7 @@ pub fn evaluate(
         judged.iter().zip(&mut draws).for_each(|(j, d)| d.push(j.figures(&times)));
         classes.iter().zip(&mut class_draws).for_each(|(c, d)| d.push(c.figures(&times)));
     }
+    let labelled: BTreeSet<usize> = questions.iter().flat_map(|q| q.cases.iter().copied()).collect();
     let on = bootstrap.draws > 0;
     let defined: Vec<usize> = (0..metrics.len()).filter(|i| metrics[*i].auroc.is_some()).collect();
     // A draw without one of the labels would be the mean of others.
@@ -316,6 +322,8 @@ pub fn evaluate(
         schema: SCHEMA,
         cases: predictions.cases.len(),
         patients: how_many,
+        labelled_cases: labelled.len(),
+        labelled_patients: labelled.iter().map(|case| patients[*case]).collect::<BTreeSet<_>>().len(),
         macro_auroc: mean(&areas),
         macro_auroc_bootstrap_ci95: percentile_interval(&macro_draws),
         macro_average_precision: mean(&precisions),

@@ -2,6 +2,7 @@
 
 use super::naming::{Names, Scans};
 use crate::engine::Case;
+use crate::fs::MadeFolder;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ pub struct OutputFolder {
     /// Whether results of other scans that lie there from earlier calls may be replaced.
     overwrite: bool,
     names: Mutex<Names>,
+    /// Goes again where no result came: a refused call leaves no empty folder.
+    _made: MadeFolder,
 }
 
 /// A result that was put.
@@ -77,9 +80,14 @@ impl OutputFolder {
     /// # Errors
     /// As [`OutputFolder::open`].
     pub fn overwriting(root: &Path, overwrite: bool) -> Result<Self, String> {
-        let tried = fs::create_dir_all(root).and_then(|()| aside(root)).and_then(TempDir::close);
         let unwritable = |e| format!("{}: cannot be written ({e})", root.display());
-        tried.map(|()| Self { root: root.to_owned(), overwrite, names: Mutex::default() }).map_err(unwritable)
+        let made = MadeFolder::new(root).map_err(unwritable)?;
+        aside(root).and_then(TempDir::close).map_err(unwritable)?;
+        Ok(Self { root: root.to_owned(), overwrite, names: Mutex::default(), _made: made })
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// A temporary folder beside the results, on the same file system. Its path is absolute, because a plugin may change

@@ -4,6 +4,7 @@ pub(crate) mod colour;
 mod dicom_objects;
 pub(crate) mod drawing;
 mod evidence;
+mod failures;
 mod folder;
 mod heatmap;
 mod id_salt;

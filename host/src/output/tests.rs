@@ -131,6 +131,7 @@ fn result(evidence: &ViewEvidence) -> CaseResult {
         },
         backbone: BackboneRecord { name: "b".into(), sha256: "2".repeat(64), precision: "f32".into() },
         device: "cpu".into(),
+        provenance: Default::default(),
         host: "0".into(),
         values: Vec::new(),
         predictions: vec![label(0.55)],
@@ -242,7 +243,7 @@ fn in_48_orientations_and_three_views_the_peak_lies_on_the_same_anatomy_in_nifti
             write_series(&series, axis(a, row_sign), axis(b, column_sign), against);
             let (scan, volume) = Scan::open(&series).unwrap().into_canonical();
             let (shape, affine) = (scan.shape, scan.affine);
-            let read = Arc::new(ReadScan { scan, volume });
+            let read = Arc::new(ReadScan::new(scan, volume));
             for cut in [Axis::Axial, Axis::Coronal, Axis::Sagittal] {
                 let (evidence, expected) = evidence(&read, cut);
                 let mut result = result(&evidence);
@@ -283,7 +284,7 @@ fn a_report_shows_a_name_with_markup_as_text_and_only_where_identity_is_kept() {
     std::fs::create_dir(&series).unwrap();
     write_series(&series, axis(0, 1.0), axis(1, 1.0), false);
     let (scan, volume) = Scan::open(&series).unwrap().into_canonical();
-    let (evidence, _) = evidence(&Arc::new(ReadScan { scan, volume }), Axis::Axial);
+    let (evidence, _) = evidence(&Arc::new(ReadScan::new(scan, volume)), Axis::Axial);
     let case = Case::of_file(&series);
     let mut pages = Vec::new();
     let views = [evidence];

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 pub enum PluginError {
     /// No file by that name.
     #[error(
-        "plugin `{wanted}`: not found; looked for {}; give a path, or build it with `cargo build --release`",
+        "plugin `{wanted}`: not found{}; looked for {}; give a path, or build it with `cargo build --release`",
+        nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean `{name}`?")),
         looked.join(", ")
     )]
     NotFound {
         /// As typed.
         wanted: String,
+        /// The name of a plugin that is there and differs little.
+        nearest: Option<String>,
         /// Where.
         looked: Vec<String>,
     },

@@ -106,7 +106,9 @@ pub fn library_with(wanted: &str, choice: &Choice) -> Result<PathBuf, PluginErro
             }
         }
     }
-    Err(PluginError::NotFound { wanted: wanted.to_owned(), looked })
+    let names: Vec<String> = all_libraries().iter().map(|library| stem(library)).collect();
+    let nearest = anymc3d_manifest::nearest(&stem(&typed), names.iter().map(String::as_str));
+    Err(PluginError::NotFound { wanted: wanted.to_owned(), nearest: nearest.map(str::to_owned), looked })
 }
 
 /// The lock file that was given, which must exist, or the one in the working folder, which may.

@@ -4,6 +4,7 @@
 
 use super::error::PluginError;
 use super::layout;
+use super::private_copy::private_copy;
 use super::section::{self, Embedded};
 use crate::fs::hex;
 use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError};
@@ -12,9 +13,7 @@ use anymc3d_plugin_api::abi::objects::{ABI_VERSION, ABI_VERSION_TEXT, HEADER_SYM
 use anymc3d_registry::InstalledPackage;
 use anymc3d_registry::package::FileRole;
 use sha2::{Digest, Sha256};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A library that was checked and opened. It is never closed: its code may be referenced from anywhere.
@@ -146,7 +145,7 @@ impl Inspected {
             source,
         })?;
         let copied = Instant::now();
-        let header = open(&path, &copy)?;
+        let header = copy.opened_once(|copy| open(&path, copy))?;
         let opened = Instant::now();
         let module = fitting_module(&path, header)?;
         let (says, is) = (&embedded.build.abi, module.abi_version());
@@ -185,44 +184,6 @@ fn own_manifest(section: &str, code: &str) -> Result<(), String> {
         "its manifest section says {of_section}, its code says {of_code}{differs}; expected one and the same. Build it \
          anew, without another plugin's crate among its dependencies"
     ))
-}
-
-/// A copy that nobody overwrites: a library overwritten while it is open ends the process, and one renamed over
-/// is silently not loaded anew. The name is the content's digest, so equal content is one library.
-fn private_copy(sha256: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
-    // Absolute, so that opening never searches for it.
-    let home =
-        crate::plugin::find::home().and_then(|h| std::path::absolute(h.join("cache").join("loaded")).ok());
-    let place = |folder: PathBuf| -> std::io::Result<PathBuf> {
-        std::fs::create_dir_all(&folder)?;
-        let target = folder.join(format!("{sha256}{}", std::env::consts::DLL_SUFFIX));
-        // What lies there is compared, not trusted.
-        if std::fs::read(&target).is_ok_and(|there| there == bytes) {
-            return Ok(target);
-        }
-        let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-        file.write_all(bytes)?;
-        file.persist(&target).map_err(|e| e.error)?;
-        Ok(target)
-    };
-    match home.map(&place) {
-        Some(Ok(path)) => Ok(path),
-        // A read-only home must not keep a scan from being read.
-        _ => place(scratch()?),
-    }
-}
-
-/// A folder of this process's own in the temporary folder, with a name nobody could have made before: in a folder
-/// that others can write to, the copy could be exchanged between the comparison and the opening.
-fn scratch() -> std::io::Result<PathBuf> {
-    static SCRATCH: Mutex<Option<PathBuf>> = Mutex::new(None);
-    let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(folder) = &*scratch {
-        return Ok(folder.clone());
-    }
-    // Kept until the system clears it: some systems cannot remove a library that is open.
-    let folder = tempfile::Builder::new().prefix("anymc3d-loaded-").tempdir()?.keep();
-    Ok(scratch.insert(folder).clone())
 }
 
 fn open(path: &Path, copy: &Path) -> Result<&'static LibHeader, PluginError> {

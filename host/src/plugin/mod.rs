@@ -14,6 +14,7 @@ mod named;
 #[allow(unsafe_code)]
 pub(crate) mod object;
 pub mod ops;
+mod private_copy;
 mod resize;
 pub mod section;
 mod smooth;

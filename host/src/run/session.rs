@@ -9,6 +9,8 @@ use super::failure::CaseFailure;
 use super::isolate::{ChosenLibrary, IsolatedEngine, Limits, OpenRequest, SpawnWorker};
 use crate::backbone::Precision;
 use crate::device::DeviceChoice;
+#[cfg(unix)]
+use crate::engine::provenance;
 use crate::engine::{Case, Engine, FindBackboneError, PrecisionChoice, open_backbone_on};
 use crate::output::naming::Names;
 use crate::plugin::find::{self, Choice};
@@ -198,6 +200,7 @@ impl Selection {
             segmentation: options.segmentation,
             max_memory: isolation.max_memory,
             micro_ct: isolation.micro_ct,
+            record: provenance::recorded(),
         };
         let names = all.iter().map(|p| p.manifest.plugin.name.clone()).enumerate().collect();
         let spawn = isolation.spawn.clone();

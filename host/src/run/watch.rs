@@ -1,6 +1,6 @@
 //! Watching: builds of plugins and scans in folders, from before the first case on.
 
-use super::inputs::{CaseEntry, scans_in_folder};
+use super::inputs::{CaseEntry, scans_in_folders};
 use super::session::Session;
 use crate::engine::Case;
 use crate::scan::files_of;
@@ -95,7 +95,7 @@ pub struct Changes {
 /// use anymc3d_host::run::{Events, Session, Silent, Wanted, watch::{PACE, Watch}};
 ///
 /// # fn serve(mut session: Session) {
-/// let mut watch = Watch::new(&["inbox".into()], &[], &session);
+/// let mut watch = Watch::new(&["inbox".into()], false, &[], &session);
 /// loop {
 ///     std::thread::sleep(PACE);
 ///     let changes = watch.look();
@@ -113,18 +113,21 @@ pub struct Changes {
 pub struct Watch {
     plugins: Vec<PluginFiles>,
     folders: Vec<PathBuf>,
+    /// Whether folders below them count too, those that come later as well.
+    recursive: bool,
     /// Scans in the folders, with the cases they have been so far.
     scans: BTreeMap<PathBuf, (Case, Watched)>,
 }
 
 impl Watch {
     /// Notes the state of all files. Call this before the first case is run, so that later changes count. `entries` are
-    /// the cases of `inputs`, which are run in any case.
-    pub fn new(inputs: &[PathBuf], entries: &[CaseEntry], session: &Session) -> Self {
+    /// the cases of `inputs`, which are run in any case. `recursive`: folders below a folder count too.
+    pub fn new(inputs: &[PathBuf], recursive: bool, entries: &[CaseEntry], session: &Session) -> Self {
         let folders: Vec<PathBuf> = inputs.iter().filter(|i| i.is_dir()).cloned().collect();
         let mut watch = Self {
             plugins: (0..session.plugins().len()).map(|i| PluginFiles::of(session, i)).collect(),
             folders,
+            recursive,
             scans: BTreeMap::new(),
         };
         let in_folder = entries.iter().filter_map(CaseEntry::case).filter(|case| watch.is_in_folder(case));
@@ -137,9 +140,11 @@ impl Watch {
         watch
     }
 
-    /// Whether a case lies right inside a watched folder: it is run again when its file changes.
+    /// Whether a case lies in a watched folder: it is run again when its file changes.
     fn is_in_folder(&self, case: &Case) -> bool {
-        self.folders.iter().any(|f| case.any_file().parent() == Some(f.as_path()))
+        let above = case.any_file().ancestors().skip(1);
+        let depth = if self.recursive { usize::MAX } else { 1 };
+        above.take(depth).any(|parent| self.folders.iter().any(|folder| parent == folder))
     }
 
     /// Whether an entry was given by its name, so that it is run again after a build.
@@ -160,8 +165,8 @@ impl Watch {
         }
         for folder in &self.folders {
             // An empty folder is one that scans have yet to arrive in.
-            let Ok(scans) = scans_in_folder(folder) else { continue };
-            for file in scans.files {
+            let Ok(folders) = scans_in_folders(folder, self.recursive) else { continue };
+            for file in folders.into_iter().flat_map(|(_, scans)| scans.files) {
                 let (case, watched) = self
                     .scans
                     .entry(file.clone())

@@ -95,6 +95,16 @@ pub fn allow_micro_ct(allowed: bool) {
     MICRO_CT.store(allowed, Ordering::Relaxed);
 }
 
+/// What a file's numbers are. It decides what a value counts as that is no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Content {
+    /// Intensities: the smallest one, as around the body.
+    #[default]
+    Intensities,
+    /// A mask of a finding: 0, no finding. Programs mark with NaN what they did not look at.
+    Mask,
+}
+
 /// What a scan may be, to be read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ReadLimits {
@@ -102,6 +112,8 @@ pub struct ReadLimits {
     pub geometry: GeometryLimits,
     /// What reading it may take.
     pub room: MemoryBudget,
+    /// What its numbers are.
+    pub content: Content,
 }
 
 impl ReadLimits {
@@ -113,7 +125,13 @@ impl ReadLimits {
     /// The same with less room.
     pub fn with_room(room: MemoryBudget) -> Self {
         let micro = MICRO_CT.load(Ordering::Relaxed);
-        Self { geometry: if micro { GeometryLimits::MICRO_CT } else { GeometryLimits::SCANNER }, room }
+        let geometry = if micro { GeometryLimits::MICRO_CT } else { GeometryLimits::SCANNER };
+        Self { geometry, room, content: Content::Intensities }
+    }
+
+    /// The same for a mask.
+    pub fn for_mask(self) -> Self {
+        Self { content: Content::Mask, ..self }
     }
 
     /// Whether `what` of `path`, which takes `bytes`, may be allocated.

@@ -45,7 +45,8 @@ impl Source for MetaImage {
     fn open(&self, path: &ScanPath, limits: &ReadLimits) -> Result<Scan, VolumeError> {
         path.expect_no_series("MetaImage")?;
         let image = parse(&path.file, &raw_image::start_of(&path.file)?)?;
-        let mut scan = Scan::assemble(path.file.clone(), raw_image::read(&path.file, &image, limits)?)?;
+        let stored = raw_image::read(&path.file, &image, limits)?;
+        let mut scan = Scan::assemble(path.file.clone(), stored, limits.content)?;
         scan.modality = image.modality;
         Ok(scan)
     }

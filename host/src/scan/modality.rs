@@ -10,16 +10,27 @@ const AIR: std::ops::RangeInclusive<f32> = -1100.0..=-850.0;
 /// Water, fat and muscle, HU.
 const SOFT: std::ops::RangeInclusive<f32> = -200.0..=250.0;
 
-/// How much of a scan is what a CT is told by, 0..1.
+/// A value further below zero than this share of the largest is no ringing of an interpolation.
+const RINGING: f32 = 0.05;
+
+/// How much of a scan is what modalities are told by, 0..1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
     air: f64,
     soft: f64,
+    /// Below zero, by more than resampling rings.
+    negative: f64,
 }
 
 impl Shares {
-    pub fn of(voxels: &[f32]) -> Self {
-        Self { air: share(voxels, |v| AIR.contains(&v)), soft: share(voxels, |v| SOFT.contains(&v)) }
+    /// `high`: the largest value.
+    pub fn of(voxels: &[f32], high: f32) -> Self {
+        let least = -RINGING * high.abs();
+        Self {
+            air: share(voxels, |v| AIR.contains(&v)),
+            soft: share(voxels, |v| SOFT.contains(&v)),
+            negative: share(voxels, |v| v < least),
+        }
     }
 }
 
@@ -53,13 +64,14 @@ fn few_values(voxels: &[f32]) -> bool {
     true
 }
 
-/// What a plugin for `wanted` should tell about this scan: another modality, or Hounsfield units that are off.
+/// What a plugin for `wanted` should tell about this scan: another modality, Hounsfield units that are off, or values that
+/// scanners of this modality do not make.
 pub fn modality_warning(scan: &Scan, wanted: Modality) -> Option<String> {
     let found = scan.modality.or(scan.modality_guess);
     match (wanted, found) {
         (Modality::Any, _) => None,
         // Only CT and MR can be told apart by intensities; a PET looks like an MR.
-        (Modality::PT, Some(Modality::MR)) if scan.modality.is_none() => None,
+        (Modality::PT, Some(Modality::MR)) if scan.modality.is_none() => below_zero(scan, wanted),
         (wanted, Some(found)) if found != wanted && found != Modality::Any => {
             let how = if scan.modality.is_some() { "is" } else { "looks like" };
             Some(format!(
@@ -68,8 +80,33 @@ pub fn modality_warning(scan: &Scan, wanted: Modality) -> Option<String> {
             ))
         }
         (Modality::CT, _) => hounsfield(scan),
-        _ => None,
+        (wanted, _) => below_zero(scan, wanted).or_else(|| (found.is_none()).then(|| unknown(scan, wanted))),
     }
+}
+
+/// Magnitudes and counts are not negative: the values were standardised (z-scores), or are no image of this modality.
+fn below_zero(scan: &Scan, wanted: Modality) -> Option<String> {
+    /// Less than this share are stray voxels.
+    const STRAY: f64 = 0.002;
+    let negative = scan.shares.negative;
+    let [low, high] = scan.range();
+    (negative > STRAY).then(|| {
+        format!(
+            "{:.1} % of the values lie below zero ({low} to {high}), where {wanted:?} has none: the scan was standardised (z-scores) \
+             or changed otherwise. Background is what is exactly 0 (percentiles with nonzero) or near the 1st percentile \
+             (region body), and 0 lies among the tissue here: give the scan as it was reconstructed",
+            100.0 * negative
+        )
+    })
+}
+
+/// The intensities tell no modality.
+fn unknown(scan: &Scan, wanted: Modality) -> String {
+    let [low, high] = scan.range();
+    format!(
+        "the values ({low} to {high}) look like no modality, the task was made for {wanted:?}: a mask, a map or a changed scan \
+         looks like this"
+    )
 }
 
 fn hint(scan: &Scan, wanted: Modality) -> String {
@@ -83,7 +120,7 @@ fn hint(scan: &Scan, wanted: Modality) -> String {
 
 /// Air near -1000 HU and soft tissue near 0, or a warning (rescale missing, applied twice, or a windowed export).
 fn hounsfield(scan: &Scan) -> Option<String> {
-    let Shares { air, soft } = scan.shares;
+    let Shares { air, soft, .. } = scan.shares;
     let [low, high] = scan.range();
     let why = if air < 0.001 {
         "no air near -1000 HU"
@@ -140,6 +177,43 @@ mod tests {
     fn a_ct_without_its_intercept_is_noticed() {
         let warning = modality_warning(&scan(|i| hu(i) + 1024.0), Modality::CT).unwrap();
         assert!(warning.contains("without its rescale intercept"), "{warning}");
+    }
+
+    /// A head that fills two thirds of the grid, 0 around it.
+    fn mr(i: usize) -> f32 {
+        if i % 3 == 0 { 0.0 } else { 100.0 + ((i * 7919) % 500) as f32 }
+    }
+
+    #[test]
+    fn an_mr_in_z_scores_with_a_background_of_zero_is_noticed() {
+        assert_eq!(modality_warning(&scan(mr), Modality::MR), None);
+        let z_scores = scan(|i| if mr(i) == 0.0 { 0.0 } else { (mr(i) - 350.0) / 144.0 });
+        let warning = modality_warning(&z_scores, Modality::MR).unwrap();
+        assert!(
+            warning.contains("lie below zero") && warning.contains("Background is what is exactly 0"),
+            "{warning}"
+        );
+        // With an outlier it still looks like an MR.
+        let bright = scan(|i| if i == 1 { 15.0 } else { (mr(i) - 350.0) / 144.0 });
+        assert_eq!(bright.modality_guess, Some(Modality::MR));
+        for wanted in [Modality::MR, Modality::PT] {
+            assert!(modality_warning(&bright, wanted).unwrap().contains("z-scores"));
+        }
+    }
+
+    #[test]
+    fn ringing_a_little_below_zero_is_not_told() {
+        assert_eq!(modality_warning(&scan(|i| if i % 50 == 3 { -4.0 } else { mr(i) }), Modality::MR), None);
+    }
+
+    #[test]
+    fn values_that_tell_no_modality_are_told_where_one_was_wanted() {
+        let mask = scan(|i| (i % 5) as f32);
+        for wanted in [Modality::MR, Modality::PT] {
+            assert!(modality_warning(&mask, wanted).unwrap().contains("look like no modality"));
+        }
+        assert!(modality_warning(&mask, Modality::CT).unwrap().contains("no air near -1000 HU"));
+        assert_eq!(modality_warning(&mask, Modality::Any), None);
     }
 
     #[test]

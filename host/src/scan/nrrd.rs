@@ -38,7 +38,8 @@ impl Source for Nrrd {
     fn open(&self, path: &ScanPath, limits: &ReadLimits) -> Result<Scan, VolumeError> {
         path.expect_no_series("NRRD")?;
         let image = parse(&path.file, &raw_image::start_of(&path.file)?)?;
-        Scan::assemble(path.file.clone(), raw_image::read(&path.file, &image, limits)?)
+        let stored = raw_image::read(&path.file, &image, limits)?;
+        Scan::assemble(path.file.clone(), stored, limits.content)
     }
 
     fn files(&self, path: &ScanPath) -> Vec<PathBuf> {

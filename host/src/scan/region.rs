@@ -1,8 +1,8 @@
 //! What part of a volume is kept: all of it, the body, or the lungs.
 
-use anymc3d_manifest::{Modality, Region};
+use anymc3d_manifest::{Modality, Region, View};
 
-use crate::memory::zeroed;
+use crate::memory::{MemoryBudget, zeroed};
 use crate::scan::canonical::Volume;
 use crate::scan::components::{Components, Reach};
 use crate::scan::intensity::percentile;
@@ -41,6 +41,16 @@ pub(crate) fn bounds(
                 body_or_all(volume, modality, most, warnings)
             }
         },
+    }
+}
+
+/// What a view's region has to fall back to in a volume, as cutting its slices tells it. Nothing where finding the region
+/// takes more than `room`.
+pub fn region_warnings(volume: &Volume, view: &View, room: MemoryBudget) -> Vec<String> {
+    let mut warnings = Vec::new();
+    match bounds(volume, view.region, view.modality, room.bytes, &mut warnings) {
+        Some(_) => warnings,
+        None => Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::memory::copied;
 use crate::scan::canonical::Volume;
 use crate::scan::forms::Forms;
-use crate::scan::limits::ReadLimits;
+use crate::scan::limits::{Content, ReadLimits};
 use crate::scan::source::{ScanPath, source_of};
 use crate::scan::{Affine, VolumeError, modality, nifti};
 
@@ -66,6 +66,14 @@ impl Scan {
         source_of(&path).open(&path, limits)
     }
 
+    /// Reads a mask. What is no number counts as 0, no finding, and a warning tells how many voxels that were.
+    ///
+    /// # Errors
+    /// As [`Scan::open`].
+    pub fn open_mask(path: &Path) -> Result<Self, VolumeError> {
+        Self::open_within(path, &ReadLimits::of_process().for_mask())
+    }
+
     /// A scan made in memory: `voxels` in stored order (first axis fastest), `affine` to RAS mm.
     ///
     /// # Errors
@@ -102,30 +110,47 @@ impl Scan {
         }
         let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
         let forms = Forms::of_affine(&affine);
-        Self::assemble(path, nifti::Stored { voxels, shape, affine, forms, sha256, warnings: Vec::new() })
+        let stored = nifti::Stored { voxels, shape, affine, forms, sha256, warnings: Vec::new() };
+        Self::assemble(path, stored, Content::Intensities)
     }
 
     /// Of what a source has read.
-    pub(crate) fn assemble(path: PathBuf, stored: nifti::Stored) -> Result<Self, VolumeError> {
+    pub(crate) fn assemble(
+        path: PathBuf,
+        stored: nifti::Stored,
+        content: Content,
+    ) -> Result<Self, VolumeError> {
         let nifti::Stored { mut voxels, shape, affine, forms, sha256, mut warnings } = stored;
-        let (low, high, bad) = range(&voxels);
+        let (mut low, mut high, bad) = range(&voxels);
         if bad == voxels.len() {
+            let (expected, todo) = match content {
+                Content::Intensities => ("intensities", "the scan is empty or damaged: export it again"),
+                Content::Mask => ("1 where the finding is and 0 elsewhere", "export the mask again"),
+            };
             return Err(VolumeError::Content {
                 path,
                 found: "no finite voxel".into(),
-                expected: "intensities".into(),
-                todo: "the scan is empty or damaged: export it again".into(),
+                expected: expected.into(),
+                todo: todo.into(),
             });
         }
         if bad > 0 {
-            voxels.par_iter_mut().for_each(|v| {
-                if !v.is_finite() {
-                    *v = low;
+            let instead = match content {
+                Content::Intensities => low,
+                Content::Mask => 0.0,
+            };
+            voxels.par_iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = instead);
+            (low, high) = (low.min(instead), high.max(instead));
+            warnings.push(match content {
+                Content::Intensities => {
+                    format!("{bad} voxels are NaN or infinite: replaced by the minimum, {low}")
+                }
+                Content::Mask => {
+                    format!("{bad} of the mask's voxels are NaN or infinite: they count as 0, no finding")
                 }
             });
-            warnings.push(format!("{bad} voxels are NaN or infinite: replaced by the minimum, {low}"));
         }
-        if low == high {
+        if low == high && content == Content::Intensities {
             warnings.push(format!("every voxel is {low}: there is nothing to see in this scan"));
         }
         let modality_guess = modality::guess(&voxels, [low, high]);
@@ -141,7 +166,7 @@ impl Scan {
             modality_guess,
             warnings,
             range: [low, high],
-            shares: modality::Shares::of(&voxels),
+            shares: modality::Shares::of(&voxels, high),
             voxels,
         })
     }
@@ -154,6 +179,18 @@ impl Scan {
     /// `true` where all voxels have one value; nothing should be predicted from such a scan.
     pub fn is_constant(&self) -> bool {
         self.range[0] == self.range[1]
+    }
+
+    /// A warning where slices lie more than half of `smallest_mm` apart along an axis: a finding of this diameter may lie
+    /// between two of them, or show in one alone.
+    pub fn thick_slices(&self, smallest_mm: f64) -> Option<String> {
+        let coarsest = self.spacing_mm.into_iter().fold(0.0, f64::max);
+        (coarsest > smallest_mm / 2.0).then(|| {
+            format!(
+                "slices lie {coarsest:.1} mm apart, the smallest findings of the task are {smallest_mm} mm: farther apart than \
+                 half of that, they may miss one"
+            )
+        })
     }
 
     /// The same voxels with their axes permuted and flipped to the closest RAS.

@@ -15,6 +15,9 @@ use crate::scan::{Target, VolumeError, adjacent, intensity, region};
 const MOST_SLICES: usize = 4096;
 const MOST_VALUES: usize = 1 << 31;
 
+/// A view with more than so many times the slices that the scan has is told of.
+const INTERPOLATED: usize = 4;
+
 /// The slices of one view.
 #[derive(Debug, Clone)]
 pub struct SliceStack {
@@ -184,6 +187,13 @@ fn fitted(
     }
     plans[0].size = count.min(MOST_SLICES);
     plans[0].resampled = plans[0].size;
+    warnings.extend(few_slices(&plans[0], view));
+    if plans[1..].iter().any(|plan| plan.length == 1) {
+        warnings.push(format!(
+            "view `{}`: the scan is one voxel thick in the plane of the slices: they show a line",
+            view.name
+        ));
+    }
     let size = view.size.map(|n| n.max(1).next_multiple_of(patch_size.max(1)));
     if size != view.size {
         warnings.push(format!(
@@ -302,6 +312,22 @@ fn count(length_mm: f64, view: &View) -> Option<usize> {
     match (view.slices, view.slice_spacing_mm) {
         (Some(n), _) => (n > 0).then_some(n),
         (None, Some(mm)) if mm > 0.0 => Some(((length_mm / mm).round_ties_even() as usize).max(1)),
+        _ => None,
+    }
+}
+
+/// A view's slices that are made of far fewer: they look like depth and are none.
+fn few_slices(plan: &AxisPlan, view: &View) -> Option<String> {
+    let (there, made) = (plan.length, plan.size);
+    match there {
+        1 if made > 1 => Some(format!(
+            "view `{}`: the scan has one slice along this axis: the prediction comes from this slice, used {made} times",
+            view.name
+        )),
+        _ if there * INTERPOLATED < made => Some(format!(
+            "view `{}`: the scan has {there} slices along this axis and the view {made}: those between them are interpolated",
+            view.name
+        )),
         _ => None,
     }
 }

@@ -253,6 +253,12 @@ impl LoadedTask {
         &self.task.manifest().plugin.name
     }
 
+    /// What its results may be used for: the words of whoever trained the weights, else the plugin's.
+    pub fn intended_use(&self) -> &str {
+        let plugin = &self.task.manifest().plugin;
+        self.weights_info.intended_use.as_deref().unwrap_or(&plugin.intended_use)
+    }
+
     /// Bytes of its parameters.
     pub fn parameter_bytes(&self) -> usize {
         let of = |task: &LoadedTask| -> usize {

@@ -3,7 +3,9 @@
 use crate::fs::{hex, repeated_tensor, write_atomically};
 use crate::plugin::PluginError;
 use crate::task::calibration::Calibration;
+use crate::task::training_cases::TrainingCases;
 use crate::task::variant::Variant;
+use anymc3d_manifest::{Manifest, TaskKind, View};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// What the weights say of themselves.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct WeightsInfo {
     /// Plugin they were trained with.
     pub plugin: String,
@@ -29,8 +31,36 @@ pub struct WeightsInfo {
     /// Temperatures and thresholds that were fitted on validation cases, if any were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// What they may be used for, in the words of whoever trained them; without it the plugin's words hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intended_use: Option<String>,
+    /// What the task was when they were trained: the same parameters mean something else on other pixels or labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_for: Option<TrainedFor>,
+    /// The scans that they were trained and chosen by, where that was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cases: Option<TrainingCases>,
     /// How they were trained.
     pub training: serde_json::Value,
+}
+
+/// What decides what a task's parameters mean: its labels and what it looks at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainedFor {
+    /// Kind of task.
+    pub kind: TaskKind,
+    /// Labels or classes, in the order of the logits.
+    pub labels: Vec<String>,
+    /// From scans to pixels.
+    pub views: Vec<View>,
+}
+
+impl TrainedFor {
+    /// As a manifest says it now.
+    pub fn of(manifest: &Manifest) -> Self {
+        let task = &manifest.task;
+        Self { kind: task.kind, labels: task.labels.clone(), views: manifest.views.clone() }
+    }
 }
 
 /// Weights as read from a file.

@@ -19,10 +19,11 @@ use super::validate::{Validation, validate};
 use crate::backbone::{Backbone, Precision};
 use crate::data::table::{Split, Table, digest_of as digest_of_table};
 use crate::engine::precision_name;
-use crate::fs::{hex, write_atomically};
+use crate::fs::{MadeFolder, hex, write_atomically};
 use crate::plugin::{Library, Parameter, ParameterSource, PluginError};
+use crate::scan::ContentDigest;
 use crate::task::as_plugins_see;
-use crate::task::{Calibration, Task, TaskOptions, Weights, WeightsInfo, weights};
+use crate::task::{Calibration, Task, TaskOptions, TrainedFor, TrainingCases, Weights, WeightsInfo, weights};
 use candle_core::DType;
 use candle_core::backprop::GradStore;
 use rand::SeedableRng;
@@ -42,6 +43,8 @@ pub struct Trained {
     pub record: TrainingRecord,
     /// Every epoch.
     pub epochs: Vec<EpochRecord>,
+    /// What was fitted on the validation cases, if anything was.
+    pub calibration: Option<Calibration>,
 }
 
 /// What a run works on.
@@ -61,7 +64,16 @@ pub struct TrainContext<'a> {
     pub cache: &'a PrefixCache,
     /// How much of a case may be in memory at once.
     pub memory: MemoryPlan,
+    /// What the table's scans show, by their paths, where that is known: the weights then carry salted digests of it, by
+    /// which `run` and `eval` know a training case again.
+    pub contents: Option<&'a Contents>,
+    /// What the weights may be used for, in the words of whoever trains them; without it a sentence says that these words are
+    /// missing.
+    pub intended_use: Option<&'a str>,
 }
+
+/// What scans show, by their paths.
+pub type Contents = BTreeMap<PathBuf, ContentDigest>;
 
 /// Name of the file with the validation cases' scores by the best epoch's weights, in a run's folder.
 pub const PREDICTIONS: &str = "predictions.csv";
@@ -86,7 +98,8 @@ pub fn train(
     if setting.split.train.is_empty() {
         return Err(TrainError::Data(format!("{}: no case to train on", setting.table.path.display())));
     }
-    std::fs::create_dir_all(out).map_err(io(out))?;
+    // Goes again where the run is refused: it is dropped after the lock.
+    let _made = MadeFolder::new(out).map_err(io(out))?;
     let _lock = FolderLock::take(out)?;
     let mut run = Run::begin(setting, options, out, resume)?;
     let (cases, done) = (setting.split.train.len(), run.at.epochs.len());
@@ -142,7 +155,7 @@ impl<'a> Run<'a> {
         out: &'a Path,
         resume: bool,
     ) -> Result<Self, TrainError> {
-        let TrainContext { library, backbone, precision, table, split, cache, memory } = setting;
+        let TrainContext { library, backbone, precision, table, split, cache, memory, .. } = setting;
         let data_sha256 = digest_of_table(&table.path).map_err(io(&table.path))?;
         let source = ParameterSource::Training { seed: options.seed, start: BTreeMap::new() };
         let seen = as_plugins_see(backbone.info());
@@ -301,7 +314,10 @@ impl<'a> Run<'a> {
         let of = self.at.epochs.iter().find(|e| e.epoch == epoch);
         let (name, at) = (&backbone.info().name, &self.at);
         let manifest = &library.embedded.manifest;
-        TrainingRecord::of(manifest, &at.origin, name, (table, split), self.counts, of, at.seconds())
+        let mut record =
+            TrainingRecord::of(manifest, &at.origin, name, (table, split), self.counts, of, at.seconds());
+        record.intended_use = intended_use(&self.setting);
+        record
     }
 
     fn save(
@@ -310,8 +326,9 @@ impl<'a> Run<'a> {
         record: &TrainingRecord,
         calibration: Option<Calibration>,
     ) -> Result<(), TrainError> {
-        let (plugin, backbone) =
-            (&self.setting.library.embedded.manifest.plugin, self.setting.backbone.info());
+        let TrainContext { library, table, split, contents, .. } = self.setting;
+        let (manifest, backbone) = (&library.embedded.manifest, self.setting.backbone.info());
+        let plugin = &manifest.plugin;
         let info = WeightsInfo {
             plugin: plugin.name.clone(),
             plugin_version: plugin.version.to_string(),
@@ -320,6 +337,9 @@ impl<'a> Run<'a> {
             threshold: None,
             variant: self.options.variant.clone(),
             calibration,
+            intended_use: Some(record.intended_use.clone()),
+            trained_for: Some(TrainedFor::of(manifest)),
+            cases: contents.map(|contents| training_cases(contents, table, split, &self.at.origin)),
             training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
         };
         let tensors = self.parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
@@ -342,8 +362,36 @@ impl<'a> Run<'a> {
         let fitted = Weights::open(&weights)?.info.calibration;
         write_atomically(&place, card::of(&record, &self.at.epochs, fitted.as_ref()).as_bytes())
             .map_err(io(&place))?;
-        Ok(Trained { weights, record, epochs: self.at.epochs })
+        Ok(Trained { weights, record, epochs: self.at.epochs, calibration: fitted })
     }
+}
+
+/// Salted digests of the scans that train and of those that validate.
+fn training_cases(
+    contents: &Contents,
+    table: &Table,
+    split: &Split,
+    origin: &RunFingerprint,
+) -> TrainingCases {
+    let of = |rows: &[usize]| -> Vec<&ContentDigest> {
+        rows.iter().flat_map(|&row| table.rows[row].images.values()).filter_map(|p| contents.get(p)).collect()
+    };
+    let run = format!("{}\n{}\n{}", origin.data_sha256, origin.split_sha256, origin.options.seed);
+    TrainingCases::new(&run, of(&split.train), of(&split.val))
+}
+
+/// What the weights may be used for. The plugin's words are about its author's weights.
+fn intended_use(context: &TrainContext<'_>) -> String {
+    context.intended_use.map_or_else(
+        || {
+            format!(
+                "Research only. Not for diagnosis. Weights trained on {} cases; whoever trained them did not say what they may be \
+                 used for.",
+                context.split.train.len()
+            )
+        },
+        str::to_owned,
+    )
 }
 
 /// Whether the last `patience` epochs brought nothing better.

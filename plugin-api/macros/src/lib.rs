@@ -36,6 +36,31 @@ fn read(input: TokenStream) -> Result<(String, String), String> {
     let folder = std::env::var("CARGO_MANIFEST_DIR").map_err(|_| "not built by cargo".to_owned())?;
     let path = std::path::Path::new(&folder).join(name);
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    anymc3d_manifest::Manifest::parse_strict(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    let wrong = |e: String| format!("{}: {e}", path.display());
+    let manifest = anymc3d_manifest::Manifest::parse_strict(&text).map_err(|e| wrong(e.to_string()))?;
+    let crate_version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    same_version(&manifest.plugin.version.to_string(), &crate_version).map_err(wrong)?;
     Ok((path.display().to_string(), text))
+}
+
+/// A plugin has one version: weights, packages and results name the manifest's, Cargo the crate's.
+fn same_version(manifest: &str, of_crate: &str) -> Result<(), String> {
+    if manifest == of_crate {
+        return Ok(());
+    }
+    Err(format!(
+        "`plugin.version`: {manifest}; expected {of_crate}, the version in Cargo.toml: change one of them"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_version;
+
+    #[test]
+    fn versions_of_the_manifest_and_of_the_crate_that_differ_are_both_named() {
+        assert_eq!(same_version("0.1.0", "0.1.0"), Ok(()));
+        let message = same_version("0.2.0", "0.1.0").unwrap_err();
+        assert!(message.contains("0.2.0; expected 0.1.0, the version in Cargo.toml"), "{message}");
+    }
 }

@@ -1,13 +1,14 @@
 //! Values that parse and still make no sense are refused here, each with its key.
 
-use crate::{ANY_FAMILY, Fit, Intensity, LOSSES_BY_KIND, Manifest, ManifestError, TaskKind, View};
+use crate::{ANY_FAMILY, Fit, Intensity, LOSSES_BY_KIND, Manifest, ManifestError, Place, TaskKind, View};
 
 fn refuse<T>(
     key: impl Into<String>,
     found: impl Into<String>,
     expected: impl Into<String>,
 ) -> Result<T, ManifestError> {
-    Err(ManifestError::Value { key: key.into(), found: found.into(), expected: expected.into() })
+    let (key, found, expected) = (key.into(), found.into(), expected.into());
+    Err(ManifestError::Value { place: Place::default(), key, found, expected })
 }
 
 fn is_name(name: &str) -> bool {
@@ -182,6 +183,9 @@ fn check_task(m: &Manifest) -> Result<(), ManifestError> {
     }
     if !(0.0..=1.0).contains(&task.threshold) {
         return refuse("task.threshold", task.threshold.to_string(), "a probability, 0 to 1");
+    }
+    if let Some(mm) = task.smallest_mm.filter(|mm| !(mm.is_finite() && *mm > 0.0)) {
+        return refuse("task.smallest_mm", mm.to_string(), "a diameter in mm above 0");
     }
     if !task.kind.takes(task.loss.kind) {
         return refuse(

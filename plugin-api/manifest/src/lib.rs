@@ -6,7 +6,9 @@
 #![deny(missing_docs)]
 
 mod check;
+mod keys;
 mod parse;
+mod place;
 mod region;
 mod sequence;
 mod series;
@@ -14,6 +16,7 @@ mod settings;
 mod values;
 
 pub use parse::{ManifestError, Parsed};
+pub use place::{Place, nearest};
 pub use region::{Channels, Extent, MaskFeature, Region};
 pub use series::{Plane, SEQUENCE_NAMES, SeriesRules};
 pub use settings::SettingValue;
@@ -83,6 +86,10 @@ pub struct Task {
     /// `true`: the order of the slices does not matter to the head, and `host plugin check` holds it to that.
     #[serde(default)]
     pub permutation_invariant: bool,
+    /// Diameter of the smallest finding that the task is for, mm. A scan whose slices lie more than half of it apart gives a
+    /// warning: a finding may lie between two of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smallest_mm: Option<f64>,
 }
 
 fn half() -> f64 {

@@ -1,6 +1,6 @@
 //! What part of a volume a view keeps, what its channels are, and what it tells the head of a mask.
 
-use crate::{Fit, Intensity, ManifestError, View};
+use crate::{Fit, Intensity, ManifestError, Place, View};
 use serde::{Deserialize, Serialize};
 
 /// What part of a volume is kept before it is fitted.
@@ -96,7 +96,12 @@ impl View {
 
     pub(crate) fn check_region(&self, key: &dyn Fn(&str) -> String) -> Result<(), ManifestError> {
         let refuse = |k: &str, found: String, expected: &str| {
-            Err(ManifestError::Value { key: key(k), found, expected: expected.to_owned() })
+            Err(ManifestError::Value {
+                place: Place::default(),
+                key: key(k),
+                found,
+                expected: expected.to_owned(),
+            })
         };
         let length = |mm: f64| mm.is_finite() && mm > 0.0 && mm <= MOST_MM;
         match (self.region, self.margin_mm, self.size_mm) {
@@ -154,7 +159,12 @@ impl View {
 
     pub(crate) fn check_channels(&self, key: &dyn Fn(&str) -> String) -> Result<(), ManifestError> {
         let refuse = |k: &str, found: String, expected: &str| {
-            Err(ManifestError::Value { key: key(k), found, expected: expected.to_owned() })
+            Err(ManifestError::Value {
+                place: Place::default(),
+                key: key(k),
+                found,
+                expected: expected.to_owned(),
+            })
         };
         match (self.channels, self.adjacent_mm) {
             (Channels::Windows, None) => Ok(()),

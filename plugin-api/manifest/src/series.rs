@@ -1,6 +1,6 @@
 //! `series = { … }` of a view: which series of a DICOM study fills it.
 
-use crate::ManifestError;
+use crate::{ManifestError, Place};
 use serde::{Deserialize, Serialize};
 
 /// What `sequence` may be.
@@ -48,7 +48,12 @@ pub enum Plane {
 impl SeriesRules {
     pub(crate) fn check(&self, key: &str) -> Result<(), ManifestError> {
         let refuse = |name: &str, found: String, expected: String| {
-            Err(ManifestError::Value { key: format!("{key}.{name}"), found, expected })
+            Err(ManifestError::Value {
+                place: Place::default(),
+                key: format!("{key}.{name}"),
+                found,
+                expected,
+            })
         };
         if let Some(found) = &self.sequence
             && !SEQUENCE_NAMES.iter().any(|name| name.eq_ignore_ascii_case(found))

@@ -1,6 +1,6 @@
 //! `[settings]`: numbers and words that a plugin's own code reads.
 
-use crate::{Manifest, ManifestError};
+use crate::{Manifest, ManifestError, Place};
 use serde::{Deserialize, Serialize};
 
 /// One value of `[settings]`; a head reads it as text, [`SettingValue::to_string`].
@@ -32,6 +32,7 @@ pub(crate) fn check(manifest: &Manifest) -> Result<(), ManifestError> {
     let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     match manifest.settings.keys().find(|name| !plain(name)) {
         Some(name) => Err(ManifestError::Value {
+            place: Place::default(),
             key: format!("settings.{name}"),
             found: "a name with other signs".to_owned(),
             expected: "letters, digits and _".to_owned(),

@@ -1,6 +1,6 @@
 //! Ordinal and regression tasks: between a number on the task's scale and the shares, 0 to 1, that logits and losses speak of.
 
-use crate::{ManifestError, Task, TaskKind};
+use crate::{ManifestError, Place, Task, TaskKind};
 
 /// Most steps of an ordinal scale.
 const MOST_STEPS: f64 = 50.0;
@@ -77,7 +77,12 @@ impl Task {
 
     pub(crate) fn check_range(&self) -> Result<(), ManifestError> {
         let refuse = |found: String, expected: &str| {
-            Err(ManifestError::Value { key: "task.range".to_owned(), found, expected: expected.to_owned() })
+            Err(ManifestError::Value {
+                place: Place::default(),
+                key: "task.range".to_owned(),
+                found,
+                expected: expected.to_owned(),
+            })
         };
         match (self.kind.has_values(), self.range) {
             (false, None) => Ok(()),

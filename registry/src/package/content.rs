@@ -60,6 +60,7 @@ impl Parts {
             }
         };
         keep(text_of(&self.model_card, "model card (README.md)", CARD_MINIMUM));
+        keep(no_todo(&self.model_card));
         keep(text_of(&self.license, "licence", 1));
         let weights = match read_weights(&self.weights) {
             Ok(facts) => Some(facts),
@@ -149,6 +150,25 @@ fn text_of(path: &Path, what: &str, minimum: usize) -> Result<(), String> {
     }
 }
 
+/// Refuses a card with places that its author still has to fill. A card that cannot be read is told elsewhere.
+fn no_todo(card: &Path) -> Result<(), String> {
+    let text = std::fs::read_to_string(card).unwrap_or_default();
+    let open: Vec<String> = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.split(|c: char| !c.is_alphanumeric()).any(|word| word == "TODO"))
+        .map(|(n, _)| (n + 1).to_string())
+        .collect();
+    match open.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "model card: {} says TODO on line {}; fill these places, or leave them out",
+            card.display(),
+            open.join(", ")
+        )),
+    }
+}
+
 fn intended_use(plugin: &Manifest) -> Result<(), String> {
     match plugin.plugin.intended_use.trim() {
         "" => Err("no intended use: plugin.toml's `plugin.intended_use` is empty".to_owned()),
@@ -160,8 +180,14 @@ fn weights_fit(name: &str, version: &str, weights: &WeightsFacts) -> Result<(), 
     if (weights.plugin.as_str(), weights.plugin_version.as_str()) == (name, version) {
         return Ok(());
     }
+    let adopt = match weights.plugin == name {
+        true => {
+            "; where parameters, labels and preprocessing are the same, `host plugin adopt-weights` gives them this version"
+        }
+        false => "",
+    };
     Err(format!(
-        "weights of {} {}, expected those of {name} {version}",
+        "weights of {} {}, expected those of {name} {version}{adopt}",
         weights.plugin, weights.plugin_version
     ))
 }

@@ -3,6 +3,7 @@
 mod command_line;
 mod dicom;
 mod evaluation;
+mod faults;
 mod full_device;
 mod memory_limits;
 mod one_path;

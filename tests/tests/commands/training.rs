@@ -180,6 +180,8 @@ fn slices_in_groups_learn_what_all_slices_at_once_learn() {
             split: &split,
             cache: &cache,
             memory: room::MemoryPlan { kept_bytes, token_bytes },
+            contents: None,
+            intended_use: None,
         };
         let out = folder.path().join(name);
         room::train(setting, &options, &out, false, &mut room::Silent).unwrap();

@@ -2,6 +2,7 @@
 
 use super::thresholds;
 use super::{CommandError, Console, Eval, OutputFolder, Scored};
+use crate::labels::with_hint;
 use anymc3d_host::data::table::{Row, Table, digest_of};
 use anymc3d_host::engine::{Case, Engine, precision_name};
 use anymc3d_host::eval::evaluation::Source;
@@ -10,7 +11,7 @@ use anymc3d_host::eval::predictions::Predictions;
 use anymc3d_host::plugin::{find, inspect};
 use anymc3d_host::task::LoadedTask;
 use anymc3d_host::task::{Calibration, FittedOn, Weights, weights};
-use anymc3d_manifest::{Manifest, TaskKind};
+use anymc3d_manifest::TaskKind;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -36,7 +37,9 @@ pub(super) fn of(
     };
     let library = find::library(plugin).and_then(|path| inspect(&path)).map_err(CommandError::refused)?;
     let manifest = library.manifest().clone();
-    let table = Table::open(data, &manifest).map_err(CommandError::failed)?;
+    let labels = eval.labels.columns(&manifest)?;
+    let table = labels.open(data, &manifest);
+    let table = table.map_err(|e| CommandError::failed(with_hint(e, data, &manifest)))?;
     let rows = chosen(eval, &table)?;
     let out = crate::options::out_folder(folder).map_err(CommandError::failed)?;
     if let Some(file) = &eval.calibrate {
@@ -104,13 +107,9 @@ pub(super) fn of(
         source,
         failed: answers.failed,
         warnings,
-        intended_use: Some(intended_use(&manifest)),
+        intended_use: Some(format!("{}: {}", task.name(), task.intended_use())),
     };
     Ok((scored, out))
-}
-
-fn intended_use(manifest: &Manifest) -> String {
-    format!("{}: {}", manifest.plugin.name, manifest.plugin.intended_use)
 }
 
 /// The rows of the wanted split, if any of them has a label.

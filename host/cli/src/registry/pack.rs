@@ -104,7 +104,7 @@ impl PartOptions {
             |reason: String| CommandError::from(RegistryError::Incomplete { reasons: vec![reason] });
         probe::same_manifest(&parts.library, &parts.plugin_toml).map_err(incomplete)?;
         match probe::plugin_check(&parts.library, &parts.weights).map_err(incomplete)? {
-            Some(()) => console.note("`host plugin check` found nothing"),
+            Some(()) => console.note("`host plugin check`: no problems"),
             None => console.note("this host has no `plugin check`; it was not run"),
         }
         let machine = Machine::look(console)?;

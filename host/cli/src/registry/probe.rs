@@ -4,6 +4,7 @@
 use super::machine::Machine;
 use super::options::PASSWORD;
 use crate::golden::GoldenAnswer;
+use anymc3d_host::check::{Finding, causes};
 use anymc3d_host::plugin::inspect;
 use anymc3d_manifest::Manifest;
 use anymc3d_registry::package::FileRole;
@@ -98,12 +99,12 @@ pub(super) fn plugin_check(library: &Path, weights: &Path) -> Result<Option<()>,
         return Ok(Some(()));
     }
     let answer: serde_json::Value = serde_json::from_str(&ran.out).unwrap_or_default();
-    let findings = answer["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let failed = findings.iter().filter(|f| f["verdict"] == "failed");
-    let told: Vec<String> = failed
-        .map(|f| {
-            let text = |key: &str| f[key].as_str().unwrap_or_default().to_owned();
-            format!("{}: expected {}, found {}", text("check"), text("expected"), text("found"))
+    let findings: Vec<Finding> = serde_json::from_value(answer["findings"].clone()).unwrap_or_default();
+    let told: Vec<String> = causes(&findings)
+        .iter()
+        .map(|cause| {
+            let Finding { check, expected, found, .. } = cause.first;
+            format!("{check}: expected {expected}, found {found}{}", cause.more())
         })
         .collect();
     match told.is_empty() {

@@ -5,7 +5,7 @@ use crate::console::Console;
 use crate::outcome::Outcome;
 use crate::report;
 use crate::run::table::{self, Row};
-use anymc3d_host::engine::result::{CaseResult, FailedCase, FailedInput, SCHEMA};
+use anymc3d_host::engine::result::{CaseResult, FailedCase, FailedInput, Provenance, SCHEMA};
 use anymc3d_host::output::{OutputFolder, ResultWriter};
 use anymc3d_host::run::inputs::{CaseEntry, NoAnswer, Unanswered};
 use anymc3d_host::run::{Blame, CaseFailure, CaseOutput, Session, Wanted};
@@ -27,6 +27,13 @@ pub(super) struct ResultSink<'a> {
     pub unanswered: &'a Unanswered,
 }
 
+/// What became of a case.
+pub(super) struct Taken {
+    pub outcome: Outcome,
+    /// Why some plugin has no answer, without the file's name.
+    pub failure: Option<String>,
+}
+
 impl<'a> ResultSink<'a> {
     pub fn console(&self) -> &'a Console {
         self.console
@@ -46,7 +53,7 @@ impl<'a> ResultSink<'a> {
     ) -> Outcome {
         let case = entry.case();
         let answers = case.map(|case| session.run(case, self.wanted(), self.console)).unwrap_or_default();
-        self.take(session, entry, answers, intended_use)
+        self.take(session, entry, answers, intended_use).outcome
     }
 
     /// Prints what came out of a case.
@@ -56,7 +63,7 @@ impl<'a> ResultSink<'a> {
         entry: &CaseEntry,
         answers: Vec<Result<CaseOutput, CaseFailure>>,
         intended_use: &mut BTreeSet<String>,
-    ) -> Outcome {
+    ) -> Taken {
         let case = match entry {
             CaseEntry::Case(case) => case,
             CaseEntry::Failed { path, error } => {
@@ -67,13 +74,15 @@ impl<'a> ResultSink<'a> {
         if let Some(error) = same_fault(&answers) {
             return self.fail(case.name.clone(), case.any_file(), None, error);
         }
-        let mut outcome = Outcome::Done;
+        let mut taken = Taken { outcome: Outcome::Done, failure: None };
         for (index, answer) in answers.into_iter().enumerate() {
-            let done = match answer {
+            let failed = match answer {
                 Ok(output) => {
                     let result = &output.result;
                     intended_use.insert(format!("{}: {}", result.plugin.name, result.intended_use));
-                    self.tell(&output)
+                    self.forget_failure(&case.name, &result.plugin.name);
+                    self.tell(&output);
+                    continue;
                 }
                 Err(failure) => {
                     let plugin = Some(session.name(index).to_owned());
@@ -85,23 +94,22 @@ impl<'a> ResultSink<'a> {
                     self.fail(case.name.clone(), case.any_file(), plugin, message)
                 }
             };
-            outcome = outcome.or(done);
+            taken.outcome = taken.outcome.or(failed.outcome);
+            taken.failure = taken.failure.or(failed.failure);
         }
-        outcome
+        taken
     }
 
-    fn tell(&self, CaseOutput { result, json, folder }: &CaseOutput) -> Outcome {
+    fn tell(&self, CaseOutput { result, json, folder }: &CaseOutput) {
         if !self.json {
             if let Some(all) = self.rows.borrow_mut().as_mut() {
                 all.extend(table::rows(result));
             }
-            self.console.result(report::block(result, folder.as_deref()) + "\n");
-            return Outcome::Done;
+            return self.console.result(report::block(result, folder.as_deref()) + "\n");
         }
         let CaseResult { case, warnings, .. } = result;
         warnings.iter().for_each(|w| self.console.warning(format!("{case}: {w}")));
         self.console.result(json);
-        Outcome::Done
     }
 
     /// Prints the table of several cases or plugins.
@@ -112,7 +120,14 @@ impl<'a> ResultSink<'a> {
         }
     }
 
-    fn fail(&self, case: String, path: &Path, plugin: Option<String>, error: String) -> Outcome {
+    /// An earlier failure is no longer true.
+    fn forget_failure(&self, case: &str, plugin: &str) {
+        if let Some(out) = &self.out {
+            out.remove_failure(case, plugin);
+        }
+    }
+
+    fn fail(&self, case: String, path: &Path, plugin: Option<String>, error: String) -> Taken {
         let at = path.display().to_string();
         // Most messages name the file already.
         if error.contains(&at) {
@@ -120,15 +135,20 @@ impl<'a> ResultSink<'a> {
         } else {
             self.console.error(format!("{at}: {error}"));
         }
+        let reason = error.replace(&at, "").trim_start_matches([':', ' ']).to_owned();
+        let (schema, provenance) = (SCHEMA.to_owned(), Provenance::now());
+        let input = FailedInput { path: at };
+        let failed = FailedCase { schema, case, input, plugin, error, provenance };
+        if let Some(Err(e)) = self.out.as_ref().map(|out| out.put_failure(&failed)) {
+            self.console.error(e);
+        }
         if self.json {
-            let input = FailedInput { path: at };
-            let failed = FailedCase { schema: SCHEMA.to_owned(), case, input, plugin, error };
             match serde_json::to_string(&failed) {
                 Ok(json) => self.console.result(json),
                 Err(e) => self.console.error(format!("a result cannot be written as JSON: {e}")),
             }
         }
-        Outcome::Failed
+        Taken { outcome: Outcome::Failed, failure: Some(reason) }
     }
 }
 

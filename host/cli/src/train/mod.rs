@@ -8,6 +8,7 @@ mod sweep;
 mod tables;
 
 use super::console::{Console, Loudness};
+use super::labels::LabelOption;
 use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use ablation::Ablation;
@@ -18,8 +19,8 @@ use anymc3d_host::plugin::find;
 use anymc3d_host::scan::DecodedScans;
 use anymc3d_host::task::open_library;
 use anymc3d_host::train::{
-    MemoryPlan, PrefixCache, Progress, Recipe, Silent, TEST_PREDICTIONS, TrainContext, TrainError,
-    TrainOptions, score_test_set, train, untrained_parameter,
+    Contents, MemoryPlan, PrefixCache, Progress, Recipe, Silent, TEST_PREDICTIONS, TrainContext, TrainError,
+    TrainOptions, TrainingRecord, score_test_set, too_few, train, untrained_parameter,
 };
 use anymc3d_manifest::Manifest;
 use clap::{Args, Parser};
@@ -28,7 +29,7 @@ use progress::Terminal;
 use run_summary::RunSummary;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tables::{append, checked};
+use tables::append;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,6 +73,8 @@ pub(super) struct Train {
     /// Share of the patients that validate where no split is given
     #[arg(long, value_name = "SHARE", default_value_t = TrainOptions::default().val_fraction, help_heading = "Data")]
     val_fraction: f64,
+    #[command(flatten, next_help_heading = "Data")]
+    labels: LabelOption,
     /// Do not open every scan and mask before the first step (`host doctor --data` checks them too)
     #[arg(long, help_heading = "Data")]
     unchecked: bool,
@@ -139,9 +142,21 @@ pub(super) struct Train {
     /// Folder for weights, model card, metrics.csv, predictions.csv, TensorBoard's events and training.json
     #[arg(long, short, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
+    /// What these weights may be used for, in a sentence; it stands in every result in the place of the plugin's sentence
+    #[arg(long, value_name = "TEXT", value_parser = sentence, help_heading = "Output")]
+    intended_use: Option<String>,
     /// Continue the run in --out after its last complete epoch
     #[arg(long, help_heading = "Output")]
     resume: bool,
+}
+
+/// `--intended-use`: a line with something in it.
+fn sentence(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a sentence, such as \"Research only. Not for diagnosis.\"".to_owned()),
+        text if text.contains(['\n', '\r']) => Err("expected one line".to_owned()),
+        text => Ok(text.to_owned()),
+    }
 }
 
 /// The command without its name, for the runs of a sweep.
@@ -182,13 +197,13 @@ impl Train {
         self.backbone.threads.apply()?;
         match &self.sweep {
             Some(grid) => self.sweep(&sweep::combinations(grid)?, console),
-            None => self.every_fold(console).map(|_| Outcome::Done),
+            None => self.every_fold(None, console).map(|_| Outcome::Done),
         }
     }
 
     /// Runs every combination of the grid; if a run fails, the others still run.
     fn sweep(&self, all: &[sweep::Combination], console: &Console) -> Result<Outcome, CommandError> {
-        crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
+        let _out = crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
         let mut given: Vec<String> = std::env::args().collect();
         given.drain(..given.iter().position(|a| a == "train").unwrap_or(0));
         without(&mut given, &["--sweep"]);
@@ -197,10 +212,10 @@ impl Train {
         // An error in the last combination, or in the table, is reported before the first run.
         let runs = all.iter().map(|one| self.alone(&given, one)).collect::<Result<Vec<_>, _>>()?;
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
-        self.check_tables(&library.embedded.manifest, &DecodedScans::default(), console)?;
+        let contents = self.check_tables(&library.embedded.manifest, &DecodedScans::default(), console)?;
         for (n, (combination, train)) in all.iter().zip(runs).enumerate() {
             console.note(format!("run {} of {}: {}", n + 1, all.len(), sweep::name(combination)));
-            let ended = train.every_fold(console);
+            let ended = train.every_fold(contents.as_ref(), console);
             if n == 0 {
                 let options = combination.iter().map(|(o, _)| o.as_str());
                 table = options.chain(RunSummary::COLUMNS).collect::<Vec<_>>().join(",") + "\n";
@@ -238,23 +253,8 @@ impl Train {
         Ok(train)
     }
 
-    fn check_tables(
-        &self,
-        manifest: &Manifest,
-        decoded: &DecodedScans,
-        console: &Console,
-    ) -> Result<(), CommandError> {
-        let tables = [Some(&self.data), self.val.as_ref(), self.test.as_ref()];
-        match self.unchecked {
-            true => Ok(()),
-            false => {
-                tables.into_iter().flatten().try_for_each(|data| checked(data, manifest, decoded, console))
-            }
-        }
-    }
-
-    /// One run, or one per fold.
-    fn every_fold(&self, console: &Console) -> Result<RunSummary, CommandError> {
+    /// One run, or one per fold. `known`: what the scans show, where the tables were checked before.
+    fn every_fold(&self, known: Option<&Contents>, console: &Console) -> Result<RunSummary, CommandError> {
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
         let manifest = &library.embedded.manifest;
         let options = self.options(manifest.task.outputs())?;
@@ -264,15 +264,18 @@ impl Train {
             _ => MemoryBudget::of_process().bytes / 8,
         };
         let decoded = Arc::new(DecodedScans::up_to(share));
-        self.check_tables(manifest, &decoded, console)?;
-        let mut table = Table::open(&self.data, manifest).map_err(CommandError::failed)?;
+        let contents = match known {
+            Some(known) => Some(known.clone()),
+            None => self.check_tables(manifest, &decoded, console)?,
+        };
+        let mut table = self.open_table(&self.data, manifest)?;
         let splits = self.splits(&mut table, manifest, &options)?;
         let test = match &self.test {
-            Some(test) => append(&mut table, test, manifest, "learns or is tested")?,
+            Some(test) => append(&mut table, self.open_table(test, manifest)?, "learns or is tested")?,
             None => Vec::new(),
         };
-        // The folder is made before an hour is spent.
-        crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
+        // That it can be written to is known before an hour is spent.
+        let _out = crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
         memory::hold(decoded.bytes());
         let precision = self.precision.resolve(self.backbone.device);
         let memory = MemoryPlan::new(memory::limit(), memory::base()).map_err(CommandError::usage)?;
@@ -286,15 +289,7 @@ impl Train {
                 1 => self.out.clone(),
                 _ => folds::folder(&self.out, n),
             };
-            console.note(format!(
-                "{} training and {} validation cases; results in {}",
-                split.train.len(),
-                split.val.len(),
-                out.display()
-            ));
-            let mut progress: Box<dyn Progress> =
-                if console.is_quiet() { Box::new(Silent) } else { Box::new(Terminal::default()) };
-            let setting = TrainContext {
+            let context = TrainContext {
                 library: &library,
                 backbone: &backbone,
                 precision,
@@ -302,35 +297,12 @@ impl Train {
                 split,
                 cache: &cache,
                 memory,
+                contents: contents.as_ref(),
+                intended_use: self.intended_use.as_deref(),
             };
-            let refuse = |e: TrainError| match e {
-                TrainError::Plugin(e) => CommandError::refused(e),
-                other => CommandError::failed(other),
-            };
-            if let Some(name) = untrained_parameter(&setting, &options).map_err(refuse)? {
-                console.warning(format!(
-                    "the head reads `{name}`, which only masks train, and there are none (or --lambda 0): it keeps its random \
-                     values; add --class-tokens-only"
-                ));
-            }
-            let trained = train(setting, &options, &out, self.resume, progress.as_mut()).map_err(refuse)?;
-            let r = &trained.record;
-            console.result(format!(
-                "{}: epoch {} of {}, validation AUROC {}, {} parameters, {:.1} min",
-                trained.weights.display(),
-                r.best_epoch,
-                r.options.epochs,
-                r.val_auroc.map_or("not defined".to_owned(), |a| format!("{a:.3}")),
-                r.all_parameters(),
-                r.seconds / 60.0
-            ));
-            if !test.is_empty() {
-                tested = score_test_set(setting, &options, &trained, &test, &out).map_err(refuse)?;
-                let auroc = tested.map_or("not defined".to_owned(), |a| format!("{a:.3}"));
-                let place = out.join(TEST_PREDICTIONS);
-                console.result(format!("{}: {} unseen cases, AUROC {auroc}", place.display(), test.len()));
-            }
-            records.push(trained.record);
+            let (record, auroc) = self.one_run(context, &options, &out, &test, console)?;
+            records.push(record);
+            tested = auroc;
         }
         let ended = RunSummary::of(&records, tested);
         if records.len() > 1 {
@@ -351,7 +323,7 @@ impl Train {
             (Some(val), _) => {
                 let train =
                     (0..table.rows.len()).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
-                let mut val = append(table, val, manifest, "trains or validates")?;
+                let mut val = append(table, self.open_table(val, manifest)?, "trains or validates")?;
                 val.retain(|&i| table.rows[i].split != Some(Part::Test));
                 vec![Split { train, val }]
             }
@@ -383,6 +355,60 @@ impl Train {
                 "{folder}: the feature cache cannot be opened: {e}; give --cache DIR"
             ))
         })
+    }
+
+    /// Trains once and scores the cases `test`, if there are any; the run's record and the AUROC on them.
+    fn one_run(
+        &self,
+        context: TrainContext<'_>,
+        options: &TrainOptions,
+        out: &Path,
+        test: &[usize],
+        console: &Console,
+    ) -> Result<(TrainingRecord, Option<f64>), CommandError> {
+        let (train_cases, val_cases) = (context.split.train.len(), context.split.val.len());
+        console.note(format!(
+            "{train_cases} training and {val_cases} validation cases; results in {}",
+            out.display()
+        ));
+        for warning in too_few(context.table, context.split) {
+            console.warning(warning);
+        }
+        let mut progress: Box<dyn Progress> =
+            if console.is_quiet() { Box::new(Silent) } else { Box::new(Terminal::default()) };
+        let refuse = |e: TrainError| match e {
+            TrainError::Plugin(e) => CommandError::refused(e),
+            other => CommandError::failed(other),
+        };
+        if let Some(name) = untrained_parameter(&context, options).map_err(refuse)? {
+            console.warning(format!(
+                "the head reads `{name}`, which only masks train, and there are none (or --lambda 0): it keeps its random \
+                 values; add --class-tokens-only"
+            ));
+        }
+        let trained = train(context, options, out, self.resume, progress.as_mut()).map_err(refuse)?;
+        let r = &trained.record;
+        let calibrated = match (&trained.calibration, val_cases) {
+            (None, 1..) => ", nothing calibrated",
+            _ => "",
+        };
+        console.result(format!(
+            "{}: epoch {} of {}, validation AUROC {}{calibrated}, {} parameters, {:.1} min",
+            trained.weights.display(),
+            r.best_epoch,
+            r.options.epochs,
+            r.val_auroc.map_or("not defined".to_owned(), |a| format!("{a:.3}")),
+            r.all_parameters(),
+            r.seconds / 60.0
+        ));
+        let mut tested = None;
+        if !test.is_empty() {
+            tested = score_test_set(context, options, &trained, test, out).map_err(refuse)?;
+            let auroc = tested.map_or("not defined".to_owned(), |a| format!("{a:.3}"));
+            let place = out.join(TEST_PREDICTIONS);
+            console.result(format!("{}: {} unseen cases, AUROC {auroc}", place.display(), test.len()));
+        }
+        Ok((trained.record, tested))
     }
 
     fn options(&self, outputs: usize) -> Result<TrainOptions, CommandError> {

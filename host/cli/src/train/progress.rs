@@ -1,27 +1,33 @@
-//! What a person sees of a training run: loss and time left on a terminal, a line per epoch anywhere else.
+//! What a person sees of a training run: loss and time left on a terminal; anywhere else a line every half minute and one per
+//! epoch.
 
+use crate::batch::duration;
 use anymc3d_host::train::{EpochRecord, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 /// A bar on a terminal, lines elsewhere; on stderr.
 #[derive(Default)]
 pub struct Terminal {
     bar: Option<ProgressBar>,
+    lines: Option<Lines>,
     mean: f64,
 }
 
 impl Progress for Terminal {
     fn begin(&mut self, cases: u64, done: u64) {
-        if std::io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} cases, {eta} left");
-            let bar = ProgressBar::new(cases);
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            // The time left is estimated from this process alone, not from the epochs before --resume.
-            bar.set_position(done);
-            bar.reset_eta();
-            self.bar = Some(bar);
+        if !std::io::stderr().is_terminal() {
+            self.lines = Some(Lines::begin(cases, done, Instant::now()));
+            return;
         }
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} cases, {eta} left");
+        let bar = ProgressBar::new(cases);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        // The time left is estimated from this process alone, not from the epochs before --resume.
+        bar.set_position(done);
+        bar.reset_eta();
+        self.bar = Some(bar);
     }
 
     fn case(&mut self, epoch: usize, loss: f64) {
@@ -29,6 +35,10 @@ impl Progress for Terminal {
         if let Some(bar) = &self.bar {
             bar.set_message(format!("epoch {epoch}, loss {:.4}", self.mean));
             bar.inc(1);
+        }
+        if let Some(line) = self.lines.as_mut().and_then(|lines| lines.case(epoch, self.mean, Instant::now()))
+        {
+            eprintln!("{line}");
         }
     }
 
@@ -47,5 +57,62 @@ impl Progress for Terminal {
             Some(bar) => bar.println(line),
             None => eprintln!("{line}"),
         }
+    }
+}
+
+/// Time between two lines where no bar can be drawn, as in a log or a batch job.
+const PACE: Duration = Duration::from_secs(30);
+
+/// How far a run is, for lines.
+struct Lines {
+    cases: u64,
+    /// All, and those before this process began.
+    done: [u64; 2],
+    begun: Instant,
+    told: Instant,
+}
+
+impl Lines {
+    fn begin(cases: u64, done: u64, now: Instant) -> Self {
+        Self { cases, done: [done; 2], begun: now, told: now }
+    }
+
+    /// A case is done; the line to print, if it is time for one.
+    fn case(&mut self, epoch: usize, loss: f64, now: Instant) -> Option<String> {
+        self.done[0] += 1;
+        if now.duration_since(self.told) < PACE {
+            return None;
+        }
+        self.told = now;
+        let [done, before] = self.done;
+        let each = now.duration_since(self.begun).as_secs_f64() / (done - before) as f64;
+        let left = each * self.cases.saturating_sub(done) as f64;
+        Some(format!(
+            "epoch {epoch:>3}: case {done} of {}, loss {loss:.4}, {:.1} cases a minute, {} left",
+            self.cases,
+            60.0 / each,
+            duration(left)
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn off_a_terminal_a_line_comes_every_half_minute_with_the_time_left_of_this_process() {
+        let begun = Instant::now();
+        let at = |seconds: u64| begun + Duration::from_secs(seconds);
+        // Resumed after 100 of 400 cases; a case every four seconds.
+        let mut lines = Lines::begin(400, 100, begun);
+        let told: Vec<String> = (1..=16).filter_map(|n| lines.case(2, 0.5, at(4 * n))).collect();
+        assert_eq!(
+            told,
+            [
+                "epoch   2: case 108 of 400, loss 0.5000, 15.0 cases a minute, 19 min left",
+                "epoch   2: case 116 of 400, loss 0.5000, 15.0 cases a minute, 19 min left"
+            ]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Tables of tiny scans with one thing wrong each.
 
 use super::*;
-use crate::scan::{Affine, write_nifti_u8};
+use crate::scan::{Affine, write_nifti_f32, write_nifti_u8};
 use anymc3d_manifest::Manifest;
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ loss = { kind = "bce" }
 families = ["dinov2"]
 [[view]]
 name = "axial"
-modality = "CT"
+modality = "any"
 axis = "axial"
 slices = 8
 size = [224, 224]
@@ -70,8 +70,9 @@ impl Folder {
         let path = self.keep.path().join("table.csv");
         let text = format!("case,image,{label},patient,mask,split\n{}\n", self.lines.join("\n"));
         std::fs::write(&path, text).unwrap();
-        let (table, problems) = Table::read_all(&path, &Manifest::parse(manifest).unwrap().manifest);
-        (problems, examine(&table, &[], &|| ()))
+        let manifest = Manifest::parse(manifest).unwrap().manifest;
+        let (table, problems) = Table::read_all(&path, &manifest);
+        (problems, examine(&table, &manifest, &|| ()).findings)
     }
 }
 
@@ -135,7 +136,7 @@ fn the_same_scan_of_two_patients_and_a_spacing_unlike_the_others_are_found() {
     folder.lines.push("c8,s0.nii.gz,1,p0,,".into());
     let (_, findings) = folder.examine();
     one(&findings.errors, 6, "the same scan as case `c2` on line 4 of another patient");
-    one(&findings.errors, 10, "the same scan as case `c0` on line 2, with other labels");
+    one(&findings.errors, 10, "the same scan as case `c0` on line 2, with the opposite label `nodule`");
     one(&findings.errors, 9, "mm away, expected the grid of its scan");
     let far = findings.warnings.iter().filter(|w| w.what.contains("median is 1.00 mm")).count();
     // One line for a scan, whatever the number of its axes.
@@ -154,18 +155,18 @@ fn a_label_that_is_always_the_same_teaches_nothing() {
 fn many_outliers_of_one_kind_are_one_line_with_the_worst_three() {
     let seen: Vec<Seen> = (0..60u64)
         .map(|i| Seen {
+            path: PathBuf::new(),
             line: i + 2,
             case: format!("c{i}"),
             view: "axial".into(),
             // Every third scan has many thin slices, the last of them the most.
             shape: [512, 512, if i % 3 == 0 { 40 + i as usize } else { 6 }],
             spacing_mm: [0.5, 0.5, 5.0],
-            region: Default::default(),
-            sha256: i.to_string(),
+            content: [i as u8; 32],
         })
         .collect();
     let mut all = Findings::default();
-    outliers(&seen, &mut all);
+    outliers::outliers(&seen, &mut all);
     let [only] = all.warnings.as_slice() else { panic!("{:?}", all.warnings) };
     assert_eq!(
         only.what,
@@ -173,4 +174,101 @@ fn many_outliers_of_one_kind_are_one_line_with_the_worst_three() {
          the table's median is 6; case `c54` (line 56): 94 voxels along an axis where the table's median is 6; case `c51` \
          (line 53): 91 voxels along an axis where the table's median is 6"
     );
+}
+
+#[test]
+fn nan_in_a_mask_is_no_finding_and_is_told() {
+    let folder = Folder::new();
+    let mut values = vec![f32::NAN; 6 * 7 * 8];
+    values[40..83].fill(1.0);
+    let affine = Affine::aligned([1.0; 3], [0.0; 3]);
+    write_nifti_f32(&folder.path("m1"), &values, [6, 7, 8], &affine).unwrap();
+    values.fill(f32::NAN);
+    values[0] = 0.0;
+    write_nifti_f32(&folder.path("m3"), &values, [6, 7, 8], &affine).unwrap();
+    let (_, findings) = folder.examine();
+    one(&findings.warnings, 3, "293 of the mask's voxels are NaN or infinite: they count as 0, no finding");
+    one(&findings.warnings, 5, "the mask of a positive case is empty");
+    assert_eq!((findings.errors.len(), findings.warnings.len()), (0, 3));
+    let mask = Scan::open_mask(&folder.path("m1")).unwrap();
+    assert_eq!(mask.voxels.iter().filter(|v| **v > 0.5).count(), 43);
+}
+
+/// The scan `from` with its axes stored mirrored, as floats, not compressed.
+fn copied_otherwise(folder: &Folder, from: &str, to: &str) {
+    let scan = Scan::open(&folder.path(from)).unwrap();
+    let copy = crate::scan::tests::stored_as(&scan, [2, 0, 1], [true, false, true]);
+    let plain = folder.keep.path().join("copy.nii");
+    write_nifti_f32(&plain, &copy.voxels, copy.shape, &copy.affine).unwrap();
+    std::fs::rename(plain, folder.path(to)).unwrap();
+}
+
+#[test]
+fn a_copy_stored_otherwise_is_the_same_scan() {
+    let folder = Folder::new();
+    copied_otherwise(&folder, "s2", "s4");
+    let (_, findings) = folder.examine();
+    one(&findings.errors, 6, "the same scan as case `c2` on line 4 of another patient");
+}
+
+#[test]
+fn opposite_labels_on_one_scan_are_an_error_within_a_patient_too_and_an_unknown_label_is_none() {
+    let mut folder = Folder::new();
+    copied_otherwise(&folder, "s3", "s4");
+    copied_otherwise(&folder, "s6", "s2");
+    folder.lines[4] = "c4,s4.nii.gz,0,p3,,".into();
+    folder.lines[2] = "c2,s2.nii.gz,,p6,,".into();
+    let (_, findings) = folder.examine();
+    one(&findings.errors, 6, "the same scan as case `c3` on line 5, with the opposite label `nodule`");
+    assert_eq!(findings.errors.len(), 1, "{:?}", findings.errors);
+}
+
+#[test]
+fn a_scan_that_trains_in_one_table_and_tests_in_another_is_found() {
+    let folder = Folder::new();
+    copied_otherwise(&folder, "s2", "copy");
+    let manifest = Manifest::parse(MANIFEST).unwrap().manifest;
+    let open = |name: &str, lines: &str| {
+        let path = folder.keep.path().join(name);
+        std::fs::write(&path, format!("case,image,nodule\n{lines}")).unwrap();
+        Table::open(&path, &manifest).unwrap()
+    };
+    let train = open("train.csv", "a,s1.nii.gz,1\nb,s2.nii.gz,0\n");
+    let test = open("test.csv", "x,s3.nii.gz,1\ny,copy.nii.gz,0\n");
+    let examined = [&train, &test].map(|t| examine(t, &manifest, &|| ()));
+    let found = shared_scans((&train, &examined[0]), &examined[1], |_| true);
+    one(&found, 3, "case `y`: the same scan as case `b` on line 3 of");
+    assert_eq!(found.len(), 1);
+    assert!(shared_scans((&train, &examined[0]), &examined[1], |row| row.case != "b").is_empty());
+}
+
+#[test]
+fn a_table_of_another_modality_is_one_warning_with_the_number_of_cases() {
+    let folder = Folder::new();
+    for i in 0..8 {
+        // From 0 up and many values: an MR, or a CT without its intercept.
+        let values: Vec<f32> = (0..6 * 7 * 8).map(|v| ((v * 7 + i) % 300) as f32).collect();
+        let affine = Affine::aligned([1.0; 3], [0.0; 3]);
+        write_nifti_f32(&folder.path(&format!("s{i}")), &values, [6, 7, 8], &affine).unwrap();
+    }
+    let ct = MANIFEST.replace("\"any\"", "\"CT\"").replace("intensity =", "region = \"lungs\"\nintensity =");
+    let (_, findings) = folder.examine_as(&ct, "nodule");
+    let told: Vec<&str> = findings.warnings.iter().map(|w| w.what.as_str()).collect();
+    let count =
+        |part: &str| told.iter().filter(|w| w.starts_with("8 of 8 cases") && w.contains(part)).count();
+    assert_eq!(count("the scan looks like MR, the task was made for CT"), 1, "{told:?}");
+    assert_eq!(count("no lung-sized air"), 1, "{told:?}");
+    assert_eq!(told.len(), 2, "{told:?}");
+}
+
+#[test]
+fn two_findings_of_one_scan_may_have_other_labels() {
+    let mut folder = Folder::new();
+    folder.lines[4] = "c4,s3.nii.gz,0,p3,m1.nii.gz,".into();
+    let (_, findings) = folder.examine();
+    one(&findings.errors, 6, "the same scan as case `c3` on line 5, with the opposite label `nodule`");
+    folder.lines.retain(|line| line.contains(",m"));
+    let around = MANIFEST.replace("intensity =", "region = \"mask\"\nmargin_mm = 1.0\nintensity =");
+    let (problems, findings) = folder.examine_as(&around, "nodule");
+    assert_eq!((problems, findings.errors), (Vec::new(), Vec::new()));
 }

@@ -1,6 +1,6 @@
 //! What a table must give, and what it must refuse by name and line.
 
-use super::{Part, Row, Table};
+use super::{LabelColumns, Part, Row, Table};
 use anymc3d_manifest::{Axis, Manifest, TaskKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -404,4 +404,26 @@ fn folds_by_group_keep_groups_and_patients_together_and_miss_no_case() {
     }
     // More folds than groups leave some empty, for the caller to refuse.
     assert!(table.folds_by_group(9, 1).iter().any(|f| f.val.is_empty()));
+}
+
+#[test]
+fn a_column_of_another_name_may_serve_a_label() {
+    let toy = manifest(|_| {});
+    let (_keep, path) = folder("case,image,blob,fluid\na,a.nii,1,0\nb,b.nii,0,2\n");
+    let columns = LabelColumns::new([("nodule", "blob")], &toy).unwrap();
+    let (table, problems) = columns.read_all(&path, &toy);
+    assert_eq!(table.labels, ["nodule", "fluid"]);
+    assert_eq!(table.rows[0].labels, vec![Some(1.0), Some(0.0)]);
+    assert!(problems.len() == 1 && problems[0].what.contains("label `fluid` is `2`"), "{problems:?}");
+    let wrong = LabelColumns::new([("mass", "blob")], &toy).unwrap_err();
+    assert_eq!(wrong, "`mass` is no label of toy; expected one of nodule, fluid");
+    assert!(LabelColumns::new([("nodule", "fluid")], &toy).unwrap_err().contains("two labels"));
+}
+
+#[test]
+fn a_class_of_another_name_may_serve_a_class() {
+    let (_keep, path) = folder("case,image,class\na,a.nii,medium\nb,b.nii,low\n");
+    let columns = LabelColumns::new([("mid", "medium")], &multiclass()).unwrap();
+    let table = columns.open(&path, &multiclass()).unwrap();
+    assert_eq!((table.rows[0].labels[1], table.labels[1].as_str()), (Some(1.0), "mid"));
 }

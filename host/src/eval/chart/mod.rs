@@ -54,7 +54,12 @@ fn framed(size: [f32; 2], title: &str, evaluation: &Evaluation) -> Drawing {
     let mut drawing = Drawing::empty(size);
     drawing.text([EDGE, EDGE + 12.0], 18.0, INK, title);
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    let of = format!("{}, {}", count(evaluation.cases, "case"), count(evaluation.patients, "patient"));
+    let (labelled, all) = (evaluation.labelled_cases, evaluation.cases);
+    let cases = match labelled == all {
+        true => count(all, "case"),
+        false => format!("{labelled} labelled of {}", count(all, "case")),
+    };
+    let of = format!("{cases}, {}", count(evaluation.labelled_patients, "patient"));
     drawing.text([EDGE, EDGE + 31.0], 12.0, QUIET, &of);
     drawing.text([EDGE, size[1] - 14.0], 10.5, QUIET, RESEARCH_ONLY);
     drawing

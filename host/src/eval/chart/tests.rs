@@ -49,6 +49,19 @@ fn every_picture_is_whole_says_what_it_is_of_and_that_it_is_research() {
 }
 
 #[test]
+fn a_picture_counts_the_cases_with_a_label() {
+    let mut some = label("nodule", 2);
+    if let Scores::Binary { truth, .. } = &mut some.scores {
+        truth[51..].fill(None);
+    }
+    let (evaluation, asked) = evaluated(vec![some]);
+    for chart in CHARTS {
+        let svg = chart(&evaluation, &asked).svg();
+        assert!(svg.contains("51 labelled of 60 cases, 51 patients"), "{svg}");
+    }
+}
+
+#[test]
 fn roc_names_the_area_with_its_interval_and_marks_the_threshold() {
     let (evaluation, asked) = evaluated(vec![label("nodule", 2)]);
     let m = &evaluation.labels[0].1.metrics;

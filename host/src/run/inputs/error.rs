@@ -1,7 +1,9 @@
 //! Why an input gives no case.
 
+use super::notice::counted;
 use crate::data::table::TableError;
 use crate::scan::VolumeError;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -19,10 +21,17 @@ pub enum InputError {
     },
     /// A folder without a scan.
     #[error(
-        "{}: no scan in this folder; expected .nii, .nii.gz, .hdr, .nrrd or .mha files right inside it, or DICOM at any depth",
-        .0.display()
+        "{}: no scan in this folder{}; expected .nii, .nii.gz, .hdr, .nrrd or .mha files right inside it, or DICOM at any \
+         depth",
+        path.display(),
+        there(left_out)
     )]
-    EmptyFolder(PathBuf),
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What lies there instead, by kind.
+        left_out: BTreeMap<String, usize>,
+    },
     /// A file or series that cannot be used.
     #[error(transparent)]
     Scan(#[from] VolumeError),
@@ -46,6 +55,10 @@ pub enum InputError {
     /// No random numbers for a salt.
     #[error("no random numbers for the names of DICOM cases ({0})")]
     Random(io::Error),
+}
+
+fn there(left_out: &BTreeMap<String, usize>) -> String {
+    if left_out.is_empty() { String::new() } else { format!(", found {}", counted(left_out)) }
 }
 
 /// The first reasons, and how many more there are.

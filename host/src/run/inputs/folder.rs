@@ -1,8 +1,8 @@
 //! The scans of a folder.
 
 use super::InputError;
-use crate::scan::source::{scans_in, stem_of};
-use std::collections::HashSet;
+use crate::scan::source::{extension_of, scans_in, stem_of};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// The scans right inside a folder, and what was passed over.
@@ -12,6 +12,27 @@ pub struct FolderScans {
     pub files: Vec<PathBuf>,
     /// How many masks were left out.
     pub masks: usize,
+    /// What else lies there and is no scan, by kind.
+    pub left_out: BTreeMap<String, usize>,
+}
+
+/// What lies right inside a folder and is no scan, by kind: `.dcm`, `.nrrd`, `file without extension`, `folder`. Hidden
+/// entries are passed over.
+pub(super) fn left_out(folder: &Path) -> BTreeMap<String, usize> {
+    let mut kinds = BTreeMap::new();
+    for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') || (path.is_file() && extension_of(&path).is_some()) {
+            continue;
+        }
+        let kind = match path.extension() {
+            _ if path.is_dir() => "folder".to_owned(),
+            Some(extension) => format!(".{}", extension.to_string_lossy().to_lowercase()),
+            None => "file without extension".to_owned(),
+        };
+        *kinds.entry(kind).or_default() += 1;
+    }
+    kinds
 }
 
 /// The scans right inside a folder.
@@ -27,10 +48,43 @@ pub fn scans_in_folder(folder: &Path) -> Result<FolderScans, InputError> {
     let scans = files.len();
     files.retain(|f| stem_of(f).strip_suffix("_mask").is_none_or(|scan| !stems.contains(scan)));
     if files.is_empty() {
-        return Err(InputError::EmptyFolder(folder.to_path_buf()));
+        return Err(InputError::EmptyFolder { path: folder.to_path_buf(), left_out: left_out(folder) });
     }
     let masks = scans - files.len();
-    Ok(FolderScans { files, masks })
+    Ok(FolderScans { files, masks, left_out: left_out(folder) })
+}
+
+/// The scans right inside a folder or, where `recursive`, at any depth below it: by folder, sorted. What is left out of a
+/// folder is told by folder; folders themselves are not, where they are looked at.
+///
+/// # Errors
+/// As [`scans_in_folder`]; [`InputError::EmptyFolder`] where no folder holds a scan, with what they hold instead.
+pub fn scans_in_folders(folder: &Path, recursive: bool) -> Result<Vec<(PathBuf, FolderScans)>, InputError> {
+    if !recursive {
+        return Ok(vec![(folder.to_path_buf(), scans_in_folder(folder)?)]);
+    }
+    let (mut found, mut all) = (Vec::new(), BTreeMap::new());
+    for below in folders_below(folder) {
+        match scans_in_folder(&below) {
+            Ok(mut scans) => {
+                scans.left_out.remove("folder");
+                found.push((below, scans));
+            }
+            Err(InputError::EmptyFolder { left_out, .. }) => {
+                left_out.into_iter().for_each(|(kind, n)| *all.entry(kind).or_default() += n);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    all.remove("folder");
+    match found.first_mut() {
+        None => Err(InputError::EmptyFolder { path: folder.to_path_buf(), left_out: all }),
+        Some((_, scans)) => {
+            // Folders without a scan are no lines of their own.
+            all.into_iter().for_each(|(kind, n)| *scans.left_out.entry(kind).or_default() += n);
+            Ok(found)
+        }
+    }
 }
 
 /// A folder and all folders below it, sorted; links are not followed.
@@ -60,14 +114,20 @@ mod tests {
             "c.hdr",
             "c.img",
             "notes.txt",
+            "scan.mgz",
+            "scan.MGZ",
+            "IM0001",
             ".hidden.nii",
             "own_mask.nii",
         ] {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
-        let FolderScans { files, masks } = scans_in_folder(folder.path()).unwrap();
+        std::fs::create_dir(folder.path().join("more")).unwrap();
+        let FolderScans { files, masks, left_out } = scans_in_folder(folder.path()).unwrap();
         let names: Vec<_> =
             files.iter().map(|f| f.file_name().unwrap().to_string_lossy().into_owned()).collect();
         assert_eq!((names.join(" ").as_str(), masks), ("a.nii.gz b.nii c.hdr own_mask.nii", 1));
+        let kinds: Vec<(&str, usize)> = left_out.iter().map(|(kind, n)| (kind.as_str(), *n)).collect();
+        assert_eq!(kinds, [(".mgz", 2), (".txt", 1), ("file without extension", 1), ("folder", 1)]);
     }
 }

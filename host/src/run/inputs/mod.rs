@@ -11,7 +11,7 @@ mod table;
 mod unanswered;
 
 pub use error::InputError;
-pub use folder::{FolderScans, folders_below, scans_in_folder};
+pub use folder::{FolderScans, folders_below, scans_in_folder, scans_in_folders};
 pub use notice::InputNotice;
 pub use studies::StudyNames;
 pub use table::is_table;
@@ -34,6 +34,8 @@ pub struct InputOptions {
     pub series: Vec<(Option<String>, SeriesPick)>,
     /// How cases of DICOM studies are named.
     pub names: StudyNames,
+    /// Whether the folders below a folder are looked at too.
+    pub recursive: bool,
     /// Whether a folder may be empty, because scans arrive in it.
     pub may_be_empty: bool,
 }
@@ -125,14 +127,21 @@ pub fn find_cases(
                 // Scans of other formats, at any depth.
                 for folder in folders_below(input) {
                     if let Ok(scans) = scans_in_folder(&folder) {
-                        list.add(cases_in(&folder, &scans, events));
+                        // What else lies there was told with the studies.
+                        list.add(cases_in(
+                            &folder,
+                            &FolderScans { left_out: BTreeMap::new(), ..scans },
+                            events,
+                        ));
                     }
                 }
             }
             Ok(Some(_)) => {}
             Err(e) if !input.is_dir() => list.fail(input, e),
-            other if input.is_dir() => match scans_in_folder(input) {
-                Ok(scans) => list.add(cases_in(input, &scans, events)),
+            other if input.is_dir() => match scans_in_folders(input, options.recursive) {
+                Ok(folders) => {
+                    folders.iter().for_each(|(folder, scans)| list.add(cases_in(folder, scans, events)));
+                }
                 Err(e) if options.may_be_empty => {
                     let notice = InputNotice::EmptyFolder { reason: e.to_string() };
                     events.notice(&Notice::Input(notice));
@@ -152,6 +161,10 @@ pub fn find_cases(
 fn cases_in(folder: &Path, scans: &FolderScans, events: &dyn Events) -> Vec<Case> {
     if scans.masks > 0 {
         let notice = InputNotice::MasksLeftOut { folder: folder.to_path_buf(), masks: scans.masks };
+        events.notice(&Notice::Input(notice));
+    }
+    if !scans.left_out.is_empty() {
+        let notice = InputNotice::LeftOut { root: folder.to_path_buf(), kinds: scans.left_out.clone() };
         events.notice(&Notice::Input(notice));
     }
     scans.files.iter().map(|file| Case::of_file(file)).collect()
@@ -220,7 +233,9 @@ mod tests {
     fn files_folders_and_tables_become_cases_in_order_and_each_failure_stands_in_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in ["scans/b.nii", "scans/b_mask.nii", "scans/a.nii", "empty/notes.txt"] {
+        for name in
+            ["scans/b.nii", "scans/b_mask.nii", "scans/a.nii", "scans/deep/er/c.nii", "empty/notes.txt"]
+        {
             std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
             std::fs::write(at(name), "").unwrap();
         }
@@ -243,12 +258,23 @@ mod tests {
         let cases = list.cases();
         assert_eq!(cases[4].unwrap().file("lung_nodule", "axial"), Some(at("scans/a.nii").as_path()));
         assert!(cases[3].is_none());
-        let expected = format!("{}: 1 masks left out (…_mask)", at("scans").display());
-        assert_eq!(*heard.0.lock().unwrap(), [expected]);
+        let told = |what: &str| format!("{}: {what}", at("scans").display());
+        assert_eq!(
+            *heard.0.lock().unwrap(),
+            [told("1 masks left out (…_mask)"), told("left out: 1 × folder")]
+        );
+
+        let options = InputOptions { recursive: true, ..InputOptions::default() };
+        let list = find_cases(&[at("scans")], &[task()], &options, &Heard::default());
+        let names: Vec<&str> = list.cases().iter().map(|case| case.unwrap().name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
 
         let options = InputOptions { may_be_empty: true, ..InputOptions::default() };
         let list = find_cases(&[at("empty")], &[task()], &options, &heard);
-        assert!(list.entries.is_empty() && heard.0.lock().unwrap()[1].contains("no scan in this folder"));
+        assert!(
+            list.entries.is_empty()
+                && heard.0.lock().unwrap()[2].contains("no scan in this folder, found 1 × .txt")
+        );
     }
 
     #[test]

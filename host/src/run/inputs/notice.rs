@@ -56,7 +56,7 @@ pub enum InputNotice {
         /// The study and the reasons, in one line.
         reason: String,
     },
-    /// What lies beside the series of a DICOM input and is none.
+    /// What lies in a folder beside scans, or in a DICOM input beside series, and was not read.
     LeftOut {
         /// The input.
         root: PathBuf,
@@ -89,7 +89,7 @@ impl InputNotice {
 }
 
 /// `3 × Localizer, 1 × zip (no DICOM)`
-fn counted(kinds: &BTreeMap<String, usize>) -> String {
+pub(super) fn counted(kinds: &BTreeMap<String, usize>) -> String {
     kinds.iter().map(|(kind, n)| format!("{n} × {kind}")).collect::<Vec<_>>().join(", ")
 }
 

@@ -48,6 +48,8 @@ pub struct OpenRequest {
     pub max_memory: Option<u64>,
     /// `--micro-ct`.
     pub micro_ct: bool,
+    /// Whether results name the machine, and the account.
+    pub record: (bool, bool),
 }
 
 /// A library as it was chosen: whatever else lies in its file by the time it is opened is refused.

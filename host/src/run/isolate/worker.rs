@@ -4,7 +4,7 @@ use super::wire::{Answered, ChosenLibrary, Event, OpenRequest, ProbeRequest, Req
 use crate::backbone::Precision;
 use crate::check;
 use crate::device::{DeviceChoice, gpus};
-use crate::engine::{Case, Engine, MemoryCap, Prediction, Stage, open_backbone_on};
+use crate::engine::{Case, Engine, MemoryCap, Prediction, Stage, open_backbone_on, provenance};
 use crate::output::{self, MakeWriter, ResultWriter, WriterSpec, need_evidence, standard_writer};
 use crate::plugin::inspect;
 use crate::run::{CaseFailure, use_threads};
@@ -81,6 +81,7 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
     let device = opening.device.parse().unwrap_or(DeviceChoice::Cpu);
     limit_memory(opening.max_memory, device != DeviceChoice::Cpu && gpus().is_ok());
     allow_micro_ct(opening.micro_ct);
+    provenance::record(opening.record.0, opening.record.1);
     let place = (device, opening.device_memory);
     send(&mut stream, &Event::Backbone)?;
     let backbone = match open_backbone_on(opening.backbone.as_deref(), precision, place) {

@@ -89,7 +89,7 @@ impl Source for Dicom {
     fn open(&self, path: &ScanPath, limits: &ReadLimits) -> Result<Scan, VolumeError> {
         let path = path.joined();
         let (stored, modality) = read(&path, limits)?;
-        let mut scan = Scan::assemble(path, stored)?;
+        let mut scan = Scan::assemble(path, stored, limits.content)?;
         scan.modality = modality;
         Ok(scan)
     }

@@ -220,7 +220,7 @@ fn name_warning(path: &Path, compressed: bool) -> Vec<String> {
     }
 }
 
-/// Three axes; trailing axes of size 1 are squeezed.
+/// Three axes; further axes of size 1 are squeezed.
 fn shape(path: &Path, header: &NiftiHeader) -> Result<[usize; 3], VolumeError> {
     let refuse = |found: String, todo: &str| {
         Err(VolumeError::Content {
@@ -237,6 +237,13 @@ fn shape(path: &Path, header: &NiftiHeader) -> Result<[usize; 3], VolumeError> {
     let dim: Vec<usize> = header.dim[1..=rank].iter().map(|&d| usize::from(d)).collect();
     if dim.iter().enumerate().any(|(i, &d)| d > 32767 || (d == 0 && i < 3)) {
         return refuse(format!("dimensions {dim:?}"), "the header is damaged: export the scan again");
+    }
+    if rank < 3 {
+        // A heatmap of it would be 3D: viewers lay no such file over a 2D image.
+        return refuse(
+            format!("a {rank}D image, dimensions {dim:?}"),
+            "stack the series' slices in one file; a single slice is a volume of 1 voxel along its third axis",
+        );
     }
     let extra: usize = dim.iter().skip(3).map(|&d| d.max(1)).product();
     if extra > 1 {

@@ -34,7 +34,7 @@ impl Source for Nifti {
         path.expect_no_series("NIfTI")?;
         let mut stored = read::read(&path.file, limits)?;
         stored.warnings.extend(twins::warning(&path.file));
-        Scan::assemble(path.file.clone(), stored)
+        Scan::assemble(path.file.clone(), stored, limits.content)
     }
 
     fn files(&self, path: &ScanPath) -> Vec<PathBuf> {

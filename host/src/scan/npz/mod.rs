@@ -304,7 +304,8 @@ impl Source for Npz {
             warnings.push(text.to_owned());
         }
         let forms = Forms::of_affine(&affine);
-        Scan::assemble(path.file.clone(), Stored { voxels, shape, affine, forms, sha256, warnings })
+        let stored = Stored { voxels, shape, affine, forms, sha256, warnings };
+        Scan::assemble(path.file.clone(), stored, limits.content)
     }
 
     fn files(&self, path: &ScanPath) -> Vec<PathBuf> {

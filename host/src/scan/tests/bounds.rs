@@ -5,7 +5,7 @@ use crate::memory::MemoryBudget;
 use crate::scan::{GeometryLimits, ReadLimits, slices_within};
 
 fn limits(geometry: GeometryLimits, bytes: usize) -> ReadLimits {
-    ReadLimits { geometry, room: MemoryBudget::of(bytes) }
+    ReadLimits { geometry, ..ReadLimits::with_room(MemoryBudget::of(bytes)) }
 }
 
 fn scanner() -> ReadLimits {

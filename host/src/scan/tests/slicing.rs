@@ -177,3 +177,29 @@ fn more_pixels_than_memory_could_hold_are_refused() {
     let scan = Scan::from_voxels("x", noise(8), [2; 3], Affine::aligned([1.0; 3], [0.0; 3])).unwrap();
     assert!(slices(&scan.canonical(), &view(Axis::Axial, 4096, [4096, 4096], Fit::Square), 14).is_err());
 }
+
+#[test]
+fn one_slice_used_many_times_and_few_slices_used_several_times_are_told() {
+    let told = |slices: usize, made: usize, axis| {
+        let affine = Affine::aligned([1.0; 3], [0.0; 3]);
+        let scan = Scan::from_voxels("x", noise(8 * 8 * slices), [8, 8, slices], affine).unwrap();
+        cut(&scan, &view(axis, made, [8, 8], Fit::Square)).warnings.join("; ")
+    };
+    let one = told(1, 40, Axis::Axial);
+    assert!(one.contains("the prediction comes from this slice, used 40 times"), "{one}");
+    assert!(told(6, 40, Axis::Axial).contains("6 slices along this axis and the view 40"));
+    assert!(told(1, 8, Axis::Coronal).contains("they show a line"));
+    assert_eq!(told(10, 40, Axis::Axial) + &told(1, 1, Axis::Axial), "");
+}
+
+#[test]
+fn slices_farther_apart_than_half_the_smallest_finding_are_told() {
+    let told = |mm: f64| {
+        let affine = Affine::aligned([0.7, 0.7, mm], [0.0; 3]);
+        Scan::from_voxels("x", noise(8), [2; 3], affine).unwrap().thick_slices(8.0)
+    };
+    assert_eq!((told(1.0), told(4.0)), (None, None));
+    assert!(
+        told(5.0).unwrap().contains("slices lie 5.0 mm apart, the smallest findings of the task are 8 mm")
+    );
+}

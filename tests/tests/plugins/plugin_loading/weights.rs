@@ -36,10 +36,7 @@ fn weights_of_another_plugin_or_backbone_are_refused() {
         plugin_version: "0.1.0".into(),
         backbone: "dinov2-small".into(),
         backbone_fingerprint: "a".repeat(64),
-        threshold: None,
-        variant: Default::default(),
-        calibration: None,
-        training: serde_json::Value::Null,
+        ..WeightsInfo::default()
     };
     weights::write(&path, &BTreeMap::from([("head.bias".to_owned(), zeros(&[1]))]), &info).unwrap();
     let read = Weights::open(&path).unwrap();

@@ -25,6 +25,10 @@ enum ModalityOption {
     Ct,
     #[value(name = "MR")]
     Mr,
+    #[value(name = "PT")]
+    Pt,
+    #[value(name = "any")]
+    Any,
 }
 
 /// What `--kind` may say.
@@ -83,6 +87,8 @@ impl New {
         let modality = self.modality.map(|m| match m {
             ModalityOption::Ct => Modality::CT,
             ModalityOption::Mr => Modality::MR,
+            ModalityOption::Pt => Modality::PT,
+            ModalityOption::Any => Modality::Any,
         });
         let wish = Wish { name: self.name, views: self.views, labels, kind, segmentation: self.segmentation };
         wish.check().map_err(usage)?;

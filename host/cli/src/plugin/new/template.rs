@@ -50,7 +50,7 @@ impl Facts {
         let masks = if *segmentation { ", `mask`" } else { "" };
         let head = if *segmentation { "PatchPooling" } else { "AttentionPooling" };
         let text = |s: &str| s.to_owned();
-        let modality_name = if modality == Modality::MR { "MR" } else { "CT" };
+        let modality_name = if modality == Modality::Any { "any modality" } else { name_of(modality) };
         Self(vec![
             ("name", name.clone()),
             ("type", type_name(name)),
@@ -149,6 +149,16 @@ fn type_name(name: &str) -> String {
     name.split('_').map(word).collect()
 }
 
+/// As plugin.toml has it.
+fn name_of(modality: Modality) -> &'static str {
+    match modality {
+        Modality::CT => "CT",
+        Modality::MR => "MR",
+        Modality::PT => "PT",
+        Modality::Any => "any",
+    }
+}
+
 /// As it is said in a sentence.
 fn spoken(label: &str) -> String {
     label.replace('_', " ")
@@ -170,10 +180,14 @@ fn summary(labels: &[String], kind: TaskKind) -> String {
 /// A view's part of plugin.toml.
 fn view(name: &str, modality: Modality, may_be_missing: bool) -> String {
     let orientation = ORIENTATIONS.contains(&name);
-    let mr = modality == Modality::MR;
-    let intensity = match mr {
-        true => "{ kind = \"percentile\", low = 0.5, high = 99.5, nonzero = true }",
-        false => {
+    let intensity = match modality {
+        Modality::MR => "{ kind = \"percentile\", low = 0.5, high = 99.5, nonzero = true }",
+        // Most of a PET is low: the highest uptake is what is looked for.
+        Modality::PT => {
+            "{ kind = \"percentile\", low = 0.5, high = 99.9 } @# or a window in the scan's unit, SUV: [0, 10]"
+        }
+        Modality::Any => "{ kind = \"percentile\", low = 0.5, high = 99.5 } @# fits scans of any unit",
+        Modality::CT => {
             "{ kind = \"window\", windows = [[-160, 240]] } @# HU; lungs: [-1000, 400]; three windows give three channels"
         }
     };
@@ -191,7 +205,7 @@ fn view(name: &str, modality: Modality, may_be_missing: bool) -> String {
                 " @# image.NAME in the data table, --view NAME=FILE".replace("NAME", name)
             },
         ),
-        ("modality", if mr { "MR" } else { "CT" }.to_owned()),
+        ("modality", name_of(modality).to_owned()),
         ("axis", if orientation { name } else { "axial" }.to_owned()),
         ("intensity", intensity.to_owned()),
         ("required", required.to_owned()),
@@ -260,6 +274,19 @@ mod tests {
                 let (_, text) = files.iter().find(|(name, _)| name == "Cargo.toml").expect("a manifest");
                 text.parse::<toml::Table>().unwrap_or_else(|e| panic!("{e}\n{text}"));
             }
+        }
+    }
+
+    #[test]
+    fn every_modality_has_a_manifest_that_says_it() {
+        for modality in [Modality::CT, Modality::MR, Modality::PT, Modality::Any] {
+            let (views, labels) = (vec!["axial".to_owned()], vec!["lesion".to_owned()]);
+            let wish =
+                Wish { name: "demo".into(), views, labels, kind: TaskKind::Binary, segmentation: false };
+            let files = files(&wish, modality, &Dependency::Vendored);
+            let (_, text) = files.iter().find(|(name, _)| name == "plugin.toml").expect("a manifest");
+            let manifest = Manifest::parse_strict(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+            assert_eq!(manifest.views[0].modality, modality);
         }
     }
 }
