@@ -83,7 +83,7 @@ impl ResultWriter for PreviewWriter {
         if parts.evidence.is_empty() {
             return Ok(());
         }
-        let png = preview(result, parts.evidence, &result.case, |p| montage(p))?;
+        let png = preview(result, parts.evidence, &result.case, montage)?;
         std::fs::write(folder.join(PREVIEW), png)
             .map_err(|e| format!("{PREVIEW} cannot be written ({e})"))?;
         result.files.preview = Some(PREVIEW.to_owned());

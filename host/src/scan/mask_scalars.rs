@@ -22,7 +22,7 @@ pub fn mask_scalars(volume: &Volume, mask: &Volume) -> Result<[f64; 6], VolumeEr
     let voxel_mm3 = volume.affine.determinant().abs();
     let mean = inside.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
     let variance = inside.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
-    let [low, high] = [5.0, 95.0].map(|p| f64::from(percentile(&mut inside, p)));
+    let [low, high] = [5.0, 95.0].map(|p| percentile(&mut inside, p));
     Ok([(n * voxel_mm3).ln(), mean, variance.sqrt(), low, high, longest_diameter(mask, &volume.affine)])
 }
 

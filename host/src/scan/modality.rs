@@ -181,7 +181,7 @@ mod tests {
 
     /// A head that fills two thirds of the grid, 0 around it.
     fn mr(i: usize) -> f32 {
-        if i % 3 == 0 { 0.0 } else { 100.0 + ((i * 7919) % 500) as f32 }
+        if i.is_multiple_of(3) { 0.0 } else { 100.0 + ((i * 7919) % 500) as f32 }
     }
 
     #[test]

@@ -161,7 +161,7 @@ mod tests {
         let unknown = |word: &str| scan.warnings.iter().any(|w| w.starts_with(&format!("{word} unknown")));
         assert!(unknown("spacing") && unknown("orientation"), "{:?}", scan.warnings);
         assert_eq!(source::digest_of(image).unwrap(), scan.sha256);
-        assert_eq!(source::files_of(image), [path.clone()]);
+        assert_eq!(source::files_of(image), std::slice::from_ref(&path));
         assert_eq!(digest_of(&at(&path, "train")).unwrap(), digest_of(&path).unwrap());
         assert_ne!(Scan::open(&table.rows[0].images["axial"]).unwrap().sha256, scan.sha256);
     }

@@ -69,7 +69,6 @@ pub(super) fn of(predictions: &Predictions, bootstrap: Bootstrap) -> Vec<(String
                 .collect();
             let pairs: Vec<(f64, f64)> = known.iter().map(|&(_, t, p)| (t, p)).collect();
             let draws: Vec<ValueFigures> = patient_draws(how_many, bootstrap.draws, bootstrap.seed)
-                .into_iter()
                 .map(|times| {
                     let drawn = known
                         .iter()

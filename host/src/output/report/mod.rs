@@ -84,7 +84,7 @@ fn page_of(
     let montage = match parts.evidence.is_empty() {
         true => None,
         // The name stands in the text, where a renamed case is renamed.
-        false => Some(base64(&preview(result, parts.evidence, "", |p| super::montage(p))?)),
+        false => Some(base64(&preview(result, parts.evidence, "", super::montage)?)),
     };
     let mut page = String::with_capacity(viewer.data.len() + (2 << 20));
     // Nothing is fetched, and no script runs but this page's own.

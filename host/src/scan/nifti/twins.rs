@@ -26,7 +26,7 @@ pub(super) fn warning(path: &Path) -> Option<String> {
     for (suffix, meaning) in TWINS {
         for number in NUMBERS {
             let beside = |e: &&str| path.with_file_name(format!("{stem}{suffix}{number}{e}")).is_file();
-            if extensions.iter().any(|e| beside(&e)) {
+            if extensions.iter().any(beside) {
                 return Some(format!(
                     "beside it lies the same name with {suffix}{number}, as dcm2niix writes it: {meaning}; give that file"
                 ));

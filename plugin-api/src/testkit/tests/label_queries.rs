@@ -52,14 +52,14 @@ fn each_label_pools_the_slices_by_its_own_query() {
     let row = |values: &[f32], i: usize| values[i * d..(i + 1) * d].to_vec();
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
     let mut mean = [0.0; 5];
-    for label in 0..3 {
+    for (label, bias) in b.iter().enumerate() {
         let scores: Vec<f64> =
             (0..5).map(|s| (dot(&row(&h, s), &row(&q, label)) / (d as f64).sqrt()).exp()).collect();
         let total: f64 = scores.iter().sum();
         let pooled: f64 = (0..5).map(|s| scores[s] / total * dot(&row(&h, s), &row(&w, label))).sum();
         (0..5).for_each(|s| mean[s] += scores[s] / total / 3.0);
         let logit = f64::from(found.logits.to_vec().unwrap()[label]);
-        assert!((logit - pooled - f64::from(b[label])).abs() < 1e-4, "{logit} is not {pooled}");
+        assert!((logit - pooled - f64::from(*bias)).abs() < 1e-4, "{logit} is not {pooled}");
     }
     let weights = found.slice_weights[0].to_vec().unwrap();
     assert!(weights.iter().zip(mean).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5), "{weights:?}");
