@@ -9,6 +9,7 @@
 
 mod archive;
 mod cells;
+mod columns;
 mod labels;
 mod read;
 mod split;

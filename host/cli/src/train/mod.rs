@@ -206,7 +206,7 @@ impl Train {
         let _out = crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
         let mut given: Vec<String> = std::env::args().collect();
         given.drain(..given.iter().position(|a| a == "train").unwrap_or(0));
-        without(&mut given, &["--sweep"]);
+        sweep::without(&mut given, &["--sweep"]);
         let mut outcome = Outcome::Done;
         let mut table = String::new();
         // An error in the last combination, or in the table, is reported before the first run.
@@ -458,21 +458,6 @@ impl Train {
             variant: self.ablation.variant(outputs).map_err(CommandError::usage)?,
             seed: self.seed,
         })
-    }
-}
-
-/// Takes options and their values out of a command line.
-fn without(args: &mut Vec<String>, options: &[&str]) {
-    let mut at = 0;
-    while at < args.len() {
-        let whole = options.contains(&args[at].as_str());
-        let joined =
-            options.iter().any(|o| args[at].strip_prefix(o).is_some_and(|rest| rest.starts_with('=')));
-        match (whole, joined) {
-            (true, _) => drop(args.drain(at..(at + 2).min(args.len()))),
-            (_, true) => drop(args.remove(at)),
-            _ => at += 1,
-        }
     }
 }
 

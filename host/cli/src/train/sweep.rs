@@ -71,6 +71,21 @@ pub(super) fn name(combination: &Combination) -> String {
     combination.iter().map(|(k, v)| format!("{}={}", plain(k), plain(v))).collect::<Vec<_>>().join(",")
 }
 
+/// Takes options and their values out of a command line.
+pub(super) fn without(args: &mut Vec<String>, options: &[&str]) {
+    let mut at = 0;
+    while at < args.len() {
+        let whole = options.contains(&args[at].as_str());
+        let joined =
+            options.iter().any(|o| args[at].strip_prefix(o).is_some_and(|rest| rest.starts_with('=')));
+        match (whole, joined) {
+            (true, _) => drop(args.drain(at..(at + 2).min(args.len()))),
+            (_, true) => drop(args.remove(at)),
+            _ => at += 1,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! What a row's cells mean: labels, classes, values, weights and points.
 
-use super::read::{Columns, Problems};
+use super::columns::{Columns, Problems};
 use crate::data::sheet::{Sheet, SheetRow};
 use anymc3d_manifest::{Manifest, TaskKind};
 

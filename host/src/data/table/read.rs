@@ -1,6 +1,7 @@
 //! From CSV to rows, with every problem named at once.
 
 use super::cells::{class, label, point, value, weights};
+use super::columns::{Columns, Problems};
 use super::{CLASS_COLUMN, Part, Problem, Row, Table, TableError, archive};
 use crate::data::sheet::{Sheet, SheetRow};
 use crate::scan::dicom;
@@ -8,34 +9,6 @@ use crate::scan::npz::ArchiveSplit;
 use anymc3d_manifest::{Manifest, TaskKind, View};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-
-/// Where the columns are.
-pub(super) struct Columns {
-    case: usize,
-    /// One per view of the manifest; `None`: a view that may be missing is.
-    views: Vec<(String, Option<usize>)>,
-    required: Vec<bool>,
-    labelled: bool,
-    /// One per label column (of a multi-class task: the class's); `None`: absent.
-    labels: Vec<Option<usize>>,
-    /// One per label column; `None`: every cell counts as much.
-    pub(super) weights: Vec<Option<usize>>,
-    patient: Option<usize>,
-    group: Option<usize>,
-    mask: Option<usize>,
-    point: Option<usize>,
-    split: Option<usize>,
-}
-
-/// Collects what is wrong, so that one look mends the table.
-#[derive(Default)]
-pub(super) struct Problems(Vec<Problem>);
-
-impl Problems {
-    pub(super) fn push(&mut self, line: impl Into<Option<u64>>, what: impl Into<String>) {
-        self.0.push(Problem { line: line.into(), what: what.into() });
-    }
-}
 
 pub(super) fn read_all(path: &Path, manifest: &Manifest) -> (Table, Vec<Problem>) {
     if let Some(split) = ArchiveSplit::parse(path) {
