@@ -61,22 +61,22 @@ mod tests {
         }
     }
 
-    fn told(positives: usize, negatives: usize) -> Vec<String> {
+    fn warnings_of(positives: usize, negatives: usize) -> Vec<String> {
         let val = (0..positives + negatives).collect();
         too_few(&table(positives, negatives), &Split { train: Vec::new(), val })
     }
 
     #[test]
-    fn four_validation_cases_and_fewer_than_ten_positives_are_told() {
-        let four = told(2, 2);
+    fn four_validation_cases_and_fewer_than_ten_positives_are_warnings_of() {
+        let four = warnings_of(2, 2);
         assert!(four[0].starts_with("4 validation cases choose the epoch"), "{four:?}");
         assert!(
             four[1].contains("`nodule` has 2 and 2: these probabilities will not be calibrated"),
             "{four:?}"
         );
-        let nine = told(9, 50);
+        let nine = warnings_of(9, 50);
         assert!(nine.len() == 1 && nine[0].contains("`nodule` has 9 and 50"), "{nine:?}");
-        assert_eq!(told(10, 10), Vec::<String>::new());
-        assert_eq!(told(0, 0), Vec::<String>::new());
+        assert_eq!(warnings_of(10, 10), Vec::<String>::new());
+        assert_eq!(warnings_of(0, 0), Vec::<String>::new());
     }
 }

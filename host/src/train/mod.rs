@@ -11,6 +11,7 @@ mod events;
 mod few;
 mod fingerprint;
 mod lock;
+mod log;
 mod memory;
 mod optimiser;
 mod options;

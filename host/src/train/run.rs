@@ -6,6 +6,7 @@ use super::error::TrainError;
 use super::events::Events;
 use super::fingerprint::RunFingerprint;
 use super::lock::FolderLock;
+use super::log::{scalars, write_log};
 use super::memory::MemoryPlan;
 use super::optimiser::AdamW;
 use super::options::TrainOptions;
@@ -421,37 +422,4 @@ fn digest_of(table: &Table, split: &Split) -> String {
 
 fn mean(v: &[f64]) -> f64 {
     v.iter().sum::<f64>() / v.len().max(1) as f64
-}
-
-/// What TensorBoard draws of an epoch.
-fn scalars(e: &EpochRecord) -> Vec<(&'static str, f64)> {
-    let mut values = vec![
-        ("loss/train", e.loss),
-        ("loss/validation", e.val_loss),
-        ("gradient/norm", e.gradient_norm),
-        ("rate/factor", e.rate),
-    ];
-    values.extend(e.segmentation_loss.map(|v| ("loss/segmentation", v)));
-    values.extend(e.val_auroc.map(|v| ("auroc/validation", v)));
-    values
-}
-
-fn write_log(path: &Path, epochs: &[EpochRecord]) -> std::io::Result<()> {
-    let mut text =
-        String::from("epoch,loss,segmentation_loss,val_loss,val_auroc,gradient_norm,rate,seconds\n");
-    for e in epochs {
-        let optional = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
-        text += &format!(
-            "{},{},{},{},{},{},{},{:.1}\n",
-            e.epoch,
-            e.loss,
-            optional(e.segmentation_loss),
-            e.val_loss,
-            optional(e.val_auroc),
-            e.gradient_norm,
-            e.rate,
-            e.seconds
-        );
-    }
-    write_atomically(path, text.as_bytes())
 }
