@@ -64,6 +64,13 @@ def check(page, path):
         assert int(page.locator(f"#slice-{plane}").input_value()) != here, f"{plane}: keys do not scroll"
         set_range(page, f"slice-{plane}", here)
         told.append(f"{plane} slider {moved:.0%}")
+    mask = page.locator("#mask")
+    if mask.count():
+        # Its colour would be counted as heat.
+        before = picture(page, "axial")
+        mask.uncheck()
+        page.wait_for_timeout(150)
+        told.append(f"mask {changed(before, picture(page, 'axial')):.1%} of pixels")
     with_heat = picture(page, "axial")
     set_range(page, "opacity", 0)
     without = picture(page, "axial")
