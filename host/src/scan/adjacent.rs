@@ -63,17 +63,20 @@ mod tests {
 
     #[test]
     fn the_neighbours_lie_so_many_mm_away_whatever_the_distance_of_the_slices() {
-        for (view, per_mm) in views().iter().zip([10.0, 10.0, 2.0]) {
+        for (view, [per_mm, per_voxel]) in views().iter().zip([[10.0, 30.0], [10.0, 30.0], [2.0, 2.0]]) {
             let stack = cut(&ramp(), view);
             let [s, c, h, w] = stack.shape;
             assert_eq!(c, 3);
-            // Nearer to the ends of the scan the neighbours are cut; a sampled triangle's centre is off by a little.
+            // Nearer to the ends of the scan the neighbours are cut. The centre of a triangle sampled at whole voxels is off by
+            // up to 0.043 voxels at these positions, once to each side.
             for slice in 2..s - 2 {
                 let at =
                     |channel: usize| stack.pixels[((slice * 3 + channel) * h + h / 2) * w + w / 2] * 1000.0;
                 let [before, here, behind] = [at(0), at(1), at(2)];
                 let expected = 4.5 * per_mm;
-                assert!((here - before - expected).abs() < 1.0 && (behind - here - expected).abs() < 1.0);
+                for found in [here - before, behind - here] {
+                    assert!((found - expected).abs() < 0.05 * per_voxel, "{found} is not {expected}");
+                }
             }
         }
     }

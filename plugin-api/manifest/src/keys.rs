@@ -139,7 +139,7 @@ intensity = { kind = "window", windows = [[0, 1]] }
         let message = Manifest::parse_strict(&wrong).unwrap_err().to_string();
         assert!(
             message.starts_with(
-                "plugin.toml: line 20, column 1: unknown key `view[0].slises`; did you mean `slices`?"
+                "plugin.toml: line 21, column 1: unknown key `view[0].slises`; did you mean `slices`?"
             ),
             "{message}"
         );
@@ -157,7 +157,7 @@ intensity = { kind = "window", windows = [[0, 1]] }
         };
         let wrong_type = message("slices = 4", "slices = \"four\"");
         assert!(
-            wrong_type.starts_with("plugin.toml: line 20, column 10: `view[0].slices`: invalid type"),
+            wrong_type.starts_with("plugin.toml: line 21, column 10: `view[0].slices`: invalid type"),
             "{wrong_type}"
         );
         let wrong_value = message("smallest_mm = 3.0", "smallest_mm = -3.0");
