@@ -247,7 +247,11 @@ fn bad_scans_are_each_named_once_and_the_others_are_done() {
     assert_eq!(done.iter().map(|r| r.case.as_str()).collect::<Vec<_>>(), ["good", "nan"]);
     assert!(done[1].warnings.iter().any(|w| w.contains("NaN")), "{ran:#?}");
     assert!(ran.err.contains("warning: nan: "), "{ran:#?}");
-    assert_eq!(files_below(&at("out")), ["good", "nan"].map(|c| format!("{c}/lung_nodule/result.json")));
+    let records = ["cut", "empty", "flat", "missing", "text"].map(|c| format!("{c}.failed.json"));
+    let answers = ["good", "nan"].map(|c| format!("{c}/lung_nodule/result.json"));
+    let mut expected = [&records[..], &answers].concat();
+    expected.sort();
+    assert_eq!(files_below(&at("out")), expected);
 
     let ran = predict(&[&last]);
     assert!(ran.code == 0 && ran.out.contains("warning: ") && ran.out.contains("NaN"), "{ran:#?}");

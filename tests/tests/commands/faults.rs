@@ -145,7 +145,7 @@ fn a_two_dimensional_file_is_refused_and_one_slice_is_told() {
     fs::write(&flat, bytes).unwrap();
     let two = predict(&[text(&flat)]);
     assert!(
-        two.code == 1 && two.err.contains("a 2D image, dimensions [24, 20]; expected one 3D volume"),
+        two.code == 1 && two.err.contains("a 2D image, dimensions [24, 20], expected one 3D volume"),
         "{two:?}"
     );
 }

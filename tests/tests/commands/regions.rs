@@ -285,7 +285,8 @@ fn an_ordinal_task_trains_is_measured_and_answers_on_its_scale() {
     let mut table = String::from("case,image,mask,sphericity,split\n");
     for i in 0..15usize {
         let level = 1 + i % 5;
-        let ball = (3.0 + 1.5 * level as f64, [14.0, 13.0, 8.0], 30);
+        // No two scans are alike: the same one in two splits would be refused.
+        let ball = (3.0 + 1.5 * level as f64, [14.0, 13.0, 8.0], 30 + i as i16);
         write(folder.path(), &format!("{i}.nii"), &[ball], &[(&format!("{i}_drawn.nii"), ball)]);
         let value = if i == 3 { "3.5".to_owned() } else { level.to_string() };
         table += &format!("c{i},{i}.nii,{i}_drawn.nii,{value},{}\n", if i >= 10 { "val" } else { "train" });

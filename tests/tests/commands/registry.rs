@@ -58,6 +58,8 @@ impl World {
         let version = format!("version = \"{version}\"");
         let small = [
             ("slices = 40", "slices =  4"),
+            // As in the library: few slices are meant here, and no warning about them.
+            ("smallest_mm = 8.0", "smallest_mm = 1e3"),
             ("size = [168, 168]", "size = [ 56,  56]"),
             ("version = \"0.1.0\"", &version),
         ];

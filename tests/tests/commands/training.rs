@@ -377,7 +377,10 @@ fn unseen_cases_are_scored_by_the_best_epoch_and_no_patient_of_the_run_may_be_am
     let text = fs::read_to_string(data.join("table.csv")).unwrap();
     fs::write(copies.join("unseen.csv"), text.replace("\nc", "\nt")).unwrap();
     let at = |folder: &Path, name: &str| folder.join(name).display().to_string();
-    let ran = train(&bench().task, &out, &["--epochs", "3", "--test", &at(&copies, "unseen.csv")]);
+    let copied = ["--epochs", "3", "--test", &at(&copies, "unseen.csv")];
+    let ran = train(&bench().task, &out, &copied);
+    assert!(ran.0 == 1 && ran.2.contains("never two of these"), "copies of scans are found: {ran:?}");
+    let ran = train(&bench().task, &out, &[&copied[..], &["--unchecked"]].concat());
     assert!(ran.0 == 0 && ran.1.contains("12 unseen cases, AUROC"), "{ran:?}");
     let of = |name: &str| {
         let all = Predictions::open(out.join(name)).unwrap();
@@ -388,7 +391,8 @@ fn unseen_cases_are_scored_by_the_best_epoch_and_no_patient_of_the_run_may_be_am
     assert!(unseen.len() == 12 && !chose.is_empty());
     assert!(chose.iter().all(|(case, p)| unseen[case] == *p), "{chose:?} {unseen:?}");
 
-    let refused = train(&bench().task, &folder.path().join("again"), &["--test", &at(data, "table.csv")]);
+    let again = ["--test", &at(data, "table.csv"), "--unchecked"];
+    let refused = train(&bench().task, &folder.path().join("again"), &again);
     assert!(refused.0 == 1 && refused.2.contains("a patient learns or is tested, never both"), "{refused:?}");
 }
 

@@ -87,7 +87,7 @@ fn without_a_dicom_series_dicom_out_is_refused_and_beside_one_it_is_a_warning() 
     anymc3d_host::scan::write_nifti_f32(&nifti, &voxels, [24, 24, 8], &affine).unwrap();
     let out = place.path().join("out");
     let ran = run(&bench().ct, &[text(&nifti), "--out", text(&out), "--dicom-out"]);
-    assert_eq!((ran.code, names(&out).len()), (2, 0), "{ran:#?}");
+    assert!(ran.code == 2 && !out.exists(), "{ran:#?}");
     assert!(ran.err.contains("beside.nii is no DICOM series"), "{ran:#?}");
     assert_eq!(ran.err.lines().filter(|l| l.starts_with("error")).count(), 1, "{ran:#?}");
 

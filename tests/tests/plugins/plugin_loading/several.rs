@@ -49,6 +49,7 @@ fn a_library_overwritten_in_place_is_loaded_anew_and_the_old_one_still_answers()
         "mean_probe",
         &[
             ("plugin/plugin.toml", "version = \"0.1.0\"", "version = \"0.2.0\""),
+            ("plugin/Cargo.toml", "\nversion.workspace = true", "\nversion = \"0.2.0\""),
             ("plugin/src/lib.rs", "Pooling::Mean", "Pooling::Max"),
         ],
     );
