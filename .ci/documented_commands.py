@@ -42,6 +42,7 @@ NOT_RUN = {
 # A name that a reader replaces, or a size that would take an hour, and what stands for it here.
 STAND_INS = [
     ("--count 300", "--count 6"),
+    ("--count 100", "--count 4"),
     ("--plugin mine", "--plugin liver_injury"),
     ("libmine.so", "liblung_nodule.so"),
     ("scores.csv --columns", "others.csv --columns"),

@@ -3,7 +3,7 @@
 use crate::{Manifest, ManifestError, Place};
 use serde::{Deserialize, Serialize};
 
-/// One value of `[settings]`; a head reads it as text, [`SettingValue::to_string`].
+/// One value of `[settings]`; a head reads it as text, its `Display`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum SettingValue {
