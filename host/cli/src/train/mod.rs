@@ -41,7 +41,7 @@ Examples:
   host train --plugin lung_nodule --data train.csv --folds 5 --patience 10 --out run3
   host train --plugin lung_nodule --data train.csv --folds 4 --folds-by group --out run4
   host train --plugin lung_nodule --data train.csv --adapter none --fusion mean --out probe
-  host train --plugin adrenal_mass --data adrenal.npz:train --val adrenal.npz:val --out run5
+  host train --plugin mine --data cohort.npz:train --val cohort.npz:val --out run5
   host train --plugin lung_nodule --data train.csv --sweep grid.toml --out sweep
   host run --plugin lung_nodule --weights run1/lung_nodule.safetensors scan.nii.gz";
 
