@@ -148,6 +148,7 @@ impl OutputFolder {
         let new = aside(&self.root).map_err(unwritable)?;
         let said = |e: String| format!("{}: {e}", shown.display());
         let (mut what, scans) = fill(new.path()).map_err(said)?;
+        let _turn = self.turn();
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = None;
         for name in names.candidates(case, &scans) {
@@ -200,6 +201,14 @@ impl OutputFolder {
         )))
     }
 
+    /// Waits until no other process moves results into the folder: what lies in a place could change between a look and a
+    /// move. Without locks (some network file systems, Windows) the moves themselves refuse what they can.
+    fn turn(&self) -> Option<fs::File> {
+        let folder = fs::File::open(&self.root).ok()?;
+        folder.lock().ok()?;
+        Some(folder)
+    }
+
     /// Moves a filled folder into place; `false` where another scan's result came to lie there meanwhile.
     fn move_into_place(&self, new: &Path, place: &Path, scans: &Scans) -> io::Result<bool> {
         let folder = folder_of(place);
@@ -214,14 +223,17 @@ impl OutputFolder {
 
     /// A folder is moved to a place only while nothing lies there: of two processes the second is refused by the system.
     fn replace(&self, new: &Path, place: &Path, scans: &Scans) -> io::Result<bool> {
+        let own = |folder: &Path| !holds_something(folder) || Scans::read(folder).as_ref() == Some(scans);
+        if !own(place) && !self.overwrite {
+            return Ok(false);
+        }
         let earlier = aside(&self.root)?;
         let kept = earlier.path().join("earlier");
         match fs::rename(place, &kept) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
             Ok(()) => {
-                let own = !holds_something(&kept) || Scans::read(&kept).as_ref() == Some(scans);
-                if !own && !self.overwrite {
+                if !own(&kept) && !self.overwrite {
                     if let Err(e) = fs::rename(&kept, place) {
                         // Nobody's result is removed: what cannot go back stays where it is.
                         let _ = earlier.keep();
