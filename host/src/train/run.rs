@@ -102,7 +102,7 @@ pub fn train(
     // Goes again where the run is refused: it is dropped after the lock.
     let _made = MadeFolder::new(out).map_err(io(out))?;
     let _lock = FolderLock::take(out)?;
-    let mut run = Run::begin(setting, options, out, resume)?;
+    let mut run = Run::begin(setting, options, out, resume, progress)?;
     let (cases, done) = (setting.split.train.len(), run.at.epochs.len());
     progress.begin((cases * options.epochs) as u64, (cases * done) as u64);
     for epoch in done + 1..=options.epochs {
@@ -155,6 +155,7 @@ impl<'a> Run<'a> {
         options: &'a TrainOptions,
         out: &'a Path,
         resume: bool,
+        progress: &mut dyn Progress,
     ) -> Result<Self, TrainError> {
         let TrainContext { library, backbone, precision, table, split, cache, memory, .. } = setting;
         let data_sha256 = digest_of_table(&table.path).map_err(io(&table.path))?;
@@ -193,7 +194,7 @@ impl<'a> Run<'a> {
         };
         let (before, begin) = (at.seconds(), Instant::now());
         if at.epochs.is_empty() {
-            standardise(&trainer, table, &split.train)?;
+            standardise(&trainer, table, &split.train, progress)?;
         }
         Ok(Self {
             setting,
@@ -342,6 +343,7 @@ impl<'a> Run<'a> {
             trained_for: Some(TrainedFor::of(manifest)),
             cases: contents.map(|contents| training_cases(contents, table, split, &self.at.origin)),
             training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
+            ensemble: Vec::new(),
         };
         let tensors = self.parameters.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect();
         // A full disk is no fault of the plugin.

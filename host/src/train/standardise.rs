@@ -2,6 +2,7 @@
 
 use super::error::TrainError;
 use super::optimiser::SCALARS;
+use super::progress::Progress;
 use super::step::Trainer;
 use crate::data::table::Table;
 use crate::plugin::Parameter;
@@ -17,7 +18,12 @@ const LEAST_STD: f64 = 1e-6;
 ///
 /// # Errors
 /// When a case cannot be read.
-pub(super) fn standardise(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) -> Result<(), TrainError> {
+pub(super) fn standardise(
+    trainer: &Trainer<'_>,
+    table: &Table,
+    rows: &[usize],
+    progress: &mut dyn Progress,
+) -> Result<(), TrainError> {
     let parameters = trainer.task.parameters();
     let views = &trainer.task.manifest().views;
     let named = |part: &str, view: &str| -> Option<Var> {
@@ -36,8 +42,9 @@ pub(super) fn standardise(trainer: &Trainer<'_>, table: &Table, rows: &[usize]) 
         return Ok(());
     }
     let mut all: Vec<(String, Vec<f64>)> = Vec::new();
-    for &i in rows {
+    for (n, &i) in rows.iter().enumerate() {
         all.extend(trainer.scalars(&table.rows[i])?);
+        progress.read(n as u64 + 1, rows.len() as u64);
     }
     for (view, mean, std) in set {
         let of: Vec<&[f64]> = all.iter().filter(|(v, _)| v == view).map(|(_, s)| s.as_slice()).collect();

@@ -2,6 +2,7 @@
 
 use super::thresholds;
 use super::{CommandError, Console, Eval, OutputFolder, Scored};
+use crate::batch::Batch;
 use crate::labels::with_hint;
 use anymc3d_host::data::table::{Row, Table, digest_of};
 use anymc3d_host::engine::{Case, Engine, precision_name};
@@ -13,7 +14,9 @@ use anymc3d_host::task::LoadedTask;
 use anymc3d_host::task::{Calibration, FittedOn, Weights, weights};
 use anymc3d_manifest::TaskKind;
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::Path;
+use std::time::Instant;
 
 /// The cases that have a prediction.
 #[derive(Default)]
@@ -49,6 +52,12 @@ pub(super) fn of(
     let backbone = eval.backbone.open(precision)?;
     let task =
         LoadedTask::open_all(library, &eval.weights, &backbone, false).map_err(CommandError::refused)?;
+    if eval.calibrate.is_some() && !task.members.is_empty() {
+        let (weights, n) = (task.weights.display(), task.all().count());
+        return Err(CommandError::usage(format!(
+            "--calibrate: {weights} is an ensemble of {n}, each calibrated on its own validation cases"
+        )));
+    }
     let own = match table.kind {
         TaskKind::Multiclass => vec![0.5],
         // Of no use to values.
@@ -135,7 +144,10 @@ fn chosen<'a>(eval: &Eval, table: &'a Table) -> Result<Vec<&'a Row>, CommandErro
 fn predict<'a>(engine: &Engine, rows: &[&'a Row], console: &Console) -> Answers<'a> {
     let mut answers = Answers::default();
     let bar = console.progress(rows.len(), "cases");
+    // Where no bar can be drawn, as in a batch job.
+    let mut batch = Batch::begin(rows.len(), Instant::now());
     for &row in rows {
+        let mut failure = None;
         let case =
             Case { name: row.case.clone(), image: None, views: row.images.clone(), region: row.region() };
         for answer in engine.predict(&case, false) {
@@ -153,11 +165,20 @@ fn predict<'a>(engine: &Engine, rows: &[&'a Row], console: &Console) -> Answers<
                     answers.failed += 1;
                     let (at, error) = (case.any_file().display().to_string(), e.to_string());
                     // Most messages name the file already.
-                    console.error(if error.contains(&at) { error } else { format!("{at}: {error}") });
+                    console.error(if error.contains(&at) { error.clone() } else { format!("{at}: {error}") });
+                    failure = Some(error);
                 }
             }
         }
         bar.inc(1);
+        if let Some(line) = batch.case(failure.as_deref(), Instant::now())
+            && !std::io::stderr().is_terminal()
+        {
+            console.note(line);
+        }
+    }
+    if let Some(summary) = batch.summary() {
+        console.note(summary);
     }
     answers
 }
