@@ -178,11 +178,14 @@ impl PluginUnderTest {
         let (name, fingerprint) =
             (self.backbone.info().name.clone(), self.backbone.info().fingerprint.clone());
         let plugin = self.manifest_of()?.plugin.name;
-        weights.check(&plugin, &name, &fingerprint).map_err(|e| e.to_string())?;
-        let source = ParameterSource::Weights(weights.tensors.clone());
-        let mismatches = self.build_with(seen, source, true, &weights.info.variant)?.mismatches();
+        let mut mismatches = Vec::new();
+        for member in weights.all() {
+            member.check(&plugin, &name, &fingerprint).map_err(|e| e.to_string())?;
+            let source = ParameterSource::Weights(member.tensors.clone());
+            mismatches.extend(self.build_with(seen, source, true, &member.info.variant)?.mismatches());
+        }
         if mismatches.is_empty() {
-            Ok(format!("{} tensors", weights.tensors.len()))
+            Ok(format!("{} tensors", weights.all().map(|w| w.tensors.len()).sum::<usize>()))
         } else {
             Err(shorten(&mismatches))
         }

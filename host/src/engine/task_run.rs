@@ -252,7 +252,7 @@ impl<'a> TaskRun<'a> {
                 summary: manifest.plugin.summary.clone(),
                 sha256: loaded.library_sha256.clone(),
                 weights_sha256: loaded.weights_sha256.clone(),
-                further_weights_sha256: loaded.members.iter().map(|m| m.weights_sha256.clone()).collect(),
+                further_weights_sha256: loaded.further_files(),
                 package: loaded.package.clone(),
             },
             backbone: BackboneRecord {

@@ -1,6 +1,6 @@
 //! A new version of a plugin with the weights of the one before, where nothing that they depend on changed.
 
-use super::weights::{TrainedFor, Weights, WeightsInfo};
+use super::weights::{TrainedFor, WeightsInfo};
 use anymc3d_manifest::{Manifest, View};
 use serde_json::Value;
 
@@ -12,16 +12,16 @@ use serde_json::Value;
 /// # Errors
 /// One line: the weights do not say what they were trained for, or the first thing that changed since.
 pub fn adopted(
-    weights: &Weights,
+    info: &WeightsInfo,
     manifest: &Manifest,
     trained_for: Option<TrainedFor>,
 ) -> Result<WeightsInfo, AdoptError> {
-    let then = weights.info.trained_for.clone().or(trained_for).ok_or(AdoptError::Unrecorded)?;
+    let then = info.trained_for.clone().or(trained_for).ok_or(AdoptError::Unrecorded)?;
     let now = TrainedFor::of(manifest);
     if let Some((key, then, now)) = first_difference(&then, &now) {
         return Err(AdoptError::Changed { key, then, now });
     }
-    let mut info = weights.info.clone();
+    let mut info = info.clone();
     info.plugin_version = manifest.plugin.version.to_string();
     info.trained_for = Some(now);
     Ok(info)
@@ -75,7 +75,6 @@ fn first_difference(then: &TrainedFor, now: &TrainedFor) -> Option<(String, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     const MANIFEST: &str = include_str!("../../../plugins/lung_nodule/plugin.toml");
 
@@ -85,9 +84,8 @@ mod tests {
         Manifest::parse_strict(&text.replace(from, to)).unwrap().clone()
     }
 
-    fn weights(trained_for: Option<TrainedFor>) -> Weights {
-        let info = WeightsInfo { plugin_version: "0.1.0".into(), trained_for, ..WeightsInfo::default() };
-        Weights { path: "w.safetensors".into(), sha256: String::new(), info, tensors: BTreeMap::new() }
+    fn weights(trained_for: Option<TrainedFor>) -> WeightsInfo {
+        WeightsInfo { plugin_version: "0.1.0".into(), trained_for, ..WeightsInfo::default() }
     }
 
     #[test]

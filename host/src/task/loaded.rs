@@ -144,16 +144,31 @@ impl LoadedTask {
         Self::open_loaded(&library.load()?, weights, backbone.into(), segmentation)
     }
 
-    /// Weights on a library that is loaded.
+    /// Weights on a library that is loaded, those of all members where the file holds an ensemble.
     fn open_loaded(
         library: &Library,
         weights: Option<&Path>,
+        backbone: BackboneTarget<'_>,
+        segmentation: bool,
+    ) -> Result<Self, PluginError> {
+        let mut weights = Weights::find(&library.embedded.manifest.plugin.name, weights, &library.path)?;
+        let further = std::mem::take(&mut weights.further);
+        let mut task = Self::with_weights(library, weights, backbone, segmentation)?;
+        for weights in further {
+            task.add_member(Self::with_weights(library, weights, backbone, false)?);
+        }
+        Ok(task)
+    }
+
+    /// The weights of one member.
+    fn with_weights(
+        library: &Library,
+        weights: Weights,
         BackboneTarget { info: backbone, device }: BackboneTarget<'_>,
         segmentation: bool,
     ) -> Result<Self, PluginError> {
         let manifest = &library.embedded.manifest;
         let name = &manifest.plugin.name;
-        let weights = Weights::find(name, weights, &library.path)?;
         weights.check(name, &backbone.name, &backbone.fingerprint)?;
         if let Some(Err(reason)) = weights.info.calibration.as_ref().map(|c| c.check(&manifest.task)) {
             return Err(PluginError::Weights { path: weights.path, reason });
@@ -235,17 +250,34 @@ impl LoadedTask {
                 );
                 return Err(PluginError::Weights { path: member.weights, reason });
             }
-            task.notices.extend(
-                member.notices.iter().filter(|n| !task.notices.contains(n)).cloned().collect::<Vec<_>>(),
-            );
-            task.members.push(member);
+            task.add_member(member);
         }
         Ok(task)
+    }
+
+    /// Makes another task, with the members that it has, a member of this one's ensemble.
+    fn add_member(&mut self, mut member: LoadedTask) {
+        let further = std::mem::take(&mut member.members);
+        for notice in std::mem::take(&mut member.notices) {
+            if !self.notices.contains(&notice) {
+                self.notices.push(notice);
+            }
+        }
+        self.members.push(member);
+        self.members.extend(further);
     }
 
     /// The task and the further members of its ensemble.
     pub fn all(&self) -> impl Iterator<Item = &LoadedTask> {
         std::iter::once(self).chain(&self.members)
+    }
+
+    /// Digests of the ensemble's further files of weights. A file may hold several members.
+    pub fn further_files(&self) -> Vec<String> {
+        let mut digests: Vec<String> = self.members.iter().map(|m| m.weights_sha256.clone()).collect();
+        digests.dedup();
+        digests.retain(|digest| *digest != self.weights_sha256);
+        digests
     }
 
     /// The plugin's name.

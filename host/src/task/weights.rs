@@ -42,6 +42,9 @@ pub struct WeightsInfo {
     pub cases: Option<TrainingCases>,
     /// How they were trained.
     pub training: serde_json::Value,
+    /// What the further members of an ensemble say of themselves, where the file holds one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ensemble: Vec<WeightsInfo>,
 }
 
 /// What decides what a task's parameters mean: its labels and what it looks at.
@@ -74,6 +77,8 @@ pub struct Weights {
     pub info: WeightsInfo,
     /// Tensors by parameter name.
     pub tensors: BTreeMap<String, Tensor>,
+    /// The further members of an ensemble that shares the file; none of ordinary weights.
+    pub further: Vec<Weights>,
 }
 
 /// Metadata key that holds [`WeightsInfo`] as JSON.
@@ -102,11 +107,26 @@ impl Weights {
                 "safetensors without `{KEY}` in its metadata; expected weights written by `host train`"
             ))
         })?;
-        let info = serde_json::from_str(text).map_err(|e| refuse(format!("metadata `{KEY}`: {e}")))?;
+        let mut info: WeightsInfo =
+            serde_json::from_str(text).map_err(|e| refuse(format!("metadata `{KEY}`: {e}")))?;
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
             .map_err(|e| refuse(crate::device::one_line(&e)))?;
         let sha256 = hex(&Sha256::digest(&bytes));
-        Ok(Self { path: path.to_owned(), sha256, info, tensors: tensors.into_iter().collect() })
+        let mut tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
+        let mut further = Vec::new();
+        for (n, info) in std::mem::take(&mut info.ensemble).into_iter().enumerate() {
+            let prefix = member_prefix(n);
+            let own = tensors.extract_if(prefix.clone().., |name, _| name.starts_with(&prefix));
+            let own = own.map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)).collect();
+            let (path, sha256) = (path.to_owned(), sha256.clone());
+            further.push(Self { path, sha256, info, tensors: own, further: Vec::new() });
+        }
+        Ok(Self { path: path.to_owned(), sha256, info, tensors, further })
+    }
+
+    /// These weights and the further members of their ensemble.
+    pub fn all(&self) -> impl Iterator<Item = &Weights> {
+        std::iter::once(self).chain(&self.further)
     }
 
     /// Opens the first path that exists.
@@ -143,6 +163,47 @@ impl Weights {
         }
         Ok(())
     }
+}
+
+/// What stands before the names of the tensors of an ensemble's `n`-th further member, counted from 0.
+fn member_prefix(n: usize) -> String {
+    format!("ensemble.{}.", n + 2)
+}
+
+/// Writes several weights of one plugin as one file, an ensemble; in the order given, the first decides the segmentation.
+///
+/// # Errors
+/// When there are none, when they are of different plugins, versions or backbones, or have a repeated file among them, and as
+/// [`write`].
+pub fn write_ensemble(path: &Path, members: &[Weights]) -> Result<(), PluginError> {
+    let all: Vec<&Weights> = members.iter().flat_map(Weights::all).collect();
+    let refuse = |at: &Weights, reason: String| Err(PluginError::Weights { path: at.path.clone(), reason });
+    let Some((first, further)) = all.split_first() else {
+        let reason = "an ensemble of no weights; expected two or more".to_owned();
+        return Err(PluginError::Weights { path: path.to_owned(), reason });
+    };
+    for (n, one) in further.iter().enumerate() {
+        let of = |w: &Weights| {
+            let (plugin, version) = (&w.info.plugin, &w.info.plugin_version);
+            format!("{plugin} {version} on backbone {}", w.info.backbone_fingerprint)
+        };
+        if of(one) != of(first) {
+            return refuse(one, format!("weights of {}, expected those of {}", of(one), of(first)));
+        }
+        if let Some(again) = all[..=n].iter().find(|w| w.sha256 == one.sha256 && w.path != one.path) {
+            let reason =
+                format!("the same weights as {}; an ensemble needs different ones", again.path.display());
+            return refuse(one, reason);
+        }
+    }
+    let mut info = first.info.clone();
+    info.ensemble = further.iter().map(|w| w.info.clone()).collect();
+    let mut tensors = first.tensors.clone();
+    for (n, one) in further.iter().enumerate() {
+        let prefix = member_prefix(n);
+        tensors.extend(one.tensors.iter().map(|(name, t)| (format!("{prefix}{name}"), t.clone())));
+    }
+    write(path, &tensors, &info)
 }
 
 /// Writes weights to a temporary file in the same folder and renames it, so that no partial file remains.

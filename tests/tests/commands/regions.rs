@@ -1,6 +1,7 @@
 //! Views around a finding, end to end: by option and by table, in training, evaluation and prediction.
 
 use anymc3d_host::scan::{Affine, write_nifti_i16, write_nifti_u8};
+use anymc3d_host::task::{Weights, WeightsInfo, weights};
 use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights, workspace};
 use serde_json::Value;
 use std::fs;
@@ -260,6 +261,20 @@ fn weights_of_two_folds_are_one_answer_with_the_mean_of_their_logits_and_the_spr
         assert_eq!(mean["plugin"]["weights_sha256"], a["plugin"]["weights_sha256"]);
         assert_eq!(mean["plugin"]["further_weights_sha256"][0], b["plugin"]["weights_sha256"]);
     }
+    // As one file: the same answer, whose digest is the file's.
+    let [a, b] =
+        ["a", "b"].map(|name| Weights::open(Path::new(&at(&format!("{name}.safetensors")))).unwrap());
+    let one = at("ensemble.safetensors");
+    weights::write_ensemble(Path::new(&one), &[a.clone(), b]).unwrap();
+    let ((_, apart, _), (code, mean, told)) = (ask(&both, &[]), ask(&one, &[]));
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(mean["predictions"], apart["predictions"]);
+    let file = Weights::open(Path::new(&one)).unwrap();
+    assert_eq!(mean["plugin"]["weights_sha256"], file.sha256.as_str());
+    assert!(mean["plugin"]["further_weights_sha256"].is_null());
+    let of_another = WeightsInfo { plugin: "another".to_owned(), ..a.info.clone() };
+    let refused = weights::write_ensemble(Path::new(&one), &[a.clone(), Weights { info: of_another, ..a }]);
+    assert!(refused.unwrap_err().to_string().contains("weights of another 0.1.0 on backbone"));
     let twice = format!("{0},{0}", at("a.safetensors"));
     let (code, _, told) = ask(&twice, &[]);
     assert!(code == 3 && told.contains("the same weights as"), "{told}");

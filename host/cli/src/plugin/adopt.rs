@@ -7,7 +7,9 @@ use crate::outcome::{CommandError, Outcome};
 use anymc3d_host::backbone::Precision;
 use anymc3d_host::data::table::{LabelColumns, Part, Split, TableError, digest_of};
 use anymc3d_host::scan::{ContentDigest, DecodedScans};
-use anymc3d_host::task::{AdoptError, LoadedTask, TrainedFor, TrainingCases, Weights, adopted, weights};
+use anymc3d_host::task::{
+    AdoptError, LoadedTask, TrainedFor, TrainingCases, Weights, WeightsInfo, adopted, weights,
+};
 use anymc3d_host::train::TrainingRecord;
 use anymc3d_manifest::Manifest;
 use clap::Args;
@@ -59,7 +61,43 @@ impl AdoptWeights {
         let manifest = task.task.manifest();
         let old = Weights::open(&self.weights).map_err(CommandError::refused)?;
         let trained_for = self.trained_with.as_deref().map(|toml| trained_with(toml, &old)).transpose()?;
-        let mut info = adopted(&old, manifest, trained_for).map_err(|e| {
+        let (mut members, version) = (old, &manifest.plugin.version);
+        if self.cases.is_some() && !members.further.is_empty() {
+            return Err(CommandError::usage(format!(
+                "--cases: {} is an ensemble, whose members trained on different cases",
+                self.weights.display()
+            )));
+        }
+        let old_version = members.info.plugin_version.clone();
+        for member in
+            std::iter::once(&mut members.info).chain(members.further.iter_mut().map(|w| &mut w.info))
+        {
+            *member = self.adopt(member, manifest, trained_for.clone())?;
+        }
+        if let Some(table) = &self.cases {
+            members.info.cases =
+                Some(self.training_cases(table, &members.info.training, manifest, console)?);
+        }
+        weights::write_ensemble(&self.out, &[members]).map_err(CommandError::failed)?;
+        let plugin = &manifest.plugin;
+        console.result(format!(
+            "{}: weights of {} {} for version {}",
+            self.out.display(),
+            plugin.name,
+            old_version,
+            version
+        ));
+        Ok(Outcome::Done)
+    }
+
+    /// What one member's weights say of themselves as this version's own.
+    fn adopt(
+        &self,
+        info: &WeightsInfo,
+        manifest: &Manifest,
+        trained_for: Option<TrainedFor>,
+    ) -> Result<WeightsInfo, CommandError> {
+        adopted(info, manifest, trained_for).map_err(|e| {
             let hint = match e {
                 AdoptError::Unrecorded => {
                     "; give the plugin.toml they were trained with: --trained-with FILE"
@@ -67,20 +105,7 @@ impl AdoptWeights {
                 AdoptError::Changed { .. } => "",
             };
             CommandError::refused(format!("{}: {e}{hint}", self.weights.display()))
-        })?;
-        if let Some(table) = &self.cases {
-            info.cases = Some(self.training_cases(table, &info.training, manifest, console)?);
-        }
-        weights::write(&self.out, &old.tensors, &info).map_err(CommandError::failed)?;
-        let plugin = &manifest.plugin;
-        console.result(format!(
-            "{}: weights of {} {} for version {}",
-            self.out.display(),
-            plugin.name,
-            old.info.plugin_version,
-            plugin.version
-        ));
-        Ok(Outcome::Done)
+        })
     }
 
     /// Salted digests of the scans that trained and of those that validated, split as the training's record says.

@@ -6,6 +6,7 @@ use anymc3d_host::eval::evaluation::questions;
 use anymc3d_host::eval::metrics::{auroc, fold_auroc};
 use anymc3d_host::eval::predictions::Predictions;
 use anymc3d_host::fs::write_atomically;
+use anymc3d_host::task::{Weights, weights};
 use anymc3d_host::train::PREDICTIONS;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,16 @@ pub(super) fn splits(table: &Table, k: u16, by: FoldsBy, seed: u64) -> Result<Ve
 /// Folder of fold `n`, counted from 0.
 pub(super) fn folder(out: &Path, n: usize) -> PathBuf {
     out.join(format!("fold-{}", n + 1))
+}
+
+/// Writes the weights of all folds as one file, an ensemble; returns its path.
+pub(super) fn ensemble(out: &Path, folds: usize, plugin: &str) -> Result<PathBuf, CommandError> {
+    let file = format!("{plugin}.safetensors");
+    let members: Result<Vec<Weights>, _> =
+        (0..folds).map(|n| Weights::open(&folder(out, n).join(&file))).collect();
+    let place = out.join(&file);
+    weights::write_ensemble(&place, &members.map_err(CommandError::failed)?).map_err(CommandError::failed)?;
+    Ok(place)
 }
 
 /// Writes `predictions.csv`: each case is scored by the fold that did not train on it. Returns their AUROC as a sentence.

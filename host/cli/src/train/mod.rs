@@ -64,7 +64,7 @@ pub(super) struct Train {
     #[arg(long, value_name = "T.csv", conflicts_with = "folds", help_heading = "Data")]
     test: Option<PathBuf>,
     /// Cross-validate: split the patients into K folds and train K times, each fold validating once; writes a folder
-    /// fold-N for each, and predictions.csv for all cases
+    /// fold-N for each, predictions.csv for all cases, and the weights of all folds as an ensemble
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), conflicts_with = "val", help_heading = "Data")]
     folds: Option<u16>,
     /// What a fold keeps together: all scans of a patient, or of a group (column `group`: scanner, site) too, so that each
@@ -309,6 +309,8 @@ impl Train {
         if records.len() > 1 {
             console.result(ended.sentence());
             console.result(folds::out_of_fold(&self.out, records.len())?);
+            let ensemble = folds::ensemble(&self.out, records.len(), &manifest.plugin.name)?;
+            console.result(format!("{}: the {} folds as an ensemble", ensemble.display(), records.len()));
         }
         Ok(ended)
     }
