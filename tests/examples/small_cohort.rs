@@ -5,7 +5,8 @@
 //! scans. The backbone is tests/fixtures/dinov2_registers.
 
 use anymc3d_host::scan::{Affine, write_nifti_i16};
-use anymc3d_tests::{edited_library, plugin_library, tiny_weights};
+use anymc3d_host::plugin::find::library_name;
+use anymc3d_tests::{edited_library, tiny_weights};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -27,7 +28,10 @@ fn main() {
         ("region = \"lungs\"", "region = \"body\" "),
         ("min_embed_dim = 384", "min_embed_dim = 48 "),
     ];
-    edited_library(&plugin_library("mean_probe"), &small, &plugin);
+    // As built: this program lies in the examples of the same build.
+    let built = std::env::current_exe().expect("its own path");
+    let library = built.ancestors().nth(2).expect("target/PROFILE").join(library_name("mean_probe"));
+    edited_library(&library, &small, &plugin);
     tiny_weights(&plugin, &folder.join("mean_probe.safetensors"), 4);
     let mut paths = Vec::new();
     for i in 0..scans {

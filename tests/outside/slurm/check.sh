@@ -31,7 +31,7 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 
 step "a cluster of one node"
 mkdir -p "$work"/{state,spool,munge}
-chmod 755 "$work"; chmod 700 "$work/munge"
+chmod 755 "$work" "$work/munge"
 dd if=/dev/urandom of="$work/munge/key" bs=128 count=1 status=none; chmod 600 "$work/munge/key"
 cat > "$work/slurm.conf" << CONF
 ClusterName=loop
@@ -58,7 +58,7 @@ ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=5
-NodeName=$node NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
+NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
 CONF
 export SLURM_CONF=$work/slurm.conf

@@ -9,10 +9,10 @@ fn signal(child: &Child, signal: &str) {
 
 #[test]
 fn a_batch_that_is_killed_loses_nothing_and_does_nothing_twice() {
-    let (scans, out) = (cohort(60), tempfile::tempdir().unwrap());
+    let (scans, out) = (cohort(120), tempfile::tempdir().unwrap());
     let (killed, whole) = (out.path().join("killed"), out.path().join("whole"));
     let call = || batch(&[&text(&scans), "--out", &text(&killed)]);
-    for n in [7, 20, 40] {
+    for n in [7, 30, 60] {
         let mut child = begun(call(), &killed, n);
         signal(&child, "-KILL");
         child.wait().unwrap();
@@ -27,9 +27,9 @@ fn a_batch_that_is_killed_loses_nothing_and_does_nothing_twice() {
     }
     let last = ran(call());
     assert_eq!(last.code, Some(1), "{last:#?}");
-    assert!(last.err.contains(" of 60 cases are done"), "{last:#?}");
+    assert!(last.err.contains(" of 120 cases are done"), "{last:#?}");
     let nothing_left = ran(call());
-    assert!(nothing_left.err.contains("51 of 60 cases are done, and 9 failed before"), "{nothing_left:#?}");
+    assert!(nothing_left.err.contains("103 of 120 cases are done, and 17 failed before"), "{nothing_left:#?}");
     merge(&killed, &[]);
     assert!(times_done(&killed).values().all(|n| *n == 1), "{:?}", times_done(&killed));
     let aside = fs::read_dir(&killed).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().starts_with(".writing-"));
