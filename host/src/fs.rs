@@ -13,6 +13,21 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.persist(path).map(drop).map_err(|e| e.error)
 }
 
+/// Writes a file where there is none, whole or not at all; `false` where there is one, which stays.
+///
+/// # Errors
+/// When the folder cannot be written to.
+pub fn write_once(path: &Path, bytes: &[u8]) -> std::io::Result<bool> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = beside(folder)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e.error),
+    }
+}
+
 /// A temporary file with the permissions that any other program would give (the umask applies): weights are to be read
 /// by others.
 fn beside(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {

@@ -6,12 +6,13 @@
 //! slices and back), [`phantom`] (synthetic scans), [`backbone`] (the frozen ViT), [`plugin`] (find, check, load; the
 //! host's side of the ABI), [`task`] (a plugin with its trained weights), [`data`] (labelled tables), [`engine`] (one
 //! backbone and many tasks to predictions), [`output`] (results as files), [`check`] (is a plugin fit to be
-//! shipped), [`run`] (sessions: cases through plugins, here or in a process of their own), [`eval`] (predictions,
-//! metrics, charts), [`train`] (adapters and heads). An arrow never points up this list.
+//! shipped), [`run`] (sessions: cases through plugins, here or in a process of their own), [`batch`] (a cohort: its work
+//! in shards, what is done, one table of all), [`eval`] (predictions, metrics, charts), [`train`] (adapters and heads). An arrow never points up this list.
 //!
 //! The command line is a package of its own, `host/cli`; it knows this library, and this library does not know it.
 
 pub mod backbone;
+pub mod batch;
 pub mod check;
 pub mod data;
 pub mod device;

@@ -5,8 +5,9 @@ use anymc3d_host::run::inputs::{InputOptions, StudyNames};
 use anymc3d_host::scan::dicom::SeriesPick;
 use anymc3d_manifest::Manifest;
 use clap::Args;
+use serde_json::{Value, json};
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What a user says of DICOM inputs.
@@ -69,6 +70,15 @@ impl DicomOptions {
             let _ = self.salt.set(salt);
         }
         Ok(())
+    }
+
+    /// Options on which results depend, where they are given.
+    pub fn result_options(&self) -> BTreeMap<String, Value> {
+        let series: Vec<String> = self.series.iter().map(|s| format!("{s:?}")).collect();
+        let series = (!series.is_empty()).then(|| json!(series));
+        let identity = self.keep_identity.then(|| json!(true));
+        let given = [("series", series), ("keep-identity", identity)];
+        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
     /// As the library takes them; `out` holds the salt where no option says otherwise.

@@ -13,6 +13,7 @@ mod embed;
 mod eval;
 mod golden;
 mod labels;
+mod merge;
 mod options;
 mod outcome;
 mod phantom;
@@ -23,6 +24,7 @@ mod region;
 mod registry;
 mod report;
 mod run;
+mod session_options;
 mod tasks;
 mod text;
 mod train;
@@ -56,6 +58,7 @@ Examples:
   host run --plugin lung_nodule scan.nii.gz                     a result on the terminal
   host run --plugin lung_nodule scans/ --out results            results, heatmaps and previews
   host run --plugin lung_nodule scans/ --json > results.jsonl   one JSON object per line
+  host batch --plugin lung_nodule cohort/ --out results         a cohort: resumable, in shards; then `host merge results`
   host eval --predictions scores.csv --out figures              how good any model's scores are
   host plugin check target/release/libmine.so                   is a plugin fit to be shipped?
   host plugin list                                              the plugins that are found by name
@@ -74,6 +77,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Run>),
+    Batch(Box<batch::Batch>),
+    Merge(merge::Merge),
     Train(Box<train::Train>),
     Eval(Box<eval::Eval>),
     Embed(Box<embed::Embed>),
@@ -92,6 +97,8 @@ impl Command {
     fn run(self, console: &Console) -> Result<Outcome, CommandError> {
         match self {
             Self::Run(command) => command.run(console),
+            Self::Batch(command) => command.run(console),
+            Self::Merge(command) => command.run(console),
             Self::Train(command) => command.run(console),
             Self::Eval(command) => command.run(console),
             Self::Embed(command) => command.run(console),

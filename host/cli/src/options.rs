@@ -11,6 +11,8 @@ use anymc3d_host::run::use_threads;
 use anymc3d_host::scan::allow_micro_ct;
 use anymc3d_host::scan::npz::{ArrayGeometry, Direction, directions, set_array_geometry};
 use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which backbone, and where it computes.
@@ -136,6 +138,14 @@ fn array_axes(text: &str) -> Result<ArrayAxes, String> {
 }
 
 impl GeometryOption {
+    /// Options on which results depend, where they are given.
+    pub fn result_options(&self) -> BTreeMap<String, Value> {
+        let spacing = self.array_spacing.map(|s| json!(s.0));
+        let axes = self.array_axes.map(|a| json!(format!("{:?}", a.0)));
+        let given = [("array-spacing", spacing), ("array-axes", axes), ("micro-ct", self.micro_ct.then(|| json!(true)))];
+        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
     /// Applies to all scans of the process; call it before the first is read.
     pub fn apply(self) {
         allow_micro_ct(self.micro_ct);

@@ -19,6 +19,8 @@ pub(super) enum Outcome {
     Usage,
     /// A library, weights or a backbone was refused; nothing was run with it.
     Refused,
+    /// Asked to stop before all was done: the same call does the rest.
+    TryAgain,
 }
 
 impl Outcome {
@@ -29,14 +31,17 @@ impl Outcome {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Refused => 3,
+            // EX_TEMPFAIL of sysexits.h.
+            Self::TryAgain => 75,
         }
     }
 
-    /// The one of two that decides: 2 before 3 before 1 before 0.
+    /// The one of two that decides: 2 before 3 before 75 before 1 before 0.
     pub fn or(self, other: Self) -> Self {
         let precedence = |outcome| match outcome {
-            Self::Usage => 3,
-            Self::Refused => 2,
+            Self::Usage => 4,
+            Self::Refused => 3,
+            Self::TryAgain => 2,
             Self::Failed => 1,
             Self::Done => 0,
         };

@@ -1,36 +1,34 @@
 //! `host run`: reads scans and prints every plugin's prediction.
 
+mod answers;
+pub(super) mod count;
 mod sink;
 mod table;
 
 use super::advice::with_remedy;
-use super::batch::Batch;
 use super::console::Console;
 use super::dicom::DicomOptions;
-use super::options::{self, BackboneOptions, GeometryOption, PrecisionOption, ViewFile};
+use super::options::ViewFile;
 use super::outcome::{CommandError, EXIT_CODES, Outcome};
 use super::region::RegionOptions;
+use super::session_options::{SessionArgs, WriterOptions};
 use super::tasks::tell_refused;
-#[cfg(unix)]
-use super::worker;
-use anymc3d_host::engine::{Case, MemoryCap, provenance};
-use anymc3d_host::memory;
-use anymc3d_host::output::{DicomWriter, OutputFolder, ReportWriter, standard_writers};
-use anymc3d_host::plugin::find::Choice;
+use anymc3d_host::batch::digest_of_options;
+use anymc3d_host::engine::Case;
+use anymc3d_host::output::OutputFolder;
 use anymc3d_host::run::inputs::{CaseEntry, CaseList, case_of_views, find_cases, is_table};
 use anymc3d_host::run::watch::{PACE, Watch};
-#[cfg(unix)]
-use anymc3d_host::run::{Isolation, isolate::Limits};
-use anymc3d_host::run::{Selection, Session, SessionOptions};
+use anymc3d_host::run::{Selection, Session};
 use anymc3d_host::scan::dicom::{DicomInput, is_dicom};
 use anymc3d_manifest::Manifest;
 use clap::Args;
+use count::CaseCount;
 use sink::ResultSink;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 const EXAMPLES: &str = "\
@@ -61,9 +59,6 @@ pub(super) struct Run {
     /// PATH#series=4 names one series), folders of scans, or data tables (.csv; FILE.npz:SPLIT is a split of a NumPy archive)
     #[arg(required_unless_present_any = ["view", "explain_plan"])]
     input: Vec<PathBuf>,
-    /// Plugin, by name or path; repeat the option for more plugins
-    #[arg(long, short, value_name = "P", required = true)]
-    plugin: Vec<String>,
     /// Folder for results: DIR/<case>/<plugin>. The file name or the table names the case. If the same scan runs again,
     /// its result is replaced. A result of another scan is never replaced: a second scan of the same name goes to
     /// DIR/<case>-<first 8 digits of its sha256>, with a warning
@@ -72,57 +67,21 @@ pub(super) struct Run {
     /// Also replace results that earlier calls wrote for other scans of the same name
     #[arg(long, requires = "out")]
     overwrite: bool,
-    /// Write heatmap and preview beside each result [default: true with --out]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    heatmap: Option<bool>,
-    /// Also write each result of a DICOM series as DICOM objects, to DIR/<case>/<plugin>/dicom: sr.dcm (TID 1500 report),
-    /// heatmap.dcm (parametric map on the series' frames), preview.dcm (secondary capture), and with --segmentation
-    /// segmentation.dcm. They carry the patient and study of the series; nothing else that is written does
-    #[arg(long, requires = "out")]
-    dicom_out: bool,
-    /// Also write DIR/<case>/<plugin>/report.html, one page that needs no network: answer, scan with heat in three planes, what
-    /// was done to the scan, versions and digests. A patient's name stands in it only with --keep-identity
-    #[arg(long, requires = "out")]
-    report: bool,
-    /// Run the plugin's segmentation decoder and print the volume it segments; with --out also write segmentation.nii.gz
-    /// on the scan's grid: 1 where the probability is 0.5 or more. With several views the decoder segments the first that
-    /// has a file. A plugin without a decoder gives a warning and no mask
-    #[arg(long)]
-    segmentation: bool,
+    /// Skip cases whose result in --out was made from the same scan with the same plugin, weights, backbone and options
+    #[arg(long, requires = "out", conflicts_with = "watch")]
+    skip_existing: bool,
+    /// Also write a table of all answers, a row for each case, failed ones with their reason: the predictions.csv of `host merge`
+    #[arg(long, value_name = "FILE", conflicts_with = "watch")]
+    csv: Option<PathBuf>,
     /// Print one line of JSON per case and plugin
     #[arg(long)]
     json: bool,
     /// Build one case from several files: the scan of view NAME
     #[arg(long, value_name = "NAME=FILE")]
     view: Vec<ViewFile>,
-    /// Trained weights, if one plugin is given; several, separated by commas, are an ensemble whose logits are averaged
-    /// [default: the file beside the library, else the installed one]
-    #[arg(long, value_name = "FILE,…", value_delimiter = ',')]
-    weights: Vec<PathBuf>,
     /// Print what the tasks share and what each computes alone; run nothing
     #[arg(long, conflicts_with_all = ["isolate", "watch"])]
     explain_plan: bool,
-    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32
-    #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
-    precision: PrecisionOption,
-    /// Lock file that says which installed version runs [default: anymc3d.lock, if it exists]
-    #[arg(long, value_name = "FILE")]
-    lock: Option<PathBuf>,
-    /// Run an installed version that its publisher withdrew for safety
-    #[arg(long)]
-    allow_yanked: bool,
-    /// Run the plugins in a child process. If a plugin crashes, exits or never returns, only the child ends: the host
-    /// names the plugin, leaves it out from then on, and restarts the child for the other plugins
-    #[arg(long)]
-    isolate: bool,
-    /// Longest time a plugin may take to open, and per case [default: 300]
-    #[arg(long, value_name = "SECONDS", requires = "isolate", value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    time_limit: Option<u64>,
-    /// Most memory for the process, for example 2G: the host reads scans one after the other and refuses a scan that would
-    /// need more. With --isolate it limits the address space of the plugins' process, which ends if a plugin asks for more
-    /// [default: the lowest of 80 % of the machine's memory, the control group's limit and RLIMIT_AS; see `host doctor`]
-    #[arg(long, value_name = "SIZE", value_parser = options::size)]
-    max_memory: Option<usize>,
     /// Keep running after the last case. When a plugin's library or weights change, the host opens them again and
     /// predicts for the scans given by name once more; if it refuses the new build, the old build keeps running. The
     /// host predicts for scans that arrive or change in a folder as soon as they are complete. It reads tables once. It
@@ -132,39 +91,22 @@ pub(super) struct Run {
     /// Look into the folders below each folder too, with --watch into those that come later as well
     #[arg(long)]
     recursive: bool,
-    /// Also store in every result a digest that stands for this machine, or the account that ran it
-    #[arg(long, value_name = "machine,user", value_enum, value_delimiter = ',')]
-    record: Vec<RecordOption>,
     #[command(flatten)]
     region: RegionOptions,
     #[command(flatten)]
     dicom: DicomOptions,
     #[command(flatten)]
-    geometry: GeometryOption,
+    writers: WriterOptions,
     #[command(flatten)]
-    backbone: BackboneOptions,
-}
-
-/// `--record`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum RecordOption {
-    /// A digest of the machine's id
-    Machine,
-    /// The account's name
-    User,
+    session: SessionArgs,
 }
 
 impl Run {
-    pub fn run(mut self, console: &Console) -> Result<Outcome, CommandError> {
+    pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
         self.check()?;
-        memory::give(self.max_memory);
-        self.geometry.apply();
-        let wants = |what: RecordOption| self.record.contains(&what);
-        provenance::record(wants(RecordOption::Machine), wants(RecordOption::User));
-        self.backbone.most = self.max_memory;
-        self.backbone.threads.apply()?;
-        let mut options = self.session_options(console)?;
-        let selection = Selection::new(&self.plugin, &options.choice)?;
+        self.session.prepare()?;
+        let options = self.session.options(console)?;
+        let selection = Selection::new(&self.session.plugin, &options.choice)?;
         let refused = selection.refused.len();
         let mut outcome = tell_refused(&selection.refused, console);
         if selection.plugins.is_empty() {
@@ -178,26 +120,15 @@ impl Run {
                 return Ok(outcome.or(Outcome::Failed));
             }
         };
-        options.device_memory = self.max_memory;
         let mut session = selection.open(&options)?;
         outcome = outcome.or(tell_refused(&session.refused()[refused..], console));
         if session.plugins().is_empty() {
             return Ok(outcome);
         }
         self.check_views(&session.manifests())?;
-        let heatmap = out.is_some() && self.heatmap.unwrap_or(true);
-        let mut writers = standard_writers(heatmap);
-        if self.dicom_out {
-            writers.push(Arc::new(DicomWriter));
-        }
-        if self.report {
-            writers.push(Arc::new(ReportWriter::new(self.dicom.keeps_identity())));
-        }
-        if let Some(engine) = session.engine() {
-            let cap = MemoryCap::of_process().map_err(CommandError::failed)?;
-            let most = writers.iter().map(|w| w.bytes_per_voxel()).max().unwrap_or(0);
-            engine.cap(cap.writing(heatmap, out.is_some() && self.segmentation).writing_of_a_voxel(most));
-        }
+        let writers = self.writers.writers(out.is_some(), &self.dicom);
+        let heatmap = self.writers.heatmaps(out.is_some());
+        self.session.cap(&mut session, &writers, heatmap, out.is_some())?;
         if self.explain_plan {
             return Ok(outcome.or(self.explain(&mut session, console)?));
         }
@@ -205,30 +136,39 @@ impl Run {
         self.region
             .give(list.entries.iter_mut().filter_map(CaseEntry::case_mut))
             .map_err(CommandError::usage)?;
-        if self.dicom_out && !self.watch {
+        if self.writers.dicom_out && !self.watch {
             check_dicom_out(&list)?;
         }
         let rows = RefCell::new((!self.json).then(Vec::new));
-        let sink = ResultSink { console, writers, out, json: self.json, rows, unanswered: &list.unanswered };
+        let answers = RefCell::new(self.csv.is_some().then(|| answers::table(&session)));
+        let asks = self.asks(&list, &session, &answers, console)?;
+        let unanswered = &list.unanswered;
+        let sink = ResultSink { console, writers, out, json: self.json, rows, answers, unanswered };
         let watch = self.watch.then(|| Watch::new(&self.input, self.recursive, &list.entries, &session));
-        let bar = console.progress(list.entries.len(), "cases");
+        let bar = console.progress(asks.len(), "cases");
         let mut intended_use = BTreeSet::new();
-        let mut batch = Batch::begin(list.entries.len(), Instant::now());
-        session.run_all(&list.cases(), sink.wanted(), console, |session, i, answers| {
-            let taken = sink.take(session, &list.entries[i], answers, &mut intended_use);
+        let mut count = CaseCount::begin(asks.len(), Instant::now());
+        let mut entries = asks.iter();
+        let cases = asks.iter().map(|(_, ask)| ask.clone());
+        session.run_while(cases, sink.wanted(), console, |session, ask, answers| {
+            let tasks = ask.map(|ask| ask.tasks).unwrap_or_default();
+            let Some((entry, _)) = entries.next() else { return ControlFlow::Break(()) };
+            let taken = sink.take(session, entry, (&tasks, answers), &mut intended_use);
             outcome = outcome.or(taken.outcome);
             bar.inc(1);
-            if let Some(line) = batch.case(taken.failure.as_deref(), Instant::now())
+            if let Some(line) = count.case(taken.failure.as_deref(), Instant::now())
                 && !std::io::stderr().is_terminal()
             {
                 console.note(line);
             }
+            ControlFlow::Continue(())
         });
-        if let Some(summary) = batch.summary() {
+        outcome = outcome.or(self.write_csv(&sink)?);
+        if let Some(summary) = count.summary() {
             console.note(summary);
         }
         if !self.json {
-            sink.tell_table(list.entries.len() * session.plugins().len());
+            sink.tell_table(asks.len() * session.plugins().len());
             intended_use.iter().for_each(|line| console.result(line));
         }
         if let Some(watch) = watch {
@@ -239,38 +179,11 @@ impl Run {
         Ok(outcome)
     }
 
-    /// What the options say of the session.
-    fn session_options(&self, console: &Console) -> Result<SessionOptions, CommandError> {
-        // Not used where there are no other processes.
-        let _ = console;
-        let mut options = SessionOptions::default();
-        options.backbone.clone_from(&self.backbone.backbone);
-        options.device = self.backbone.device;
-        options.precision = self.precision.choice();
-        options.weights.clone_from(&self.weights);
-        options.choice = Choice { lock: self.lock.clone(), allow_yanked: self.allow_yanked };
-        options.segmentation = self.segmentation;
-        #[cfg(unix)]
-        if self.isolate {
-            options.threads = self.backbone.threads.number();
-            options.isolation = Some(Isolation {
-                limits: Limits { time: std::time::Duration::from_secs(self.time_limit.unwrap_or(300)) },
-                max_memory: options::memory_limit(self.max_memory),
-                micro_ct: self.geometry.micro_ct,
-                spawn: worker::spawn(console),
-            });
-        }
-        #[cfg(not(unix))]
-        if self.isolate {
-            let message =
-                "--isolate: this build has no processes to isolate in; it is there on Linux and macOS";
-            return Err(CommandError::usage(message));
-        }
-        Ok(options)
-    }
-
     fn open_out(&self) -> Result<Option<OutputFolder>, String> {
-        let open = |root: &PathBuf| OutputFolder::overwriting(root, self.overwrite);
+        let options = digest_of_options(&self.writers.result_options(&self.session, &self.dicom));
+        let open = |root: &PathBuf| {
+            OutputFolder::overwriting(root, self.overwrite).map(|out| out.with_options(options.clone()))
+        };
         let out = self.out.as_ref().map(open).transpose();
         out.map_err(|e| format!("--out {e}; choose another folder"))
     }
@@ -278,10 +191,7 @@ impl Run {
     /// What clap cannot see.
     fn check(&self) -> Result<(), CommandError> {
         let usage = |message: &str| Err(CommandError::usage(message));
-        if !self.weights.is_empty() && self.plugin.len() > 1 {
-            return usage("--weights belongs to one plugin; give one --plugin with it");
-        }
-        if self.heatmap == Some(true) && self.out.is_none() {
+        if self.writers.heatmap == Some(true) && self.out.is_none() {
             return usage("--heatmap needs a place; give --out DIR with it");
         }
         if !self.view.is_empty() && self.input.len() > 1 {

@@ -94,6 +94,11 @@ impl Engine {
         std::mem::replace(&mut self.tasks[index], Arc::new(task))
     }
 
+    /// The number format of its large products.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// The backbone.
     pub fn backbone(&self) -> &Backbone {
         &self.backbone

@@ -27,6 +27,10 @@ pub struct CaseResult {
     pub provenance: Provenance,
     /// Version of the host.
     pub host: String,
+    /// Digest of the caller's options on which a result depends, where the caller told it: a later call skips what was done
+    /// with the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options_sha256: Option<String>,
     /// One per label or class.
     pub predictions: Vec<LabelPrediction>,
     /// The numbers of an ordinal or regression task; `predictions` then has what each output says: of an ordinal task the
@@ -260,6 +264,9 @@ pub struct FailedCase {
     pub plugin: Option<String>,
     /// One line.
     pub error: String,
+    /// Whose fault it was (`scan`, `plugin`, `input`, `writing`), where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// When that was, and by what.
     #[serde(default)]
     pub provenance: Provenance,

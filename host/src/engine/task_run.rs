@@ -263,6 +263,7 @@ impl<'a> TaskRun<'a> {
             device: self.place.device.to_owned(),
             provenance: Provenance::now(),
             host: env!("CARGO_PKG_VERSION").to_owned(),
+            options_sha256: None,
             values: ensemble::values(loaded, &predictions),
             predictions,
             views,

@@ -46,6 +46,7 @@ mod tests {
             input: FailedInput { path: "scan.nii".to_owned() },
             plugin: plugin.map(str::to_owned),
             error: "found nothing".to_owned(),
+            kind: None,
             provenance: Provenance::now(),
         };
         out.put_failure(&failed(None)).unwrap();

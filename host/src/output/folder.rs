@@ -16,6 +16,8 @@ pub struct OutputFolder {
     /// Whether results of other scans that lie there from earlier calls may be replaced.
     overwrite: bool,
     names: Mutex<Names>,
+    /// Digest of the options that its results depend on, for later calls.
+    options: Option<String>,
     /// Goes again where no result came: a refused call leaves no empty folder.
     _made: MadeFolder,
 }
@@ -83,10 +85,27 @@ impl OutputFolder {
         let unwritable = |e| format!("{}: cannot be written ({e})", root.display());
         let made = MadeFolder::new(root).map_err(unwritable)?;
         aside(root).and_then(TempDir::close).map_err(unwritable)?;
-        Ok(Self { root: root.to_owned(), overwrite, names: Mutex::default(), _made: made })
+        Ok(Self { root: root.to_owned(), overwrite, names: Mutex::default(), options: None, _made: made })
     }
 
-    pub(super) fn root(&self) -> &Path {
+    /// Results say by which options they were made: [`crate::engine::result::CaseResult::options_sha256`].
+    #[must_use]
+    pub fn with_options(mut self, sha256: String) -> Self {
+        self.options = Some(sha256);
+        self
+    }
+
+    pub(crate) fn options(&self) -> Option<&str> {
+        self.options.as_deref()
+    }
+
+    /// Forgets which names were given so far, for a caller whose cases have names of their own each: a call over a hundred
+    /// thousand cases would remember them all.
+    pub fn forget_names(&self) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Names::default();
+    }
+
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 

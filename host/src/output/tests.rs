@@ -133,6 +133,7 @@ fn result(evidence: &ViewEvidence) -> CaseResult {
         device: "cpu".into(),
         provenance: Default::default(),
         host: "0".into(),
+        options_sha256: None,
         values: Vec::new(),
         predictions: vec![label(0.55)],
         views: vec![ViewRecord {

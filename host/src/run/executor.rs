@@ -2,6 +2,7 @@
 
 use super::events::{Events, Notice};
 use super::failure::CaseFailure;
+use super::identity::TaskIdentity;
 #[cfg(unix)]
 use super::isolate::{ChosenLibrary, IsolatedEngine};
 use crate::engine::result::CaseResult;
@@ -42,10 +43,11 @@ pub struct CaseOutput {
 
 /// Computes the answers of a session's plugins, in the order of the plugins.
 pub trait Executor {
-    /// Every plugin's answer to a case.
+    /// The answers to a case of the plugins that `tasks` names by index, in that order.
     fn run(
         &mut self,
         case: &Case,
+        tasks: &[usize],
         wanted: Wanted<'_>,
         events: &dyn Events,
     ) -> Vec<Result<CaseOutput, CaseFailure>>;
@@ -59,6 +61,9 @@ pub trait Executor {
     fn prefetch_depth(&self) -> usize {
         0
     }
+
+    /// What computes each plugin's answers.
+    fn identities(&self) -> Vec<TaskIdentity>;
 
     /// Replaces a plugin by another build.
     ///
@@ -88,17 +93,17 @@ impl Executor for LocalExecutor {
     fn run(
         &mut self,
         case: &Case,
+        asked: &[usize],
         wanted: Wanted<'_>,
         events: &dyn Events,
     ) -> Vec<Result<CaseOutput, CaseFailure>> {
         let tasks = self.engine.tasks();
-        let all: Vec<usize> = (0..tasks.len()).collect();
-        let mut answers = Vec::with_capacity(all.len());
+        let mut answers = Vec::with_capacity(asked.len());
         let mut placing = Placing { case, wanted, names: &mut self.names, events };
         self.engine.predict_each(
             case,
             wanted.evidence(),
-            &all,
+            asked,
             |task, stage| events.stage(tasks[task].name(), stage),
             |_, answer| {
                 answers.push(answer.map_err(CaseFailure::from).and_then(|p| placing.record(p)));
@@ -113,6 +118,11 @@ impl Executor for LocalExecutor {
 
     fn prefetch_depth(&self) -> usize {
         self.engine.prefetch_depth()
+    }
+
+    fn identities(&self) -> Vec<TaskIdentity> {
+        let (info, precision) = (self.engine.backbone().info(), self.engine.precision());
+        self.engine.tasks().iter().map(|task| TaskIdentity::of(task, info, precision)).collect()
     }
 
     fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String> {
@@ -150,10 +160,13 @@ impl Placing<'_> {
         fill: impl FnOnce(&Path) -> Result<CaseResult, String>,
     ) -> Result<(CaseResult, Option<PathBuf>), String> {
         let fill = |folder: &Path| {
-            fill(folder).map(|result| {
-                let scans = Scans::of(&result);
-                (result, scans)
-            })
+            let mut result = fill(folder)?;
+            if let Some(options) = out.options() {
+                result.options_sha256 = Some(options.to_owned());
+                output::write_record(&result, folder)?;
+            }
+            let scans = Scans::of(&result);
+            Ok((result, scans))
         };
         let rename = |result: &mut CaseResult, name: &str, folder: &Path| {
             if result.case == name {
@@ -214,7 +227,7 @@ impl Placing<'_> {
 }
 
 fn finished(written: Result<(CaseResult, Option<PathBuf>), String>) -> Result<CaseOutput, CaseFailure> {
-    let (result, folder) = written.map_err(CaseFailure::of_task)?;
+    let (result, folder) = written.map_err(CaseFailure::of_output)?;
     let json = serde_json::to_string(&result)
         .map_err(|e| CaseFailure::of_task(format!("a result cannot be written as JSON: {e}")))?;
     Ok(CaseOutput { result, json, folder })
@@ -235,17 +248,19 @@ impl Executor for IsolatedExecutor {
     fn run(
         &mut self,
         case: &Case,
+        asked: &[usize],
         wanted: Wanted<'_>,
         events: &dyn Events,
     ) -> Vec<Result<CaseOutput, CaseFailure>> {
+        let asked: Vec<usize> = asked.iter().map(|i| self.tasks[*i]).collect();
         let scratch = match wanted.output.map(OutputFolder::scratch).transpose() {
             Ok(scratch) => scratch,
             Err(message) => {
-                return self.tasks.iter().map(|_| Err(CaseFailure::of_task(message.clone()))).collect();
+                return asked.iter().map(|_| Err(CaseFailure::of_output(message.clone()))).collect();
             }
         };
         let folder = scratch.as_ref().map(|s| s.path().to_owned());
-        let mut answers = self.engine.answer(case, wanted.writers, folder.as_deref(), events);
+        let mut answers = self.engine.answer((case, &asked), wanted.writers, folder.as_deref(), events);
         let mut placing = Placing { case, wanted, names: &mut self.names, events };
         let took = |task: &usize| match answers.remove(task) {
             Some(Ok(json)) => {
@@ -255,7 +270,11 @@ impl Executor for IsolatedExecutor {
             Some(Err(failure)) => Err(failure),
             None => Err(CaseFailure::of_task("no answer came")),
         };
-        self.tasks.iter().map(took).collect()
+        asked.iter().map(took).collect()
+    }
+
+    fn identities(&self) -> Vec<TaskIdentity> {
+        self.tasks.iter().map(|task| self.engine.identity(*task)).collect()
     }
 
     fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String> {

@@ -8,8 +8,10 @@ use crate::engine::{CaseError, Remedy};
 pub enum Blame {
     /// The scan cannot be used: every plugin that reads it fails alike.
     Scan,
-    /// The plugin, its process, or what was to be written.
+    /// The plugin or its process.
     Task,
+    /// What was to be written.
+    Output,
 }
 
 /// Why a plugin has no answer for a case.
@@ -29,6 +31,11 @@ impl CaseFailure {
         Self { message: message.into(), blame: Blame::Task, remedy: None }
     }
 
+    pub(super) fn of_output(message: impl Into<String>) -> Self {
+        Self { message: message.into(), blame: Blame::Output, remedy: None }
+    }
+
+    #[cfg(unix)]
     pub(super) fn of_scan(message: impl Into<String>) -> Self {
         Self { message: message.into(), blame: Blame::Scan, remedy: None }
     }

@@ -8,6 +8,7 @@
 mod events;
 mod executor;
 mod failure;
+mod identity;
 pub mod inputs;
 #[cfg(unix)]
 pub mod isolate;
@@ -19,8 +20,9 @@ pub use events::{Events, Notice, Severity, Silent};
 pub use executor::IsolatedExecutor;
 pub use executor::{CaseOutput, Executor, LocalExecutor, Wanted};
 pub use failure::{Blame, CaseFailure};
+pub use identity::TaskIdentity;
 #[cfg(unix)]
 pub use session::Isolation;
 pub use session::{
-    RefusedPlugin, SelectedPlugin, Selection, Session, SessionError, SessionOptions, use_threads,
+    Ask, RefusedPlugin, SelectedPlugin, Selection, Session, SessionError, SessionOptions, use_threads,
 };

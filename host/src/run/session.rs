@@ -5,6 +5,7 @@ use super::events::Events;
 use super::executor::IsolatedExecutor;
 use super::executor::{CaseOutput, Executor, LocalExecutor, Wanted};
 use super::failure::CaseFailure;
+use super::identity::TaskIdentity;
 #[cfg(unix)]
 use super::isolate::{ChosenLibrary, IsolatedEngine, Limits, OpenRequest, SpawnWorker};
 use crate::backbone::Precision;
@@ -17,6 +18,9 @@ use crate::plugin::find::{self, Choice};
 use crate::plugin::{Inspected, inspect};
 use crate::task::LoadedTask;
 use anymc3d_manifest::Manifest;
+use std::borrow::Borrow;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 #[cfg(unix)]
 use std::sync::Arc;
@@ -55,6 +59,15 @@ pub struct Isolation {
     pub micro_ct: bool,
     /// Starts a process that calls [`super::isolate::serve`].
     pub spawn: Arc<SpawnWorker>,
+}
+
+/// A case, and which of a session's plugins are asked, by index.
+#[derive(Debug, Clone)]
+pub struct Ask<C> {
+    /// The case.
+    pub case: C,
+    /// The plugins.
+    pub tasks: Vec<usize>,
 }
 
 /// Where and how a session computes. `Default` is the default backbone on whatever device is there, in this process.
@@ -305,7 +318,13 @@ impl Session {
         wanted: Wanted<'_>,
         events: &dyn Events,
     ) -> Vec<Result<CaseOutput, CaseFailure>> {
-        self.executor.run(case, wanted, events)
+        let all: Vec<usize> = (0..self.plugins.len()).collect();
+        self.executor.run(case, &all, wanted, events)
+    }
+
+    /// What computes each plugin's answers, in the order of the plugins.
+    pub fn identities(&self) -> Vec<TaskIdentity> {
+        self.executor.identities()
     }
 
     /// Answers cases one after the other and reads the next ones meanwhile. `done` is given each case's index and the
@@ -317,18 +336,52 @@ impl Session {
         events: &dyn Events,
         mut done: impl FnMut(&mut Self, usize, Vec<Result<CaseOutput, CaseFailure>>),
     ) {
-        let mut begun = 1;
-        for (i, case) in cases.iter().enumerate() {
-            let until = (i + 1 + self.executor.prefetch_depth()).min(cases.len());
-            while begun < until {
-                if let Some(next) = cases[begun] {
-                    self.executor.prefetch(next);
+        let all: Vec<usize> = (0..self.plugins.len()).collect();
+        let asked = cases.iter().map(|case| case.map(|case| Ask { case, tasks: all.clone() }));
+        let mut at = 0;
+        self.run_while(asked, wanted, events, |session, _, answers| {
+            done(session, at, answers);
+            at += 1;
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// As [`Self::run_all`], of cases that come one after the other, each with the plugins that are asked, until `done`
+    /// breaks. `done` is given each case again, and the answers of the plugins that were asked. Whether all cases were done.
+    pub fn run_while<C: Borrow<Case>>(
+        &mut self,
+        cases: impl IntoIterator<Item = Option<Ask<C>>>,
+        wanted: Wanted<'_>,
+        events: &dyn Events,
+        mut done: impl FnMut(
+            &mut Self,
+            Option<Ask<C>>,
+            Vec<Result<CaseOutput, CaseFailure>>,
+        ) -> ControlFlow<()>,
+    ) -> bool {
+        let mut cases = cases.into_iter();
+        let mut next: VecDeque<Option<Ask<C>>> = cases.next().into_iter().collect();
+        while let Some(ask) = next.pop_front() {
+            while next.len() < self.executor.prefetch_depth() {
+                let Some(coming) = cases.next() else { break };
+                if let Some(ask) = &coming {
+                    self.executor.prefetch(ask.case.borrow());
                 }
-                begun += 1;
+                next.push_back(coming);
             }
-            let answers = case.map(|case| self.run(case, wanted, events)).unwrap_or_default();
-            done(self, i, answers);
+            let answers = ask
+                .as_ref()
+                .map(|ask| self.executor.run(ask.case.borrow(), &ask.tasks, wanted, events))
+                .unwrap_or_default();
+            if done(self, ask, answers).is_break() {
+                return false;
+            }
+            // Without prefetching the next case is only looked for now.
+            if next.is_empty() {
+                next.extend(cases.next());
+            }
         }
+        true
     }
 
     /// The files that a plugin is opened from: its library, and every path where its weights may be.

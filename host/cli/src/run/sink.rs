@@ -5,6 +5,7 @@ use crate::console::Console;
 use crate::outcome::Outcome;
 use crate::report;
 use crate::run::table::{self, Row};
+use anymc3d_host::batch::RunTable;
 use anymc3d_host::engine::result::{CaseResult, FailedCase, FailedInput, Provenance, SCHEMA};
 use anymc3d_host::output::{OutputFolder, ResultWriter};
 use anymc3d_host::run::inputs::{CaseEntry, NoAnswer, Unanswered};
@@ -23,6 +24,8 @@ pub(super) struct ResultSink<'a> {
     pub json: bool,
     /// What came out so far, for a table at the end; none once it was printed.
     pub rows: RefCell<Option<Vec<Row>>>,
+    /// All answers, where a table of them is wanted.
+    pub answers: RefCell<Option<RunTable>>,
     /// Plugins that do not answer some of the cases.
     pub unanswered: &'a Unanswered,
 }
@@ -53,15 +56,16 @@ impl<'a> ResultSink<'a> {
     ) -> Outcome {
         let case = entry.case();
         let answers = case.map(|case| session.run(case, self.wanted(), self.console)).unwrap_or_default();
-        self.take(session, entry, answers, intended_use).outcome
+        let all: Vec<usize> = (0..session.plugins().len()).collect();
+        self.take(session, entry, (&all, answers), intended_use).outcome
     }
 
-    /// Prints what came out of a case.
+    /// Prints what came out of a case: the answers of some of the plugins, which are named by index.
     pub fn take(
         &self,
         session: &Session,
         entry: &CaseEntry,
-        answers: Vec<Result<CaseOutput, CaseFailure>>,
+        (tasks, answers): (&[usize], Vec<Result<CaseOutput, CaseFailure>>),
         intended_use: &mut BTreeSet<String>,
     ) -> Taken {
         let case = match entry {
@@ -75,17 +79,20 @@ impl<'a> ResultSink<'a> {
             return self.fail(case.name.clone(), case.any_file(), None, error);
         }
         let mut taken = Taken { outcome: Outcome::Done, failure: None };
-        for (index, answer) in answers.into_iter().enumerate() {
+        for (&index, answer) in tasks.iter().zip(answers) {
             let failed = match answer {
                 Ok(output) => {
                     let result = &output.result;
                     intended_use.insert(format!("{}: {}", result.plugin.name, result.intended_use));
                     self.forget_failure(&case.name, &result.plugin.name);
+                    if let Some(table) = self.answers.borrow_mut().as_mut() {
+                        table.said(index, result);
+                    }
                     self.tell(&output);
                     continue;
                 }
                 Err(failure) => {
-                    let plugin = Some(session.name(index).to_owned());
+                    let plugin = Some((index, session.name(index).to_owned()));
                     let message = match self.unanswered.of(&case.name, session.name(index)) {
                         Some(NoAnswer::NothingForIt) => continue,
                         Some(NoAnswer::Failed(reason)) => reason.clone(),
@@ -127,7 +134,12 @@ impl<'a> ResultSink<'a> {
         }
     }
 
-    fn fail(&self, case: String, path: &Path, plugin: Option<String>, error: String) -> Taken {
+    /// `plugin`: its index and name.
+    fn fail(&self, case: String, path: &Path, plugin: Option<(usize, String)>, error: String) -> Taken {
+        if let Some(table) = self.answers.borrow_mut().as_mut() {
+            table.failed(&case, plugin.as_ref().map(|(index, _)| *index), &error);
+        }
+        let plugin = plugin.map(|(_, name)| name);
         let at = path.display().to_string();
         // Most messages name the file already.
         if error.contains(&at) {
@@ -138,7 +150,7 @@ impl<'a> ResultSink<'a> {
         let reason = error.replace(&at, "").trim_start_matches([':', ' ']).to_owned();
         let (schema, provenance) = (SCHEMA.to_owned(), Provenance::now());
         let input = FailedInput { path: at };
-        let failed = FailedCase { schema, case, input, plugin, error, provenance };
+        let failed = FailedCase { schema, case, input, plugin, error, kind: None, provenance };
         if let Some(Err(e)) = self.out.as_ref().map(|out| out.put_failure(&failed)) {
             self.console.error(e);
         }

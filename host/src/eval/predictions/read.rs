@@ -3,6 +3,7 @@
 use super::columns::{self, CASE, ColumnNames, FOLD, GROUP, PATIENT, PREFIX, VALUE, class_of};
 use super::logits::{Scale, scale_of};
 use super::{Predictions, ScoredCase, ScoredLabel, Scores};
+use crate::batch::FAILED;
 use crate::data::sheet::{Sheet, SheetRow};
 use crate::data::table::{Problem, TableError};
 use csv::StringRecord;
@@ -69,6 +70,10 @@ fn predictions(
     let mut sheet = Sheet::open(path, &mut problems.0)?;
     let mut notes = Vec::new();
     names.apply(&mut sheet, &mut problems.0);
+    let failed = leave_out_failed(&mut sheet);
+    if failed > 0 {
+        notes.push(format!("{failed} cases failed and are not measured"));
+    }
     if let Some(data) = truth {
         let without = columns::join(&mut sheet, data, &mut problems.0);
         if without > 0 {
@@ -83,6 +88,19 @@ fn predictions(
     let cases = cases(&sheet.rows, &columns, problems);
     let labels = columns.labels.iter().map(|c| label(c, &cases, &sheet, &mut notes, problems)).collect();
     Some(Predictions { path: path.to_owned(), cases, labels, ignored, notes })
+}
+
+/// Leaves out cases that say in a column `failed` why they have no score, as `host merge` writes them; how many. A column that
+/// is itself a label stays, and so does a case with all of its scores.
+fn leave_out_failed(sheet: &mut Sheet) -> usize {
+    let at = |name: &str| sheet.header.iter().position(|h| h == name);
+    let (Some(failed), None) = (at(FAILED), at(&format!("{PREFIX}{FAILED}"))) else { return 0 };
+    let scores: Vec<usize> = (0..sheet.header.len())
+        .filter(|&i| sheet.header[i].starts_with(PREFIX) || sheet.header[i].starts_with(VALUE))
+        .collect();
+    let before = sheet.rows.len();
+    sheet.rows.retain(|row| row.cells[failed].is_empty() || scores.iter().all(|&i| !row.cells[i].is_empty()));
+    before - sheet.rows.len()
 }
 
 /// Which column is what; `None` after naming why that cannot be told.

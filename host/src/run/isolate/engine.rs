@@ -11,6 +11,7 @@ use crate::engine::{Case, Stage};
 use crate::output::ResultWriter;
 use crate::run::events::{Events, Notice};
 use crate::run::failure::{Blame, CaseFailure};
+use crate::run::identity::TaskIdentity;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub struct IsolatedEngine {
     /// For every process; its own plugins are filled in.
     opening: OpenRequest,
     names: BTreeMap<usize, String>,
+    /// What the process said of each plugin that it opened.
+    identities: BTreeMap<usize, TaskIdentity>,
     limits: Limits,
     spawn: Arc<SpawnWorker>,
     groups: Vec<Group>,
@@ -80,7 +83,8 @@ impl IsolatedEngine {
     ) -> Result<(Self, Vec<Refusal>), String> {
         let groups = vec![Group::new(std::mem::take(&mut opening.plugins))];
         let (quarantined, strikes) = (BTreeMap::new(), BTreeMap::new());
-        let mut engine = Self { opening, names, limits, spawn, groups, quarantined, strikes };
+        let identities = BTreeMap::new();
+        let mut engine = Self { opening, names, identities, limits, spawn, groups, quarantined, strikes };
         let refused = engine.start(0)?;
         Ok((engine, refused))
     }
@@ -101,7 +105,10 @@ impl IsolatedEngine {
                         current = Some(task);
                         until = Instant::now() + self.limits.time;
                     }
-                    Ok(Event::Opened(_)) => current = None,
+                    Ok(Event::Opened { task, identity }) => {
+                        self.identities.insert(task, identity);
+                        current = None;
+                    }
                     Ok(Event::Refused { task, error }) => {
                         current = None;
                         self.groups[group].leave_out(task);
@@ -141,10 +148,19 @@ impl IsolatedEngine {
         tasks
     }
 
-    /// Every task's answer to a case, by index. Their files are in `folder`, in a folder each that is named by the index.
+    /// What computes a plugin's answers.
+    ///
+    /// # Panics
+    /// Of a plugin that was never opened.
+    pub fn identity(&self, task: usize) -> TaskIdentity {
+        self.identities[&task].clone()
+    }
+
+    /// The answers to a case of the tasks that are named by index. Their files are in `folder`, in a folder each that is
+    /// named by the index.
     pub fn answer(
         &mut self,
-        case: &Case,
+        (case, asked): (&Case, &[usize]),
         writers: &[Arc<dyn ResultWriter>],
         folder: Option<&Path>,
         events: &dyn Events,
@@ -157,7 +173,8 @@ impl IsolatedEngine {
         let mut group = 0;
         while group < self.groups.len() {
             let all = self.groups[group].plugins.iter().map(|p| p.task);
-            let left: Vec<usize> = all.filter(|task| !answers.contains_key(task)).collect();
+            let left: Vec<usize> =
+                all.filter(|task| asked.contains(task) && !answers.contains_key(task)).collect();
             if left.is_empty() {
                 group += 1;
                 continue;

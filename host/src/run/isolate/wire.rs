@@ -6,6 +6,7 @@ use crate::check::Finding;
 use crate::engine::{Case, Stage};
 use crate::output::WriterSpec;
 use crate::run::failure::CaseFailure;
+use crate::run::identity::TaskIdentity;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;
@@ -81,8 +82,8 @@ pub enum Event {
     Backbone,
     /// A plugin is being opened: from here on its code may run.
     TaskOpening(usize),
-    /// It is ready.
-    Opened(usize),
+    /// It is ready, and this is what it is.
+    Opened { task: usize, identity: TaskIdentity },
     /// It is refused.
     Refused { task: usize, error: String },
     /// Everything is open.

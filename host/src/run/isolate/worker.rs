@@ -7,6 +7,7 @@ use crate::device::{DeviceChoice, gpus};
 use crate::engine::{Case, Engine, MemoryCap, Prediction, Stage, open_backbone_on, provenance};
 use crate::output::{self, MakeWriter, ResultWriter, WriterSpec, need_evidence, standard_writer};
 use crate::plugin::inspect;
+use crate::run::identity::TaskIdentity;
 use crate::run::{CaseFailure, use_threads};
 use crate::scan::allow_micro_ct;
 use crate::task::LoadedTask;
@@ -97,9 +98,10 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
         });
         match opened {
             Ok(loaded) => {
+                let identity = TaskIdentity::of(&loaded, backbone.info(), precision);
                 tasks.push(loaded);
                 indices.push(task);
-                send(&mut stream, &Event::Opened(task))?;
+                send(&mut stream, &Event::Opened { task, identity })?;
             }
             Err(e) => send(&mut stream, &Event::Refused { task, error: e.to_string() })?,
         }
@@ -177,7 +179,7 @@ fn case_of(
             note(say(Event::At { task, stage: Stage::Record }));
             let answered = match prediction {
                 Err(e) => Err(CaseFailure::from(e)),
-                Ok(prediction) => writing.record(prediction, case, task).map_err(CaseFailure::of_task),
+                Ok(prediction) => writing.record(prediction, case, task).map_err(CaseFailure::of_output),
             };
             note(say(match answered {
                 Ok(json) => Event::Answered(Answered { task, json }),

@@ -9,7 +9,7 @@ const PACE: Duration = Duration::from_secs(30);
 const NAMED: usize = 3;
 
 /// The cases of a call, counted.
-pub(super) struct Batch {
+pub(super) struct CaseCount {
     cases: usize,
     done: usize,
     answered: usize,
@@ -19,7 +19,7 @@ pub(super) struct Batch {
     told: Instant,
 }
 
-impl Batch {
+impl CaseCount {
     pub fn begin(cases: usize, now: Instant) -> Self {
         Self { cases, done: 0, answered: 0, failed: BTreeMap::new(), begun: now, told: now }
     }
@@ -65,7 +65,7 @@ impl Batch {
 }
 
 /// `40 s`, `12 min`, `3.5 h`
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 90.0 => format!("{s:.0} s"),
         s if s < 5400.0 => format!("{:.0} min", s / 60.0),
@@ -80,12 +80,12 @@ mod tests {
     #[test]
     fn progress_comes_every_half_minute_and_the_summary_counts_reasons() {
         let begun = Instant::now();
-        let mut batch = Batch::begin(10, begun);
+        let mut count = CaseCount::begin(10, begun);
         let mut lines = Vec::new();
         for n in 1..=10u64 {
             let failure =
                 [3, 5].contains(&n).then_some("a damaged file").or((n == 7).then_some("no series fits"));
-            lines.extend(batch.case(failure, begun + Duration::from_secs(12 * n)));
+            lines.extend(count.case(failure, begun + Duration::from_secs(12 * n)));
         }
         assert_eq!(
             lines,
@@ -96,21 +96,21 @@ mod tests {
             ]
         );
         assert_eq!(
-            batch.summary().unwrap(),
+            count.summary().unwrap(),
             "7 cases answered, 3 failed: 2 × a damaged file; no series fits"
         );
     }
 
     #[test]
     fn a_single_case_has_no_summary_and_many_reasons_are_shortened() {
-        let mut batch = Batch::begin(1, Instant::now());
-        batch.case(None, Instant::now());
-        assert_eq!(batch.summary(), None);
-        let mut batch = Batch::begin(5, Instant::now());
+        let mut count = CaseCount::begin(1, Instant::now());
+        count.case(None, Instant::now());
+        assert_eq!(count.summary(), None);
+        let mut count = CaseCount::begin(5, Instant::now());
         for reason in ["a", "b", "c", "d", "e"] {
-            batch.case(Some(reason), Instant::now());
+            count.case(Some(reason), Instant::now());
         }
-        assert_eq!(batch.summary().unwrap(), "0 cases answered, 5 failed: a; b; c; and 2 other reasons");
+        assert_eq!(count.summary().unwrap(), "0 cases answered, 5 failed: a; b; c; and 2 other reasons");
         assert_eq!([40.0, 700.0, 12600.0].map(duration), ["40 s", "12 min", "3.5 h"]);
     }
 }

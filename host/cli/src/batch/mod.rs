@@ -1,0 +1,234 @@
+//! `host batch`: a cohort in shards, resumable; the engine that starts the processes is the user's.
+
+mod bar;
+
+use super::console::Console;
+use super::dicom::DicomOptions;
+use super::outcome::{CommandError, Outcome};
+use super::session_options::{SessionArgs, WriterOptions};
+use super::tasks::tell_refused;
+use anymc3d_host::batch::{
+    BatchError, BatchFolder, EngineError, Ended, Manifest, PlannedTask, Shard, ShardOptions, Why, Wish, digest_of_options,
+    run_shard, shard_of,
+};
+use anymc3d_host::run::inputs::find_cases;
+use anymc3d_host::run::{Selection, Session, SessionOptions};
+use bar::{Bar, ProgressOption};
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+const EXAMPLES: &str = "\
+Examples:
+  host batch --plugin lung_nodule cohort/ --out results                  all of it; call it again to go on after a stop
+  host batch --plugin lung_nodule cohort/ --out results --shard 0/8      the first of eight parts
+  host batch --plugin lung_nodule cohort/ --out results --shards 8       the part that Slurm, Kubernetes, … says this task is
+  host batch --plugin lung_nodule --plugin liver_injury table.csv --out results --heatmap=false
+  host batch --plugin lung_nodule --manifest work.csv --out results      the cases of a list
+  host batch --plugin lung_nodule cohort/ --out results --list           write the list of the work and end
+  host batch --plugin lung_nodule cohort/ --out results --retry-failed
+  host batch --plugin untried --isolate cohort/ --out results            a scan that kills the plugin is one failed case
+  host merge results                                                     then: one table of all";
+
+const CODES: &str = "\
+Exit codes:
+  0  all done
+  1  at least one case failed, or something could not be written; all other cases are done
+  2  wrong usage: an option or an input does not fit; nothing was computed
+  3  a plugin, weights or a backbone was refused; nothing was computed with it
+  75 stopped by SIGTERM after the case at hand; the same call does the rest";
+
+/// Predict a cohort: resumable, in shards over any number of processes
+///
+/// DIR keeps work.csv (the list of the work, written once), batch.json (what it is of), and for each case and plugin what
+/// `host run --out` writes. A case that is done with the same scan, library, weights, backbone and options is skipped.
+#[derive(Debug, Args)]
+#[command(before_help = EXAMPLES, after_help = CODES)]
+pub(super) struct Batch {
+    /// Scans, folders of scans (with the folders below them), DICOM, data tables: as `host run` takes them
+    #[arg(required_unless_present = "manifest")]
+    input: Vec<PathBuf>,
+    /// List of the work instead of INPUT: a table with the columns case and image (or image.VIEW), as work.csv is
+    #[arg(long, value_name = "CSV", conflicts_with = "input")]
+    manifest: Option<PathBuf>,
+    /// Folder for the batch and its results; all processes of the batch share it
+    #[arg(long, short, value_name = "DIR", required = true)]
+    out: PathBuf,
+    /// Do part I of N of the work, counted from 0, of about as many bytes as the others
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["shards", "first_index"])]
+    shard: Option<Shard>,
+    /// Divide the work into N parts and do the one that the environment names: arrays of Slurm, SGE, PBS and LSF, indexed
+    /// jobs of Kubernetes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    shards: Option<u32>,
+    /// Index of the array's task that is part 0 [default: its lowest, if it has as many tasks as there are shards]
+    #[arg(long, value_name = "INDEX", requires = "shards")]
+    first_index: Option<usize>,
+    /// Write work.csv and batch.json and end
+    #[arg(long)]
+    list: bool,
+    /// Try again what failed before
+    #[arg(long)]
+    retry_failed: bool,
+    /// End after this many failed cases, those that failed before not counted
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_failures: Option<u32>,
+    /// Continue a batch in DIR that has other options or other work with these
+    #[arg(long)]
+    overwrite: bool,
+    /// Progress: a bar on a terminal (else a line every half minute), lines of JSON on stdout, or none
+    #[arg(long, value_enum, default_value_t = ProgressOption::Bar)]
+    progress: ProgressOption,
+    #[command(flatten)]
+    dicom: DicomOptions,
+    #[command(flatten)]
+    writers: WriterOptions,
+    #[command(flatten)]
+    session: SessionArgs,
+}
+
+impl Batch {
+    pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        #[cfg(unix)]
+        signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
+            .map_err(|e| CommandError::failed(format!("SIGTERM cannot be listened to ({e})")))?;
+        let shard = self.shard()?;
+        self.session.prepare()?;
+        let options = self.session.options(console)?;
+        let session = self.open(&options, console)?;
+        self.dicom.check(&session.manifests()).map_err(CommandError::usage)?;
+        let (folder, manifest) = self.folder(&session, console)?;
+        let cases = manifest.items.len();
+        if self.list {
+            console.result(format!("{}: {cases} cases, {} bytes", folder.root().join("work.csv").display(), manifest.bytes()));
+            session.close(console);
+            return Ok(Outcome::Done);
+        }
+        let _lock = folder.lock(shard).map_err(advised)?;
+        let writers = self.writers.writers(true, &self.dicom);
+        let options_sha256 = digest_of_options(&folder.plan.options);
+        let run = ShardOptions {
+            shard,
+            writers: &writers,
+            options_sha256: &options_sha256,
+            retry_failed: self.retry_failed,
+            max_failures: self.max_failures.map(|n| n as usize),
+            stop: &stop,
+            isolated: self.session.isolate,
+        };
+        let bar = Bar::new(console, self.progress, shard);
+        let mut reopen = || self.open(&options, console).map_err(|e| e.message);
+        let ended = run_shard(&folder, &manifest, session, &mut reopen, &run, &bar);
+        let ended = ended.map_err(CommandError::failed)?;
+        bar.end(&ended);
+        self.outcome(&ended, console)
+    }
+
+    /// Which part of the work.
+    fn shard(&self) -> Result<Shard, CommandError> {
+        let Some(shards) = self.shards else { return Ok(self.shard.unwrap_or(Shard::WHOLE)) };
+        if self.list {
+            return Ok(Shard::WHOLE);
+        }
+        let found = shard_of(&|name| std::env::var(name).ok(), shards as usize, self.first_index);
+        found.map(|found| found.shard).map_err(|e| {
+            let todo = match &e {
+                EngineError::Ambiguous { .. } => "; give --first-index INDEX, the index of shard 0, or --shard I/N",
+                EngineError::None | EngineError::Several(..) => "; give --shard I/N",
+                EngineError::NoShard(_) => "; --shards is the number of all tasks of the array",
+            };
+            CommandError::usage(format!("--shards {shards}: {e}{todo}"))
+        })
+    }
+
+    /// All plugins, or nothing: a cohort without one of them would be half a cohort.
+    fn open(&self, options: &SessionOptions, console: &Console) -> Result<Session, CommandError> {
+        let selection = Selection::new(&self.session.plugin, &options.choice)?;
+        let refused = |n: usize| CommandError::refused(format!("{n} plugins are refused; nothing was computed"));
+        if !selection.refused.is_empty() {
+            tell_refused(&selection.refused, console);
+            return Err(refused(selection.refused.len()));
+        }
+        let mut session = selection.open(options)?;
+        if !session.refused().is_empty() {
+            tell_refused(session.refused(), console);
+            return Err(refused(session.refused().len()));
+        }
+        let writers = self.writers.writers(true, &self.dicom);
+        self.session.cap(&mut session, &writers, self.writers.heatmaps(true), true)?;
+        Ok(session)
+    }
+
+    /// The batch's folder, with its manifest.
+    fn folder(&self, session: &Session, console: &Console) -> Result<(BatchFolder, Manifest), CommandError> {
+        let manifests = session.manifests();
+        let names: Vec<&str> = manifests.iter().map(|m| m.plugin.name.as_str()).collect();
+        let tasks = session.identities().into_iter().zip(&manifests);
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let inputs = self.input.iter().chain(&self.manifest).map(|path| absolute(path).display().to_string());
+        let wish = Wish {
+            inputs: inputs.collect(),
+            manifest: self.manifest.as_deref(),
+            options: self.writers.result_options(&self.session, &self.dicom),
+            tasks: tasks.map(|(identity, m)| PlannedTask::new(identity, &m.task)).collect(),
+            overwrite: self.overwrite,
+        };
+        let find = || {
+            let mut options = self.dicom.input_options(Some(&self.out));
+            options.recursive = true;
+            let list = find_cases(&self.input, &manifests, &options, console);
+            let nothing = list.entries.iter().all(|entry| entry.case().is_none());
+            let (manifest, twice) = Manifest::of(list, &names);
+            if twice > 0 {
+                console.note(format!("{twice} cases were given twice and stand once in work.csv"));
+            }
+            if nothing {
+                manifest.items.iter().filter_map(|item| item.failed.as_ref()).for_each(|why| console.error(why));
+                return Err(BatchError::NoWork);
+            }
+            Ok(manifest)
+        };
+        let (folder, manifest, told) = BatchFolder::prepare(&self.out, wish, find).map_err(advised)?;
+        told.iter().for_each(|line| console.warning(line));
+        Ok((folder, manifest))
+    }
+
+    fn outcome(&self, ended: &Ended, console: &Console) -> Result<Outcome, CommandError> {
+        let out = self.out.display();
+        match &ended.why {
+            Why::Finished => Ok(if ended.failed > 0 { Outcome::Failed } else { Outcome::Done }),
+            Why::Stopped => {
+                console.note(format!("stopped by SIGTERM; {} cases are left, the same call does them", ended.left));
+                Ok(Outcome::TryAgain)
+            }
+            Why::TooManyFailures => {
+                let most = self.max_failures.unwrap_or_default();
+                Err(CommandError::failed(format!(
+                    "{out}: {most} cases failed, as many as --max-failures allows; {} cases are left",
+                    ended.left
+                )))
+            }
+            Why::Unwritable(why) => Err(CommandError::failed(format!(
+                "{why}; all results so far are whole, {} cases are left: make room and call it again",
+                ended.left
+            ))),
+        }
+    }
+}
+
+/// The option that helps.
+fn advised(error: BatchError) -> CommandError {
+    match &error {
+        BatchError::OtherOptions { .. } => {
+            CommandError::usage(format!("--out {error}; give another --out, or --overwrite to do its cases anew"))
+        }
+        BatchError::OtherWork { .. } => {
+            CommandError::usage(format!("--out {error}; give another --out, or --overwrite to continue with this call's"))
+        }
+        BatchError::Busy { .. } => CommandError::usage(format!("--out {error}; wait for it, or do another shard")),
+        BatchError::Manifest(_) | BatchError::NoWork => CommandError::usage(error),
+        _ => CommandError::failed(format!("--out {error}")),
+    }
+}

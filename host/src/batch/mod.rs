@@ -1,0 +1,38 @@
+//! A cohort: many cases over any number of processes and machines, resumable, and merged into one table.
+//!
+//! The engine that starts the processes is the user's: Slurm, Kubernetes, Snakemake. This room is the contract between
+//! them. A [`Manifest`] lists the work and is the same in every process. A [`Shard`] is a process's part of it. A result's
+//! own `result.json` is the record that a case is done, written whole or not at all; [`Resume`] finds what is left. A
+//! [`Journal`] keeps what each case took. [`merge()`] makes one table of all.
+
+mod engines;
+mod folder;
+mod journal;
+mod manifest;
+mod manifest_file;
+mod merge;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod progress;
+mod resume;
+mod run_table;
+mod shard;
+mod shard_run;
+mod summary;
+mod tables;
+mod usage;
+
+pub use engines::{EngineError, Found, shard_of};
+pub use folder::{BatchError, BatchFolder, BatchPlan, PlannedTask, ShardLock, Wish};
+pub use journal::{FailureKind, Journal, JournalEntry, Outcome};
+pub use manifest::{Manifest, WorkItem};
+pub use merge::{Merged, Missing, merge};
+#[cfg(feature = "parquet")]
+pub use parquet::predictions_parquet;
+pub use progress::{Progress, ProgressReport};
+pub use resume::{Resume, State, digest_of_options};
+pub use run_table::RunTable;
+pub use shard::{Shard, partition};
+pub use shard_run::{BatchEvents, Ended, Left, ShardOptions, Why, run_shard};
+pub use summary::Summary;
+pub(crate) use tables::FAILED;

@@ -1,0 +1,404 @@
+//! Runs what is left of a shard, case by case, until all is done or somebody asks it to stop.
+
+use super::folder::BatchFolder;
+use super::journal::{FailureKind, Journal, JournalEntry, Outcome};
+use super::manifest::{Manifest, WorkItem};
+use super::resume::{Resume, State, files_hash, made_by};
+use super::shard::{Shard, partition};
+use super::usage;
+use crate::engine::Stage;
+use crate::engine::result::{FailedCase, FailedInput, Provenance, SCHEMA};
+use crate::output::{OutputFolder, ResultWriter};
+use crate::run::inputs::NoAnswer;
+use crate::run::{Ask, Blame, CaseFailure, CaseOutput, Events, Notice, Session, TaskIdentity, Wanted};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// After how many cases the names that were given are forgotten.
+const NAMES: usize = 256;
+/// How much is written to see whether a disk is full.
+const PROBE: usize = 1 << 20;
+
+/// Which part of the work, and how.
+pub struct ShardOptions<'a> {
+    /// The part.
+    pub shard: Shard,
+    /// What writes files beside each result.
+    pub writers: &'a [Arc<dyn ResultWriter>],
+    /// [`super::digest_of_options`].
+    pub options_sha256: &'a str,
+    /// Whether cases that failed before are tried again.
+    pub retry_failed: bool,
+    /// After how many failed cases the process gives up.
+    pub max_failures: Option<usize>,
+    /// Once true, the process stops after the case at hand.
+    pub stop: &'a AtomicBool,
+    /// Whether the plugins run in processes of their own, so that this process's memory says nothing.
+    pub isolated: bool,
+}
+
+/// Hears how a shard goes.
+pub trait BatchEvents: Events {
+    /// What is left of the shard, before the first case.
+    fn begin(&self, plan: &Left);
+
+    /// A case is done; `failures` names plugins and reasons.
+    fn case_done(&self, case: &str, failures: &[(String, String)]);
+}
+
+/// What is left of a shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Cases of the shard.
+    pub cases: usize,
+    /// Are done already.
+    pub done: usize,
+    /// Failed before and are not tried again.
+    pub failed: usize,
+    /// Are done anew, by what is different.
+    pub outdated: BTreeMap<String, usize>,
+}
+
+/// How a process's part ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub why: Why,
+    /// Cases that this process did.
+    pub done: usize,
+    /// Of these, how many failed for some plugin; with those that failed before and were left.
+    pub failed: usize,
+    /// Cases of the shard that are left.
+    pub left: usize,
+}
+
+/// Why it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// All is done.
+    Finished,
+    /// It was asked to stop.
+    Stopped,
+    /// As many cases failed as it was told to bear.
+    TooManyFailures,
+    /// The folder cannot be written to any more; one line.
+    Unwritable(String),
+}
+
+/// A case that is to be run.
+struct Pending<'a> {
+    item: &'a WorkItem,
+    /// Plugins without a result.
+    tasks: Vec<usize>,
+    files: Option<String>,
+}
+
+/// Runs what is left of a shard. `reopen` opens a session as the first one was, after a plugin's process was given up.
+///
+/// # Errors
+/// One line: journals or the folder cannot be used, or the session cannot be opened again.
+pub fn run_shard(
+    folder: &BatchFolder,
+    manifest: &Manifest,
+    session: Session,
+    reopen: &mut dyn FnMut() -> Result<Session, String>,
+    options: &ShardOptions<'_>,
+    events: &dyn BatchEvents,
+) -> Result<Ended, String> {
+    let identities = session.identities();
+    let (pending, left) = {
+        let resume = Resume::of_batch(folder, &identities, options.options_sha256)?;
+        pending(manifest, &resume, identities.len(), options)
+    };
+    events.begin(&left);
+    let out = OutputFolder::overwriting(folder.root(), true)?.with_options(options.options_sha256.to_owned());
+    let journal = folder.begin_journal(options.shard)?;
+    let run = Run {
+        out: &out,
+        made_by: identities.iter().map(|i| made_by(i, options.options_sha256)).collect(),
+        identities: &identities,
+        host: usage::host_name(),
+        quarantined: Cell::new(false),
+        options,
+        events,
+    };
+    let mut at = Position { next: 0, done: 0, failed: 0, why: None, journal };
+    let mut session = Some(session);
+    while at.next < pending.len() && at.why.is_none() {
+        let mut open = match session.take() {
+            Some(session) => session,
+            None => reopen()?,
+        };
+        if open.identities() != identities {
+            return Err("a plugin could not be opened again as it was; the batch ends here and can be resumed".to_owned());
+        }
+        run.until_interrupted(&mut open, &pending, &mut at);
+        // A plugin that was left out for one case's sake gets the next case again.
+        match run.quarantined.take() {
+            true => open.close(&Forward { run: &run }),
+            false => session = Some(open),
+        }
+    }
+    if let Some(session) = session {
+        session.close(&Forward { run: &run });
+    }
+    let why = at.why.unwrap_or(Why::Finished);
+    Ok(Ended { why, done: at.done, failed: at.failed + left.failed, left: pending.len() - at.next })
+}
+
+/// What of a shard is to be run, in the order of the manifest.
+fn pending<'a>(
+    manifest: &'a Manifest,
+    resume: &Resume<'_>,
+    tasks: usize,
+    options: &ShardOptions<'_>,
+) -> (Vec<Pending<'a>>, Left) {
+    let shards = partition(&manifest.items, options.shard.of());
+    let own = manifest.items.iter().zip(shards).filter(|(_, shard)| *shard == options.shard.index());
+    let (mut all, mut left) = (Vec::new(), Left::default());
+    for (item, _) in own {
+        left.cases += 1;
+        let files = files_hash(&item.case);
+        let (mut open, mut failed) = (Vec::new(), false);
+        for task in 0..tasks {
+            match resume.state(item, task, files.as_deref()) {
+                State::Done | State::NothingForIt => continue,
+                State::Failed => {
+                    failed = true;
+                    if !options.retry_failed {
+                        continue;
+                    }
+                }
+                State::Outdated(what) => *left.outdated.entry(what).or_default() += 1,
+                State::New => {}
+            }
+            open.push(task);
+        }
+        match (open.is_empty(), failed) {
+            (true, true) => left.failed += 1,
+            (true, false) => left.done += 1,
+            (false, _) => all.push(Pending { item, tasks: open, files }),
+        }
+    }
+    (all, left)
+}
+
+/// How far a process is.
+struct Position {
+    next: usize,
+    done: usize,
+    failed: usize,
+    why: Option<Why>,
+    journal: Journal,
+}
+
+/// What does not change while a process works.
+struct Run<'a> {
+    out: &'a OutputFolder,
+    identities: &'a [TaskIdentity],
+    made_by: Vec<String>,
+    host: String,
+    quarantined: Cell<bool>,
+    options: &'a ShardOptions<'a>,
+    events: &'a dyn BatchEvents,
+}
+
+/// Hands events on, and notes that a plugin was left out.
+struct Forward<'a, 'b> {
+    run: &'a Run<'b>,
+}
+
+impl Events for Forward<'_, '_> {
+    fn notice(&self, notice: &Notice) {
+        if matches!(notice, Notice::Quarantined { .. }) {
+            self.run.quarantined.set(true);
+        }
+        self.run.events.notice(notice);
+    }
+
+    fn stage(&self, plugin: &str, stage: Stage) {
+        self.run.events.stage(plugin, stage);
+    }
+}
+
+impl Run<'_> {
+    fn until_interrupted(
+        &self,
+        session: &mut Session,
+        pending: &[Pending<'_>],
+        at: &mut Position,
+    ) {
+        let rest = &pending[at.next..];
+        let wanted = Wanted { output: Some(self.out), writers: self.options.writers };
+        let asks = rest.iter().map(|p| {
+            let runs = p.item.failed.is_none() && !self.asked(p).is_empty();
+            runs.then(|| Ask { case: &p.item.case, tasks: self.asked(p) })
+        });
+        let (mut begun, mut cpu) = (Instant::now(), usage::cpu_seconds());
+        usage::reset_peak();
+        if self.options.stop.load(Ordering::Relaxed) {
+            at.why = Some(Why::Stopped);
+            return;
+        }
+        session.run_while(asks, wanted, &Forward { run: self }, |_, _, answers| {
+            let took = Took {
+                seconds: begun.elapsed().as_secs_f64(),
+                cpu: usage::cpu_seconds().zip(cpu).map(|(now, before)| now - before),
+                peak: usage::peak_bytes(),
+            };
+            (begun, cpu) = (Instant::now(), usage::cpu_seconds());
+            usage::reset_peak();
+            let flow = self.take(&pending[at.next], answers, &took, at);
+            if at.done.is_multiple_of(NAMES) {
+                self.out.forget_names();
+            }
+            flow
+        });
+    }
+
+    /// The plugins that are really asked: not those whose file is known to be of no use.
+    fn asked(&self, pending: &Pending<'_>) -> Vec<usize> {
+        let useless = |task: &usize| pending.item.unanswered.contains_key(&self.identities[*task].plugin);
+        pending.tasks.iter().copied().filter(|task| !useless(task)).collect()
+    }
+
+    /// Keeps what became of a case.
+    fn take(
+        &self,
+        pending: &Pending<'_>,
+        answers: Vec<Result<CaseOutput, CaseFailure>>,
+        took: &Took,
+        at: &mut Position,
+    ) -> ControlFlow<()> {
+        let stopped = self.options.stop.load(Ordering::Relaxed);
+        let mut answers = answers.into_iter();
+        let asked = self.asked(pending);
+        let (mut entries, mut failures) = (Vec::new(), Vec::new());
+        for &task in &pending.tasks {
+            let plugin = &self.identities[task].plugin;
+            let failure = match (&pending.item.failed, pending.item.unanswered.get(plugin)) {
+                (Some(why), _) | (None, Some(NoAnswer::Failed(why))) => Some((FailureKind::Input, why.clone())),
+                _ if !asked.contains(&task) => None,
+                _ => match answers.next() {
+                    Some(Ok(output)) => self.check_digest(pending.item, &output).map(|why| (FailureKind::Scan, why)),
+                    // The processes of plugins get the same signal: what they fail at then is done again.
+                    Some(Err(failure)) if stopped && failure.blame != Blame::Scan => {
+                        at.why = Some(Why::Stopped);
+                        return ControlFlow::Break(());
+                    }
+                    Some(Err(failure)) => {
+                        if failure.blame == Blame::Output
+                            && let Err(why) = self.probe()
+                        {
+                            at.why = Some(Why::Unwritable(why));
+                            return ControlFlow::Break(());
+                        }
+                        Some((kind_of(failure.blame), failure.message))
+                    }
+                    None => Some((FailureKind::Plugin, "no answer came".to_owned())),
+                },
+            };
+            let first = entries.is_empty();
+            let mut entry = self.entry(pending, task, first.then_some(took));
+            match failure {
+                None => self.out.remove_failure(&pending.item.case.name, plugin),
+                Some((kind, why)) => {
+                    (entry.outcome, entry.kind) = (Outcome::Failed, Some(kind));
+                    if let Err(e) = self.out.put_failure(&failed_case(pending.item, plugin, kind, &why)) {
+                        at.why = Some(Why::Unwritable(e));
+                        return ControlFlow::Break(());
+                    }
+                    failures.push((plugin.clone(), why));
+                }
+            }
+            entries.push(entry);
+        }
+        if let Err(e) = at.journal.append(&entries) {
+            at.why = Some(Why::Unwritable(e));
+            return ControlFlow::Break(());
+        }
+        at.next += 1;
+        at.done += 1;
+        at.failed += usize::from(!failures.is_empty());
+        self.events.case_done(&pending.item.case.name, &failures);
+        if self.options.max_failures.is_some_and(|most| at.failed >= most) {
+            at.why = Some(Why::TooManyFailures);
+        } else if stopped {
+            at.why = Some(Why::Stopped);
+        }
+        match at.why.is_some() || self.quarantined.get() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Refuses a result of another scan than the manifest says; it goes again.
+    fn check_digest(&self, item: &WorkItem, output: &CaseOutput) -> Option<String> {
+        let (expected, found) = (item.sha256.as_ref()?, &output.result.input.sha256);
+        if expected == found {
+            return None;
+        }
+        if let Some(folder) = &output.folder {
+            // A result that cannot be removed is replaced when the case is done again.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+        let path = &output.result.input.path;
+        Some(format!("{path}: its sha256 is {found}; the manifest says {expected}"))
+    }
+
+    fn entry(&self, pending: &Pending<'_>, task: usize, took: Option<&Took>) -> JournalEntry {
+        let own = took.filter(|_| !self.options.isolated);
+        JournalEntry {
+            case: pending.item.case.name.clone(),
+            plugin: self.identities[task].plugin.clone(),
+            outcome: Outcome::Done,
+            kind: None,
+            files: pending.files.clone(),
+            made_by: self.made_by[task].clone(),
+            shard: self.options.shard.to_string(),
+            host: self.host.clone(),
+            process: std::process::id(),
+            ended: Provenance::now().time,
+            seconds: took.map(|t| t.seconds),
+            cpu_seconds: own.and_then(|t| t.cpu),
+            peak_bytes: own.and_then(|t| t.peak),
+        }
+    }
+
+    /// Whether the folder takes files at all; the reason why not.
+    fn probe(&self) -> Result<(), String> {
+        let scratch = self.out.scratch()?;
+        std::fs::write(scratch.path().join("probe"), vec![0u8; PROBE])
+            .map_err(|e| format!("{}: cannot be written ({e})", self.out.root().display()))
+    }
+}
+
+struct Took {
+    seconds: f64,
+    cpu: Option<f64>,
+    peak: Option<u64>,
+}
+
+fn kind_of(blame: Blame) -> FailureKind {
+    match blame {
+        Blame::Scan => FailureKind::Scan,
+        Blame::Task => FailureKind::Plugin,
+        Blame::Output => FailureKind::Writing,
+    }
+}
+
+fn failed_case(item: &WorkItem, plugin: &str, kind: FailureKind, why: &str) -> FailedCase {
+    FailedCase {
+        schema: SCHEMA.to_owned(),
+        case: item.case.name.clone(),
+        input: FailedInput { path: item.case.any_file().display().to_string() },
+        plugin: Some(plugin.to_owned()),
+        error: why.to_owned(),
+        kind: Some(kind.name().to_owned()),
+        provenance: Provenance::now(),
+    }
+}

@@ -1,0 +1,70 @@
+//! What computes a plugin's answers, by digest: a result that the same made of the same scan need not be made again.
+
+use crate::backbone::{BackboneInfo, Precision};
+use crate::engine::precision_name;
+use crate::engine::result::CaseResult;
+use crate::task::LoadedTask;
+use serde::{Deserialize, Serialize};
+
+/// Code, weights and backbone of a plugin's answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskIdentity {
+    /// The plugin's name.
+    pub plugin: String,
+    /// Its version, for people: the digest decides.
+    pub version: String,
+    /// Digest of the library.
+    pub library_sha256: String,
+    /// Digests of the weights, of an ensemble in their order.
+    pub weights_sha256: Vec<String>,
+    /// The backbone's name, for people.
+    pub backbone: String,
+    /// Digest of its weights.
+    pub backbone_sha256: String,
+    /// `f32` or `bf16`.
+    pub precision: String,
+}
+
+impl TaskIdentity {
+    /// Of an opened task on its backbone.
+    pub(in crate::run) fn of(task: &LoadedTask, backbone: &BackboneInfo, precision: Precision) -> Self {
+        Self {
+            plugin: task.name().to_owned(),
+            version: task.task.manifest().plugin.version.to_string(),
+            library_sha256: task.library_sha256.clone(),
+            weights_sha256: task.all().map(|member| member.weights_sha256.clone()).collect(),
+            backbone: backbone.name.clone(),
+            backbone_sha256: backbone.sha256.clone(),
+            precision: precision_name(precision).to_owned(),
+        }
+    }
+
+    /// Of what made a result.
+    pub fn of_result(result: &CaseResult) -> Self {
+        let (plugin, backbone) = (&result.plugin, &result.backbone);
+        let weights = std::iter::once(&plugin.weights_sha256).chain(&plugin.further_weights_sha256);
+        Self {
+            plugin: plugin.name.clone(),
+            version: plugin.version.clone(),
+            library_sha256: plugin.sha256.clone(),
+            weights_sha256: weights.cloned().collect(),
+            backbone: backbone.name.clone(),
+            backbone_sha256: backbone.sha256.clone(),
+            precision: backbone.precision.clone(),
+        }
+    }
+
+    /// What differs from an earlier identity, in words: `other weights (1a2b… before, 3c4d… now)`; none where nothing does.
+    pub fn difference(&self, before: &Self) -> Option<String> {
+        let short = |digest: &str| digest.get(..8).unwrap_or(digest).to_owned();
+        let all = |digests: &[String]| digests.iter().map(|d| short(d)).collect::<Vec<_>>().join("+");
+        let parts = [
+            ("library", short(&before.library_sha256), short(&self.library_sha256)),
+            ("weights", all(&before.weights_sha256), all(&self.weights_sha256)),
+            ("backbone", short(&before.backbone_sha256), short(&self.backbone_sha256)),
+            ("precision", before.precision.clone(), self.precision.clone()),
+        ];
+        let other = parts.into_iter().find(|(_, before, now)| before != now);
+        other.map(|(what, before, now)| format!("another {what} ({before} before, {now} now)"))
+    }
+}
