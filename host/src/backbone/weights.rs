@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -28,6 +28,7 @@ pub(crate) struct Weights {
     shards: Vec<PathBuf>,
     entries: HashMap<String, Entry>,
     missing: Vec<String>,
+    taken: HashSet<String>,
 }
 
 impl Weights {
@@ -35,6 +36,9 @@ impl Weights {
     pub fn open(dir: &Path) -> Result<Self, BackboneError> {
         let single = dir.join("model.safetensors");
         let index = dir.join("model.safetensors.index.json");
+        if !single.exists() && !index.exists() {
+            refuse_pickles(dir)?;
+        }
         let shards = if single.exists() || !index.exists() { vec![single] } else { shards_of(dir, &index)? };
         Self::from_files(shards)
     }
@@ -44,7 +48,7 @@ impl Weights {
         for (i, path) in shards.iter().enumerate() {
             read_header(path, i, &mut entries)?;
         }
-        Ok(Self { shards, entries, missing: Vec::new() })
+        Ok(Self { shards, entries, missing: Vec::new(), taken: HashSet::new() })
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -55,6 +59,18 @@ impl Weights {
     pub fn root_of(&self, name: &str) -> String {
         let found = self.names().filter_map(|n| n.strip_suffix(name)).min_by_key(|root| root.len());
         found.unwrap_or_default().to_owned()
+    }
+
+    /// `prefix.name` of the first name whose weight the checkpoint has, else of the first.
+    pub fn layer_of(&self, prefix: &str, names: &[&str]) -> String {
+        let all = || names.iter().map(|name| format!("{prefix}.{name}"));
+        let found = all().find(|name| self.contains(&format!("{name}.weight")));
+        found.or_else(|| all().next()).unwrap_or_default()
+    }
+
+    /// An error of the first file.
+    pub fn error(&self, message: impl Into<String>) -> BackboneError {
+        BackboneError::weights(&self.shards[0], message)
     }
 
     pub fn contains(&self, name: &str) -> bool {
@@ -85,7 +101,10 @@ impl Weights {
     /// The tensor as f32. A missing one is noted for [`Self::finish`] and stands as zeros until then.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, BackboneError> {
         match self.read(name, Some(shape))? {
-            Some(tensor) => Ok(tensor),
+            Some(tensor) => {
+                self.taken.insert(name.to_owned());
+                Ok(tensor)
+            }
             None => {
                 self.missing.push(name.to_string());
                 Ok(Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu)?)
@@ -118,13 +137,41 @@ impl Weights {
         Ok(Some(Tensor::from_vec(numbers, entry.shape.as_slice(), &Device::Cpu)?))
     }
 
-    /// Fails with every name that [`Self::take`] did not find.
-    pub fn finish(self) -> Result<(), BackboneError> {
-        if self.missing.is_empty() {
+    /// Fails with every name that [`Self::take`] did not find, and with every tensor that nobody took, unless its name behind
+    /// `root`, or the whole of it, begins with one that the family knows and leaves alone.
+    pub fn finish(self, root: &str, known: &[&str]) -> Result<(), BackboneError> {
+        if !self.missing.is_empty() {
+            return Err(BackboneError::MissingTensors { path: self.shards[0].clone(), names: self.missing });
+        }
+        let is_known = |name: &str| {
+            let behind = name.strip_prefix(root).unwrap_or(name);
+            known.iter().any(|k| behind.starts_with(k) || name.starts_with(k))
+        };
+        // Of no registers, for example, a file may have an empty tensor.
+        let full = self.entries.iter().filter(|(_, entry)| !entry.shape.contains(&0)).map(|(name, _)| name);
+        let mut left: Vec<String> =
+            full.filter(|name| !self.taken.contains(*name) && !is_known(name)).cloned().collect();
+        if left.is_empty() {
             return Ok(());
         }
-        Err(BackboneError::MissingTensors { path: self.shards[0].clone(), names: self.missing })
+        left.sort();
+        Err(BackboneError::UnknownTensors { path: self.shards[0].clone(), names: left })
     }
+}
+
+/// PyTorch's pickles are not read: opening one runs the code in it.
+fn refuse_pickles(dir: &Path) -> Result<(), BackboneError> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+    let is_pickle =
+        |p: &PathBuf| p.extension().is_some_and(|x| ["bin", "pth", "pt", "ckpt"].iter().any(|y| x == *y));
+    let mut found: Vec<PathBuf> = entries.filter(is_pickle).collect();
+    found.sort();
+    let Some(path) = found.first() else { return Ok(()) };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let message = format!(
+        "is a pickle, expected model.safetensors; convert it where PyTorch is: python -c \"import torch, safetensors.torch as s; s.save_file({{k: v.contiguous().clone() for k, v in torch.load('{name}', map_location='cpu', weights_only=True).items()}}, 'model.safetensors')\""
+    );
+    Err(BackboneError::weights(path, message))
 }
 
 fn shards_of(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, BackboneError> {

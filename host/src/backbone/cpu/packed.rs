@@ -5,6 +5,7 @@
 
 use super::kernels::gemm::{Packed, Store, gemm, gemm_transposed};
 use super::kernels::{Isa, attention, math};
+use crate::backbone::activation::Activation;
 use crate::backbone::adapter::LowRank;
 use crate::backbone::layers::{LayerNorm, Linear};
 use crate::backbone::precision::Precision;
@@ -64,9 +65,9 @@ impl Layer {
         self.arithmetic.product(x, d_in, &self.forward, out, Store::Set(Some(&self.bias)));
     }
 
-    /// out = GELU of the layer of x
-    pub fn gelu(&self, x: &[f32], d_in: usize, out: &mut [f32]) {
-        self.arithmetic.product(x, d_in, &self.forward, out, Store::Gelu(Some(&self.bias)));
+    /// out = activation of the layer of x
+    pub fn activated(&self, activation: Activation, x: &[f32], d_in: usize, out: &mut [f32]) {
+        self.arithmetic.product(x, d_in, &self.forward, out, Store::Activated(activation, Some(&self.bias)));
     }
 
     /// out += the layer of x

@@ -4,10 +4,12 @@
 //! row after row, zero where it reaches beyond n; with bf16 two consecutive rows share a row of pairs. So
 //! a tile streams its panel front to back and never reads past an end.
 
-use super::math::{gelu_body, round_bits, round_f32};
+use super::activate::activate_body;
+use super::math::{round_bits, round_f32};
 use super::micro::{Micro, Portable, TileOutput};
 use super::pairs::{round_pairs, round_rows};
 use super::{Isa, Set};
+use crate::backbone::activation::Activation;
 use crate::backbone::precision::Precision;
 use std::cell::RefCell;
 
@@ -206,8 +208,8 @@ pub(crate) enum Store<'a> {
     Set(Option<&'a [f32]>),
     /// out += A · B + bias
     Add(Option<&'a [f32]>),
-    /// out = GELU(A · B + bias)
-    Gelu(Option<&'a [f32]>),
+    /// out = activation(A · B + bias)
+    Activated(Activation, Option<&'a [f32]>),
 }
 
 thread_local! {
@@ -264,7 +266,7 @@ fn product<const TRANSPOSED: bool>(
     }
     let (k, n) = (b.k, b.n);
     assert!(n <= ldc && (m - 1) * ldc + n <= out.len(), "the product is out of bounds");
-    let (Store::Set(bias) | Store::Add(bias) | Store::Gelu(bias)) = store;
+    let (Store::Set(bias) | Store::Add(bias) | Store::Activated(_, bias)) = store;
     assert!(bias.is_none_or(|b| b.len() == n), "the bias does not fit");
     // Rows as they lie there, and elements of each.
     let (rows, each) = if TRANSPOSED { (k, m) } else { (m, k) };
@@ -340,16 +342,16 @@ unsafe fn drive<M: Micro, const TRANSPOSED: bool>(
     store: Store<'_>,
 ) {
     let mut tile = [0f32; ROWS * PANEL];
-    let (bias, add, gelu) = match store {
-        Store::Set(bias) => (bias, false, false),
-        Store::Add(bias) => (bias, true, false),
-        Store::Gelu(bias) => (bias, false, true),
+    let (bias, add, activation) = match store {
+        Store::Set(bias) => (bias, false, None),
+        Store::Add(bias) => (bias, true, None),
+        Store::Activated(activation, bias) => (bias, false, Some(activation)),
     };
     for first in (0..n).step_by(PANEL) {
         let (columns, width) = panel(n, first);
         let bias = bias.map(|bias| &bias[first..first + columns]);
         // A panel without padding goes where it belongs from the registers.
-        let direct = columns == width && !gelu;
+        let direct = columns == width && activation.is_none();
         for row in (0..left.m).step_by(ROWS) {
             let rows = ROWS.min(left.m - row);
             let from = if TRANSPOSED { row } else { row * left.lda };
@@ -377,9 +379,9 @@ unsafe fn drive<M: Micro, const TRANSPOSED: bool>(
                 if let Some(bias) = bias {
                     tile.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
                 }
-                match (gelu, M::FMA) {
-                    (true, true) => gelu_body::<true>(tile, out),
-                    (true, false) => gelu_body::<false>(tile, out),
+                match (activation, M::FMA) {
+                    (Some(kind), true) => activate_body::<true>(kind, tile, out),
+                    (Some(kind), false) => activate_body::<false>(kind, tile, out),
                     _ if add => out.iter_mut().zip(&*tile).for_each(|(to, from)| *to += from),
                     _ => {
                         // By lines: a copy of unknown length would be a call of memcpy.
