@@ -162,7 +162,7 @@ impl Run {
         let wants = |what: RecordOption| self.record.contains(&what);
         provenance::record(wants(RecordOption::Machine), wants(RecordOption::User));
         self.backbone.most = self.max_memory;
-        self.backbone.threads.apply()?;
+        self.backbone.apply()?;
         let mut options = self.session_options(console)?;
         let selection = Selection::new(&self.plugin, &options.choice)?;
         let refused = selection.refused.len();
@@ -193,10 +193,11 @@ impl Run {
         if self.report {
             writers.push(Arc::new(ReportWriter::new(self.dicom.keeps_identity())));
         }
-        if let Some(engine) = session.engine() {
+        if !session.engines().is_empty() {
             let cap = MemoryCap::of_process().map_err(CommandError::failed)?;
             let most = writers.iter().map(|w| w.bytes_per_voxel()).max().unwrap_or(0);
-            engine.cap(cap.writing(heatmap, out.is_some() && self.segmentation).writing_of_a_voxel(most));
+            let cap = cap.writing(heatmap, out.is_some() && self.segmentation).writing_of_a_voxel(most);
+            session.engines().iter_mut().for_each(|engine| engine.cap(cap));
         }
         if self.explain_plan {
             return Ok(outcome.or(self.explain(&mut session, console)?));
@@ -330,23 +331,19 @@ impl Run {
     /// The plan for the first case, or for any scan.
     fn explain(&self, session: &mut Session, console: &Console) -> Result<Outcome, CommandError> {
         let list = self.list(&session.manifests(), console);
-        let Some(engine) = session.engine() else {
+        let engines = session.engines();
+        if engines.is_empty() {
             return Err(CommandError::usage("--explain-plan: what is shared is known without --isolate"));
-        };
+        }
         let first = list.entries.iter().find_map(CaseEntry::case).cloned();
         let any = || Case { name: "scan".to_owned(), image: Some("SCAN".into()), ..Case::default() };
-        let plan = engine.plan(&first.unwrap_or_else(any));
-        let holds = engine.holds();
-        let json = || {
-            serde_json::to_string(
-                &serde_json::json!({ "blocks": plan.blocks, "stacks": plan.stacks, "memory": holds }),
-            )
-        };
-        console.result(if self.json {
-            json().map_err(CommandError::failed)?
-        } else {
-            format!("{plan}\n{holds}")
-        });
+        let case = first.unwrap_or_else(any);
+        // A line or an object per backbone, in the order of the plugins that name them.
+        for engine in engines {
+            let (plan, holds) = (engine.plan(&case), engine.holds());
+            let json = serde_json::json!({ "blocks": plan.blocks, "stacks": plan.stacks, "memory": holds });
+            console.result(if self.json { json.to_string() } else { format!("{plan}\n{holds}") });
+        }
         Ok(Outcome::Done)
     }
 
