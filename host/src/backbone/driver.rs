@@ -94,9 +94,9 @@ impl Backbone {
         &self.memory.device
     }
 
-    /// Bytes of the frozen weights; the processor's kernels hold them once more, packed.
+    /// Bytes of the frozen weights as they are computed with: packed for the processor's kernels, else as tensors.
     pub fn bytes(&self) -> usize {
-        self.arch.bytes()
+        self.fused.as_ref().map_or_else(|| self.arch.bytes(), |fused| fused.bytes())
     }
 
     /// Bounds the bytes of a GPU that this process's tensors may take, beside what others leave free of it.

@@ -243,7 +243,6 @@ struct Server {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
-    None,
     /// The first answer with weights ends in the middle.
     EndsEarly,
     /// The list tells another digest of the weights.

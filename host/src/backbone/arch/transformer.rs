@@ -18,6 +18,8 @@ use crate::backbone::layers::LayerNorm;
 use crate::backbone::rotation::AxialRotation;
 use crate::backbone::weights::Weights;
 use candle_core::{DType, Device, Result, Tensor};
+use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// A vision transformer with its frozen weights.
 pub(super) struct Transformer {
@@ -25,7 +27,7 @@ pub(super) struct Transformer {
     pub embedding: PatchEmbedding,
     /// Where positions rotate q and k of the patches in every block.
     pub rotation: Option<AxialRotation>,
-    pub blocks: Vec<Block>,
+    pub blocks: Blocks,
     pub norm: LayerNorm,
     /// Whether patches pass the final norm too, not the class token alone.
     pub patches_normed: bool,
@@ -33,15 +35,72 @@ pub(super) struct Transformer {
     pub head: Option<PoolingHead>,
 }
 
-/// Takes `n` blocks `prefix.0`, `prefix.1`, ….
+/// The blocks of a model, on the processor read from its files when they are asked for: the kernels hold their weights packed, and
+/// only code of a task in a block needs them as candle's tensors too.
+pub(super) struct Blocks {
+    count: usize,
+    /// Of each, as it is held.
+    bytes: usize,
+    mlp_rows: usize,
+    files: Option<BlockFiles>,
+    loaded: OnceLock<Vec<Block>>,
+}
+
+/// Where blocks are read from: names `prefix.0`, `prefix.1`, ….
+struct BlockFiles {
+    weights: Weights,
+    prefix: String,
+    names: &'static BlockNames,
+    shape: BlockShape,
+}
+
+impl BlockFiles {
+    fn read(&self, i: usize) -> Result<Block> {
+        let layer = format!("{}.{i}", self.prefix);
+        Ok(Block::load(&mut self.weights.again(), &layer, self.names, &self.shape)?)
+    }
+}
+
+/// Takes `n` blocks `prefix.0`, `prefix.1`, …: their tensors are checked here and read later.
 pub(super) fn load_blocks(
     weights: &mut Weights,
     prefix: &str,
     n: usize,
-    names: &BlockNames,
+    names: &'static BlockNames,
     shape: &BlockShape,
-) -> std::result::Result<Vec<Block>, BackboneError> {
-    (0..n).map(|i| Block::load(weights, &format!("{prefix}.{i}"), names, shape)).collect()
+) -> std::result::Result<Blocks, BackboneError> {
+    let (mut bytes, mut mlp_rows) = (0, 0);
+    for i in 0..n {
+        let block = weights.checked(|w| Block::load(w, &format!("{prefix}.{i}"), names, shape))?;
+        (bytes, mlp_rows) = (block.bytes(), block.mlp_rows());
+    }
+    let files = BlockFiles { weights: weights.again(), prefix: prefix.to_owned(), names, shape: *shape };
+    Ok(Blocks { count: n, bytes, mlp_rows, files: Some(files), loaded: OnceLock::new() })
+}
+
+impl Blocks {
+    /// Blocks that are on a device already.
+    fn of(blocks: Vec<Block>) -> Self {
+        let (bytes, mlp_rows) = blocks.first().map_or((0, 0), |b| (b.bytes(), b.mlp_rows()));
+        let loaded = OnceLock::from(blocks);
+        Self { count: loaded.get().map_or(0, Vec::len), bytes, mlp_rows, files: None, loaded }
+    }
+
+    /// All of them as candle's tensors; they stay once they were asked for.
+    fn all(&self) -> Result<&[Block]> {
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(loaded);
+        }
+        let blocks = self.each(|block| Ok(block))?;
+        // Another thread may have been first; both read the same.
+        Ok(self.loaded.get_or_init(|| blocks))
+    }
+
+    /// What `f` makes of each block, read one at a time by each thread and not kept.
+    fn each<T: Send>(&self, f: impl Fn(Block) -> Result<T> + Sync) -> Result<Vec<T>> {
+        let Some(files) = &self.files else { candle_core::bail!("the blocks are on a device") };
+        (0..self.count).into_par_iter().map(|i| f(files.read(i)?)).collect()
+    }
 }
 
 impl Architecture for Transformer {
@@ -50,7 +109,7 @@ impl Architecture for Transformer {
     }
 
     fn bytes(&self) -> usize {
-        let of_blocks: usize = self.blocks.iter().map(Block::bytes).sum();
+        let of_blocks = self.blocks.count * self.blocks.bytes;
         let of_head = self.head.as_ref().map_or(0, PoolingHead::bytes);
         self.embedding.bytes() + self.norm.bytes() + of_blocks + of_head
     }
@@ -59,7 +118,7 @@ impl Architecture for Transformer {
         BlockSize {
             embed_dim: self.info.embed_dim,
             heads: self.info.heads,
-            hidden: self.blocks.first().map_or(0, Block::mlp_rows),
+            hidden: self.blocks.mlp_rows,
             number: self.embedding.projection.weight.dtype().size_in_bytes(),
         }
     }
@@ -69,7 +128,7 @@ impl Architecture for Transformer {
             info: self.info.clone(),
             embedding: self.embedding.to_device(device, dtype)?,
             rotation: self.rotation.as_ref().map(|r| r.to_device(device)),
-            blocks: self.blocks.iter().map(|b| b.to_device(device, dtype)).collect::<Result<_>>()?,
+            blocks: Blocks::of(self.blocks.each(|b| b.to_device(device, dtype))?),
             norm: self.norm.to_device(device)?,
             patches_normed: self.patches_normed,
             head: self.head.as_ref().map(|h| h.to_device(device)).transpose()?,
@@ -88,7 +147,7 @@ impl Architecture for Transformer {
     ) -> Result<(HiddenStates, Option<Tensor>)> {
         let rotation = self.rotation.as_ref().map(|r| r.at(x.grid)).transpose()?;
         let want = want_attention && self.info.class_token;
-        let block = &self.blocks[x.block];
+        let block = &self.blocks.all()?[x.block];
         let (tokens, class) = block.forward(x, self.info.heads, rotation.as_ref(), adapter, want)?;
         Ok((x.next(tokens), class))
     }
@@ -129,8 +188,7 @@ impl Architecture for Transformer {
     }
 
     fn fused(&self, arithmetic: Arithmetic) -> Result<Option<Fused>> {
-        let block = |b: &Block| FusedBlock::new(arithmetic, &b.layers(self.info.heads));
-        let blocks = self.blocks.iter().map(block).collect::<Result<_>>()?;
+        let blocks = self.blocks.each(|b| FusedBlock::new(arithmetic, &b.layers(self.info.heads)))?;
         let (rotation, norm) = (self.rotation.as_ref(), (&self.norm, self.patches_normed));
         Ok(Some(Fused::new(arithmetic, &self.embedding, rotation, blocks, norm)?))
     }

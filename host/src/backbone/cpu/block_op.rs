@@ -28,7 +28,7 @@ pub(crate) fn train(
     let bytes: usize = fused.blocks[range.clone()].iter().map(|b| b.activation_bytes() * s * t).sum();
     for i in range.clone() {
         let (terms, factors) = &lora.blocks[i];
-        fused.blocks[i].prepare_backward()?;
+        fused.blocks[i].prepare_backward();
         let map = Arc::new(Mutex::new(Vec::new()));
         let want = want_class && i + 1 == range.end;
         let op = BlockOp {

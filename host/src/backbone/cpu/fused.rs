@@ -111,8 +111,8 @@ impl FusedBlock {
         4 * (5 * self.output.d_out() + self.up.d_out())
     }
 
-    pub fn prepare_backward(&self) -> Result<()> {
-        [&self.qkv, &self.output, &self.up, &self.down].into_iter().try_for_each(Layer::prepare_backward)
+    pub fn prepare_backward(&self) {
+        [&self.qkv, &self.output, &self.up, &self.down].into_iter().for_each(Layer::prepare_backward);
     }
 
     /// x [T, d] becomes the block's output; `class` the class token's attention [T]. What [`Self::backward`] needs is
@@ -289,6 +289,13 @@ impl Fused {
             patches_normed,
             pool: ActivationPool::default(),
         })
+    }
+
+    /// Bytes of the weights as they are packed.
+    pub fn bytes(&self) -> usize {
+        let of_block =
+            |b: &FusedBlock| [&b.qkv, &b.output, &b.up, &b.down].map(Layer::bytes).iter().sum::<usize>();
+        self.embedding.bytes() + self.patch.bytes() + self.blocks.iter().map(of_block).sum::<usize>()
     }
 
     /// The rotations of a grid of (h, w) patches.

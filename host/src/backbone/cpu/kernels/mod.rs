@@ -13,6 +13,7 @@ pub mod clock;
 pub(crate) mod gemm;
 pub(crate) mod math;
 mod micro;
+mod packing;
 mod pairs;
 pub(crate) mod rotate;
 #[cfg(test)]

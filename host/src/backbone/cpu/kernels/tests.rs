@@ -110,6 +110,19 @@ fn products_with_a_transposed_left_side_are_those_of_the_transpose() {
 }
 
 #[test]
+fn what_was_packed_is_unpacked_as_it_is_multiplied_with() {
+    for (k, n) in [(1, 1), (5, 3), (20, 66), (33, 113), (64, 64)] {
+        let b = noise(4, k * n);
+        for isa in Isa::available() {
+            assert_eq!(Packed::new(isa, Precision::F32, &b, k, n, (n, 1)).unpacked(), b);
+            let rounded: Vec<f32> = b.iter().map(|x| bf16::from_f32(*x).to_f32()).collect();
+            let packed = Packed::new(isa, Precision::Bf16, &b, k, n, (n, 1)).unpacked();
+            assert_eq!(packed, rounded, "{} {k} x {n}", isa.name());
+        }
+    }
+}
+
+#[test]
 fn a_product_that_ends_in_an_activation_is_the_activation_of_the_product() {
     for (m, k, n) in [(1, 1, 1), (7, 20, 66), (13, 33, 113)] {
         let (a, b, bias) = (noise(1, m * k), noise(2, k * n), noise(3, n));
