@@ -38,6 +38,11 @@ NOT_RUN = {
     "host bench": "minutes of measuring; tests/tests/commands runs each measure once",
     "host train --plugin nodule_": "the cohort does not lie in this repository",
     "host train --plugin raptor": "the cohort is the reader's",
+    "host backbone import": "the model is the reader's; tests/tests/commands, backbones",
+    "host backbone verify siglip": "the model is the reader's; tests/tests/commands, backbones",
+    "host backbone pull": "a server on the network; tests/tests/commands, backbones",
+    "ANYMC3D_SEED=": "PyTorch",
+    "ANYMC3D_FAMILIES=": "a test run; .ci/run has it",
     "host train --plugin mine": "the archive is the reader's",
     "host eval --plugin mine": "the archive is the reader's",
 }

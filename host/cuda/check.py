@@ -107,6 +107,7 @@ def random_backbone(folder, size, d, blocks, heads):
     save_file(t, str(place / "model.safetensors"))
     (place / "config.json").write_text(json.dumps({"model_type": "dinov2", "hidden_size": d, "num_hidden_layers": blocks, "num_attention_heads": heads,
         "patch_size": 14, "image_size": 224, "mlp_ratio": 4, "qkv_bias": True, "use_swiglu_ffn": False, "layer_norm_eps": 1e-6, "hidden_act": "gelu"}))
+    (place / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}))
     return place
 
 

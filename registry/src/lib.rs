@@ -12,6 +12,8 @@ mod digest;
 mod download;
 mod error;
 mod home;
+#[cfg(feature = "http")]
+pub mod hub;
 pub mod index;
 mod install;
 pub mod installed;

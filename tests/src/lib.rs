@@ -141,7 +141,8 @@ pub fn random_weights(
     random_weights_on(backbone_info(), library, to, seed, change);
 }
 
-fn random_weights_on(
+/// [`random_weights`] on a backbone of choice.
+pub fn random_weights_on(
     info: &BackboneInfo,
     library: &Path,
     to: &Path,

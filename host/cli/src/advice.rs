@@ -1,6 +1,6 @@
 //! The library's errors carry facts; here they get the option that helps.
 
-use anymc3d_host::engine::Remedy;
+use anymc3d_host::engine::{FindBackboneError, Remedy};
 use anymc3d_host::run::inputs::InputError;
 
 /// An error's message and what to do, in options of the command line.
@@ -22,6 +22,14 @@ pub(super) fn with_option(error: &InputError) -> String {
             format!("{error}; --recursive looks into folders")
         }
         InputError::Random(_) => format!("{error}; give --id-salt FILE"),
+        other => other.to_string(),
+    }
+}
+
+/// A backbone's fault, and the option that helps.
+pub(super) fn with_acceptance(error: &FindBackboneError) -> String {
+    match error {
+        FindBackboneError::Licence(_) => format!("{error}, then give --accept-licence"),
         other => other.to_string(),
     }
 }

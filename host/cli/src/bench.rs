@@ -157,7 +157,7 @@ fn median(sorted: &[f64]) -> f64 {
 
 impl Command {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
-        self.backbone.threads.apply()?;
+        self.backbone.apply()?;
         if self.one_load {
             let plugin = self.plugin.as_deref().unwrap_or_default();
             return start::one_load(plugin).map(|()| Outcome::Done).map_err(CommandError::refused);

@@ -79,7 +79,7 @@ struct Input {
 impl Embed {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
         self.geometry.apply();
-        self.backbone.threads.apply()?;
+        self.backbone.apply()?;
         let precision = match self.precision {
             PrecisionOption::Auto => Precision::F32,
             other => other.resolve(self.backbone.device),

@@ -136,7 +136,7 @@ impl Eval {
             }
             None => {
                 self.geometry.apply();
-                self.backbone.threads.apply()?;
+                self.backbone.apply()?;
                 let (scored, out) = answers::of(&self, folder, console)?;
                 let outcome = if scored.failed > 0 { Outcome::Failed } else { Outcome::Done };
                 Ok(outcome.or(self.measure(scored, &out, folder, console)?))

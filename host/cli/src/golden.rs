@@ -77,7 +77,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 impl Golden {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
         self.geometry.apply();
-        self.backbone.threads.apply()?;
+        self.backbone.apply()?;
         let library = find::library(&self.plugin).map_err(CommandError::refused)?;
         let backbone = self.backbone.open(Precision::F32)?;
         let task = LoadedTask::open_found(&library, self.weights.as_deref(), &backbone, false);

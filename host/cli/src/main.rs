@@ -7,6 +7,7 @@ mod backbone;
 mod batch;
 mod bench;
 mod console;
+mod count;
 mod dicom;
 mod doctor;
 mod embed;

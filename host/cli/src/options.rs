@@ -1,9 +1,11 @@
 //! Options that several commands share: the backbone, its precision, the device, threads.
 
+use super::advice::with_acceptance;
 use super::outcome::CommandError;
 use anymc3d_host::backbone::{Backbone, Precision};
 use anymc3d_host::device::DeviceChoice;
-use anymc3d_host::engine::{PrecisionChoice, open_backbone_on};
+use anymc3d_host::engine::backbone_store::accept_licences;
+use anymc3d_host::engine::{FindBackboneError, PrecisionChoice, open_backbone_on};
 #[cfg(unix)]
 use anymc3d_host::memory;
 use anymc3d_host::output::{OutputFolder, try_file};
@@ -21,6 +23,9 @@ pub(super) struct BackboneOptions {
     /// Backbone, by name or folder [default: dinov2-small]
     #[arg(long, value_name = "NAME|DIR")]
     pub backbone: Option<String>,
+    /// Accept the licence of the backbone; recorded in $ANYMC3D_HOME, so it is asked once on a machine
+    #[arg(long)]
+    accept_licence: bool,
     /// Device that computes: cpu, cuda:N, or auto (the first GPU that this build can use, else the processor)
     #[arg(long, value_name = "auto|cpu|cuda:N", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
@@ -142,7 +147,11 @@ impl GeometryOption {
     pub fn result_options(&self) -> BTreeMap<String, Value> {
         let spacing = self.array_spacing.map(|s| json!(s.0));
         let axes = self.array_axes.map(|a| json!(format!("{:?}", a.0)));
-        let given = [("array-spacing", spacing), ("array-axes", axes), ("micro-ct", self.micro_ct.then(|| json!(true)))];
+        let given = [
+            ("array-spacing", spacing),
+            ("array-axes", axes),
+            ("micro-ct", self.micro_ct.then(|| json!(true))),
+        ];
         given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
@@ -184,11 +193,24 @@ pub(super) fn threads(threads: Option<u16>) -> Result<(), CommandError> {
 }
 
 impl BackboneOptions {
+    /// Sizes the process's pool and takes down what is accepted; before anything is opened.
+    pub fn apply(&self) -> Result<(), CommandError> {
+        if self.accept_licence {
+            accept_licences();
+        }
+        self.threads.apply()
+    }
+
     /// The backbone, or why it is refused.
     pub fn open(&self, precision: Precision) -> Result<Backbone, CommandError> {
         let place = (self.device, self.most);
-        open_backbone_on(self.backbone.as_deref(), precision, place).map_err(CommandError::refused)
+        open_backbone_on(self.backbone.as_deref(), precision, place).map_err(|e| refused(&e))
     }
+}
+
+/// A backbone that is refused, with the option that helps.
+pub(super) fn refused(error: &FindBackboneError) -> CommandError {
+    CommandError::refused(with_acceptance(error))
 }
 
 /// `--view NAME=FILE`

@@ -1,12 +1,12 @@
 //! `host run`: reads scans and prints every plugin's prediction.
 
 mod answers;
-pub(super) mod count;
 mod sink;
 mod table;
 
 use super::advice::with_remedy;
 use super::console::Console;
+use super::count::CaseCount;
 use super::dicom::DicomOptions;
 use super::options::ViewFile;
 use super::outcome::{CommandError, EXIT_CODES, Outcome};
@@ -22,7 +22,6 @@ use anymc3d_host::run::{Selection, Session};
 use anymc3d_host::scan::dicom::{DicomInput, is_dicom};
 use anymc3d_manifest::Manifest;
 use clap::Args;
-use count::CaseCount;
 use sink::ResultSink;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -240,23 +239,19 @@ impl Run {
     /// The plan for the first case, or for any scan.
     fn explain(&self, session: &mut Session, console: &Console) -> Result<Outcome, CommandError> {
         let list = self.list(&session.manifests(), console);
-        let Some(engine) = session.engine() else {
+        let engines = session.engines();
+        if engines.is_empty() {
             return Err(CommandError::usage("--explain-plan: what is shared is known without --isolate"));
-        };
+        }
         let first = list.entries.iter().find_map(CaseEntry::case).cloned();
         let any = || Case { name: "scan".to_owned(), image: Some("SCAN".into()), ..Case::default() };
-        let plan = engine.plan(&first.unwrap_or_else(any));
-        let holds = engine.holds();
-        let json = || {
-            serde_json::to_string(
-                &serde_json::json!({ "blocks": plan.blocks, "stacks": plan.stacks, "memory": holds }),
-            )
-        };
-        console.result(if self.json {
-            json().map_err(CommandError::failed)?
-        } else {
-            format!("{plan}\n{holds}")
-        });
+        let case = first.unwrap_or_else(any);
+        // A line or an object per backbone, in the order of the plugins that name them.
+        for engine in engines {
+            let (plan, holds) = (engine.plan(&case), engine.holds());
+            let json = serde_json::json!({ "blocks": plan.blocks, "stacks": plan.stacks, "memory": holds });
+            console.result(if self.json { json.to_string() } else { format!("{plan}\n{holds}") });
+        }
         Ok(Outcome::Done)
     }
 

@@ -83,7 +83,7 @@ impl SessionArgs {
         self.geometry.apply();
         let wants = |what: RecordOption| self.record.contains(&what);
         provenance::record(wants(RecordOption::Machine), wants(RecordOption::User));
-        self.backbone.threads.apply()
+        self.backbone.apply()
     }
 
     /// How the library is asked to open the session.
@@ -125,10 +125,11 @@ impl SessionArgs {
         heatmap: bool,
         written: bool,
     ) -> Result<(), CommandError> {
-        if let Some(engine) = session.engine() {
+        if !session.engines().is_empty() {
             let cap = MemoryCap::of_process().map_err(CommandError::failed)?;
             let most = writers.iter().map(|w| w.bytes_per_voxel()).max().unwrap_or(0);
-            engine.cap(cap.writing(heatmap, written && self.segmentation).writing_of_a_voxel(most));
+            let cap = cap.writing(heatmap, written && self.segmentation).writing_of_a_voxel(most);
+            session.engines().iter_mut().for_each(|engine| engine.cap(cap));
         }
         Ok(())
     }

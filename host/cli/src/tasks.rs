@@ -1,6 +1,7 @@
 //! The plugins of a command: refusals are printed before any scan is read.
 
 use super::console::Console;
+use super::options::refused;
 use super::outcome::{CommandError, Outcome};
 use anymc3d_host::run::inputs::InputNotice;
 use anymc3d_host::run::{Events, Notice, RefusedPlugin, SessionError, Severity};
@@ -9,6 +10,7 @@ impl From<SessionError> for CommandError {
     fn from(e: SessionError) -> Self {
         match e {
             SessionError::GivenTwice { .. } => Self::usage(format!("--{e}")),
+            SessionError::Backbone(e) => refused(&e),
             other => Self::refused(other),
         }
     }

@@ -94,9 +94,9 @@ impl Backbone {
         &self.memory.device
     }
 
-    /// Bytes of the frozen weights; the processor's kernels hold them once more, packed.
+    /// Bytes of the frozen weights as they are computed with: packed for the processor's kernels, else as tensors.
     pub fn bytes(&self) -> usize {
-        self.arch.bytes()
+        self.fused.as_ref().map_or_else(|| self.arch.bytes(), |fused| fused.bytes())
     }
 
     /// Bounds the bytes of a GPU that this process's tensors may take, beside what others leave free of it.
@@ -167,7 +167,7 @@ impl Backbone {
         let tokens = match &self.fused {
             Some(fused) => {
                 let lora = PackedLora::new(fused, &NoAdapter)?;
-                infer(fused, &lora, &Source::Pixels(pixels), 0..block, false)?.0
+                infer(fused, &lora, &Source::Pixels(pixels), grid, 0..block, false)?.0
             }
             None => {
                 let begin = |pixels: &Tensor| self.arch.embed(pixels, &NoAdapter);
@@ -191,7 +191,7 @@ impl Backbone {
         let tokens = match &self.fused {
             Some(fused) => {
                 let (source, lora) = (Source::Tokens(&hidden.tokens), PackedLora::new(fused, &NoAdapter)?);
-                infer(fused, &lora, &source, hidden.block..block, false)?.0
+                infer(fused, &lora, &source, hidden.grid, hidden.block..block, false)?.0
             }
             None => {
                 let begin = |x: &Tensor| Ok(self.hidden(x.clone(), hidden.block, hidden.grid));
@@ -281,20 +281,22 @@ impl Backbone {
         want_attention: bool,
     ) -> Result<Features, BackboneError> {
         let lora = PackedLora::new(fused, adapter)?;
-        let blocks = self.info().blocks;
+        // A family without a class token finds its attention where it finishes.
+        let (blocks, want_class) = (self.info().blocks, want_attention && self.info().class_token);
         let (tokens, split) = match source {
             Source::Tokens(x) if x.track_op() => (x.clone(), start),
             source => {
                 let split = lora.first_tracked.max(start);
                 let whole = split == blocks;
-                let (tokens, class) = infer(fused, &lora, &source, start..split, want_attention && whole)?;
+                let (tokens, class) = infer(fused, &lora, &source, grid, start..split, want_class && whole)?;
                 if whole {
                     return self.finish_on_kernels(fused, &tokens, class, grid, want_attention);
                 }
                 (tokens, split)
             }
         };
-        let (tokens, class) = train(fused, &lora, &tokens, split..blocks, want_attention, self.kept_bytes)?;
+        let (tokens, class) =
+            train(fused, &lora, (&tokens, grid), split..blocks, want_class, self.kept_bytes)?;
         self.finish_on_kernels(fused, &tokens, class, grid, want_attention)
     }
 
@@ -307,7 +309,10 @@ impl Backbone {
         grid: (usize, usize),
         want_attention: bool,
     ) -> Result<Features, BackboneError> {
-        let normed = |first, n| tokens.apply_op1(NormOp { fused: fused.clone(), first, n });
+        let normed = |first, n| match fused.patches_normed || first == 0 {
+            true => tokens.apply_op1(NormOp { fused: fused.clone(), first, n }),
+            false => tokens.narrow(1, first, n),
+        };
         Ok(self.arch.finish(grid, &normed, class, want_attention)?)
     }
 }

@@ -1,9 +1,11 @@
 //! From pixels to the tokens of the first block: patch projection, class token, registers and positions.
 
 use super::adapter::{Site, SiteAdapter};
+use super::error::BackboneError;
 use super::features::{HiddenStates, TokenLayout};
-use super::layers::{Linear, adapted};
+use super::layers::{LayerNorm, Linear, adapted};
 use super::position::PositionTable;
+use super::weights::Weights;
 use candle_core::{DType, Device, Result, Tensor};
 use std::sync::Arc;
 
@@ -20,6 +22,32 @@ pub(crate) struct PatchEmbedding {
     pub registers: Option<Tensor>,
     /// Absent where positions enter the blocks as rotations.
     pub positions: Option<Arc<PositionTable>>,
+    /// Of all tokens before block 0, where the family has one (CLIP).
+    pub norm: Option<LayerNorm>,
+}
+
+/// Takes a patch convolution `name.weight` [d, channels, p, p] and, where it has one, `name.bias` [d], as a layer over unfolded
+/// patches [d, 3·p·p].
+///
+/// A convolution over one channel reads the mean of the host's three, which on a grey slice are the same number: each of them
+/// gets a third of its weight. Where a task gives three different slices as channels, it sees their mean.
+pub(crate) fn patch_projection(
+    weights: &mut Weights,
+    name: &str,
+    (d, p): (usize, usize),
+    channels: usize,
+    bias: bool,
+) -> std::result::Result<Linear, BackboneError> {
+    let conv = weights.take(&format!("{name}.weight"), &[d, channels, p, p])?;
+    let conv = match channels {
+        1 => (conv.broadcast_as((d, 3, p, p))? / 3.0)?,
+        _ => conv,
+    };
+    let bias = match bias {
+        true => weights.take(&format!("{name}.bias"), &[d])?,
+        false => Tensor::zeros(d, DType::F32, &Device::Cpu)?,
+    };
+    Ok(Linear { weight: conv.reshape((d, 3 * p * p))?, bias })
 }
 
 /// What an embedding adds to the projected patches of one grid.
@@ -59,21 +87,23 @@ impl PatchEmbedding {
             class_token: moved(&self.class_token)?,
             registers: moved(&self.registers)?,
             positions: self.positions.as_ref().map(|p| Arc::new(p.to_device(device))),
+            norm: self.norm.as_ref().map(|n| n.to_device(device)).transpose()?,
         })
     }
 
     /// What is added to the patches of a grid.
     pub fn frame(&self, grid: (usize, usize)) -> Result<Frame> {
-        let table = self.positions.as_ref().map(|p| p.at(grid)).transpose()?; // [1, 1 + h·w, d]
+        let of_class = self.positions.as_ref().is_some_and(|p| p.of_class());
+        let table = self.positions.as_ref().map(|p| p.at(grid)).transpose()?; // [1, (1 +) h·w, d]
         let class = match (&self.class_token, &table) {
-            (Some(class), Some(table)) => Some((class + table.narrow(1, 0, 1)?)?),
+            (Some(class), Some(table)) if of_class => Some((class + table.narrow(1, 0, 1)?)?),
             (class, _) => class.clone(),
         };
         let leading = match (class, &self.registers) {
             (Some(class), Some(registers)) => Some(Tensor::cat(&[&class, registers], 1)?),
             (class, registers) => class.or_else(|| registers.clone()),
         };
-        let positions = table.map(|t| t.narrow(1, 1, grid.0 * grid.1)).transpose()?;
+        let positions = table.map(|t| t.narrow(1, usize::from(of_class), grid.0 * grid.1)).transpose()?;
         Ok(Frame { leading, positions })
     }
 
@@ -97,6 +127,9 @@ impl PatchEmbedding {
             let leading = leading.broadcast_as((s, leading.dim(1)?, d))?;
             tokens = Tensor::cat(&[&leading, &tokens], 1)?; // [S, T, d]
         }
+        if let Some(norm) = &self.norm {
+            tokens = norm.forward(&tokens)?;
+        }
         Ok(HiddenStates { tokens, block: 0, grid, layout: self.layout()? })
     }
 }
@@ -116,6 +149,7 @@ mod tests {
             class_token: None,
             registers: None,
             positions: None,
+            norm: None,
         };
         let pixels = ones(&[2, 3, 3 * p, 5 * p])?;
         let x = bare.forward(&pixels, &NoAdapter)?;

@@ -17,6 +17,8 @@ pub enum BackboneError {
     Weights { path: PathBuf, message: String },
     #[error("{}: {} tensors are missing: {}; use a complete checkpoint of this model", path.display(), names.len(), names.join(", "))]
     MissingTensors { path: PathBuf, names: Vec<String> },
+    #[error("{}: {} tensors belong to nothing that config.json describes: {}; use the configuration of this checkpoint", path.display(), names.len(), names.join(", "))]
+    UnknownTensors { path: PathBuf, names: Vec<String> },
     #[error("{}: {message}", path.display())]
     Adapter { path: PathBuf, message: String },
     #[error("{0}")]

@@ -292,6 +292,7 @@ pub(crate) const ROWS: usize = 1024;
 /// Multi-head attention over fused projections: [S, T, 3d] → ([S, T, d], class-token probabilities [S, T]).
 ///
 /// The probabilities are token 0's, mean over heads, detached, f32; formed only where asked for.
+#[cfg(test)]
 pub(crate) fn attention(qkv: &Tensor, heads: usize, want_class: bool) -> Result<(Tensor, Option<Tensor>)> {
     let [q, k, v] = split_heads(qkv, heads)?;
     attend(&q, &k, &v, want_class)

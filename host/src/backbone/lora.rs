@@ -190,6 +190,17 @@ mod tests {
         assert_eq!(task(768, 12, 14, 18), 467_826);
         assert_eq!(lora_parameter_count(&info(384, 12, 14), 8), 228_960);
         assert_eq!(task(384, 12, 14, 1), 229_729);
+        // The other forms of docs/backbones.md: r (3p² + d) + 6 r d L.
+        let forms = [
+            ((384, 12, 16), 230_400),
+            ((768, 12, 14), 453_216),
+            ((768, 12, 16), 454_656),
+            ((1024, 24, 16), 1_193_984),
+            ((1152, 27, 14), 1_506_912),
+        ];
+        for ((d, blocks, patch), expected) in forms {
+            assert_eq!(lora_parameter_count(&info(d, blocks, patch), 8), expected);
+        }
     }
 
     #[test]

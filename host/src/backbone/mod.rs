@@ -7,6 +7,7 @@
 //! `driver` knows no family: it talks to `arch`, where each family is a file, and to `cpu`, the processor's kernels. Both
 //! stand on `embedding`, `position`, `rotation` and `layers`.
 
+mod activation;
 mod adapter;
 mod arch;
 mod config;

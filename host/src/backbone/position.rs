@@ -1,21 +1,34 @@
 //! Learned position embeddings, and their interpolation to grids other than the trained one.
 //!
-//! Interpolation is what transformers 5.23 computes: `torch.nn.functional.interpolate(mode="bicubic",
-//! align_corners=False)`, with antialiasing in the model with registers. Both are separable, so each axis is a
-//! small matrix of weights applied in f32.
+//! Interpolation is `torch.nn.functional.interpolate(align_corners=False)`, by the mode that the family was trained with. All
+//! modes are separable, so each axis is a small matrix of weights applied in f32.
 
 use super::error::BackboneError;
 use super::weights::Weights;
 use candle_core::{Device, Result, Tensor};
+use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+/// How positions of another grid are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum Interpolation {
+    /// Keys' kernel with a = -0.75: transformers' DINOv2, SigLIP, CLIP and ViT.
+    Bicubic,
+    /// Keys' kernel with a = -0.5, widened where the grid shrinks: timm, and transformers' DINOv2 with registers.
+    BicubicAntialiased,
+    /// A triangle, widened where the grid shrinks: SigLIP 2 of any aspect ratio.
+    BilinearAntialiased,
+}
+
 /// Learned position embeddings of a square grid, and of every other grid that was asked for.
 pub(crate) struct PositionTable {
-    class: Vec<f32>, // [d]
+    /// The class token's, [d]; empty where it has none.
+    class: Vec<f32>,
+    d: usize,
     table: Vec<f32>, // [side · side, d]
     side: usize,
-    antialias: bool,
+    mode: Interpolation,
     device: Device,
     cache: Mutex<HashMap<(usize, usize), Tensor>>,
 }
@@ -24,7 +37,7 @@ pub(crate) struct PositionTable {
 const CACHED_GRIDS: usize = 16;
 
 impl PositionTable {
-    /// Takes `name` [1, 1 + side², d]: the class token's row, then the patches'.
+    /// Takes `name` [1, rows, d] or [rows, d], where rows are side², and one more before them for a class token.
     ///
     /// # Errors
     /// When the rows are not those of a square grid.
@@ -32,18 +45,26 @@ impl PositionTable {
         weights: &mut Weights,
         name: &str,
         d: usize,
-        antialias: bool,
+        of_class: bool,
+        mode: Interpolation,
     ) -> std::result::Result<Self, BackboneError> {
-        let rows = weights.shape(name).and_then(|s| s.get(1)).copied().unwrap_or(2);
-        let table: Vec<f32> = weights.take(name, &[1, rows, d])?.flatten_all()?.to_vec1()?;
-        let side = rows.saturating_sub(1).isqrt();
-        if side == 0 || side * side + 1 != rows {
-            let message = format!("{name} has {rows} rows, expected one more than a square");
-            return Err(BackboneError::Input(message));
+        let (before, flat) = (usize::from(of_class), weights.shape(name).is_some_and(|s| s.len() == 2));
+        let rows = weights.shape(name).and_then(|s| s.iter().rev().nth(1)).copied().unwrap_or(1 + before);
+        let shape = if flat { vec![rows, d] } else { vec![1, rows, d] };
+        let table: Vec<f32> = weights.take(name, &shape)?.flatten_all()?.to_vec1()?;
+        let side = rows.saturating_sub(before).isqrt();
+        if side == 0 || side * side + before != rows {
+            let more = if of_class { "one more than a square" } else { "a square" };
+            return Err(weights.error(format!("{name} has {rows} rows, expected {more}")));
         }
-        let (class, table) = table.split_at(d);
+        let (class, table) = table.split_at(before * d);
         let (class, table) = (class.to_vec(), table.to_vec());
-        Ok(Self { class, table, side, antialias, device: Device::Cpu, cache: Mutex::default() })
+        Ok(Self { class, d, table, side, mode, device: Device::Cpu, cache: Mutex::default() })
+    }
+
+    /// Whether the first of its positions is the class token's.
+    pub fn of_class(&self) -> bool {
+        !self.class.is_empty()
     }
 
     /// The same table, whose positions lie on a device.
@@ -57,17 +78,20 @@ impl PositionTable {
         }
     }
 
-    /// [1, 1 + h·w, d]: the class token's position, then the patches'.
+    /// [1, h·w, d] of the patches, after the class token's where it has one.
     pub fn at(&self, grid: (usize, usize)) -> Result<Tensor> {
         // A panic elsewhere cannot leave the map half written: its values are complete tensors.
         let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(found) = cache.get(&grid) {
             return Ok(found.clone());
         }
-        let d = self.class.len();
         let mut rows = self.class.clone();
-        rows.extend(interpolate(&self.table, self.side, d, grid, self.antialias));
-        let tensor = Tensor::from_vec(rows, (1, 1 + grid.0 * grid.1, d), &self.device)?;
+        rows.extend(interpolate(&self.table, self.side, self.d, grid, self.mode));
+        let tensor = Tensor::from_vec(
+            rows,
+            (1, usize::from(self.of_class()) + grid.0 * grid.1, self.d),
+            &self.device,
+        )?;
         if cache.len() >= CACHED_GRIDS {
             cache.clear();
         }
@@ -89,16 +113,20 @@ fn cubic(x: f64, a: f64) -> f64 {
 }
 
 /// For each of `to` output positions, the input positions it reads and their weights.
-fn axis(from: usize, to: usize, antialias: bool) -> Vec<Vec<(usize, f32)>> {
+fn axis(from: usize, to: usize, mode: Interpolation) -> Vec<Vec<(usize, f32)>> {
     let scale = from as f64 / to as f64;
     (0..to)
         .map(|i| {
-            if antialias {
-                let stretch = scale.max(1.0);
-                let (center, support) = (scale * (i as f64 + 0.5), 2.0 * stretch);
+            if mode != Interpolation::Bicubic {
+                let (stretch, bilinear) = (scale.max(1.0), mode == Interpolation::BilinearAntialiased);
+                let reach = if bilinear { 1.0 } else { 2.0 };
+                let (center, support) = (scale * (i as f64 + 0.5), reach * stretch);
                 let first = (center - support + 0.5).max(0.0) as usize;
                 let last = ((center + support + 0.5) as usize).min(from);
-                let weight = |j: usize| cubic((j as f64 - center + 0.5) / stretch, -0.5);
+                let weight = |j: usize| match (j as f64 - center + 0.5) / stretch {
+                    x if bilinear => (1.0 - x.abs()).max(0.0),
+                    x => cubic(x, -0.5),
+                };
                 let total: f64 = (first..last).map(weight).sum();
                 (first..last).map(|j| (j, (weight(j) / total) as f32)).collect()
             } else {
@@ -117,13 +145,19 @@ fn axis(from: usize, to: usize, antialias: bool) -> Vec<Vec<(usize, f32)>> {
 }
 
 /// `table` [side * side, dim] → [grid.0 * grid.1, dim], both row-major over the grid.
-fn interpolate(table: &[f32], side: usize, dim: usize, grid: (usize, usize), antialias: bool) -> Vec<f32> {
+fn interpolate(
+    table: &[f32],
+    side: usize,
+    dim: usize,
+    grid: (usize, usize),
+    mode: Interpolation,
+) -> Vec<f32> {
     if grid == (side, side) {
         return table.to_vec();
     }
     let (h, w) = grid;
     let mut wide = vec![0f32; side * w * dim]; // columns first: [side, w, dim]
-    for (x, taps) in axis(side, w, antialias).iter().enumerate() {
+    for (x, taps) in axis(side, w, mode).iter().enumerate() {
         for y in 0..side {
             for &(from, weight) in taps {
                 let (src, dst) = ((y * side + from) * dim, (y * w + x) * dim);
@@ -132,7 +166,7 @@ fn interpolate(table: &[f32], side: usize, dim: usize, grid: (usize, usize), ant
         }
     }
     let mut out = vec![0f32; h * w * dim];
-    for (y, taps) in axis(side, h, antialias).iter().enumerate() {
+    for (y, taps) in axis(side, h, mode).iter().enumerate() {
         for &(from, weight) in taps {
             let row = w * dim;
             add_scaled(&mut out[y * row..(y + 1) * row], &wide[from * row..(from + 1) * row], weight);
@@ -152,9 +186,10 @@ mod tests {
     #[test]
     fn the_trained_grid_is_returned_untouched_and_constants_stay_constant() {
         let table: Vec<f32> = (0..25 * 3).map(|i| i as f32).collect();
-        assert_eq!(interpolate(&table, 5, 3, (5, 5), true), table);
-        for antialias in [false, true] {
-            let out = interpolate(&[2.5; 25], 5, 1, (3, 9), antialias);
+        assert_eq!(interpolate(&table, 5, 3, (5, 5), Interpolation::BicubicAntialiased), table);
+        use Interpolation::{Bicubic, BicubicAntialiased, BilinearAntialiased};
+        for mode in [Bicubic, BicubicAntialiased, BilinearAntialiased] {
+            let out = interpolate(&[2.5; 25], 5, 1, (3, 9), mode);
             assert!(out.iter().all(|v| (v - 2.5).abs() < 1e-5), "{out:?}");
         }
     }

@@ -1,5 +1,6 @@
 //! Rotary positions of patches on a grid (RoPE, Su et al. 2021, over two axes as DINOv3 has them).
 
+use super::cpu::kernels::rotate::Turns;
 use candle_core::{D, DType, Device, Result, Tensor};
 use std::collections::HashMap;
 use std::f32::consts::TAU;
@@ -74,6 +75,13 @@ fn angles(head: usize, theta: f64, (h, w): (usize, usize)) -> Vec<f32> {
 }
 
 impl Rotation {
+    /// As the processor's kernels read it: half of a head's width, for both halves turn by the same angles.
+    pub fn turns(&self, leading: usize) -> Result<Turns> {
+        let head = self.cos.dim(1)?;
+        let half = |t: &Tensor| t.narrow(1, 0, head / 2)?.flatten_all()?.to_vec1::<f32>();
+        Ok(Turns { leading, head, cos: half(&self.cos)?, sin: half(&self.sin)? })
+    }
+
     /// Rotates the patches of `x` [S, heads, T, head]; the first `leading` tokens (class, registers) stay as they are.
     pub fn apply(&self, x: &Tensor, leading: usize) -> Result<Tensor> {
         let (n, half) = (self.cos.dim(0)?, x.dim(D::Minus1)? / 2);

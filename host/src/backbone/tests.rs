@@ -9,18 +9,13 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
 
+mod checkpoint;
 mod on_device;
+mod refusals;
+
+use checkpoint::{ALL, Tiny, write};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
-
-#[derive(Clone, Copy, Default)]
-struct Tiny {
-    gated: bool,
-    registers: usize,
-    new_names: bool,
-    sharded: bool,
-    f16: bool,
-}
 
 const D: usize = 24;
 const BLOCKS: usize = 3;
@@ -37,77 +32,6 @@ fn normal(name: &str, mean: f32, deviation: f32, shape: impl Into<Shape>) -> can
     let numbers = (0..shape.elem_count()).map(|_| mean + deviation * next()).collect::<Vec<_>>();
     Tensor::from_vec(numbers, shape, &Device::Cpu)
 }
-
-/// A checkpoint of random weights in `dir`.
-fn write(dir: &Path, tiny: Tiny) -> Outcome {
-    let model_type = if tiny.registers > 0 { "dinov2_with_registers" } else { "dinov2" };
-    let config = serde_json::json!({
-        "model_type": model_type, "hidden_size": D, "num_hidden_layers": BLOCKS, "num_attention_heads": 3,
-        "patch_size": PATCH, "num_register_tokens": tiny.registers, "use_swiglu_ffn": tiny.gated,
-    });
-    std::fs::write(dir.join("config.json"), config.to_string())?;
-    let mut tensors = HashMap::new();
-    let mut put = |name: String, shape: &[usize], mean: f32| -> candle_core::Result<()> {
-        let spread = if shape.len() > 1 { 0.3 } else { 0.2 };
-        let tensor = normal(&name, mean, spread, shape)?;
-        tensors.insert(name, if tiny.f16 { tensor.to_dtype(DType::F16)? } else { tensor });
-        Ok(())
-    };
-    put("embeddings.cls_token".into(), &[1, 1, D], 0.0)?;
-    put("embeddings.position_embeddings".into(), &[1, 17, D], 0.0)?;
-    put("embeddings.patch_embeddings.projection.weight".into(), &[D, 3, PATCH, PATCH], 0.0)?;
-    put("embeddings.patch_embeddings.projection.bias".into(), &[D], 0.0)?;
-    if tiny.registers > 0 {
-        put("embeddings.register_tokens".into(), &[1, tiny.registers, D], 0.0)?;
-    }
-    let attention = match tiny.new_names {
-        true => ["q_proj", "k_proj", "v_proj", "o_proj"],
-        false => ["attention.query", "attention.key", "attention.value", "output.dense"],
-    };
-    let (up, down, rows, hidden) =
-        if tiny.gated { ("weights_in", "weights_out", 80, 40) } else { ("fc1", "fc2", 56, 56) };
-    for i in 0..BLOCKS {
-        let layer = format!("encoder.layer.{i}");
-        let linears = attention.map(|n| (format!("attention.{n}"), D, D));
-        for (name, to, from) in
-            linears.into_iter().chain([(format!("mlp.{up}"), rows, D), (format!("mlp.{down}"), D, hidden)])
-        {
-            put(format!("{layer}.{name}.weight"), &[to, from], 0.0)?;
-            put(format!("{layer}.{name}.bias"), &[to], 0.0)?;
-        }
-        for norm in ["norm1", "norm2"] {
-            put(format!("{layer}.{norm}.weight"), &[D], 1.0)?;
-            put(format!("{layer}.{norm}.bias"), &[D], 0.0)?;
-        }
-        put(format!("{layer}.layer_scale1.lambda1"), &[D], 1.0)?;
-        put(format!("{layer}.layer_scale2.lambda1"), &[D], 1.0)?;
-    }
-    put("layernorm.weight".into(), &[D], 1.0)?;
-    put("layernorm.bias".into(), &[D], 0.0)?;
-    if !tiny.sharded {
-        candle_core::safetensors::save(&tensors, dir.join("model.safetensors"))?;
-        return Ok(());
-    }
-    let (mut first, mut second) = (HashMap::new(), HashMap::new());
-    let mut map = serde_json::Map::new();
-    for (i, (name, tensor)) in tensors.into_iter().enumerate() {
-        let shard = if i % 2 == 0 { &mut first } else { &mut second };
-        map.insert(name.clone(), format!("model-0000{}-of-00002.safetensors", i % 2 + 1).into());
-        shard.insert(name, tensor);
-    }
-    candle_core::safetensors::save(&first, dir.join("model-00001-of-00002.safetensors"))?;
-    candle_core::safetensors::save(&second, dir.join("model-00002-of-00002.safetensors"))?;
-    let index = serde_json::json!({ "weight_map": map });
-    std::fs::write(dir.join("model.safetensors.index.json"), index.to_string())?;
-    Ok(())
-}
-
-const ALL: [Tiny; 4] = [
-    Tiny { gated: false, registers: 0, new_names: false, sharded: false, f16: false },
-    Tiny { gated: true, registers: 0, new_names: true, sharded: true, f16: false },
-    Tiny { gated: false, registers: 2, new_names: true, sharded: false, f16: true },
-    Tiny { gated: true, registers: 3, new_names: false, sharded: true, f16: true },
-];
 
 fn pixels(slices: usize) -> candle_core::Result<Tensor> {
     normal("pixels", 0.0, 1.0, (slices, 3, 3 * PATCH, 5 * PATCH))
@@ -312,29 +236,6 @@ fn hidden_states_carried_on_are_those_of_the_later_block() -> Outcome {
         }
         assert!(backbone.forward_blocks(&short, 0).is_err() && backbone.forward_blocks(&short, 4).is_err());
     }
-    Ok(())
-}
-
-#[test]
-fn an_incomplete_checkpoint_is_an_error_that_lists_every_missing_tensor() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    write(dir.path(), Tiny::default())?;
-    let path = dir.path().join("model.safetensors");
-    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu)?;
-    let gone = ["encoder.layer.1.mlp.fc2.weight", "layernorm.bias", "embeddings.cls_token"];
-    gone.iter().for_each(|name| drop(tensors.remove(*name)));
-    candle_core::safetensors::save(&tensors, &path)?;
-    let error = Backbone::open(dir.path(), Precision::F32).err().ok_or("was accepted")?.to_string();
-    assert!(gone.iter().all(|name| error.contains(name)), "{error}");
-    Ok(())
-}
-
-#[test]
-fn a_family_that_is_not_read_is_refused_by_name() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    std::fs::write(dir.path().join("config.json"), r#"{"model_type": "resnet"}"#)?;
-    let error = Backbone::open(dir.path(), Precision::F32).err().ok_or("was accepted")?.to_string();
-    assert!(error.contains("\"resnet\"") && error.contains("dinov2_with_registers"), "{error}");
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Safetensors files of a checkpoint, single or sharded: digests, and tensors by name.
 //!
 //! Tensors are read one at a time by seeking, so that opening a large model never holds a file
-//! and its decoded weights at once. Missing names are collected, to be reported together.
+//! and its decoded weights at once. The files stay open: a block that is read again comes from the file that was hashed, also where
+//! another was renamed over it. Missing names are collected, to be reported together.
 
 use super::config::read_json;
 use super::error::BackboneError;
@@ -9,11 +10,18 @@ use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// An open file of the checkpoint.
+struct Shard {
+    path: PathBuf,
+    file: Mutex<File>,
+}
 
 struct Entry {
     shard: usize,
@@ -25,9 +33,12 @@ struct Entry {
 
 /// The tensors of one checkpoint.
 pub(crate) struct Weights {
-    shards: Vec<PathBuf>,
-    entries: HashMap<String, Entry>,
+    shards: Arc<Vec<Shard>>,
+    entries: Arc<HashMap<String, Entry>>,
     missing: Vec<String>,
+    taken: HashSet<String>,
+    /// Whether tensors are only checked: they stand as zeros.
+    checking: bool,
 }
 
 impl Weights {
@@ -35,16 +46,38 @@ impl Weights {
     pub fn open(dir: &Path) -> Result<Self, BackboneError> {
         let single = dir.join("model.safetensors");
         let index = dir.join("model.safetensors.index.json");
+        if !single.exists() && !index.exists() {
+            refuse_pickles(dir)?;
+        }
         let shards = if single.exists() || !index.exists() { vec![single] } else { shards_of(dir, &index)? };
         Self::from_files(shards)
     }
 
-    pub fn from_files(shards: Vec<PathBuf>) -> Result<Self, BackboneError> {
-        let mut entries = HashMap::new();
-        for (i, path) in shards.iter().enumerate() {
-            read_header(path, i, &mut entries)?;
+    pub fn from_files(paths: Vec<PathBuf>) -> Result<Self, BackboneError> {
+        let (mut entries, mut shards) = (HashMap::new(), Vec::new());
+        for (i, path) in paths.into_iter().enumerate() {
+            let mut file = File::open(&path).map_err(BackboneError::io(&path))?;
+            read_header(&path, &mut file, i, &mut entries)?;
+            shards.push(Shard { path, file: Mutex::new(file) });
         }
-        Ok(Self { shards, entries, missing: Vec::new() })
+        Ok(Self::of(Arc::new(shards), Arc::new(entries)))
+    }
+
+    fn of(shards: Arc<Vec<Shard>>, entries: Arc<HashMap<String, Entry>>) -> Self {
+        Self { shards, entries, missing: Vec::new(), taken: HashSet::new(), checking: false }
+    }
+
+    /// The same files, to be read again later.
+    pub fn again(&self) -> Self {
+        Self::of(self.shards.clone(), self.entries.clone())
+    }
+
+    /// Checks the tensors that `take` takes without reading them: they stand as zeros in what it returns.
+    pub fn checked<T>(&mut self, take: impl FnOnce(&mut Self) -> T) -> T {
+        self.checking = true;
+        let taken = take(self);
+        self.checking = false;
+        taken
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -55,6 +88,22 @@ impl Weights {
     pub fn root_of(&self, name: &str) -> String {
         let found = self.names().filter_map(|n| n.strip_suffix(name)).min_by_key(|root| root.len());
         found.unwrap_or_default().to_owned()
+    }
+
+    /// `prefix.name` of the first name whose weight the checkpoint has, else of the first.
+    pub fn layer_of(&self, prefix: &str, names: &[&str]) -> String {
+        let all = || names.iter().map(|name| format!("{prefix}.{name}"));
+        let found = all().find(|name| self.contains(&format!("{name}.weight")));
+        found.or_else(|| all().next()).unwrap_or_default()
+    }
+
+    fn path(&self) -> &Path {
+        self.shards.first().map_or(Path::new(""), |shard| &shard.path)
+    }
+
+    /// An error of the first file.
+    pub fn error(&self, message: impl Into<String>) -> BackboneError {
+        BackboneError::weights(self.path(), message)
     }
 
     pub fn contains(&self, name: &str) -> bool {
@@ -69,10 +118,11 @@ impl Weights {
     pub fn sha256(&self) -> Result<String, BackboneError> {
         let mut hash = Sha256::new();
         let mut buffer = vec![0u8; 1 << 20];
-        for path in &self.shards {
-            let mut file = File::open(path).map_err(BackboneError::io(path))?;
+        for shard in self.shards.iter() {
+            let mut file = shard.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(0)).map_err(BackboneError::io(&shard.path))?;
             loop {
-                let n = file.read(&mut buffer).map_err(BackboneError::io(path))?;
+                let n = file.read(&mut buffer).map_err(BackboneError::io(&shard.path))?;
                 if n == 0 {
                     break;
                 }
@@ -85,7 +135,10 @@ impl Weights {
     /// The tensor as f32. A missing one is noted for [`Self::finish`] and stands as zeros until then.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, BackboneError> {
         match self.read(name, Some(shape))? {
-            Some(tensor) => Ok(tensor),
+            Some(tensor) => {
+                self.taken.insert(name.to_owned());
+                Ok(tensor)
+            }
             None => {
                 self.missing.push(name.to_string());
                 Ok(Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu)?)
@@ -96,16 +149,22 @@ impl Weights {
     /// The tensor as f32, of any shape unless one is expected; `None` where the checkpoint lacks it.
     pub fn read(&self, name: &str, expected: Option<&[usize]>) -> Result<Option<Tensor>, BackboneError> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
-        let path = &self.shards[entry.shard];
+        let Shard { path, file } = &self.shards[entry.shard];
         if let Some(expected) = expected.filter(|e| *e != entry.shape) {
             let found = &entry.shape;
             let message = format!("{name} has shape {found:?}, expected {expected:?} by config.json");
             return Err(BackboneError::weights(path, message));
         }
-        let mut file = File::open(path).map_err(BackboneError::io(path))?;
-        file.seek(SeekFrom::Start(entry.start)).map_err(BackboneError::io(path))?;
+        let shape = entry.shape.as_slice();
+        if self.checking && matches!(entry.dtype.as_str(), "F32" | "F16" | "BF16") {
+            return Ok(Some(Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu)?));
+        }
         let mut bytes = vec![0u8; entry.bytes];
-        file.read_exact(&mut bytes).map_err(BackboneError::io(path))?;
+        {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(entry.start)).map_err(BackboneError::io(path))?;
+            file.read_exact(&mut bytes).map_err(BackboneError::io(path))?;
+        }
         let numbers: Vec<f32> = match entry.dtype.as_str() {
             "F32" => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
             "F16" => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
@@ -115,16 +174,44 @@ impl Weights {
                 return Err(BackboneError::weights(path, message));
             }
         };
-        Ok(Some(Tensor::from_vec(numbers, entry.shape.as_slice(), &Device::Cpu)?))
+        Ok(Some(Tensor::from_vec(numbers, shape, &Device::Cpu)?))
     }
 
-    /// Fails with every name that [`Self::take`] did not find.
-    pub fn finish(self) -> Result<(), BackboneError> {
-        if self.missing.is_empty() {
+    /// Fails with every name that [`Self::take`] did not find, and with every tensor that nobody took, unless its name behind
+    /// `root`, or the whole of it, begins with one that the family knows and leaves alone.
+    pub fn finish(self, root: &str, known: &[&str]) -> Result<(), BackboneError> {
+        if !self.missing.is_empty() {
+            return Err(BackboneError::MissingTensors { path: self.path().to_owned(), names: self.missing });
+        }
+        let is_known = |name: &str| {
+            let behind = name.strip_prefix(root).unwrap_or(name);
+            known.iter().any(|k| behind.starts_with(k) || name.starts_with(k))
+        };
+        // Of no registers, for example, a file may have an empty tensor.
+        let full = self.entries.iter().filter(|(_, entry)| !entry.shape.contains(&0)).map(|(name, _)| name);
+        let mut left: Vec<String> =
+            full.filter(|name| !self.taken.contains(*name) && !is_known(name)).cloned().collect();
+        if left.is_empty() {
             return Ok(());
         }
-        Err(BackboneError::MissingTensors { path: self.shards[0].clone(), names: self.missing })
+        left.sort();
+        Err(BackboneError::UnknownTensors { path: self.path().to_owned(), names: left })
     }
+}
+
+/// PyTorch's pickles are not read: opening one runs the code in it.
+fn refuse_pickles(dir: &Path) -> Result<(), BackboneError> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+    let is_pickle =
+        |p: &PathBuf| p.extension().is_some_and(|x| ["bin", "pth", "pt", "ckpt"].iter().any(|y| x == *y));
+    let mut found: Vec<PathBuf> = entries.filter(is_pickle).collect();
+    found.sort();
+    let Some(path) = found.first() else { return Ok(()) };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let message = format!(
+        "is a pickle, expected model.safetensors; convert it where PyTorch is: python -c \"import torch, safetensors.torch as s; s.save_file({{k: v.contiguous().clone() for k, v in torch.load('{name}', map_location='cpu', weights_only=True).items()}}, 'model.safetensors')\""
+    );
+    Err(BackboneError::weights(path, message))
 }
 
 fn shards_of(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, BackboneError> {
@@ -144,11 +231,15 @@ fn shards_of(dir: &Path, index: &Path) -> Result<Vec<PathBuf>, BackboneError> {
     Ok(names.into_iter().map(|n| dir.join(n)).collect())
 }
 
-fn read_header(path: &Path, shard: usize, into: &mut HashMap<String, Entry>) -> Result<(), BackboneError> {
+fn read_header(
+    path: &Path,
+    file: &mut File,
+    shard: usize,
+    into: &mut HashMap<String, Entry>,
+) -> Result<(), BackboneError> {
     let bad = |message: &str| {
         BackboneError::weights(path, format!("{message}; the file is damaged or not safetensors"))
     };
-    let mut file = File::open(path).map_err(BackboneError::io(path))?;
     let size = file.metadata().map_err(BackboneError::io(path))?.len();
     let mut length = [0u8; 8];
     file.read_exact(&mut length).map_err(|_| bad("is shorter than a header"))?;

@@ -167,7 +167,11 @@ impl BatchFolder {
             (_, Some(given)) => Manifest::open(given)?,
             (Some(before), None) if before.inputs == wish.inputs => Manifest::open(&place)?,
             (Some(before), None) if !wish.overwrite => {
-                let what = format!("of {}; this call's inputs are {}", before.inputs.join(", "), wish.inputs.join(", "));
+                let what = format!(
+                    "of {}; this call's inputs are {}",
+                    before.inputs.join(", "),
+                    wish.inputs.join(", ")
+                );
                 return Err(BatchError::OtherWork { path: root.to_owned(), what });
             }
             _ => find()?,
@@ -190,10 +194,15 @@ impl BatchFolder {
         }
         if before.as_ref() != Some(&plan) {
             if let Some((shard, by)) = before.as_ref().and_then(|_| held(root, |_| true)) {
-                return Err(BatchError::Busy { path: root.to_owned(), shard, by: format!("{by}, with other plugins or options") });
+                return Err(BatchError::Busy {
+                    path: root.to_owned(),
+                    shard,
+                    by: format!("{by}, with other plugins or options"),
+                });
             }
             write_atomically(&place, &text).map_err(|e| failed(&place, e))?;
-            let json = serde_json::to_string_pretty(&plan).map_err(|e| folder_error(&place, e.to_string()))?;
+            let json =
+                serde_json::to_string_pretty(&plan).map_err(|e| folder_error(&place, e.to_string()))?;
             let place = root.join(PLAN);
             write_atomically(&place, (json + "\n").as_bytes()).map_err(|e| failed(&place, e))?;
         }
@@ -241,7 +250,13 @@ impl BatchFolder {
         }
         let path = self.root.join(".batch/locks").join(&own);
         let failed = |e: io::Error| folder_error(&path, format!("cannot be locked ({e})"));
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(busy((shard.to_string(), owner(&path)))),
@@ -303,7 +318,9 @@ fn read_plan(root: &Path) -> Result<BatchPlan, BatchError> {
     let path = root.join(PLAN);
     let text = match fs::read(&path) {
         Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(BatchError::NoBatch { path: root.to_owned() }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(BatchError::NoBatch { path: root.to_owned() });
+        }
         Err(e) => return Err(folder_error(&path, format!("cannot be read ({e})"))),
     };
     let plan: BatchPlan = serde_json::from_slice(&text)
@@ -323,7 +340,10 @@ fn continued(
 ) -> Result<Vec<String>, BatchError> {
     let path = || root.to_owned();
     if before.options != plan.options && !overwrite {
-        return Err(BatchError::OtherOptions { path: path(), differences: differences(&before.options, &plan.options) });
+        return Err(BatchError::OtherOptions {
+            path: path(),
+            differences: differences(&before.options, &plan.options),
+        });
     }
     if before.manifest_sha256 != plan.manifest_sha256 && !overwrite {
         let what = match before.inputs == plan.inputs {
@@ -337,9 +357,11 @@ fn continued(
         let name = &task.identity.plugin;
         match plan.tasks.iter().find(|now| now.identity.plugin == *name) {
             None => plan.tasks.push(task.clone()),
-            Some(now) => told.extend(now.identity.difference(&task.identity).map(|what| {
-                format!("{name}: {what}; what it answered before is done anew")
-            })),
+            Some(now) => told.extend(
+                now.identity
+                    .difference(&task.identity)
+                    .map(|what| format!("{name}: {what}; what it answered before is done anew")),
+            ),
         }
     }
     // The order in which a later call names plugins changes no column.
@@ -355,7 +377,10 @@ fn differences(before: &BTreeMap<String, Value>, now: &BTreeMap<String, Value>) 
         options.get(name).map_or("not given".to_owned(), Value::to_string)
     };
     let differ = names.into_iter().filter(|name| before.get(*name) != now.get(*name));
-    differ.map(|name| format!("{name} was {}, is {}", of(before, name), of(now, name))).collect::<Vec<_>>().join("; ")
+    differ
+        .map(|name| format!("{name} was {}, is {}", of(before, name), of(now, name)))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 #[cfg(test)]
@@ -376,7 +401,10 @@ pub(super) mod tests {
     }
 
     pub fn task(plugin: &str, columns: &[&str]) -> PlannedTask {
-        PlannedTask { identity: identity(plugin, "1"), columns: columns.iter().map(|c| (*c).to_owned()).collect() }
+        PlannedTask {
+            identity: identity(plugin, "1"),
+            columns: columns.iter().map(|c| (*c).to_owned()).collect(),
+        }
     }
 
     pub fn wish<'a>(tasks: Vec<PlannedTask>, heatmap: bool) -> Wish<'a> {
@@ -397,10 +425,12 @@ pub(super) mod tests {
     fn the_work_is_listed_once_and_other_options_or_work_are_refused() {
         let root = tempfile::tempdir().unwrap();
         let shown = root.path().display().to_string();
-        let (folder, first, told) = BatchFolder::prepare(root.path(), wish(vec![task("p", &["p_a"])], true), work).unwrap();
+        let (folder, first, told) =
+            BatchFolder::prepare(root.path(), wish(vec![task("p", &["p_a"])], true), work).unwrap();
         assert!(told.is_empty() && first == work().unwrap());
         let again = |wish: Wish<'_>| {
-            BatchFolder::prepare(root.path(), wish, || panic!("listed again")).map_err(|e| e.to_string().replace(&shown, "F"))
+            BatchFolder::prepare(root.path(), wish, || panic!("listed again"))
+                .map_err(|e| e.to_string().replace(&shown, "F"))
         };
         let (same, listed, _) = again(wish(vec![task("p", &["p_a"])], true)).unwrap();
         assert_eq!((&same.plan, listed), (&folder.plan, first));
@@ -415,7 +445,10 @@ pub(super) mod tests {
         );
         // Another plugin comes to the first; other weights are told.
         let (both, ..) = again(wish(vec![task("q", &["p_b"])], true)).unwrap();
-        assert_eq!(both.plan.tasks.iter().map(|t| t.identity.plugin.as_str()).collect::<Vec<_>>(), ["p", "q"]);
+        assert_eq!(
+            both.plan.tasks.iter().map(|t| t.identity.plugin.as_str()).collect::<Vec<_>>(),
+            ["p", "q"]
+        );
         let newer = PlannedTask { identity: identity("p", "2"), columns: vec!["p_a".into()] };
         let (_, _, told) = again(wish(vec![newer], true)).unwrap();
         assert_eq!(
@@ -426,7 +459,10 @@ pub(super) mod tests {
         let text = fs::read_to_string(root.path().join(WORK)).unwrap();
         fs::write(root.path().join(WORK), text.replace("b,0,,/scans/b.nii\n", "")).unwrap();
         let message = again(wish(vec![], true)).unwrap_err();
-        assert_eq!(message, "F: holds a batch of other work: work.csv is not the one that the batch began with");
+        assert_eq!(
+            message,
+            "F: holds a batch of other work: work.csv is not the one that the batch began with"
+        );
     }
 
     #[test]
@@ -441,7 +477,9 @@ pub(super) mod tests {
         let _second = folder.lock(shard(1, 2)).unwrap();
         let refused = folder.lock(shard(2, 3)).unwrap_err().to_string();
         assert!(refused.contains("/2 is being written by process"), "{refused}");
-        let refused = BatchFolder::prepare(root.path(), wish(vec![task("p", &[])], true), work).unwrap_err().to_string();
+        let refused = BatchFolder::prepare(root.path(), wish(vec![task("p", &[])], true), work)
+            .unwrap_err()
+            .to_string();
         assert!(refused.ends_with("with other plugins or options"), "{refused}");
         drop(first);
         drop(_second);

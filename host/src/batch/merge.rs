@@ -122,7 +122,8 @@ fn answer(root: &Path, item: &WorkItem, task: &PlannedTask, options: &str) -> Re
         return Ok(answer);
     }
     let Ok(text) = fs::read(root.join(case).join(plugin).join("result.json")) else { return Err(None) };
-    let record: Record = serde_json::from_slice(&text).map_err(|e| Some(format!("its result cannot be read ({e})")))?;
+    let record: Record =
+        serde_json::from_slice(&text).map_err(|e| Some(format!("its result cannot be read ({e})")))?;
     let made = TaskIdentity {
         plugin: record.plugin.name,
         version: record.plugin.version,

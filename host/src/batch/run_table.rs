@@ -37,7 +37,8 @@ impl RunTable {
     pub fn said_before(&mut self, root: &Path, name: &str, task: usize) -> Result<(), String> {
         let path = root.join(name).join(&self.tasks[task].identity.plugin).join("result.json");
         let text = std::fs::read(&path).map_err(|e| format!("{}: cannot be read ({e})", path.display()))?;
-        let result = serde_json::from_slice(&text).map_err(|e| format!("{}: is no result ({e})", path.display()))?;
+        let result =
+            serde_json::from_slice(&text).map_err(|e| format!("{}: is no result ({e})", path.display()))?;
         self.said(task, &result);
         Ok(())
     }

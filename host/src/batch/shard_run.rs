@@ -134,7 +134,10 @@ pub fn run_shard(
             None => reopen()?,
         };
         if open.identities() != identities {
-            return Err("a plugin could not be opened again as it was; the batch ends here and can be resumed".to_owned());
+            return Err(
+                "a plugin could not be opened again as it was; the batch ends here and can be resumed"
+                    .to_owned(),
+            );
         }
         run.until_interrupted(&mut open, &pending, &mut at);
         // A plugin that was left out for one case's sake gets the next case again.
@@ -226,12 +229,7 @@ impl Events for Forward<'_, '_> {
 }
 
 impl Run<'_> {
-    fn until_interrupted(
-        &self,
-        session: &mut Session,
-        pending: &[Pending<'_>],
-        at: &mut Position,
-    ) {
+    fn until_interrupted(&self, session: &mut Session, pending: &[Pending<'_>], at: &mut Position) {
         let rest = &pending[at.next..];
         let wanted = Wanted { output: Some(self.out), writers: self.options.writers };
         let asks = rest.iter().map(|p| {
@@ -281,10 +279,14 @@ impl Run<'_> {
         for &task in &pending.tasks {
             let plugin = &self.identities[task].plugin;
             let failure = match (&pending.item.failed, pending.item.unanswered.get(plugin)) {
-                (Some(why), _) | (None, Some(NoAnswer::Failed(why))) => Some((FailureKind::Input, why.clone())),
+                (Some(why), _) | (None, Some(NoAnswer::Failed(why))) => {
+                    Some((FailureKind::Input, why.clone()))
+                }
                 _ if !asked.contains(&task) => None,
                 _ => match answers.next() {
-                    Some(Ok(output)) => self.check_digest(pending.item, &output).map(|why| (FailureKind::Scan, why)),
+                    Some(Ok(output)) => {
+                        self.check_digest(pending.item, &output).map(|why| (FailureKind::Scan, why))
+                    }
                     // The processes of plugins get the same signal: what they fail at then is done again.
                     Some(Err(failure)) if stopped && failure.blame != Blame::Scan => {
                         at.why = Some(Why::Stopped);

@@ -1,5 +1,6 @@
 //! Which backbone: by name or folder; the default one is found without any option.
 
+use super::backbone_store::{Unaccepted, check_licence};
 use crate::backbone::{Backbone, BackboneError, Precision};
 use crate::device::{DeviceChoice, gpus};
 use crate::memory::{self, Limit};
@@ -33,6 +34,9 @@ pub enum FindBackboneError {
         /// What there is.
         limit: Limit,
     },
+    /// Its licence was not accepted.
+    #[error(transparent)]
+    Licence(#[from] Unaccepted),
     /// There, and refused.
     #[error(transparent)]
     Refused(#[from] BackboneError),
@@ -82,7 +86,8 @@ pub fn all_backbones() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for shelf in shelves() {
         let entries = std::fs::read_dir(shelf).into_iter().flatten().flatten().map(|e| e.path());
-        let mut folders: Vec<PathBuf> = entries.filter(|p| is_backbone(p)).collect();
+        let hidden = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+        let mut folders: Vec<PathBuf> = entries.filter(|p| is_backbone(p) && !hidden(p)).collect();
         folders.sort();
         for folder in folders {
             if !found.iter().any(|f| f.file_name() == folder.file_name()) {
@@ -166,6 +171,7 @@ pub fn open_backbone_on(
     (device, most): (DeviceChoice, Option<usize>),
 ) -> Result<Backbone, FindBackboneError> {
     let folder = find_backbone(wanted.unwrap_or(DEFAULT_BACKBONE))?;
+    check_licence(&folder)?;
     let weights = std::fs::metadata(folder.join("model.safetensors")).map_or(0, |m| m.len());
     let (bytes, limit) = (usize::try_from(weights).unwrap_or(usize::MAX), memory::limit());
     if bytes > limit.bytes {

@@ -26,6 +26,8 @@ const MASK_OF_A_VOXEL: usize = 14;
 pub struct Holdings {
     /// Where: `cpu`, or `cuda:N` and its name.
     pub device: String,
+    /// Name of the backbone.
+    pub backbone: String,
     /// Bytes of the frozen weights as they are computed with.
     pub backbone_bytes: usize,
     /// Bytes of the parameters of each task, by plugin.
@@ -37,7 +39,7 @@ pub struct Holdings {
 impl fmt::Display for Holdings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-        write!(f, "{}: backbone {}", self.device, mib(self.backbone_bytes))?;
+        write!(f, "{}: backbone {} {}", self.device, self.backbone, mib(self.backbone_bytes))?;
         for (name, bytes) in &self.task_bytes {
             write!(f, ", {name} {}", mib(*bytes))?;
         }

@@ -1,5 +1,6 @@
 //! One backbone and many plugins: from scans to predictions.
 
+pub mod backbone_store;
 mod backbones;
 mod case;
 mod case_data;

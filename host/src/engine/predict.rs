@@ -60,6 +60,7 @@ impl Engine {
         let of_task = |t: &Arc<LoadedTask>| (t.name().to_owned(), t.parameter_bytes());
         Holdings {
             device: self.device.clone(),
+            backbone: self.backbone.info().name.clone(),
             backbone_bytes: self.backbone.bytes(),
             task_bytes: self.tasks.iter().map(of_task).collect(),
             free_bytes: self.backbone.device_left(),

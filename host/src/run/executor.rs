@@ -1,4 +1,4 @@
-//! Who computes a session's answers: an engine in this process, or engines in processes of their own.
+//! Who computes a session's answers: engines in this process, one per backbone, or engines in processes of their own.
 
 use super::events::{Events, Notice};
 use super::failure::CaseFailure;
@@ -71,18 +71,26 @@ pub trait Executor {
     /// One line, when the build is refused.
     fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String>;
 
-    /// The engine, where it is in this process.
-    fn engine(&mut self) -> Option<&mut Engine> {
-        None
+    /// The engines, where they are in this process.
+    fn engines(&mut self) -> &mut [Engine] {
+        &mut []
     }
 
     /// Lets the plugins go.
     fn close(self: Box<Self>, events: &dyn Events);
 }
 
-/// An engine in this process.
+/// The engines of a session, one per backbone.
+pub struct Engines {
+    /// In the order in which the plugins name their backbones.
+    pub all: Vec<Engine>,
+    /// Of each plugin its engine, and its task there.
+    pub(super) places: Vec<(usize, usize)>,
+}
+
+/// Engines in this process.
 pub struct LocalExecutor {
-    pub(super) engine: Engine,
+    pub(super) engines: Engines,
     pub(super) weights: Vec<PathBuf>,
     pub(super) segmentation: bool,
     /// Of answers that are written nowhere.
@@ -97,38 +105,59 @@ impl Executor for LocalExecutor {
         wanted: Wanted<'_>,
         events: &dyn Events,
     ) -> Vec<Result<CaseOutput, CaseFailure>> {
-        let tasks = self.engine.tasks();
-        let mut answers = Vec::with_capacity(asked.len());
+        let places = &self.engines.places;
+        let mut answers: Vec<Option<_>> = asked.iter().map(|_| None).collect();
         let mut placing = Placing { case, wanted, names: &mut self.names, events };
-        self.engine.predict_each(
-            case,
-            wanted.evidence(),
-            asked,
-            |task, stage| events.stage(tasks[task].name(), stage),
-            |_, answer| {
-                answers.push(answer.map_err(CaseFailure::from).and_then(|p| placing.record(p)));
-            },
-        );
-        answers
+        for (number, engine) in self.engines.all.iter().enumerate() {
+            let tasks = engine.tasks();
+            let here: Vec<usize> = asked
+                .iter()
+                .map(|&i| places[i])
+                .filter(|place| place.0 == number)
+                .map(|place| place.1)
+                .collect();
+            if here.is_empty() {
+                continue;
+            }
+            engine.predict_each(
+                case,
+                wanted.evidence(),
+                &here,
+                |task, stage| events.stage(tasks[task].name(), stage),
+                |task, answer| {
+                    let answer = answer.map_err(CaseFailure::from).and_then(|p| placing.record(p));
+                    if let Some(at) = asked.iter().position(|&i| places[i] == (number, task)) {
+                        answers[at] = Some(answer);
+                    }
+                },
+            );
+        }
+        let lost = || Err(CaseFailure::of_task("no answer came"));
+        answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect()
     }
 
     fn prefetch(&self, case: &Case) {
-        self.engine.prefetch(case);
+        self.engines.all.iter().for_each(|engine| engine.prefetch(case));
     }
 
     fn prefetch_depth(&self) -> usize {
-        self.engine.prefetch_depth()
+        self.engines.all.iter().map(Engine::prefetch_depth).min().unwrap_or(0)
     }
 
     fn identities(&self) -> Vec<TaskIdentity> {
-        let (info, precision) = (self.engine.backbone().info(), self.engine.precision());
-        self.engine.tasks().iter().map(|task| TaskIdentity::of(task, info, precision)).collect()
+        let of = |&(engine, task): &(usize, usize)| {
+            let engine = &self.engines.all[engine];
+            TaskIdentity::of(&engine.tasks()[task], engine.backbone().info(), engine.precision())
+        };
+        self.engines.places.iter().map(of).collect()
     }
 
     fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String> {
-        let next = LoadedTask::open_all(library, &self.weights, self.engine.backbone(), self.segmentation)
+        let (engine, task) = self.engines.places[index];
+        let engine = &mut self.engines.all[engine];
+        let next = LoadedTask::open_all(library, &self.weights, engine.backbone(), self.segmentation)
             .map_err(|e| e.to_string())?;
-        let old = self.engine.replace(index, next);
+        let old = engine.replace(task, next);
         // The last user lets go of a generation: what its Drop says is told.
         if let Some(Err(e)) = Arc::into_inner(old).map(|old| old.task.close()) {
             events.notice(&Notice::CloseFailed { reason: e.to_string() });
@@ -136,8 +165,8 @@ impl Executor for LocalExecutor {
         Ok(())
     }
 
-    fn engine(&mut self) -> Option<&mut Engine> {
-        Some(&mut self.engine)
+    fn engines(&mut self) -> &mut [Engine] {
+        &mut self.engines.all
     }
 
     fn close(self: Box<Self>, _: &dyn Events) {}

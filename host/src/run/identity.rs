@@ -32,7 +32,9 @@ impl TaskIdentity {
             plugin: task.name().to_owned(),
             version: task.task.manifest().plugin.version.to_string(),
             library_sha256: task.library_sha256.clone(),
-            weights_sha256: task.all().map(|member| member.weights_sha256.clone()).collect(),
+            weights_sha256: std::iter::once(task.weights_sha256.clone())
+                .chain(task.further_files())
+                .collect(),
             backbone: backbone.name.clone(),
             backbone_sha256: backbone.sha256.clone(),
             precision: precision_name(precision).to_owned(),

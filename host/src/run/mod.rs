@@ -5,6 +5,7 @@
 //! results to [`Events`]. [`inputs`] finds the cases of files, folders, DICOM and tables; [`watch`] finds those that arrive
 //! later.
 
+mod engines;
 mod events;
 mod executor;
 mod failure;
@@ -18,7 +19,7 @@ pub mod watch;
 pub use events::{Events, Notice, Severity, Silent};
 #[cfg(unix)]
 pub use executor::IsolatedExecutor;
-pub use executor::{CaseOutput, Executor, LocalExecutor, Wanted};
+pub use executor::{CaseOutput, Engines, Executor, LocalExecutor, Wanted};
 pub use failure::{Blame, CaseFailure};
 pub use identity::TaskIdentity;
 #[cfg(unix)]

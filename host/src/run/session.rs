@@ -1,4 +1,4 @@
-//! A session: a backbone and the plugins on it, opened once, then any number of cases.
+//! A session: backbones and the plugins on them, opened once, then any number of cases.
 
 use super::events::Events;
 #[cfg(unix)]
@@ -11,12 +11,15 @@ use super::isolate::{ChosenLibrary, IsolatedEngine, Limits, OpenRequest, SpawnWo
 use crate::backbone::Precision;
 use crate::device::DeviceChoice;
 #[cfg(unix)]
+use crate::engine::backbone_store::check_licence;
+#[cfg(unix)]
 use crate::engine::provenance;
-use crate::engine::{Case, Engine, FindBackboneError, PrecisionChoice, open_backbone_on};
+use crate::engine::{Case, Engine, FindBackboneError, PrecisionChoice};
+#[cfg(unix)]
+use crate::engine::{DEFAULT_BACKBONE, find_backbone};
 use crate::output::naming::Names;
 use crate::plugin::find::{self, Choice};
 use crate::plugin::{Inspected, inspect};
-use crate::task::LoadedTask;
 use anymc3d_manifest::Manifest;
 use std::borrow::Borrow;
 use std::collections::VecDeque;
@@ -74,7 +77,7 @@ pub struct Ask<C> {
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Backbone by name or folder; the one that ships without it.
+    /// Backbone of all plugins, by name or folder; without it each plugin's is the one that its weights were trained on.
     pub backbone: Option<String>,
     /// Where to compute.
     pub device: DeviceChoice,
@@ -120,7 +123,7 @@ pub struct Selection {
     /// Those that can be opened.
     pub plugins: Vec<SelectedPlugin>,
     /// Of each of them, its library.
-    libraries: Vec<Inspected>,
+    pub(super) libraries: Vec<Inspected>,
     /// Those that cannot.
     pub refused: Vec<RefusedPlugin>,
 }
@@ -157,36 +160,8 @@ impl Selection {
         Ok(selection)
     }
 
-    fn refuse(&mut self, wanted: &str, why: &dyn std::fmt::Display) {
+    pub(super) fn refuse(&mut self, wanted: &str, why: &dyn std::fmt::Display) {
         self.refused.push(RefusedPlugin { wanted: wanted.to_owned(), reason: why.to_string() });
-    }
-
-    /// Opens the backbone, and the plugins with their weights on it. Refused plugins are in `refused`.
-    ///
-    /// # Errors
-    /// When the backbone is refused.
-    pub fn open_engine(&mut self, options: &SessionOptions) -> Result<Engine, SessionError> {
-        let precision = options.precision.resolve(options.device);
-        let place = (options.device, options.device_memory);
-        let backbone = open_backbone_on(options.backbone.as_deref(), precision, place)?;
-        let mut tasks = Vec::new();
-        let libraries = std::mem::take(&mut self.libraries);
-        for (plugin, library) in std::mem::take(&mut self.plugins).into_iter().zip(libraries) {
-            match LoadedTask::open_all(library, &options.weights, &backbone, options.segmentation) {
-                Ok(task) => {
-                    tracing::info!(
-                        "{}: {} with {}",
-                        task.name(),
-                        task.library.display(),
-                        task.weights.display()
-                    );
-                    tasks.push(task);
-                    self.plugins.push(plugin);
-                }
-                Err(e) => self.refuse(&plugin.wanted, &e),
-            }
-        }
-        Ok(Engine::new(backbone, precision, tasks))
     }
 
     #[cfg(unix)]
@@ -195,6 +170,9 @@ impl Selection {
         options: &SessionOptions,
         isolation: &Isolation,
     ) -> Result<IsolatedExecutor, SessionError> {
+        // Asked for here: the processes only look at what is recorded.
+        let backbone = options.backbone.as_deref().unwrap_or(DEFAULT_BACKBONE);
+        check_licence(&find_backbone(backbone)?).map_err(FindBackboneError::from)?;
         let all = std::mem::take(&mut self.plugins);
         self.libraries.clear();
         let chosen = |(task, p): (usize, &SelectedPlugin)| ChosenLibrary {
@@ -238,17 +216,17 @@ impl Selection {
             let executor = Box::new(self.open_isolated(options, isolation)?);
             return Ok(Session::of(self, options, executor));
         }
-        let engine = self.open_engine(options)?;
+        let engines = self.open_engines(options)?;
         let (weights, segmentation) = (options.weights.clone(), options.segmentation);
         Ok(Session::of(
             self,
             options,
-            Box::new(LocalExecutor { engine, weights, segmentation, names: Names::default() }),
+            Box::new(LocalExecutor { engines, weights, segmentation, names: Names::default() }),
         ))
     }
 }
 
-/// A backbone and the plugins on it, opened for any number of cases.
+/// Backbones and the plugins on them, opened for any number of cases.
 ///
 /// ```no_run
 /// use anymc3d_host::engine::Case;
@@ -306,9 +284,9 @@ impl Session {
         self.plugins.iter().map(|p| p.manifest.clone()).collect()
     }
 
-    /// The engine, where it is in this process.
-    pub fn engine(&mut self) -> Option<&mut Engine> {
-        self.executor.engine()
+    /// The engines, one per backbone, where they are in this process.
+    pub fn engines(&mut self) -> &mut [Engine] {
+        self.executor.engines()
     }
 
     /// Every plugin's answer to a case, in the order of the plugins. With an output folder, their files are in place.
@@ -353,11 +331,7 @@ impl Session {
         cases: impl IntoIterator<Item = Option<Ask<C>>>,
         wanted: Wanted<'_>,
         events: &dyn Events,
-        mut done: impl FnMut(
-            &mut Self,
-            Option<Ask<C>>,
-            Vec<Result<CaseOutput, CaseFailure>>,
-        ) -> ControlFlow<()>,
+        mut done: impl FnMut(&mut Self, Option<Ask<C>>, Vec<Result<CaseOutput, CaseFailure>>) -> ControlFlow<()>,
     ) -> bool {
         let mut cases = cases.into_iter();
         let mut next: VecDeque<Option<Ask<C>>> = cases.next().into_iter().collect();

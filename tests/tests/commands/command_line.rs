@@ -143,6 +143,10 @@ fn every_help_shows_examples_first() {
         "plugin inspect",
         "backbone",
         "backbone list",
+        "backbone import",
+        "backbone pull",
+        "backbone verify",
+        "backbone remove",
     ] {
         let ran = host(command.split_whitespace().chain(["--help"]));
         assert!(ran.code == 0 && ran.err.is_empty(), "{command}: {ran:#?}");
@@ -273,7 +277,9 @@ fn what_is_no_plugin_is_refused_with_3() {
     predict(&[&scan, "--backbone", "no-such-backbone"]).refused(3, &["no-such-backbone", "not found"]);
     let damaged = folder.path().join("damaged");
     fs::create_dir(&damaged).unwrap();
-    fs::copy(backbone_folder().join("config.json"), damaged.join("config.json")).unwrap();
+    for file in ["config.json", "preprocessor_config.json"] {
+        fs::copy(backbone_folder().join(file), damaged.join(file)).unwrap();
+    }
     fs::write(damaged.join("model.safetensors"), "cut").unwrap();
     predict(&[&scan, "--backbone", &text(&damaged)]).refused(3, &["model.safetensors", "damaged"]);
 }

@@ -1,5 +1,6 @@
 //! The program `host` as a user types it, one module per group of commands.
 
+mod backbones;
 mod batch;
 mod command_line;
 mod dicom;

@@ -2,6 +2,7 @@
 //! name, so that `cargo test parity` runs them all.
 
 mod parity_backbone;
+mod parity_families;
 mod parity_metrics;
 mod parity_plugin;
 mod parity_volume;

@@ -1,7 +1,7 @@
 //! How far a shard is, for people and for machines.
 
 use crate::console::Console;
-use crate::run::count::duration;
+use crate::count::duration;
 use anymc3d_host::batch::{BatchEvents, Ended, Left, Progress, ProgressReport, Shard};
 use anymc3d_host::run::{Events, Notice};
 use indicatif::ProgressBar;
@@ -103,7 +103,10 @@ impl BatchEvents for Bar<'_> {
                 0 => String::new(),
                 n => format!(", and {n} failed before (--retry-failed tries them again)"),
             };
-            self.console.note(format!("shard {}: {} of {} cases are done{failed}", self.shard, left.done, left.cases));
+            self.console.note(format!(
+                "shard {}: {} of {} cases are done{failed}",
+                self.shard, left.done, left.cases
+            ));
         }
         let now = Instant::now();
         let open = if self.style == ProgressOption::Bar { left.cases } else { 0 };
@@ -160,7 +163,14 @@ mod tests {
             seconds_left: Some(38.0),
         };
         assert_eq!(line(&report), "12 of 50 cases (8 done before), 1 failed; 3600 cases per hour, 38 s left");
-        let first = ProgressReport { skipped: 0, done: 0, failed: 0, cases_per_hour: None, seconds_left: None, ..report };
+        let first = ProgressReport {
+            skipped: 0,
+            done: 0,
+            failed: 0,
+            cases_per_hour: None,
+            seconds_left: None,
+            ..report
+        };
         assert_eq!(line(&first), "0 of 50 cases");
     }
 }

@@ -8,8 +8,8 @@ use super::outcome::{CommandError, Outcome};
 use super::session_options::{SessionArgs, WriterOptions};
 use super::tasks::tell_refused;
 use anymc3d_host::batch::{
-    BatchError, BatchFolder, EngineError, Ended, Manifest, PlannedTask, Shard, ShardOptions, Why, Wish, digest_of_options,
-    run_shard, shard_of,
+    BatchError, BatchFolder, Ended, EngineError, Manifest, PlannedTask, Shard, ShardOptions, Why, Wish,
+    digest_of_options, run_shard, shard_of,
 };
 use anymc3d_host::run::inputs::find_cases;
 use anymc3d_host::run::{Selection, Session, SessionOptions};
@@ -102,7 +102,11 @@ impl Batch {
         let (folder, manifest) = self.folder(&session, console)?;
         let cases = manifest.items.len();
         if self.list {
-            console.result(format!("{}: {cases} cases, {} bytes", folder.root().join("work.csv").display(), manifest.bytes()));
+            console.result(format!(
+                "{}: {cases} cases, {} bytes",
+                folder.root().join("work.csv").display(),
+                manifest.bytes()
+            ));
             session.close(console);
             return Ok(Outcome::Done);
         }
@@ -135,7 +139,9 @@ impl Batch {
         let found = shard_of(&|name| std::env::var(name).ok(), shards as usize, self.first_index);
         found.map(|found| found.shard).map_err(|e| {
             let todo = match &e {
-                EngineError::Ambiguous { .. } => "; give --first-index INDEX, the index of shard 0, or --shard I/N",
+                EngineError::Ambiguous { .. } => {
+                    "; give --first-index INDEX, the index of shard 0, or --shard I/N"
+                }
                 EngineError::None | EngineError::Several(..) => "; give --shard I/N",
                 EngineError::NoShard(_) => "; --shards is the number of all tasks of the array",
             };
@@ -146,7 +152,8 @@ impl Batch {
     /// All plugins, or nothing: a cohort without one of them would be half a cohort.
     fn open(&self, options: &SessionOptions, console: &Console) -> Result<Session, CommandError> {
         let selection = Selection::new(&self.session.plugin, &options.choice)?;
-        let refused = |n: usize| CommandError::refused(format!("{n} plugins are refused; nothing was computed"));
+        let refused =
+            |n: usize| CommandError::refused(format!("{n} plugins are refused; nothing was computed"));
         if !selection.refused.is_empty() {
             tell_refused(&selection.refused, console);
             return Err(refused(selection.refused.len()));
@@ -185,7 +192,11 @@ impl Batch {
                 console.note(format!("{twice} cases were given twice and stand once in work.csv"));
             }
             if nothing {
-                manifest.items.iter().filter_map(|item| item.failed.as_ref()).for_each(|why| console.error(why));
+                manifest
+                    .items
+                    .iter()
+                    .filter_map(|item| item.failed.as_ref())
+                    .for_each(|why| console.error(why));
                 return Err(BatchError::NoWork);
             }
             Ok(manifest)
@@ -200,7 +211,10 @@ impl Batch {
         match &ended.why {
             Why::Finished => Ok(if ended.failed > 0 { Outcome::Failed } else { Outcome::Done }),
             Why::Stopped => {
-                console.note(format!("stopped by SIGTERM; {} cases are left, the same call does them", ended.left));
+                console.note(format!(
+                    "stopped by SIGTERM; {} cases are left, the same call does them",
+                    ended.left
+                ));
                 Ok(Outcome::TryAgain)
             }
             Why::TooManyFailures => {
@@ -221,13 +235,15 @@ impl Batch {
 /// The option that helps.
 fn advised(error: BatchError) -> CommandError {
     match &error {
-        BatchError::OtherOptions { .. } => {
-            CommandError::usage(format!("--out {error}; give another --out, or --overwrite to do its cases anew"))
+        BatchError::OtherOptions { .. } => CommandError::usage(format!(
+            "--out {error}; give another --out, or --overwrite to do its cases anew"
+        )),
+        BatchError::OtherWork { .. } => CommandError::usage(format!(
+            "--out {error}; give another --out, or --overwrite to continue with this call's"
+        )),
+        BatchError::Busy { .. } => {
+            CommandError::usage(format!("--out {error}; wait for it, or do another shard"))
         }
-        BatchError::OtherWork { .. } => {
-            CommandError::usage(format!("--out {error}; give another --out, or --overwrite to continue with this call's"))
-        }
-        BatchError::Busy { .. } => CommandError::usage(format!("--out {error}; wait for it, or do another shard")),
         BatchError::Manifest(_) | BatchError::NoWork => CommandError::usage(error),
         _ => CommandError::failed(format!("--out {error}")),
     }

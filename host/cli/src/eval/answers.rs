@@ -2,7 +2,7 @@
 
 use super::thresholds;
 use super::{CommandError, Console, Eval, OutputFolder, Scored};
-use crate::batch::Batch;
+use crate::count::CaseCount;
 use crate::labels::with_hint;
 use anymc3d_host::data::table::{Row, Table, digest_of};
 use anymc3d_host::engine::{Case, Engine, precision_name};
@@ -145,7 +145,7 @@ fn predict<'a>(engine: &Engine, rows: &[&'a Row], console: &Console) -> Answers<
     let mut answers = Answers::default();
     let bar = console.progress(rows.len(), "cases");
     // Where no bar can be drawn, as in a batch job.
-    let mut batch = Batch::begin(rows.len(), Instant::now());
+    let mut count = CaseCount::begin(rows.len(), Instant::now());
     for &row in rows {
         let mut failure = None;
         let case =
@@ -171,13 +171,13 @@ fn predict<'a>(engine: &Engine, rows: &[&'a Row], console: &Console) -> Answers<
             }
         }
         bar.inc(1);
-        if let Some(line) = batch.case(failure.as_deref(), Instant::now())
+        if let Some(line) = count.case(failure.as_deref(), Instant::now())
             && !std::io::stderr().is_terminal()
         {
             console.note(line);
         }
     }
-    if let Some(summary) = batch.summary() {
+    if let Some(summary) = count.summary() {
         console.note(summary);
     }
     answers

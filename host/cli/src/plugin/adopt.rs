@@ -52,7 +52,7 @@ pub(super) struct AdoptWeights {
 
 impl AdoptWeights {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
-        self.backbone.threads.apply()?;
+        self.backbone.apply()?;
         crate::options::out_file("--out", &self.out).map_err(CommandError::failed)?;
         let backbone = self.backbone.open(Precision::F32)?;
         // Opening compares every tensor with what the plugin asks for.

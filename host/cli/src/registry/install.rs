@@ -5,6 +5,7 @@ use super::options::{FirstUse, LockOption, StoreOption, home};
 use super::probe;
 use crate::console::Console;
 use crate::outcome::{CommandError, Outcome};
+use anymc3d_host::engine::backbone_store::accept_licences;
 use anymc3d_registry::package::Limits;
 use anymc3d_registry::{Candidate, Done, Home, Installation, LockFile, Locked, Registry, Request, Wanted};
 use clap::Args;
@@ -24,6 +25,9 @@ pub(super) struct Install {
     /// Packages: NAME, NAME@RANGE or NAME@VERSION [default: everything in the lock file]
     #[arg(value_name = "PACKAGE")]
     packages: Vec<Request>,
+    /// Accept the licences of the backbones that the packages' weights derive from
+    #[arg(long)]
+    accept_licence: bool,
     #[command(flatten)]
     lock: LockOption,
     #[command(flatten)]
@@ -34,6 +38,9 @@ pub(super) struct Install {
 
 impl Install {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
+        if self.accept_licence {
+            accept_licences();
+        }
         let home = home()?;
         let target = anymc3d_host::plugin::section::this_target();
         let mut lock = self.lock.open(&target)?;

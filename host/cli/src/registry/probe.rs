@@ -5,6 +5,7 @@ use super::machine::Machine;
 use super::options::PASSWORD;
 use crate::golden::GoldenAnswer;
 use anymc3d_host::check::{Finding, causes};
+use anymc3d_host::engine::backbone_store::check_licence;
 use anymc3d_host::plugin::inspect;
 use anymc3d_manifest::Manifest;
 use anymc3d_registry::package::FileRole;
@@ -56,6 +57,8 @@ pub(super) fn golden(
 ) -> Result<GoldenReport, String> {
     let backbone =
         machine.backbone(fingerprint).ok_or("the backbone of its weights is not on this machine")?;
+    // The weights derive from it: its terms bind whoever installs them.
+    check_licence(backbone).map_err(|e| format!("{e}, then give --accept-licence"))?;
     let arguments: [&OsStr; 12] = [
         "plugin".as_ref(),
         "golden".as_ref(),

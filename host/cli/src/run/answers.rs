@@ -39,7 +39,8 @@ impl Run {
             };
             let mut tasks = Vec::new();
             for task in 0..identities.len() {
-                let done = resume.as_ref().and_then(|(root, resume)| Some((root, resume.done_as(case, task)?)));
+                let done =
+                    resume.as_ref().and_then(|(root, resume)| Some((root, resume.done_as(case, task)?)));
                 match (done, answers.borrow_mut().as_mut()) {
                     (None, _) => tasks.push(task),
                     (Some((root, name)), Some(table)) => {

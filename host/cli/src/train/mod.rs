@@ -195,7 +195,7 @@ impl Train {
         memory::give(self.max_memory);
         self.geometry.apply();
         self.backbone.most = self.max_memory;
-        self.backbone.threads.apply()?;
+        self.backbone.apply()?;
         match &self.sweep {
             Some(grid) => self.sweep(&sweep::combinations(grid)?, console),
             None => self.every_fold(None, console).map(|_| Outcome::Done),

@@ -1,7 +1,7 @@
 //! What a person sees of a training run: loss and time left on a terminal; anywhere else a line every half minute and one per
 //! epoch.
 
-use crate::run::count::duration;
+use crate::count::duration;
 use anymc3d_host::train::{EpochRecord, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;

@@ -1,10 +1,18 @@
-//! The families of vision transformers. Each one is a file: configuration, weights, blocks, forward pass.
+//! The families of vision transformers. Each one is a file: configuration, names, weights.
 //!
-//! A family implements [`Architecture`] and adds a line to [`FAMILIES`]. The driver brings the rest: slices a few at a
-//! time, hidden states that tasks share, devices and their memory.
+//! A family reads its files into a [`transformer::Transformer`], whose blocks and forward pass the families share, and adds a
+//! line to [`FAMILIES`]. The driver brings the rest: slices a few at a time, hidden states that tasks share, devices and
+//! their memory.
 
+mod block;
+mod clip;
 mod dinov2;
 mod dinov3;
+mod pooling;
+mod siglip;
+mod timm;
+mod transformer;
+mod vit;
 
 use super::adapter::SiteAdapter;
 use super::config::ConfigFile;
@@ -12,8 +20,9 @@ use super::cpu::fused::{Arithmetic, Fused};
 use super::device_memory::BlockSize;
 use super::error::BackboneError;
 use super::features::{Features, HiddenStates};
-use super::info::BackboneInfo;
+use super::info::{BackboneInfo, config_fingerprint};
 use candle_core::{DType, Device, Result, Tensor};
+use serde::Serialize;
 use std::path::Path;
 
 /// The final norm of tokens `first..first + n` of every slice, [S, n, d], by whoever computes it: candle or the kernels.
@@ -50,48 +59,62 @@ pub(crate) trait Architecture: Send + Sync {
         want_attention: bool,
     ) -> Result<(HiddenStates, Option<Tensor>)>;
 
-    /// The final norm of every token, [S, T, d].
+    /// The final norm of every token that has one, [S, T, d].
     fn final_norm(&self, tokens: &Tensor) -> Result<Tensor>;
 
     /// The tokens of the last block, normed → features. `attention` is what the last block gave, [S, T].
     ///
-    /// This body serves families with a class token. A family with a pooling head puts the pooled output and the head's
-    /// attention in their place.
+    /// A family with a pooling head puts the pooled output and the head's attention in the class token's place.
+    ///
+    /// # Errors
+    /// When the tokens are not of this model.
     fn finish(
         &self,
         grid: (usize, usize),
         normed: &NormedTokens<'_>,
         attention: Option<Tensor>,
-        _want_attention: bool,
-    ) -> Result<Features> {
-        let (layout, class) = (self.info().layout(), normed(0, 1)?); // [S, 1, d]
-        Ok(Features {
-            class_tokens: class.reshape((class.dim(0)?, class.dim(2)?))?,
-            patch_tokens: normed(layout.leading(), grid.0 * grid.1)?,
-            class_attention: attention.map(|a| layout.over_patches(&a, grid)).transpose()?,
-            grid,
-        })
-    }
+        want_attention: bool,
+    ) -> Result<Features>;
 
     /// The model on the processor's kernels; `None` where they lack an operation of the family.
     fn fused(&self, arithmetic: Arithmetic) -> Result<Option<Fused>>;
 }
 
-type Open = fn(&Path, &ConfigFile) -> std::result::Result<Box<dyn Architecture>, BackboneError>;
+type Loaded<T> = std::result::Result<T, BackboneError>;
+type Open = fn(&Path, ConfigFile) -> Loaded<Box<dyn Architecture>>;
 
 /// Every `model_type` that is read, and the family that reads it.
-const FAMILIES: [(&str, Open); 3] =
-    [("dinov2", dinov2::open), ("dinov2_with_registers", dinov2::open), ("dinov3_vit", dinov3::open)];
+const FAMILIES: [(&str, Open); 11] = [
+    ("dinov2", dinov2::open),
+    ("dinov2_with_registers", dinov2::open),
+    ("dinov3_vit", dinov3::open),
+    ("siglip", siglip::open),
+    ("siglip_vision_model", siglip::open),
+    ("siglip2", siglip::open),
+    ("siglip2_vision_model", siglip::open),
+    ("clip", clip::open),
+    ("clip_vision_model", clip::open),
+    ("vit", vit::open),
+    ("vit_mae", vit::open),
+];
 
-/// Opens a Hugging Face folder by the `model_type` of its `config.json`, on the processor.
-pub(crate) fn open(dir: &Path) -> std::result::Result<Box<dyn Architecture>, BackboneError> {
+/// Opens a folder by the `model_type` of its `config.json`, or as timm's by its `architecture`, on the processor.
+pub(crate) fn open(dir: &Path) -> Loaded<Box<dyn Architecture>> {
     let config = ConfigFile::read(dir)?;
     match FAMILIES.iter().find(|(name, _)| *name == config.model_type()) {
-        Some((_, open)) => open(dir, &config),
+        Some((_, open)) => open(dir, config),
+        None if config.text("architecture").is_some() => timm::open(dir, config),
         None => Err(BackboneError::UnknownFamily {
             path: config.path().to_owned(),
             found: config.model_type().to_owned(),
             known: FAMILIES.map(|(name, _)| name).to_vec(),
         }),
     }
+}
+
+/// `info` with the fingerprint of its family's whole configuration.
+fn identified(dir: &Path, info: BackboneInfo, config: &impl Serialize) -> Loaded<BackboneInfo> {
+    let fingerprint = config_fingerprint(&info.sha256, &info.family, config)
+        .map_err(|e| BackboneError::config(&dir.join("config.json"), e.to_string()))?;
+    Ok(BackboneInfo { fingerprint, ..info })
 }

@@ -1,8 +1,9 @@
 //! The blocks under candle's autograd. Each block is a candle operation, as is the final norm, and candle joins their
 //! gradients to the head's.
 
-use super::fused::{ActivationPool, Activations, Fused};
+use super::fused::{ActivationPool, Activations, Change, Fused};
 use super::infer::{Passed, with_scratch};
+use super::kernels::rotate::Turns;
 use super::packed::Terms;
 use super::packed_lora::PackedLora;
 use candle_core::{
@@ -16,23 +17,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) fn train(
     fused: &Arc<Fused>,
     lora: &PackedLora,
-    tokens: &Tensor,
+    (tokens, grid): (&Tensor, (usize, usize)),
     range: Range<usize>,
     want_class: bool,
     kept_bytes: usize,
 ) -> Result<Passed> {
     let (s, t, _) = tokens.dims3()?;
     let (mut x, mut class) = (tokens.contiguous()?, None);
+    let turns = fused.turns(grid)?.map(Arc::new);
     let bytes: usize = fused.blocks[range.clone()].iter().map(|b| b.activation_bytes() * s * t).sum();
     for i in range.clone() {
         let (terms, factors) = &lora.blocks[i];
-        fused.blocks[i].prepare_backward()?;
+        fused.blocks[i].prepare_backward();
         let map = Arc::new(Mutex::new(Vec::new()));
         let want = want_class && i + 1 == range.end;
         let op = BlockOp {
             fused: fused.clone(),
             block: i,
             terms: terms.clone(),
+            turns: turns.clone(),
             input_tracked: x.track_op(),
             keep: bytes <= kept_bytes,
             kept: ActivationPool::default(),
@@ -54,10 +57,17 @@ struct BlockOp {
     fused: Arc<Fused>,
     block: usize,
     terms: Arc<Terms>,
+    turns: Option<Arc<Turns>>,
     input_tracked: bool,
     keep: bool,
     kept: ActivationPool,
     map: Option<Arc<Mutex<Vec<f32>>>>,
+}
+
+impl BlockOp {
+    fn change(&self) -> Change<'_> {
+        Change { terms: &self.terms, turns: self.turns.as_deref() }
+    }
 }
 
 impl CustomOp2 for BlockOp {
@@ -87,7 +97,7 @@ impl CustomOp2 for BlockOp {
                         true => self.fused.pool.take(),
                         false => std::mem::take(&mut scratch.activations),
                     };
-                    block.forward(&self.terms, x, map, &mut keep, self.keep, scratch);
+                    block.forward(self.change(), x, map, &mut keep, self.keep, scratch);
                     if self.keep {
                         return Some(keep);
                     }
@@ -131,10 +141,10 @@ impl CustomOp2 for BlockOp {
                     let mut to_terms = vec![0f32; size];
                     let mut again = std::mem::take(&mut scratch.activations);
                     let activations = kept.get(i).unwrap_or_else(|| {
-                        block.forward(&self.terms, &mut x.to_vec(), None, &mut again, true, scratch);
+                        block.forward(self.change(), &mut x.to_vec(), None, &mut again, true, scratch);
                         &again
                     });
-                    block.backward(&self.terms, (x, activations), grad, to_x, &mut to_terms, scratch);
+                    block.backward(self.change(), (x, activations), grad, to_x, &mut to_terms, scratch);
                     scratch.activations = again;
                     to_terms
                 })

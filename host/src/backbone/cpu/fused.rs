@@ -2,12 +2,15 @@
 //!
 //! A slice's activations stay in the caches, and slices share the threads. The layers are packed once: see `packed`.
 
-use super::kernels::{attention, math};
+use super::kernels::rotate::Turns;
+use super::kernels::{activate, attention};
 pub(crate) use super::packed::Arithmetic;
 use super::packed::{Layer, Norm, Term, TermScratch, Terms};
+use crate::backbone::activation::Activation;
 use crate::backbone::embedding::PatchEmbedding;
 use crate::backbone::layers::{LayerNorm, Linear};
-use candle_core::{Result, Tensor};
+use crate::backbone::rotation::AxialRotation;
+use candle_core::{Device, Result, Tensor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the backward pass of a block needs of the forward pass of one slice.
@@ -46,9 +49,18 @@ pub(crate) struct BlockLayers<'a> {
     pub down: &'a Linear,
     /// [d], after the MLP.
     pub scale2: Option<&'a Tensor>,
-    /// SwiGLU; else GELU by the error function.
+    /// `down(activation(gate) · up)` instead of `down(activation(up))`.
     pub gated: bool,
+    pub activation: Activation,
     pub heads: usize,
+}
+
+/// What changes a block of one pass besides its frozen layers.
+#[derive(Clone, Copy)]
+pub(crate) struct Change<'a> {
+    pub terms: &'a Terms,
+    /// Rotary positions of the pass's grid.
+    pub turns: Option<&'a Turns>,
 }
 
 /// One block on the kernels.
@@ -60,6 +72,7 @@ pub(crate) struct FusedBlock {
     up: Layer,
     down: Layer,
     gated: bool,
+    activation: Activation,
     heads: usize,
     arithmetic: Arithmetic,
 }
@@ -74,6 +87,7 @@ impl FusedBlock {
             up: Layer::new(arithmetic, block.up, None)?,
             down: Layer::new(arithmetic, block.down, block.scale2)?,
             gated: block.gated,
+            activation: block.activation,
             heads: block.heads,
             arithmetic,
         })
@@ -97,8 +111,8 @@ impl FusedBlock {
         4 * (5 * self.output.d_out() + self.up.d_out())
     }
 
-    pub fn prepare_backward(&self) -> Result<()> {
-        [&self.qkv, &self.output, &self.up, &self.down].into_iter().try_for_each(Layer::prepare_backward)
+    pub fn prepare_backward(&self) {
+        [&self.qkv, &self.output, &self.up, &self.down].into_iter().for_each(Layer::prepare_backward);
     }
 
     /// x [T, d] becomes the block's output; `class` the class token's attention [T]. What [`Self::backward`] needs is
@@ -106,7 +120,7 @@ impl FusedBlock {
     #[allow(clippy::too_many_arguments)]
     pub fn forward(
         &self,
-        terms: &Terms,
+        Change { terms, turns }: Change<'_>,
         x: &mut [f32],
         class: Option<&mut [f32]>,
         keep: &mut Activations,
@@ -124,8 +138,10 @@ impl FusedBlock {
         if let Some(term) = &terms.qkv {
             term.add(&s.normed, &mut keep.qkv, &mut s.low);
         }
-        // Rotary positions rotate q and k here: the projections are complete, low-rank terms included, and no score is formed.
-        // `backward` rotates the gradients back where it leaves the attention.
+        // The projections are complete, low-rank terms included, and no score is formed yet.
+        if let Some(turns) = turns {
+            turns.forward(isa, &mut keep.qkv, d);
+        }
         attention::forward(
             isa,
             precision,
@@ -148,13 +164,13 @@ impl FusedBlock {
         let hidden = self.hidden();
         s.hidden.resize(t * hidden, 0.0);
         if !(backward || self.gated) {
-            self.up.gelu(&s.normed, d, &mut s.hidden);
+            self.up.activated(self.activation, &s.normed, d, &mut s.hidden);
         } else {
             keep.up.resize(t * self.up.d_out(), 0.0);
             self.up.forward(&s.normed, d, &mut keep.up);
             match self.gated {
-                true => math::swiglu(isa, &keep.up, hidden, &mut s.hidden),
-                false => math::gelu(isa, &keep.up, &mut s.hidden),
+                true => activate::gated(isa, self.activation, &keep.up, hidden, &mut s.hidden),
+                false => activate::activate(isa, self.activation, &keep.up, &mut s.hidden),
             }
         }
         self.down.add(&s.hidden, hidden, x);
@@ -164,7 +180,7 @@ impl FusedBlock {
     /// block), and those of the terms into `to_terms`: A and B of qkv, then of the output projection.
     pub fn backward(
         &self,
-        terms: &Terms,
+        Change { terms, turns }: Change<'_>,
         (x, kept): (&[f32], &Activations),
         grad: &[f32],
         to_x: Option<&mut [f32]>,
@@ -174,21 +190,23 @@ impl FusedBlock {
         let d = self.output.d_out();
         let (t, hidden, Arithmetic { isa, precision }) = (x.len() / d, self.hidden(), self.arithmetic);
         s.normed.resize(t * d, 0.0);
-        s.hidden.resize(t * hidden, 0.0);
+        // The MLP may be narrower than a token, whose gradients it holds later.
+        s.hidden.resize(t * hidden.max(d), 0.0);
         s.wide.resize(t * (3 * d).max(self.up.d_out()), 0.0);
         // Through the MLP: `back` is the gradient of the middle.
         s.back.clear();
         s.back.extend_from_slice(grad);
-        self.down.backward(grad, &mut s.hidden);
+        let to_hidden = &mut s.hidden[..t * hidden];
+        self.down.backward(grad, to_hidden);
         let before = match self.gated {
             true => {
                 let wide = &mut s.wide[..t * 2 * hidden];
-                math::swiglu_backward(isa, &kept.up, hidden, &s.hidden, wide);
+                activate::gated_backward(isa, self.activation, &kept.up, hidden, to_hidden, wide);
                 &*wide
             }
             false => {
-                math::gelu_backward(isa, &kept.up, &mut s.hidden);
-                &s.hidden
+                activate::activate_backward(isa, self.activation, &kept.up, to_hidden);
+                &*to_hidden
             }
         };
         self.up.backward(before, &mut s.normed);
@@ -213,7 +231,9 @@ impl FusedBlock {
             to_projections,
             &mut s.attention,
         );
-        // Rotary positions: the gradients of q and k are rotated back here.
+        if let Some(turns) = turns {
+            turns.backward(isa, to_projections, d);
+        }
         let to_normed = &mut s.hidden[..t * d];
         let wanted = to_x.is_some();
         if wanted {
@@ -237,8 +257,14 @@ pub(crate) struct Fused {
     pub embedding: PatchEmbedding,
     /// `embedding.projection`, packed.
     pub patch: Layer,
+    /// After the embedding, where the family has one.
+    pub pre_norm: Option<Norm>,
+    /// Where positions enter the blocks as rotations.
+    pub rotation: Option<AxialRotation>,
     pub blocks: Vec<FusedBlock>,
     pub norm: Norm,
+    /// Whether patches pass the final norm too, not the class token alone.
+    pub patches_normed: bool,
     /// Memory for the next training pass.
     pub pool: ActivationPool,
 }
@@ -247,17 +273,35 @@ impl Fused {
     pub fn new(
         arithmetic: Arithmetic,
         embedding: &PatchEmbedding,
+        rotation: Option<&AxialRotation>,
         blocks: Vec<FusedBlock>,
-        norm: &LayerNorm,
+        (norm, patches_normed): (&LayerNorm, bool),
     ) -> Result<Self> {
+        let pre_norm = embedding.norm.as_ref();
         Ok(Self {
             arithmetic,
             patch: Layer::new(arithmetic, &embedding.projection, None)?,
             embedding: embedding.clone(),
+            pre_norm: pre_norm.map(|norm| Norm::new(arithmetic.isa, norm)).transpose()?,
+            rotation: rotation.map(|r| r.to_device(&Device::Cpu)),
             blocks,
             norm: Norm::new(arithmetic.isa, norm)?,
+            patches_normed,
             pool: ActivationPool::default(),
         })
+    }
+
+    /// Bytes of the weights as they are packed.
+    pub fn bytes(&self) -> usize {
+        let of_block =
+            |b: &FusedBlock| [&b.qkv, &b.output, &b.up, &b.down].map(Layer::bytes).iter().sum::<usize>();
+        self.embedding.bytes() + self.patch.bytes() + self.blocks.iter().map(of_block).sum::<usize>()
+    }
+
+    /// The rotations of a grid of (h, w) patches.
+    pub fn turns(&self, grid: (usize, usize)) -> Result<Option<Turns>> {
+        let leading = self.embedding.layout()?.leading();
+        self.rotation.as_ref().map(|r| r.at(grid)?.turns(leading)).transpose()
     }
 }
 

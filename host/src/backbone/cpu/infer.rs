@@ -1,6 +1,6 @@
 //! Whole slices through the embedding and the blocks, without gradients.
 
-use super::fused::{Fused, Scratch};
+use super::fused::{Change, Fused, Scratch};
 use super::packed::{Term, numbers};
 use super::packed_lora::PackedLora;
 use crate::backbone::embedding::PatchEmbedding;
@@ -29,16 +29,17 @@ pub(crate) enum Source<'a> {
 /// Tokens [S, T, d], and the class token's attention [S, T] where it was asked for.
 pub(crate) type Passed = (Tensor, Option<Tensor>);
 
-/// Blocks `range` without gradients; the class attention is that of the last of them.
+/// Blocks `range` of slices of `grid` patches, without gradients; the class attention is that of the last of them.
 pub(crate) fn infer(
     fused: &Fused,
     lora: &PackedLora,
     source: &Source<'_>,
+    grid: (usize, usize),
     range: Range<usize>,
     want_class: bool,
 ) -> Result<Passed> {
     let d = fused.patch.d_out();
-    let want_class = want_class && !range.is_empty();
+    let (want_class, turns) = (want_class && !range.is_empty(), fused.turns(grid)?);
     let (slices, tokens, input, frame) = match source {
         Source::Tokens(x) => (x.dim(0)?, x.dim(1)?, numbers(x)?, None),
         Source::Pixels(pixels) => {
@@ -65,7 +66,8 @@ pub(crate) fn infer(
             let mut keep = std::mem::take(&mut s.activations);
             for i in range.clone() {
                 let class = if i + 1 == range.end { map.as_deref_mut() } else { None };
-                fused.blocks[i].forward(&lora.blocks[i].0, x, class, &mut keep, false, s);
+                let change = Change { terms: &lora.blocks[i].0, turns: turns.as_ref() };
+                fused.blocks[i].forward(change, x, class, &mut keep, false, s);
             }
             s.activations = keep;
         });
@@ -121,6 +123,10 @@ impl FlatFrame {
         fused.patch.add(&patches, row, rest);
         if let Some(term) = term {
             term.add(&patches, rest, &mut Vec::new());
+        }
+        if let Some(norm) = &fused.pre_norm {
+            let embedded = x.to_vec();
+            norm.forward(&embedded, x);
         }
     }
 }

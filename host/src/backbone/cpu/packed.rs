@@ -5,6 +5,7 @@
 
 use super::kernels::gemm::{Packed, Store, gemm, gemm_transposed};
 use super::kernels::{Isa, attention, math};
+use crate::backbone::activation::Activation;
 use crate::backbone::adapter::LowRank;
 use crate::backbone::layers::{LayerNorm, Linear};
 use crate::backbone::precision::Precision;
@@ -33,7 +34,6 @@ pub(crate) fn numbers(x: &Tensor) -> Result<Vec<f32>> {
 
 /// A frozen layer, packed for both directions; for the backward pass only once a gradient is asked for.
 pub(crate) struct Layer {
-    linear: Linear,
     /// A layer scale after this layer, folded into it.
     pub scale: Option<Vec<f32>>,
     bias: Vec<f32>,
@@ -52,7 +52,12 @@ impl Layer {
         }
         let weight = scaled_rows(numbers(&linear.weight)?, scale.as_deref());
         let forward = arithmetic.pack(&weight, d_in, d_out, (1, d_in));
-        Ok(Self { linear: linear.clone(), scale, bias, forward, backward: OnceLock::new(), arithmetic })
+        Ok(Self { scale, bias, forward, backward: OnceLock::new(), arithmetic })
+    }
+
+    /// Of memory.
+    pub fn bytes(&self) -> usize {
+        self.forward.bytes() + self.backward.get().map_or(0, Packed::bytes) + 4 * self.bias.len()
     }
 
     pub fn d_out(&self) -> usize {
@@ -64,9 +69,9 @@ impl Layer {
         self.arithmetic.product(x, d_in, &self.forward, out, Store::Set(Some(&self.bias)));
     }
 
-    /// out = GELU of the layer of x
-    pub fn gelu(&self, x: &[f32], d_in: usize, out: &mut [f32]) {
-        self.arithmetic.product(x, d_in, &self.forward, out, Store::Gelu(Some(&self.bias)));
+    /// out = activation of the layer of x
+    pub fn activated(&self, activation: Activation, x: &[f32], d_in: usize, out: &mut [f32]) {
+        self.arithmetic.product(x, d_in, &self.forward, out, Store::Activated(activation, Some(&self.bias)));
     }
 
     /// out += the layer of x
@@ -74,15 +79,13 @@ impl Layer {
         self.arithmetic.product(x, d_in, &self.forward, out, Store::Add(Some(&self.bias)));
     }
 
-    /// Forms the packing that [`Self::backward`] needs, outside any parallel loop.
-    pub fn prepare_backward(&self) -> Result<()> {
-        if self.backward.get().is_none() {
-            let (d_out, d_in) = self.linear.weight.dims2()?;
-            let weight = scaled_rows(numbers(&self.linear.weight)?, self.scale.as_deref());
-            // Another thread may have been first; both made the same.
-            let _ = self.backward.set(self.arithmetic.pack(&weight, d_out, d_in, (d_in, 1)));
-        }
-        Ok(())
+    /// Forms the packing that [`Self::backward`] needs, outside any parallel loop: of the numbers that are packed already, which
+    /// are those of the layer as it is computed with.
+    pub fn prepare_backward(&self) {
+        self.backward.get_or_init(|| {
+            let (d_in, d_out) = (self.forward.rows(), self.d_out());
+            self.arithmetic.pack(&self.forward.unpacked(), d_out, d_in, (1, d_out))
+        });
     }
 
     /// grad [T, d_out] → out [T, d_in]

@@ -5,8 +5,10 @@ use super::attention::{self, Scratch, Shape};
 use super::clock::Moment;
 use super::gemm::{Packed, Store, gemm};
 use super::micro::peak;
-use super::{Isa, math};
+use super::rotate::Turns;
+use super::{Isa, activate, math};
 use crate::backbone::Precision;
+use crate::backbone::activation::Activation;
 
 /// A kernel on one shape.
 pub struct Kernel {
@@ -79,6 +81,10 @@ pub fn kernels(isa: Isa, precision: Precision, tokens: usize, d: usize, head: us
     let (x, mut normed, weight) = (numbers(t * d), vec![0f32; t * d], numbers(d));
     let (wide, mut act) = (numbers(t * hidden), vec![0f32; t * hidden]);
     let (wide2, mut act2) = (wide.clone(), vec![0f32; t * hidden]);
+    let angles = numbers(t * head / 2);
+    let sine = |x: &f32| (1.0 - x * x).max(0.0).sqrt();
+    let turns = Turns { leading: 0, head, sin: angles.iter().map(sine).collect(), cos: angles };
+    let mut turned = numbers(t * 3 * d);
     vec![
         of("qkv", (t, d, 3 * d)),
         of("output", (t, d, d)),
@@ -92,12 +98,17 @@ pub fn kernels(isa: Isa, precision: Precision, tokens: usize, d: usize, head: us
         Kernel::new("attention, backward".to_owned(), 10 * t * t * d, 4 * 7 * t * d, move || {
             attention::backward(isa, precision, shape, &qkv2, &grad, &mut into, &mut scratch2);
         }),
+        Kernel::new("rotary positions".to_owned(), 0, 4 * 4 * t * d, move || {
+            turns.forward(isa, &mut turned, d);
+        }),
         Kernel::new("layer norm".to_owned(), 0, 4 * 2 * t * d, move || {
             math::layer_norm(isa, &x, &weight, &weight, 1e-6, &mut normed);
         }),
-        Kernel::new("GELU".to_owned(), 0, 4 * 2 * t * hidden, move || math::gelu(isa, &wide, &mut act)),
+        Kernel::new("GELU".to_owned(), 0, 4 * 2 * t * hidden, move || {
+            activate::activate(isa, Activation::Gelu, &wide, &mut act);
+        }),
         Kernel::new("GELU, backward".to_owned(), 0, 4 * 3 * t * hidden, move || {
-            math::gelu_backward(isa, &wide2, &mut act2);
+            activate::activate_backward(isa, Activation::Gelu, &wide2, &mut act2);
         }),
     ]
 }

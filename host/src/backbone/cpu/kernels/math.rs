@@ -7,7 +7,7 @@ const LANES: usize = 16;
 
 /// a · b + c, in one instruction where `FMA` says that there is one: without, it would be a call of the library.
 #[inline(always)]
-fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
@@ -44,7 +44,7 @@ fn exp<const FMA: bool>(x: f32) -> f32 {
 
 /// The normal distribution's cumulative function, and e^(-x²/2). Abramowitz and Stegun 7.1.26: within 1.5e-7.
 #[inline(always)]
-fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
+pub(super) fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
     let e = exp2_below::<FMA>(-0.5 * std::f32::consts::LOG2_E * x * x);
     let t = 1.0 / fma::<FMA>(0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2, x.abs(), 1.0);
     let p = fma::<FMA>(1.061_405_4, t, -1.453_152_1);
@@ -56,7 +56,7 @@ fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
 }
 
 #[inline(always)]
-fn sigmoid<const FMA: bool>(x: f32) -> f32 {
+pub(super) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<FMA>(-x))
 }
 
@@ -125,45 +125,6 @@ fn layer_norm_backward_body(x: &[f32], weight: &[f32], eps: f32, grad: &[f32], i
         let (a, b) = (sum(g) / d as f32, dot(g, hat) / d as f32);
         for i in 0..d {
             into[i] += inverse * (g[i] - a - hat[i] * b);
-        }
-    }
-}
-
-#[inline(always)]
-pub(super) fn gelu_body<const FMA: bool>(x: &[f32], out: &mut [f32]) {
-    for (x, out) in x.iter().zip(out) {
-        *out = x * normal::<FMA>(*x).0;
-    }
-}
-
-#[inline(always)]
-fn gelu_backward_body<const FMA: bool>(x: &[f32], grad: &mut [f32]) {
-    for (x, grad) in x.iter().zip(grad) {
-        let (cdf, e) = normal::<FMA>(*x);
-        *grad *= fma::<FMA>(x * e, 0.398_942_3, cdf);
-    }
-}
-
-/// Rows of `[gate, value]`, each half as long as the row.
-#[inline(always)]
-fn swiglu_body<const FMA: bool>(x: &[f32], hidden: usize, out: &mut [f32]) {
-    for (row, out) in x.chunks_exact(2 * hidden).zip(out.chunks_exact_mut(hidden)) {
-        let (gate, value) = row.split_at(hidden);
-        for i in 0..hidden {
-            out[i] = gate[i] * sigmoid::<FMA>(gate[i]) * value[i];
-        }
-    }
-}
-
-#[inline(always)]
-fn swiglu_backward_body<const FMA: bool>(x: &[f32], hidden: usize, grad: &[f32], out: &mut [f32]) {
-    let rows = x.chunks_exact(2 * hidden).zip(grad.chunks_exact(hidden));
-    for ((row, grad), out) in rows.zip(out.chunks_exact_mut(2 * hidden)) {
-        let ((gate, value), (to_gate, to_value)) = (row.split_at(hidden), out.split_at_mut(hidden));
-        for i in 0..hidden {
-            let s = sigmoid::<FMA>(gate[i]);
-            to_value[i] = grad[i] * gate[i] * s;
-            to_gate[i] = grad[i] * value[i] * s * (1.0 + gate[i] * (1.0 - s));
         }
     }
 }
@@ -246,13 +207,6 @@ per_isa! {
     /// Adds the gradient of the norm's input.
     fn layer_norm_backward(x: &[f32], weight: &[f32], eps: f32, grad: &[f32], into: &mut [f32]) = layer_norm_backward_body;
 }
-per_isa_fma! { fn gelu(x: &[f32], out: &mut [f32]) = gelu_body; }
-per_isa_fma! {
-    /// The gradient of the output becomes the gradient of the input.
-    fn gelu_backward(x: &[f32], grad: &mut [f32]) = gelu_backward_body;
-}
-per_isa_fma! { fn swiglu(x: &[f32], hidden: usize, out: &mut [f32]) = swiglu_body; }
-per_isa_fma! { fn swiglu_backward(x: &[f32], hidden: usize, grad: &[f32], out: &mut [f32]) = swiglu_backward_body; }
 per_isa_fma! {
     /// softmax(scale · row), in place.
     fn softmax_rows(scores: &mut [f32], columns: usize, scale: f32) = softmax_rows_body;

@@ -6,13 +6,16 @@
 //! functions' doors (lengths, and that the CPU has the instruction set).
 #![allow(unsafe_code)]
 
+pub(crate) mod activate;
 pub(crate) mod attention;
 pub mod bench;
 pub mod clock;
 pub(crate) mod gemm;
 pub(crate) mod math;
 mod micro;
+mod packing;
 mod pairs;
+pub(crate) mod rotate;
 #[cfg(test)]
 mod tests;
 

@@ -2,9 +2,11 @@
 
 use super::attention::{self, Scratch, Shape};
 use super::gemm::{Packed, Store, gemm, gemm_transposed};
-use super::{Isa, math};
+use super::{Isa, activate, math};
 use crate::backbone::Precision;
+use crate::backbone::activation::Activation;
 use crate::backbone::layers;
+use crate::backbone::rotation::AxialRotation;
 use candle_core::{Device, Result, Tensor, Var};
 use half::bf16;
 
@@ -35,6 +37,9 @@ fn tensor(data: &[f32], shape: &[usize]) -> Result<Tensor> {
 fn vector(x: &Tensor) -> Result<Vec<f32>> {
     x.flatten_all()?.to_vec1()
 }
+
+const ACTIVATIONS: [Activation; 4] =
+    [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Silu];
 
 const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
@@ -105,7 +110,20 @@ fn products_with_a_transposed_left_side_are_those_of_the_transpose() {
 }
 
 #[test]
-fn a_product_that_ends_in_gelu_is_the_gelu_of_the_product() {
+fn what_was_packed_is_unpacked_as_it_is_multiplied_with() {
+    for (k, n) in [(1, 1), (5, 3), (20, 66), (33, 113), (64, 64)] {
+        let b = noise(4, k * n);
+        for isa in Isa::available() {
+            assert_eq!(Packed::new(isa, Precision::F32, &b, k, n, (n, 1)).unpacked(), b);
+            let rounded: Vec<f32> = b.iter().map(|x| bf16::from_f32(*x).to_f32()).collect();
+            let packed = Packed::new(isa, Precision::Bf16, &b, k, n, (n, 1)).unpacked();
+            assert_eq!(packed, rounded, "{} {k} x {n}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn a_product_that_ends_in_an_activation_is_the_activation_of_the_product() {
     for (m, k, n) in [(1, 1, 1), (7, 20, 66), (13, 33, 113)] {
         let (a, b, bias) = (noise(1, m * k), noise(2, k * n), noise(3, n));
         for precision in BOTH {
@@ -113,9 +131,11 @@ fn a_product_that_ends_in_gelu_is_the_gelu_of_the_product() {
                 let packed = Packed::new(isa, precision, &b, k, n, (n, 1));
                 let (mut product, mut two, mut one) = (vec![0.0; m * n], vec![0.0; m * n], vec![0.0; m * n]);
                 gemm(isa, &a, k, m, &packed, &mut product, n, Store::Set(Some(&bias)));
-                math::gelu(isa, &product, &mut two);
-                gemm(isa, &a, k, m, &packed, &mut one, n, Store::Gelu(Some(&bias)));
-                assert_close(isa.name(), &one, &two, 1e-6);
+                for kind in ACTIVATIONS {
+                    activate::activate(isa, kind, &product, &mut two);
+                    gemm(isa, &a, k, m, &packed, &mut one, n, Store::Activated(kind, Some(&bias)));
+                    assert_close(isa.name(), &one, &two, 1e-6);
+                }
             }
         }
     }
@@ -173,7 +193,11 @@ fn no_kernel_touches_what_lies_behind_a_buffer() {
                     [m * k, k * n, n, m * n].map(|length| Guarded::new(&noise(1, length)));
                 for strides in [(n, 1), (1, k)] {
                     let packed = Packed::new(isa, precision, b.values(), k, n, strides);
-                    for store in [Store::Set(None), Store::Add(Some(bias.values())), Store::Gelu(None)] {
+                    for store in [
+                        Store::Set(None),
+                        Store::Add(Some(bias.values())),
+                        Store::Activated(Activation::Gelu, None),
+                    ] {
                         gemm(isa, a.values(), k, m, &packed, out.values(), n, store);
                         // The same buffer as k rows of m.
                         gemm_transposed(isa, a.values(), m, m, &packed, out.values(), n, store);
@@ -203,8 +227,10 @@ fn no_kernel_touches_what_lies_behind_a_buffer() {
             let mut bias = Guarded::new(&noise(5, d));
             math::layer_norm(isa, x.values(), weight.values(), bias.values(), 1e-6, out.values());
             math::layer_norm_backward(isa, x.values(), weight.values(), 1e-6, grad.values(), out.values());
-            math::gelu(isa, x.values(), out.values());
-            math::gelu_backward(isa, x.values(), grad.values());
+            for kind in ACTIVATIONS {
+                activate::activate(isa, kind, x.values(), out.values());
+                activate::activate_backward(isa, kind, x.values(), grad.values());
+            }
             math::softmax_rows(isa, x.values(), d, 0.3);
             math::softmax_backward_rows(isa, x.values(), d, 0.3, grad.values());
         }
@@ -218,8 +244,8 @@ fn gelu_and_its_derivative_are_within_a_millionth() {
     let pdf = |x: f64| (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
     for isa in Isa::available() {
         let (mut y, mut g) = (vec![0f32; x.len()], vec![1f32; x.len()]);
-        math::gelu(isa, &x, &mut y);
-        math::gelu_backward(isa, &x, &mut g);
+        activate::activate(isa, Activation::Gelu, &x, &mut y);
+        activate::activate_backward(isa, Activation::Gelu, &x, &mut g);
         for ((x, y), g) in x.iter().map(|x| f64::from(*x)).zip(&y).zip(&g) {
             assert!(
                 (f64::from(*y) - x * cdf(x)).abs() < 1e-6 * x.abs().max(1.0),
@@ -256,20 +282,59 @@ fn the_layer_norm_and_its_gradient_agree_with_the_plain_path() -> Result<()> {
 }
 
 #[test]
-fn the_gated_activation_and_its_gradient_agree_with_the_plain_path() -> Result<()> {
+fn every_activation_and_its_gradient_agree_with_the_plain_path_gated_or_not() -> Result<()> {
     let (rows, hidden) = (3, 37);
     let (x, grad) = (noise(1, rows * 2 * hidden), noise(2, rows * hidden));
     let x: Vec<f32> = x.iter().map(|x| 6.0 * x).collect();
-    let variable = Var::from_tensor(&tensor(&x, &[rows, 2 * hidden])?)?;
-    let y = (variable.narrow(1, 0, hidden)?.silu()? * variable.narrow(1, hidden, hidden)?)?;
-    let grads = (&y * tensor(&grad, &[rows, hidden])?)?.sum_all()?.backward()?;
-    let expected = vector(grads.get(&variable).unwrap_or(&y))?;
-    for isa in Isa::available() {
-        let (mut out, mut into) = (vec![0f32; rows * hidden], vec![0f32; rows * 2 * hidden]);
-        math::swiglu(isa, &x, hidden, &mut out);
-        math::swiglu_backward(isa, &x, hidden, &grad, &mut into);
-        assert_close(isa.name(), &out, &vector(&y)?, 1e-5);
-        assert_close(isa.name(), &into, &expected, 1e-5);
+    for kind in ACTIVATIONS {
+        let variable = Var::from_tensor(&tensor(&x, &[rows, 2 * hidden])?)?;
+        let half = |i: usize| variable.narrow(1, i * hidden, hidden);
+        let (plain, y) = (kind.forward(&half(0)?)?, (kind.forward(&half(0)?)? * half(1)?)?);
+        let of = |y: &Tensor| -> Result<Vec<f32>> {
+            let grads = (y * tensor(&grad, &[rows, hidden])?)?.sum_all()?.backward()?;
+            vector(grads.get(&variable).unwrap_or(y))
+        };
+        let (expected, to_plain) = (of(&y)?, of(&plain)?);
+        for isa in Isa::available() {
+            let what = format!("{} {kind:?}", isa.name());
+            let (mut out, mut into) = (vec![0f32; rows * hidden], vec![0f32; rows * 2 * hidden]);
+            activate::gated(isa, kind, &x, hidden, &mut out);
+            activate::gated_backward(isa, kind, &x, hidden, &grad, &mut into);
+            assert_close(&what, &out, &vector(&y)?, 1e-5);
+            assert_close(&what, &into, &expected, 1e-5);
+            for row in 0..rows {
+                let (gate, mut g) =
+                    (&x[row * 2 * hidden..][..hidden], grad[row * hidden..][..hidden].to_vec());
+                activate::activate(isa, kind, gate, &mut out[..hidden]);
+                activate::activate_backward(isa, kind, gate, &mut g);
+                assert_close(&what, &out[..hidden], &vector(&plain.get(row)?)?, 1e-5);
+                assert_close(&what, &g, &to_plain[row * 2 * hidden..][..hidden], 1e-5);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rotated_projections_and_the_way_back_agree_with_the_plain_rotation() -> Result<()> {
+    let (grid, heads, leading) = ((3, 5), 2, 2);
+    for head in [4, 8, 36, 64] {
+        let (d, t) = (heads * head, leading + 15);
+        let qkv = noise(1, t * 3 * d);
+        let rotation = AxialRotation::new(head, 100.0).at(grid)?;
+        let [q, k, v] = layers::split_heads(&tensor(&qkv, &[1, t, 3 * d])?, heads)?;
+        let (q, k) = (rotation.apply(&q, leading)?, rotation.apply(&k, leading)?);
+        let joined = |x: &Tensor| x.transpose(1, 2)?.reshape((t, d));
+        let expected = vector(&Tensor::cat(&[joined(&q)?, joined(&k)?, joined(&v)?], 1)?)?;
+        let turns = rotation.turns(leading)?;
+        for isa in Isa::available() {
+            let mut found = qkv.clone();
+            turns.forward(isa, &mut found, d);
+            assert_close(isa.name(), &found, &expected, 1e-6);
+            // A rotation's transpose, which is what carries gradients back, is its inverse.
+            turns.backward(isa, &mut found, d);
+            assert_close(isa.name(), &found, &qkv, 1e-6);
+        }
     }
     Ok(())
 }

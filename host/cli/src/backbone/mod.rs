@@ -1,9 +1,13 @@
-//! `host backbone`: lists backbones, and shows what identifies a backbone.
+//! `host backbone`: lists backbones, shows what identifies one, and brings further ones here.
+
+mod pull;
+mod store;
 
 use super::console::Console;
 use super::outcome::{CommandError, Outcome};
 use super::text;
-use anymc3d_host::backbone::{Backbone as Opened, BackboneInfo, Precision};
+use anymc3d_host::backbone::{Backbone as Opened, BackboneInfo, Precision, lora_parameter_count};
+use anymc3d_host::engine::backbone_store::{BackboneCard, Licence, licence_of};
 use anymc3d_host::engine::{DEFAULT_BACKBONE, all_backbones, find_backbone};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -13,9 +17,11 @@ const EXAMPLES: &str = "\
 Examples:
   host backbone list
   host backbone inspect dinov2-small
-  host backbone inspect path/to/folder --json";
+  host backbone inspect path/to/folder --json
+  host backbone import models/siglip-base-patch16-224 --name siglip-base
+  host backbone verify siglip-base";
 
-/// List and inspect the frozen vision transformers that tasks run on
+/// List, inspect, import, pull and verify the frozen vision transformers that tasks run on
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Backbone {
@@ -42,6 +48,10 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    Import(store::Import),
+    Pull(pull::Pull),
+    Verify(store::Verify),
+    Remove(store::Remove),
 }
 
 /// A backbone that could be opened: it is complete.
@@ -49,6 +59,8 @@ struct Found {
     path: PathBuf,
     info: BackboneInfo,
     bytes: u64,
+    card: Option<BackboneCard>,
+    licence: Option<Licence>,
 }
 
 impl Backbone {
@@ -61,13 +73,20 @@ impl Backbone {
                 console.result(if json { found.json() } else { found.facts() });
                 Ok(Outcome::Done)
             }
+            Action::Import(import) => import.run(console),
+            Action::Pull(pull) => pull.run(console),
+            Action::Verify(verify) => verify.run(console),
+            Action::Remove(remove) => remove.run(console),
         }
     }
 }
 
 fn list(json: bool, console: &Console) -> Result<Outcome, CommandError> {
-    let mut rows =
-        vec![["NAME", "FAMILY", "WIDTH", "BLOCKS", "PATCH", "SIZE", "FOLDER"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["NAME", "FAMILY", "WIDTH", "BLOCKS", "PATCH", "SIZE", "LICENCE", "FOLDER"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for path in all_backbones() {
         match open(&path) {
             Ok(found) if json => console.result(found.json()),
@@ -78,7 +97,7 @@ fn list(json: bool, console: &Console) -> Result<Outcome, CommandError> {
     match rows.len() {
         _ if json => {}
         1 => console
-            .note("no backbone is found by name; put a Hugging Face folder into $ANYMC3D_HOME/backbones"),
+            .note("no backbone is found by name; `host backbone import DIR --name NAME` brings one into $ANYMC3D_HOME/backbones"),
         _ => console.result(text::table(&rows)),
     }
     Ok(Outcome::Done)
@@ -89,7 +108,8 @@ fn open(path: &Path) -> Result<Found, anymc3d_host::backbone::BackboneError> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let weights = entries.filter(|e| e.path().extension().is_some_and(|x| x == "safetensors"));
     let bytes = weights.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum();
-    Ok(Found { path: path.to_owned(), info: opened.info().clone(), bytes })
+    let (card, licence) = (BackboneCard::read(path)?, licence_of(path));
+    Ok(Found { path: path.to_owned(), info: opened.info().clone(), bytes, card, licence })
 }
 
 impl Found {
@@ -97,8 +117,17 @@ impl Found {
         let i = &self.info;
         let numbers = [i.embed_dim, i.blocks, i.patch_size].map(|n| n.to_string());
         let path = self.path.display().to_string();
-        [vec![i.name.clone(), i.family.clone()], numbers.to_vec(), vec![text::size(self.bytes), path]]
-            .concat()
+        let rest = vec![text::size(self.bytes), self.licence(), path];
+        [vec![i.name.clone(), i.family.clone()], numbers.to_vec(), rest].concat()
+    }
+
+    /// `-` where nothing is said of it.
+    fn licence(&self) -> String {
+        match &self.licence {
+            None => "-".to_owned(),
+            Some(l) if l.must_accept => format!("{}, must be accepted", l.name),
+            Some(l) => l.name.clone(),
+        }
     }
 
     fn facts(&self) -> String {
@@ -110,12 +139,20 @@ impl Found {
             ("blocks", i.blocks.to_string()),
             ("heads", i.heads.to_string()),
             ("patch", format!("{0} × {0} pixels", i.patch_size)),
+            (
+                "class token",
+                if i.class_token { "yes".into() } else { "no, a pooling head's output".to_owned() },
+            ),
             ("registers", i.registers.to_string()),
+            ("LoRA of rank 8", format!("{} numbers", lora_parameter_count(i, 8))),
             ("mean", format!("{:?}", i.mean)),
             ("std", format!("{:?}", i.std)),
             ("sha256", i.sha256.clone()),
             ("fingerprint", i.fingerprint.clone()),
             ("size", text::size(self.bytes)),
+            ("licence", self.licence()),
+            ("source", self.card.as_ref().map(|c| c.source.clone()).unwrap_or_default()),
+            ("imported", self.card.as_ref().map(|c| c.imported.clone()).unwrap_or_default()),
             ("folder", self.path.display().to_string()),
         ])
     }
@@ -126,6 +163,8 @@ impl Found {
             "name": i.name, "family": i.family, "embed_dim": i.embed_dim, "blocks": i.blocks, "heads": i.heads,
             "patch_size": i.patch_size, "registers": i.registers, "mean": as_written(i.mean), "std": as_written(i.std),
             "sha256": i.sha256, "fingerprint": i.fingerprint, "bytes": self.bytes,
+            "class_token": i.class_token, "lora_parameters_rank_8": lora_parameter_count(i, 8),
+            "licence": self.licence, "source": self.card.as_ref().map(|c| &c.source),
             "path": self.path.display().to_string(),
         })
         .to_string()

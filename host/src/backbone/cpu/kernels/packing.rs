@@ -1,0 +1,236 @@
+//! The right-hand side of a product, packed for the tiles.
+//!
+//! B [k, n] is stored in panels of 64 columns (the last as wide as needed, in steps of 16), each panel
+//! row after row, zero where it reaches beyond n; with bf16 two consecutive rows share a row of pairs. So
+//! a tile streams its panel front to back and never reads past an end.
+
+use super::math::round_bits;
+use super::pairs::{round_pairs, round_rows};
+use super::{Isa, Set};
+use crate::backbone::precision::Precision;
+
+pub(super) const PANEL: usize = 64;
+
+/// A right-hand side ready for the tiles of one instruction set.
+#[derive(Default)]
+pub(crate) struct Packed {
+    pub(super) k: usize,
+    pub(super) n: usize,
+    pub(super) data: Data,
+    /// The inputs of the product are rounded to bf16 although the tiles compute in f32.
+    pub(super) rounded: bool,
+}
+
+pub(super) enum Data {
+    F32(Vec<Line<f32>>),
+    /// Rows 2p (low half) and 2p + 1 of B.
+    Pairs(Vec<Line<u32>>),
+}
+
+/// A cache line, so that no load of a tile straddles two.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Line<E>([E; LINE]);
+
+pub(super) const LINE: usize = 16;
+
+/// The lines' elements in a row.
+fn elements<E>(lines: &mut [Line<E>]) -> &mut [E] {
+    // SAFETY: a `Line` is sixteen elements of four bytes and nothing else (repr(C), 64 bytes).
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LINE) }
+}
+
+/// An element of the lines.
+fn at<E: Copy>(lines: &[Line<E>], i: usize) -> E {
+    lines[i / LINE].0[i % LINE]
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self::F32(Vec::new())
+    }
+}
+
+impl Packed {
+    /// Packs B [k, n] whose element (i, j) is `source[i · rows + j · columns]`.
+    pub fn new(
+        isa: Isa,
+        precision: Precision,
+        source: &[f32],
+        k: usize,
+        n: usize,
+        strides: (usize, usize),
+    ) -> Self {
+        let mut packed = Self::default();
+        packed.repack(isa, precision, source, k, n, strides);
+        packed
+    }
+
+    /// As [`Self::new`], into memory that is there already.
+    pub fn repack(
+        &mut self,
+        isa: Isa,
+        precision: Precision,
+        source: &[f32],
+        k: usize,
+        n: usize,
+        strides: (usize, usize),
+    ) {
+        assert!(
+            k > 0 && n > 0 && (k - 1) * strides.0 + (n - 1) * strides.1 < source.len(),
+            "B is out of bounds"
+        );
+        (self.k, self.n) = (k, n);
+        let width = n.div_ceil(LINE) * LINE;
+        let bf16 = precision == Precision::Bf16;
+        self.rounded = bf16 && isa.0 != Set::Avx512Bf16;
+        if bf16 && !self.rounded {
+            let mut data = match std::mem::take(&mut self.data) {
+                Data::Pairs(data) => data,
+                Data::F32(_) => Vec::new(),
+            };
+            data.resize(k.div_ceil(2) * width / LINE, Line::default());
+            pack_pairs(isa, source, k, n, strides, elements(&mut data));
+            self.data = Data::Pairs(data);
+        } else {
+            let mut data = match std::mem::take(&mut self.data) {
+                Data::F32(data) => data,
+                Data::Pairs(_) => Vec::new(),
+            };
+            data.resize(k * width / LINE, Line::default());
+            pack_f32(isa, source, k, n, strides, self.rounded, elements(&mut data));
+            self.data = Data::F32(data);
+        }
+    }
+
+    /// Of memory.
+    pub fn bytes(&self) -> usize {
+        let lines = match &self.data {
+            Data::F32(lines) => lines.len(),
+            Data::Pairs(lines) => lines.len(),
+        };
+        lines * size_of::<Line<f32>>()
+    }
+
+    pub fn rows(&self) -> usize {
+        self.k
+    }
+
+    pub fn columns(&self) -> usize {
+        self.n
+    }
+
+    /// B [k, n] by rows, as it is multiplied with: rounded where the product's inputs are.
+    pub fn unpacked(&self) -> Vec<f32> {
+        let (k, n) = (self.k, self.n);
+        let mut rows = vec![0f32; k * n];
+        for first in (0..n).step_by(PANEL) {
+            let (columns, width) = panel(n, first);
+            for (i, row) in rows.chunks_exact_mut(n).enumerate() {
+                for (j, to) in row[first..first + columns].iter_mut().enumerate() {
+                    *to = match &self.data {
+                        Data::F32(lines) => at(lines, first * k + i * width + j),
+                        Data::Pairs(lines) => {
+                            let pair = at(lines, first * k.div_ceil(2) + i / 2 * width + j);
+                            f32::from_bits(if i % 2 == 0 { pair << 16 } else { pair & 0xffff_0000 })
+                        }
+                    };
+                }
+            }
+        }
+        rows
+    }
+}
+
+/// The columns of the panel that begins at `first`, and their number with padding.
+///
+/// Panels are walked by plain loops: a closure would be compiled without the instruction set around it.
+#[inline(always)]
+pub(super) fn panel(n: usize, first: usize) -> (usize, usize) {
+    let columns = PANEL.min(n - first);
+    (columns, columns.div_ceil(16) * 16)
+}
+
+#[inline(always)]
+fn pack_f32_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), round: bool, data: &mut [f32]) {
+    for first in (0..n).step_by(PANEL) {
+        let (columns, width) = panel(n, first);
+        let panel = &mut data[first * k..(first + width) * k];
+        if strides.0 == 1 && strides.1 > 1 {
+            // Column by column as they lie, in squares whose lines stay in the cache.
+            panel.fill(0.0);
+            for top in (0..k).step_by(LINE) {
+                let rows = LINE.min(k - top);
+                for j in 0..columns {
+                    let column = &source[(first + j) * strides.1 + top..][..rows];
+                    for (i, x) in column.iter().enumerate() {
+                        let x = if round { f32::from_bits(round_bits(*x)) } else { *x };
+                        panel[(top + i) * width + j] = x;
+                    }
+                }
+            }
+            continue;
+        }
+        for (i, row) in panel.chunks_exact_mut(width).enumerate() {
+            let from = i * strides.0 + first * strides.1;
+            if strides.1 == 1 {
+                let (lines, rest) = row[..columns].as_chunks_mut::<LINE>();
+                let (from, from_rest) = source[from..from + columns].as_chunks::<LINE>();
+                lines.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
+            } else {
+                for (j, to) in row[..columns].iter_mut().enumerate() {
+                    *to = source[from + j * strides.1];
+                }
+            }
+            row[columns..].fill(0.0);
+            if round {
+                row.iter_mut().for_each(|x| *x = f32::from_bits(round_bits(*x)));
+            }
+        }
+    }
+}
+
+fn pack_pairs(isa: Isa, source: &[f32], k: usize, n: usize, strides: (usize, usize), data: &mut [u32]) {
+    let pairs = k.div_ceil(2);
+    for first in (0..n).step_by(PANEL) {
+        let (columns, width) = panel(n, first);
+        let panel = &mut data[first * pairs..(first + width) * pairs];
+        if strides.0 == 1 && strides.1 > 1 {
+            // Column by column as they lie, in squares whose lines stay in the cache.
+            panel.fill(0);
+            let mut rounded = [0u32; LINE];
+            for top in (0..pairs).step_by(LINE) {
+                let rows = LINE.min(pairs - top);
+                for j in 0..columns {
+                    let end = (2 * (top + rows)).min(k);
+                    let column = &source[(first + j) * strides.1..][2 * top..end];
+                    round_pairs(isa, column, &mut rounded[..rows]);
+                    for (p, pair) in rounded[..rows].iter().enumerate() {
+                        panel[(top + p) * width + j] = *pair;
+                    }
+                }
+            }
+            continue;
+        }
+        for (p, row) in panel.chunks_exact_mut(width).enumerate() {
+            let from = 2 * p * strides.0 + first * strides.1;
+            let odd = 2 * p + 1 < k;
+            if strides.1 == 1 {
+                let high = if odd { &source[from + strides.0..][..columns] } else { &[] };
+                round_rows(isa, &source[from..from + columns], high, &mut row[..columns]);
+            } else {
+                for (j, to) in row[..columns].iter_mut().enumerate() {
+                    let at = from + j * strides.1;
+                    let high = if odd { source[at + strides.0] } else { 0.0 };
+                    *to = round_bits(source[at]) >> 16 | round_bits(high);
+                }
+            }
+            row[columns..].fill(0);
+        }
+    }
+}
+
+super::per_isa! {
+    fn pack_f32(source: &[f32], k: usize, n: usize, strides: (usize, usize), round: bool, data: &mut [f32]) = pack_f32_body;
+}

@@ -1,0 +1,99 @@
+//! Several backbones in one process: which task runs on which. Each backbone is opened once, with all tasks that name it.
+
+use super::executor::Engines;
+use super::session::{SelectedPlugin, Selection, SessionError, SessionOptions};
+use crate::engine::{DEFAULT_BACKBONE, Engine, find_backbone, open_backbone_on};
+use crate::plugin::Inspected;
+use crate::task::{LoadedTask, Weights};
+use std::path::PathBuf;
+
+/// A plugin with what it asks for.
+struct Asking {
+    index: usize,
+    plugin: SelectedPlugin,
+    library: Inspected,
+}
+
+/// The backbone that a plugin's weights were trained on, where it is here: by name or folder. Weights that are not found or not
+/// read, and a backbone that is not here, are told where the task is opened.
+fn named_by_weights(library: &Inspected, given: &[PathBuf]) -> Option<String> {
+    let name = &library.manifest().plugin.name;
+    let weights = Weights::find(name, given.first().map(PathBuf::as_path), &library.path).ok()?;
+    find_backbone(&weights.info.backbone).ok().map(|folder| folder.display().to_string())
+}
+
+impl Selection {
+    /// Opens each backbone that the plugins need once, and the plugins with their weights on it: the backbone that the options
+    /// name, else the one that each plugin's weights were trained on. Refused plugins are in `refused`.
+    ///
+    /// # Errors
+    /// When the only backbone is refused. Where there are several, the plugins of a refused one are refused.
+    pub fn open_engines(&mut self, options: &SessionOptions) -> Result<Engines, SessionError> {
+        let libraries = std::mem::take(&mut self.libraries);
+        let mut groups: Vec<(String, Vec<Asking>)> = Vec::new();
+        for (index, (plugin, library)) in
+            std::mem::take(&mut self.plugins).into_iter().zip(libraries).enumerate()
+        {
+            let named = || named_by_weights(&library, &options.weights);
+            let name = options.backbone.clone().or_else(named).unwrap_or_else(|| {
+                let folder = find_backbone(DEFAULT_BACKBONE);
+                folder.map_or(DEFAULT_BACKBONE.to_owned(), |folder| folder.display().to_string())
+            });
+            let asking = Asking { index, plugin, library };
+            match groups.iter_mut().find(|(backbone, _)| *backbone == name) {
+                Some((_, group)) => group.push(asking),
+                None => groups.push((name, vec![asking])),
+            }
+        }
+        let (several, mut all, mut opened) = (groups.len() > 1, Vec::new(), Vec::new());
+        for (backbone, group) in groups {
+            match self.open_group(&backbone, group, options) {
+                Ok((engine, plugins)) => {
+                    let numbered = plugins.into_iter().enumerate();
+                    opened.extend(numbered.map(|(task, (index, p))| (index, p, (all.len(), task))));
+                    all.push(engine);
+                }
+                Err((error, _)) if !several => return Err(error),
+                Err((error, group)) => group.iter().for_each(|a| self.refuse(&a.plugin.wanted, &error)),
+            }
+        }
+        opened.sort_by_key(|(index, ..)| *index);
+        let places = opened.iter().map(|(.., place)| *place).collect();
+        self.plugins = opened.into_iter().map(|(_, plugin, _)| plugin).collect();
+        Ok(Engines { all, places })
+    }
+
+    /// A backbone and the tasks on it; each plugin that was opened with its index.
+    #[allow(clippy::type_complexity)]
+    fn open_group(
+        &mut self,
+        backbone: &str,
+        group: Vec<Asking>,
+        options: &SessionOptions,
+    ) -> Result<(Engine, Vec<(usize, SelectedPlugin)>), (SessionError, Vec<Asking>)> {
+        let precision = options.precision.resolve(options.device);
+        let place = (options.device, options.device_memory);
+        let backbone = match open_backbone_on(Some(backbone), precision, place) {
+            Ok(backbone) => backbone,
+            Err(error) => return Err((error.into(), group)),
+        };
+        let (mut tasks, mut plugins) = (Vec::new(), Vec::new());
+        for Asking { index, plugin, library } in group {
+            match LoadedTask::open_all(library, &options.weights, &backbone, options.segmentation) {
+                Ok(task) => {
+                    tracing::info!(
+                        "{}: {} with {} on {}",
+                        task.name(),
+                        task.library.display(),
+                        task.weights.display(),
+                        backbone.info().name
+                    );
+                    tasks.push(task);
+                    plugins.push((index, plugin));
+                }
+                Err(e) => self.refuse(&plugin.wanted, &e),
+            }
+        }
+        Ok((Engine::new(backbone, precision, tasks), plugins))
+    }
+}
