@@ -4,8 +4,8 @@
 //! scans of which CORRUPT are cut short, evenly spread, and with CASES a manifest DIR/cases.csv of so many cases that share the
 //! scans. The backbone is tests/fixtures/dinov2_registers.
 
-use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_host::plugin::find::library_name;
+use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_tests::{edited_library, tiny_weights};
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,9 @@ const SHAPE: [usize; 3] = [24, 20, 10];
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize| arguments.get(i).and_then(|text: &String| text.parse::<usize>().ok());
-    let (Some(folder), Some(scans), Some(corrupt)) = (arguments.first().map(PathBuf::from), number(1), number(2)) else {
+    let (Some(folder), Some(scans), Some(corrupt)) =
+        (arguments.first().map(PathBuf::from), number(1), number(2))
+    else {
         eprintln!("expected DIR SCANS CORRUPT [CASES]");
         std::process::exit(2);
     };

@@ -75,7 +75,9 @@ fn files(merged: &Merged, summary: &Summary) -> Result<Vec<(String, Vec<u8>)>, C
     let mut files = vec![("runs.csv".to_owned(), merged.runs_csv())];
     let plugins: Vec<&str> = merged.plugins().collect();
     if plugins.len() > 1 {
-        let of = |(i, plugin): (usize, &&str)| (format!("predictions.{plugin}.csv"), merged.predictions_csv(Some(i)));
+        let of = |(i, plugin): (usize, &&str)| {
+            (format!("predictions.{plugin}.csv"), merged.predictions_csv(Some(i)))
+        };
         files.extend(plugins.iter().enumerate().map(of));
     }
     #[cfg(feature = "parquet")]
@@ -113,13 +115,15 @@ fn missing(merged: &Merged) -> String {
 
 fn text(summary: &Summary, place: &str) -> String {
     let Summary { cases, answered, failed, missing, .. } = summary;
-    let mut lines = vec![format!("{place}: {cases} cases: {answered} answered, {failed} failed, {missing} missing")];
+    let mut lines =
+        vec![format!("{place}: {cases} cases: {answered} answered, {failed} failed, {missing} missing")];
     for (kind, n) in &summary.failures {
         lines.push(format!("  failed by {kind}: {n}"));
     }
     lines.extend(summary.reasons.iter().map(|(reason, n)| format!("    {n} × {reason}")));
     if let Some(seconds) = summary.seconds_per_case.filter(|s| *s > 0.0) {
-        let cpu = summary.cpu_seconds_per_case.map_or(String::new(), |s| format!(", {s:.2} processor-seconds"));
+        let cpu =
+            summary.cpu_seconds_per_case.map_or(String::new(), |s| format!(", {s:.2} processor-seconds"));
         let peak = summary.peak_bytes.map_or(String::new(), |b| format!(", {} MiB at most", b >> 20));
         let pace = 3600.0 / seconds;
         lines.push(format!("  a case: {seconds:.2} s{cpu}{peak}; {pace:.0} cases per hour and process"));

@@ -142,7 +142,11 @@ impl GeometryOption {
     pub fn result_options(&self) -> BTreeMap<String, Value> {
         let spacing = self.array_spacing.map(|s| json!(s.0));
         let axes = self.array_axes.map(|a| json!(format!("{:?}", a.0)));
-        let given = [("array-spacing", spacing), ("array-axes", axes), ("micro-ct", self.micro_ct.then(|| json!(true)))];
+        let given = [
+            ("array-spacing", spacing),
+            ("array-axes", axes),
+            ("micro-ct", self.micro_ct.then(|| json!(true))),
+        ];
         given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 

@@ -107,9 +107,9 @@ fn tasks(variable: &dyn Fn(&str) -> Option<String>) -> Vec<Task> {
         index,
         bounds: bounds("SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"),
     });
-    let pbs = ["PBS_ARRAY_INDEX", "PBS_ARRAYID"].into_iter().find_map(|name| {
-        Some(Task { engine: "PBS", variable: name, index: number(name)?, bounds: None })
-    });
+    let pbs = ["PBS_ARRAY_INDEX", "PBS_ARRAYID"]
+        .into_iter()
+        .find_map(|name| Some(Task { engine: "PBS", variable: name, index: number(name)?, bounds: None }));
     // LSF counts from 1 and does not say where an array begins.
     let lsf = number("LSB_JOBINDEX").filter(|index| *index > 0).map(|index| Task {
         engine: "LSF",
@@ -161,7 +161,14 @@ mod tests {
         shard_of(&get, shards, first).map(|found| found.to_string()).map_err(|e| e.to_string())
     }
 
-    fn slurm(id: &str, min: &str, max: &str, step: &str, shards: usize, first: Option<usize>) -> Result<String, String> {
+    fn slurm(
+        id: &str,
+        min: &str,
+        max: &str,
+        step: &str,
+        shards: usize,
+        first: Option<usize>,
+    ) -> Result<String, String> {
         let variables = [
             ("SLURM_ARRAY_TASK_ID", id),
             ("SLURM_ARRAY_TASK_MIN", min),
@@ -211,12 +218,19 @@ mod tests {
         assert_eq!(shard(&[("PBS_ARRAY_INDEX", "3")], 8, Some(1)), Ok("2/8 (PBS)".into()));
         let lsf = [("LSB_JOBINDEX", "8"), ("LSB_JOBINDEX_END", "8"), ("LSB_JOBINDEX_STEP", "1")];
         assert_eq!(shard(&lsf, 8, None), Ok("7/8 (LSF)".into()));
-        assert!(shard(&[("LSB_JOBINDEX", "0")], 8, None).unwrap_err().starts_with("the environment names no task"));
+        assert!(
+            shard(&[("LSB_JOBINDEX", "0")], 8, None)
+                .unwrap_err()
+                .starts_with("the environment names no task")
+        );
     }
 
     #[test]
     fn two_engines_that_disagree_are_refused() {
         let both = [("JOB_COMPLETION_INDEX", "3"), ("PBS_ARRAYID", "4")];
-        assert_eq!(shard(&both, 8, Some(0)).unwrap_err(), "3/8 (Kubernetes) and 4/8 (PBS) name different shards");
+        assert_eq!(
+            shard(&both, 8, Some(0)).unwrap_err(),
+            "3/8 (Kubernetes) and 4/8 (PBS) name different shards"
+        );
     }
 }

@@ -135,7 +135,11 @@ impl Journal {
 pub(super) fn read_all(folder: &Path, mut each: impl FnMut(JournalEntry)) -> Result<(), String> {
     let unreadable = |path: &Path, e: io::Error| format!("{}: cannot be read ({e})", path.display());
     let mut files: Vec<PathBuf> = match fs::read_dir(folder) {
-        Ok(entries) => entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "jsonl")).collect(),
+        Ok(entries) => entries
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.extension().is_some_and(|e| e == "jsonl"))
+            .collect(),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(unreadable(folder, e)),
     };

@@ -59,7 +59,9 @@ impl Manifest {
                         Some(((*plugin).to_owned(), unanswered.of(&case.name, plugin)?.clone()))
                     };
                     let unanswered = plugins.iter().filter_map(not).collect();
-                    for file in case.image.iter_mut().chain(case.views.values_mut()).chain(&mut case.region.mask) {
+                    for file in
+                        case.image.iter_mut().chain(case.views.values_mut()).chain(&mut case.region.mask)
+                    {
                         *file = absolute(std::mem::take(file));
                     }
                     WorkItem { bytes: bytes_of(&case), unanswered, ..WorkItem::of(case) }

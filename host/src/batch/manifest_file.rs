@@ -37,8 +37,12 @@ impl Manifest {
         write(&header);
         for item in &self.items {
             let WorkItem { case, bytes, sha256, unanswered, failed: why } = item;
-            let mut row =
-                vec![case.name.clone(), bytes.to_string(), sha256.clone().unwrap_or_default(), path(case.image.as_ref())];
+            let mut row = vec![
+                case.name.clone(),
+                bytes.to_string(),
+                sha256.clone().unwrap_or_default(),
+                path(case.image.as_ref()),
+            ];
             row.extend(views.iter().map(|view| path(case.views.get(*view))));
             if masks {
                 row.push(path(case.region.mask.as_ref()));
@@ -70,7 +74,10 @@ impl Manifest {
         let folder = path.parent().unwrap_or(Path::new(""));
         let items = sheet.map(|sheet| Reader::read(&sheet, folder, &mut problems)).unwrap_or_default();
         if items.is_empty() && problems.is_empty() {
-            problems.push(Problem { line: None, what: "lists no case; expected one line per case after the header".into() });
+            problems.push(Problem {
+                line: None,
+                what: "lists no case; expected one line per case after the header".into(),
+            });
         }
         match problems.is_empty() {
             true => Ok(Self { items }),
@@ -90,12 +97,14 @@ impl<'a> Reader<'a> {
         let header_line = Some(sheet.header_line);
         for (i, name) in sheet.header.iter().enumerate() {
             if columns.insert(name, i).is_some() {
-                problems.push(Problem { line: header_line, what: format!("two columns are called `{name}`") });
+                problems
+                    .push(Problem { line: header_line, what: format!("two columns are called `{name}`") });
             }
         }
         let has_files = columns.keys().any(|name| *name == "image" || name.starts_with(VIEW));
         if !columns.contains_key("case") || !has_files {
-            let what = format!("found {}; expected columns `case` and `image` (or `image.VIEW`)", sheet.found());
+            let what =
+                format!("found {}; expected columns `case` and `image` (or `image.VIEW`)", sheet.found());
             problems.push(Problem { line: header_line, what });
             return Vec::new();
         }
@@ -119,10 +128,13 @@ impl<'a> Reader<'a> {
     }
 
     fn item(&self, row: &SheetRow) -> Result<WorkItem, String> {
-        let cell = |name: &str| self.columns.get(name).map(|&i| &row.cells[i]).filter(|text| !text.is_empty());
+        let cell =
+            |name: &str| self.columns.get(name).map(|&i| &row.cells[i]).filter(|text| !text.is_empty());
         let name = cell("case").ok_or("column `case` is empty; expected the case's name")?;
         if name.contains(['/', '\\']) || name.starts_with('.') {
-            return Err(format!("case `{name}`: a name is that of a folder; expected no slash, and no point at its start"));
+            return Err(format!(
+                "case `{name}`: a name is that of a folder; expected no slash, and no point at its start"
+            ));
         }
         let of_case = |what: String| format!("case `{name}`: {what}");
         let mut item = WorkItem::named(name);
@@ -148,7 +160,8 @@ impl<'a> Reader<'a> {
             return Err(of_case("no file; expected one in `image` or `image.VIEW`".into()));
         }
         if let Some(text) = cell("bytes") {
-            item.bytes = text.parse().map_err(|_| of_case(format!("bytes `{text}`; expected a whole number")))?;
+            item.bytes =
+                text.parse().map_err(|_| of_case(format!("bytes `{text}`; expected a whole number")))?;
         }
         if let Some(text) = cell("sha256") {
             let digest = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -230,7 +243,11 @@ mod tests {
         ] {
             assert!(message.contains(part), "`{part}` is not in: {message}");
         }
-        assert!(read("case,image\n").unwrap_err().ends_with("lists no case; expected one line per case after the header"));
+        assert!(
+            read("case,image\n")
+                .unwrap_err()
+                .ends_with("lists no case; expected one line per case after the header")
+        );
         assert!(read("case\nx\n").unwrap_err().contains("expected columns `case` and `image`"));
         assert!(read("").unwrap_err().contains("is empty"));
     }

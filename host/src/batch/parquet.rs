@@ -1,7 +1,7 @@
 //! `predictions.parquet`: a row for each case, plugin and label; a failed case is a row without label, with its reason.
 
 use super::merge::{Answer, Merged};
-use ::parquet::data_type::{ByteArray, ByteArrayType, BoolType, DataType, DoubleType};
+use ::parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType};
 use ::parquet::errors::{ParquetError, Result};
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -57,7 +57,7 @@ fn write(merged: &Merged, to: impl Write + Send) -> Result<()> {
         for (task, answer) in merged.tasks.iter().zip(&case.answers) {
             let row = || Row { case: &case.case, plugin: &task.identity.plugin, ..Row::default() };
             match answer {
-                Answer::Said { predictions, values } => {
+                Answer::Predicted { predictions, values } => {
                     rows.extend(predictions.iter().map(|p| Row {
                         label: Some(&p.label),
                         probability: Some(p.probability),
@@ -66,7 +66,11 @@ fn write(merged: &Merged, to: impl Write + Send) -> Result<()> {
                         positive: Some(p.positive),
                         ..row()
                     }));
-                    rows.extend(values.iter().map(|v| Row { label: Some(&v.label), value: Some(v.value), ..row() }));
+                    rows.extend(values.iter().map(|v| Row {
+                        label: Some(&v.label),
+                        value: Some(v.value),
+                        ..row()
+                    }));
                 }
                 Answer::Failed { kind, reason } => {
                     rows.push(Row { kind: kind.map(|kind| kind.name()), failed: Some(reason), ..row() });

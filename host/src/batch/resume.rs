@@ -129,7 +129,9 @@ impl<'a> Resume<'a> {
             let unchanged = known.files.as_deref().is_some_and(|before| Some(before) == files);
             match known.outcome {
                 // What failed without a file to look at fails the same way.
-                Outcome::Failed if unchanged || (known.files.is_none() && files.is_none()) => return State::Failed,
+                Outcome::Failed if unchanged || (known.files.is_none() && files.is_none()) => {
+                    return State::Failed;
+                }
                 Outcome::Done if unchanged && self.result(&case.name, task).exists() => return State::Done,
                 _ => {}
             }
@@ -175,7 +177,8 @@ impl<'a> Resume<'a> {
         if scans.len() != files.len() {
             return outdated("other files");
         }
-        let same = files.iter().zip(&scans).all(|(file, (_, sha256))| digest_of(file).is_ok_and(|d| d == **sha256));
+        let same =
+            files.iter().zip(&scans).all(|(file, (_, sha256))| digest_of(file).is_ok_and(|d| d == **sha256));
         if same { State::Done } else { outdated("another scan") }
     }
 

@@ -30,7 +30,9 @@ impl Shard {
         }
         if index >= of {
             let last = of - 1;
-            return Err(format!("there is no shard {index} of {of}; shards are counted from 0, the last is {last}/{of}"));
+            return Err(format!(
+                "there is no shard {index} of {of}; shards are counted from 0, the last is {last}/{of}"
+            ));
         }
         Ok(Self { index, of })
     }
@@ -61,8 +63,10 @@ impl FromStr for Shard {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let numbers = text.split_once('/').and_then(|(i, n)| Some((i.trim().parse().ok()?, n.trim().parse().ok()?)));
-        let (index, of) = numbers.ok_or_else(|| "expected I/N, for example 0/8; shards are counted from 0".to_owned())?;
+        let numbers =
+            text.split_once('/').and_then(|(i, n)| Some((i.trim().parse().ok()?, n.trim().parse().ok()?)));
+        let (index, of) =
+            numbers.ok_or_else(|| "expected I/N, for example 0/8; shards are counted from 0".to_owned())?;
         Self::new(index, of)
     }
 }
@@ -101,12 +105,15 @@ mod tests {
             1 => 1 << 20,
             _ => random.random_range(1..200 << 20),
         };
-        (0..n).map(|i| WorkItem { bytes: bytes(&mut random), ..WorkItem::named(&format!("case{i:05}")) }).collect()
+        (0..n)
+            .map(|i| WorkItem { bytes: bytes(&mut random), ..WorkItem::named(&format!("case{i:05}")) })
+            .collect()
     }
 
     #[test]
     fn every_case_is_in_exactly_one_shard_whatever_the_order_of_the_work() {
-        for (seed, (n, of)) in [(0, 1), (1, 8), (7, 3), (400, 8), (1000, 7), (513, 100), (64, 64)].into_iter().enumerate()
+        for (seed, (n, of)) in
+            [(0, 1), (1, 8), (7, 3), (400, 8), (1000, 7), (513, 100), (64, 64)].into_iter().enumerate()
         {
             let mut work = items(seed as u64, n);
             let shards = partition(&work, of);

@@ -10,7 +10,9 @@ use crate::engine::Stage;
 use crate::engine::result::{FailedCase, FailedInput, Provenance, SCHEMA};
 use crate::output::{OutputFolder, ResultWriter};
 use crate::run::inputs::NoAnswer;
-use crate::run::{Ask, Blame, CaseFailure, CaseOutput, Events, Notice, Session, TaskIdentity, Wanted};
+use crate::run::{
+    Blame, CaseFailure, CaseOutput, CaseRequest, Events, Notice, Session, TaskIdentity, Wanted,
+};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -65,7 +67,7 @@ pub struct Left {
 
 /// How a process's part ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct ShardOutcome {
     /// Why.
     pub why: Why,
     /// Cases that this process did.
@@ -108,7 +110,7 @@ pub fn run_shard(
     reopen: &mut dyn FnMut() -> Result<Session, String>,
     options: &ShardOptions<'_>,
     events: &dyn BatchEvents,
-) -> Result<Ended, String> {
+) -> Result<ShardOutcome, String> {
     let identities = session.identities();
     let (pending, left) = {
         let resume = Resume::of_batch(folder, &identities, options.options_sha256)?;
@@ -134,7 +136,10 @@ pub fn run_shard(
             None => reopen()?,
         };
         if open.identities() != identities {
-            return Err("a plugin could not be opened again as it was; the batch ends here and can be resumed".to_owned());
+            return Err(
+                "a plugin could not be opened again as it was; the batch ends here and can be resumed"
+                    .to_owned(),
+            );
         }
         run.until_interrupted(&mut open, &pending, &mut at);
         // A plugin that was left out for one case's sake gets the next case again.
@@ -147,7 +152,7 @@ pub fn run_shard(
         session.close(&Forward { run: &run });
     }
     let why = at.why.unwrap_or(Why::Finished);
-    Ok(Ended { why, done: at.done, failed: at.failed + left.failed, left: pending.len() - at.next })
+    Ok(ShardOutcome { why, done: at.done, failed: at.failed + left.failed, left: pending.len() - at.next })
 }
 
 /// What of a shard is to be run, in the order of the manifest.
@@ -226,17 +231,12 @@ impl Events for Forward<'_, '_> {
 }
 
 impl Run<'_> {
-    fn until_interrupted(
-        &self,
-        session: &mut Session,
-        pending: &[Pending<'_>],
-        at: &mut Position,
-    ) {
+    fn until_interrupted(&self, session: &mut Session, pending: &[Pending<'_>], at: &mut Position) {
         let rest = &pending[at.next..];
         let wanted = Wanted { output: Some(self.out), writers: self.options.writers };
         let asks = rest.iter().map(|p| {
             let runs = p.item.failed.is_none() && !self.asked(p).is_empty();
-            runs.then(|| Ask { case: &p.item.case, tasks: self.asked(p) })
+            runs.then(|| CaseRequest { case: &p.item.case, tasks: self.asked(p) })
         });
         let (mut begun, mut cpu) = (Instant::now(), usage::cpu_seconds());
         usage::reset_peak();
@@ -281,10 +281,14 @@ impl Run<'_> {
         for &task in &pending.tasks {
             let plugin = &self.identities[task].plugin;
             let failure = match (&pending.item.failed, pending.item.unanswered.get(plugin)) {
-                (Some(why), _) | (None, Some(NoAnswer::Failed(why))) => Some((FailureKind::Input, why.clone())),
+                (Some(why), _) | (None, Some(NoAnswer::Failed(why))) => {
+                    Some((FailureKind::Input, why.clone()))
+                }
                 _ if !asked.contains(&task) => None,
                 _ => match answers.next() {
-                    Some(Ok(output)) => self.check_digest(pending.item, &output).map(|why| (FailureKind::Scan, why)),
+                    Some(Ok(output)) => {
+                        self.check_digest(pending.item, &output).map(|why| (FailureKind::Scan, why))
+                    }
                     // The processes of plugins get the same signal: what they fail at then is done again.
                     Some(Err(failure)) if stopped && failure.blame != Blame::Scan => {
                         at.why = Some(Why::Stopped);

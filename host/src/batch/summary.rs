@@ -120,6 +120,9 @@ mod tests {
         assert_eq!(summary.reasons, [("cut short, at byte #".to_owned(), 1)]);
         assert_eq!(summary.cases_per_hour_and_process, Some(3600.0));
         assert_eq!(summary.made_by.len(), 3);
-        assert_eq!(without_numbers("/a/b/c1.nii.gz: has 12 of 4096 bytes of c1", "c1"), "has # of # bytes of CASE");
+        assert_eq!(
+            without_numbers("/a/b/c1.nii.gz: has 12 of 4096 bytes of c1", "c1"),
+            "has # of # bytes of CASE"
+        );
     }
 }

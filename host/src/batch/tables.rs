@@ -33,13 +33,15 @@ impl Merged {
         for &i in wanted {
             let columns = &self.tasks[i].columns;
             match &case.answers[i] {
-                Answer::Said { predictions, values } => {
+                Answer::Predicted { predictions, values } => {
                     let values: Vec<f64> = match values.is_empty() {
                         true => predictions.iter().map(|p| p.probability).collect(),
                         false => values.iter().map(|v| v.value).collect(),
                     };
                     // The shortest digits that read back as the same number.
-                    row.extend((0..columns.len()).map(|c| values.get(c).map_or(String::new(), f64::to_string)));
+                    row.extend(
+                        (0..columns.len()).map(|c| values.get(c).map_or(String::new(), f64::to_string)),
+                    );
                 }
                 Answer::Failed { reason, .. } => {
                     failed.push(format!("{}: {reason}", self.tasks[i].identity.plugin));
@@ -55,7 +57,17 @@ impl Merged {
     /// `runs.csv`: a row each time that a case was done, with what varies: when, where, in what time.
     pub fn runs_csv(&self) -> Vec<u8> {
         let header = [
-            "case", "plugin", "outcome", "kind", "ended", "host", "process", "shard", "seconds", "cpu_seconds", "peak_bytes",
+            "case",
+            "plugin",
+            "outcome",
+            "kind",
+            "ended",
+            "host",
+            "process",
+            "shard",
+            "seconds",
+            "cpu_seconds",
+            "peak_bytes",
         ];
         let mut runs: Vec<_> = self.runs.iter().collect();
         runs.sort_by(|a, b| (&a.case, &a.plugin, &a.ended).cmp(&(&b.case, &b.plugin, &b.ended)));
@@ -94,7 +106,7 @@ fn rows(header: &[String], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::folder::tests::task;
+    use super::super::batch_plan::tests::task;
     use super::super::journal::FailureKind;
     use super::super::journal::tests::entry;
     use super::*;
@@ -117,21 +129,34 @@ pub(super) mod tests {
             level: None,
             range: [0.0, 4.0],
         };
-        Answer::Said { predictions: p.iter().map(label).collect(), values: v.iter().map(value).collect() }
+        Answer::Predicted {
+            predictions: p.iter().map(label).collect(),
+            values: v.iter().map(value).collect(),
+        }
     }
 
     pub fn merged() -> Merged {
         let failed = |reason: &str| Answer::Failed { kind: Some(FailureKind::Scan), reason: reason.into() };
         let case = |name: &str, answers| MergedCase { case: name.into(), answers };
-        let tasks = vec![task("lung", &["p_nodule"]), task("chest", &["p_nodule", "p_fluid"]), task("knee", &["v_grade"])];
+        let tasks = vec![
+            task("lung", &["p_nodule"]),
+            task("chest", &["p_nodule", "p_fluid"]),
+            task("knee", &["v_grade"]),
+        ];
         let third = 1.0 / 3.0;
         let cases = vec![
-            case("a", vec![
-                said(&[("nodule", 0.1 + 0.2)], &[]),
-                said(&[("nodule", third), ("fluid", 1.0)], &[]),
-                said(&[("grade>0", 0.9), ("grade>1", 0.2)], &[("grade", 1.1)]),
-            ]),
-            case("b", vec![failed("cut short, at byte 7"), failed("cut short, at byte 7"), Answer::NothingForIt]),
+            case(
+                "a",
+                vec![
+                    said(&[("nodule", 0.1 + 0.2)], &[]),
+                    said(&[("nodule", third), ("fluid", 1.0)], &[]),
+                    said(&[("grade>0", 0.9), ("grade>1", 0.2)], &[("grade", 1.1)]),
+                ],
+            ),
+            case(
+                "b",
+                vec![failed("cut short, at byte 7"), failed("cut short, at byte 7"), Answer::NothingForIt],
+            ),
         ];
         let runs = vec![entry("b", "lung", Outcome::Failed), entry("a", "lung", Outcome::Done)];
         Merged { tasks, cases, missing: vec![], runs, of: 2 }

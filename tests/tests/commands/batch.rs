@@ -75,8 +75,12 @@ impl Ran {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(host_binary());
-    command.args(arguments).current_dir(workspace()).env("ANYMC3D_HOME", workspace().join("target/no-such-home"));
-    let of_an_engine = |name: &str| ["SLURM_", "SGE_", "PBS_", "LSB_", "JOB_COMPLETION"].iter().any(|p| name.starts_with(p));
+    command
+        .args(arguments)
+        .current_dir(workspace())
+        .env("ANYMC3D_HOME", workspace().join("target/no-such-home"));
+    let of_an_engine =
+        |name: &str| ["SLURM_", "SGE_", "PBS_", "LSB_", "JOB_COMPLETION"].iter().any(|p| name.starts_with(p));
     for (name, _) in std::env::vars().filter(|(name, _)| of_an_engine(name)) {
         command.env_remove(name);
     }
@@ -176,7 +180,8 @@ fn shards_of_a_cohort_merge_to_the_table_of_one_process_and_eval_reads_it() {
     fs::write(&truth, format!("case,{label}\n{rows}")).unwrap();
     let figures = out.path().join("figures");
     let table = text(parts.join("predictions.csv"));
-    let eval = ran(command(&["eval", "--predictions", &table, "--data", &text(&truth), "--out", &text(&figures)]));
+    let eval =
+        ran(command(&["eval", "--predictions", &table, "--data", &text(&truth), "--out", &text(&figures)]));
     assert_eq!(eval.code, Some(0), "{eval:#?}");
     assert!(eval.err.contains("3 cases failed and are not measured"), "{eval:#?}");
 }
@@ -184,12 +189,25 @@ fn shards_of_a_cohort_merge_to_the_table_of_one_process_and_eval_reads_it() {
 #[test]
 fn a_run_skips_what_is_there_and_writes_the_table_that_a_batch_merges_to() {
     let (scans, out) = (cohort(8), tempfile::tempdir().unwrap());
-    let (cohort, run_out, csv) = (out.path().join("batch"), out.path().join("run"), out.path().join("run.csv"));
+    let (cohort, run_out, csv) =
+        (out.path().join("batch"), out.path().join("run"), out.path().join("run.csv"));
     let (plugin, backbone) = (text(&bench().plugin), text(tiny_backbone()));
     ran(batch(&[&text(&scans), "--out", &text(&cohort)]));
     merge(&cohort, &[]);
     let (at, to, table) = (text(&scans), text(&run_out), text(&csv));
-    let call = ["run", "--plugin", &plugin, "--backbone", &backbone, &at, "--out", &to, "--csv", &table, "--skip-existing"];
+    let call = [
+        "run",
+        "--plugin",
+        &plugin,
+        "--backbone",
+        &backbone,
+        &at,
+        "--out",
+        &to,
+        "--csv",
+        &table,
+        "--skip-existing",
+    ];
     let first = ran(command(&call));
     assert_eq!(first.code, Some(1), "{first:#?}");
     assert_eq!(fs::read_to_string(&csv).unwrap(), predictions(&cohort));
@@ -214,7 +232,17 @@ fn a_plugin_that_ends_its_process_fails_its_case_and_is_asked_again_for_the_next
     tiny_weights(&plugin, &folder.join("misbehaves.safetensors"), 4);
     let (scans, out) = (cohort(3), tempfile::tempdir().unwrap());
     let (backbone, to) = (text(tiny_backbone()), out.path().join("out"));
-    let call = ["batch", "--isolate", "--plugin", &text(&plugin), "--backbone", &backbone, &text(&scans), "--out", &text(&to)];
+    let call = [
+        "batch",
+        "--isolate",
+        "--plugin",
+        &text(&plugin),
+        "--backbone",
+        &backbone,
+        &text(&scans),
+        "--out",
+        &text(&to),
+    ];
     let ran = ran(command(&call));
     assert_eq!(ran.code, Some(1), "{ran:#?}");
     merge(&to, &[]);

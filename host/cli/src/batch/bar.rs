@@ -2,7 +2,7 @@
 
 use crate::console::Console;
 use crate::run::count::duration;
-use anymc3d_host::batch::{BatchEvents, Ended, Left, Progress, ProgressReport, Shard};
+use anymc3d_host::batch::{BatchEvents, Left, Progress, ProgressReport, Shard, ShardOutcome};
 use anymc3d_host::run::{Events, Notice};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -43,7 +43,7 @@ impl<'a> Bar<'a> {
     }
 
     /// How it ended, in a line.
-    pub fn end(&self, ended: &Ended) {
+    pub fn end(&self, ended: &ShardOutcome) {
         let Some(running) = self.state.take() else { return };
         running.bar.finish_and_clear();
         let report = running.progress.report(Instant::now());
@@ -103,7 +103,10 @@ impl BatchEvents for Bar<'_> {
                 0 => String::new(),
                 n => format!(", and {n} failed before (--retry-failed tries them again)"),
             };
-            self.console.note(format!("shard {}: {} of {} cases are done{failed}", self.shard, left.done, left.cases));
+            self.console.note(format!(
+                "shard {}: {} of {} cases are done{failed}",
+                self.shard, left.done, left.cases
+            ));
         }
         let now = Instant::now();
         let open = if self.style == ProgressOption::Bar { left.cases } else { 0 };
@@ -160,7 +163,14 @@ mod tests {
             seconds_left: Some(38.0),
         };
         assert_eq!(line(&report), "12 of 50 cases (8 done before), 1 failed; 3600 cases per hour, 38 s left");
-        let first = ProgressReport { skipped: 0, done: 0, failed: 0, cases_per_hour: None, seconds_left: None, ..report };
+        let first = ProgressReport {
+            skipped: 0,
+            done: 0,
+            failed: 0,
+            cases_per_hour: None,
+            seconds_left: None,
+            ..report
+        };
         assert_eq!(line(&first), "0 of 50 cases");
     }
 }

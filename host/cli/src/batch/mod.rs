@@ -8,8 +8,8 @@ use super::outcome::{CommandError, Outcome};
 use super::session_options::{SessionArgs, WriterOptions};
 use super::tasks::tell_refused;
 use anymc3d_host::batch::{
-    BatchError, BatchFolder, EngineError, Ended, Manifest, PlannedTask, Shard, ShardOptions, Why, Wish, digest_of_options,
-    run_shard, shard_of,
+    BatchError, BatchFolder, EngineError, Manifest, PlannedTask, Shard, ShardOptions, ShardOutcome, Why,
+    Wish, digest_of_options, run_shard, shard_of,
 };
 use anymc3d_host::run::inputs::find_cases;
 use anymc3d_host::run::{Selection, Session, SessionOptions};
@@ -94,6 +94,7 @@ impl Batch {
         #[cfg(unix)]
         signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
             .map_err(|e| CommandError::failed(format!("SIGTERM cannot be listened to ({e})")))?;
+        self.check()?;
         let shard = self.shard()?;
         self.session.prepare()?;
         let options = self.session.options(console)?;
@@ -102,7 +103,11 @@ impl Batch {
         let (folder, manifest) = self.folder(&session, console)?;
         let cases = manifest.items.len();
         if self.list {
-            console.result(format!("{}: {cases} cases, {} bytes", folder.root().join("work.csv").display(), manifest.bytes()));
+            console.result(format!(
+                "{}: {cases} cases, {} bytes",
+                folder.root().join("work.csv").display(),
+                manifest.bytes()
+            ));
             session.close(console);
             return Ok(Outcome::Done);
         }
@@ -126,6 +131,17 @@ impl Batch {
         self.outcome(&ended, console)
     }
 
+    /// An address would be taken for the name of a folder.
+    fn check(&self) -> Result<(), CommandError> {
+        let paths = self.input.iter().chain(&self.manifest).chain([&self.out]);
+        match paths.map(|path| path.display().to_string()).find(|path| path.contains("://")) {
+            None => Ok(()),
+            Some(address) => Err(CommandError::usage(format!(
+                "{address}: `host batch` reads and writes files; mount the store, or copy its objects into a folder"
+            ))),
+        }
+    }
+
     /// Which part of the work.
     fn shard(&self) -> Result<Shard, CommandError> {
         let Some(shards) = self.shards else { return Ok(self.shard.unwrap_or(Shard::WHOLE)) };
@@ -135,7 +151,9 @@ impl Batch {
         let found = shard_of(&|name| std::env::var(name).ok(), shards as usize, self.first_index);
         found.map(|found| found.shard).map_err(|e| {
             let todo = match &e {
-                EngineError::Ambiguous { .. } => "; give --first-index INDEX, the index of shard 0, or --shard I/N",
+                EngineError::Ambiguous { .. } => {
+                    "; give --first-index INDEX, the index of shard 0, or --shard I/N"
+                }
                 EngineError::None | EngineError::Several(..) => "; give --shard I/N",
                 EngineError::NoShard(_) => "; --shards is the number of all tasks of the array",
             };
@@ -146,7 +164,8 @@ impl Batch {
     /// All plugins, or nothing: a cohort without one of them would be half a cohort.
     fn open(&self, options: &SessionOptions, console: &Console) -> Result<Session, CommandError> {
         let selection = Selection::new(&self.session.plugin, &options.choice)?;
-        let refused = |n: usize| CommandError::refused(format!("{n} plugins are refused; nothing was computed"));
+        let refused =
+            |n: usize| CommandError::refused(format!("{n} plugins are refused; nothing was computed"));
         if !selection.refused.is_empty() {
             tell_refused(&selection.refused, console);
             return Err(refused(selection.refused.len()));
@@ -185,7 +204,11 @@ impl Batch {
                 console.note(format!("{twice} cases were given twice and stand once in work.csv"));
             }
             if nothing {
-                manifest.items.iter().filter_map(|item| item.failed.as_ref()).for_each(|why| console.error(why));
+                manifest
+                    .items
+                    .iter()
+                    .filter_map(|item| item.failed.as_ref())
+                    .for_each(|why| console.error(why));
                 return Err(BatchError::NoWork);
             }
             Ok(manifest)
@@ -195,12 +218,15 @@ impl Batch {
         Ok((folder, manifest))
     }
 
-    fn outcome(&self, ended: &Ended, console: &Console) -> Result<Outcome, CommandError> {
+    fn outcome(&self, ended: &ShardOutcome, console: &Console) -> Result<Outcome, CommandError> {
         let out = self.out.display();
         match &ended.why {
             Why::Finished => Ok(if ended.failed > 0 { Outcome::Failed } else { Outcome::Done }),
             Why::Stopped => {
-                console.note(format!("stopped by SIGTERM; {} cases are left, the same call does them", ended.left));
+                console.note(format!(
+                    "stopped by SIGTERM; {} cases are left, the same call does them",
+                    ended.left
+                ));
                 Ok(Outcome::TryAgain)
             }
             Why::TooManyFailures => {
@@ -221,13 +247,15 @@ impl Batch {
 /// The option that helps.
 fn advised(error: BatchError) -> CommandError {
     match &error {
-        BatchError::OtherOptions { .. } => {
-            CommandError::usage(format!("--out {error}; give another --out, or --overwrite to do its cases anew"))
+        BatchError::OtherOptions { .. } => CommandError::usage(format!(
+            "--out {error}; give another --out, or --overwrite to do its cases anew"
+        )),
+        BatchError::OtherWork { .. } => CommandError::usage(format!(
+            "--out {error}; give another --out, or --overwrite to continue with this call's"
+        )),
+        BatchError::Busy { .. } => {
+            CommandError::usage(format!("--out {error}; wait for it, or do another shard"))
         }
-        BatchError::OtherWork { .. } => {
-            CommandError::usage(format!("--out {error}; give another --out, or --overwrite to continue with this call's"))
-        }
-        BatchError::Busy { .. } => CommandError::usage(format!("--out {error}; wait for it, or do another shard")),
         BatchError::Manifest(_) | BatchError::NoWork => CommandError::usage(error),
         _ => CommandError::failed(format!("--out {error}")),
     }

@@ -8,7 +8,7 @@ use anymc3d_host::batch::{PlannedTask, Resume, RunTable, digest_of_options};
 use anymc3d_host::engine::Case;
 use anymc3d_host::fs::write_atomically;
 use anymc3d_host::run::inputs::{CaseEntry, CaseList};
-use anymc3d_host::run::{Ask, Session};
+use anymc3d_host::run::{CaseRequest, Session};
 use std::cell::RefCell;
 
 /// A table for a session's plugins.
@@ -26,7 +26,7 @@ impl Run {
         session: &Session,
         answers: &RefCell<Option<RunTable>>,
         console: &Console,
-    ) -> Result<Vec<(&'a CaseEntry, Option<Ask<&'a Case>>)>, CommandError> {
+    ) -> Result<Vec<(&'a CaseEntry, Option<CaseRequest<&'a Case>>)>, CommandError> {
         let identities = session.identities();
         let options = digest_of_options(&self.writers.result_options(&self.session, &self.dicom));
         let root = self.out.as_ref().filter(|_| self.skip_existing);
@@ -39,7 +39,8 @@ impl Run {
             };
             let mut tasks = Vec::new();
             for task in 0..identities.len() {
-                let done = resume.as_ref().and_then(|(root, resume)| Some((root, resume.done_as(case, task)?)));
+                let done =
+                    resume.as_ref().and_then(|(root, resume)| Some((root, resume.done_as(case, task)?)));
                 match (done, answers.borrow_mut().as_mut()) {
                     (None, _) => tasks.push(task),
                     (Some((root, name)), Some(table)) => {
@@ -50,7 +51,7 @@ impl Run {
             }
             match tasks.is_empty() && !identities.is_empty() {
                 true => skipped += 1,
-                false => asks.push((entry, Some(Ask { case, tasks }))),
+                false => asks.push((entry, Some(CaseRequest { case, tasks }))),
             }
         }
         if skipped > 0 {

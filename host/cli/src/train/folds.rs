@@ -32,6 +32,16 @@ pub(super) fn splits(table: &Table, k: u16, by: FoldsBy, seed: u64) -> Result<Ve
     Ok(table.folds_by_group(k, seed))
 }
 
+/// The one fold that is trained, where one is asked for.
+pub(super) fn only(fold: Option<u16>, folds: usize) -> Result<Option<usize>, CommandError> {
+    let Some(fold) = fold.map(usize::from) else { return Ok(None) };
+    if fold >= folds {
+        let message = format!("--fold {fold}: there are {folds} folds, counted from 0");
+        return Err(CommandError::usage(message));
+    }
+    Ok(Some(fold))
+}
+
 /// Folder of fold `n`, counted from 0.
 pub(super) fn folder(out: &Path, n: usize) -> PathBuf {
     out.join(format!("fold-{}", n + 1))

@@ -17,7 +17,11 @@ fn a_batch_that_is_killed_loses_nothing_and_does_nothing_twice() {
         signal(&child, "-KILL");
         child.wait().unwrap();
         // Whatever moment it was: every result that lies there is whole.
-        for case in fs::read_dir(&killed).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().starts_with('c')) {
+        for case in fs::read_dir(&killed)
+            .unwrap()
+            .flatten()
+            .filter(|e| e.file_name().to_string_lossy().starts_with('c'))
+        {
             let result = case.path().join("mean_probe/result.json");
             if case.path().is_dir() && result.exists() {
                 serde_json::from_slice::<serde_json::Value>(&fs::read(&result).unwrap()).unwrap();
@@ -29,10 +33,16 @@ fn a_batch_that_is_killed_loses_nothing_and_does_nothing_twice() {
     assert_eq!(last.code, Some(1), "{last:#?}");
     assert!(last.err.contains(" of 120 cases are done"), "{last:#?}");
     let nothing_left = ran(call());
-    assert!(nothing_left.err.contains("103 of 120 cases are done, and 17 failed before"), "{nothing_left:#?}");
+    assert!(
+        nothing_left.err.contains("103 of 120 cases are done, and 17 failed before"),
+        "{nothing_left:#?}"
+    );
     merge(&killed, &[]);
     assert!(times_done(&killed).values().all(|n| *n == 1), "{:?}", times_done(&killed));
-    let aside = fs::read_dir(&killed).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().starts_with(".writing-"));
+    let aside = fs::read_dir(&killed)
+        .unwrap()
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().starts_with(".writing-"));
     assert_eq!(aside.count(), 0, "what a killed process left is removed");
     ran(batch(&[&text(&scans), "--out", &text(&whole)]));
     merge(&whole, &[]);
@@ -51,13 +61,18 @@ fn sigterm_ends_after_the_case_at_hand_with_the_code_for_trying_again() {
     assert!((5..60).contains(&done), "{done}");
     // The plugins' process gets the signal too, from engines that send it to all.
     let isolated = tempfile::tempdir().unwrap();
-    let mut apart = begun(batch(&["--isolate", &text(&scans), "--out", &text(isolated.path())]), isolated.path(), 5);
+    let mut apart =
+        begun(batch(&["--isolate", &text(&scans), "--out", &text(isolated.path())]), isolated.path(), 5);
     let children = format!("/proc/{0}/task/{0}/children", apart.id());
     let worker = fs::read_to_string(children).unwrap();
     signal(&apart, "-TERM");
     worker.split_whitespace().for_each(|id| drop(Command::new("kill").args(["-TERM", id]).status()));
     assert_eq!(apart.wait().unwrap().code(), Some(75));
-    assert!(journal(isolated.path()).iter().all(|line| !line.contains("\"plugin\",\"files\"") && !line.contains("\"kind\":\"plugin\"")));
+    assert!(
+        journal(isolated.path())
+            .iter()
+            .all(|line| !line.contains("\"plugin\",\"files\"") && !line.contains("\"kind\":\"plugin\""))
+    );
     let rest = ran(call(&["--progress", "json"]));
     let lines: Vec<serde_json::Value> = rest.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let end = lines.last().unwrap();
@@ -73,7 +88,10 @@ fn failures_are_tried_again_on_request_and_a_repaired_scan_without_one() {
     let call = |more: &[&str]| ran(batch(&[&[&text(&scans), "--out", &text(out.path())], more].concat()));
     let most = call(&["--max-failures", "1"]);
     assert_eq!(most.code, Some(1));
-    assert!(most.err.contains("1 cases failed, as many as --max-failures allows; 8 cases are left"), "{most:#?}");
+    assert!(
+        most.err.contains("1 cases failed, as many as --max-failures allows; 8 cases are left"),
+        "{most:#?}"
+    );
     call(&[]);
     assert_eq!(journal(out.path()).len(), 14);
     call(&["--retry-failed"]);
@@ -98,7 +116,9 @@ fn a_disk_that_is_full_stops_the_batch_and_what_was_done_is_whole() {
     let (scans, out) = (cohort(30), tempfile::tempdir().unwrap());
     let to = out.path().join("small");
     fs::create_dir(&to).unwrap();
-    let mount = |arguments: &[&str]| Command::new(arguments[0]).args(&arguments[1..]).status().is_ok_and(|s| s.success());
+    let mount = |arguments: &[&str]| {
+        Command::new(arguments[0]).args(&arguments[1..]).status().is_ok_and(|s| s.success())
+    };
     if !mount(&["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", &text(&to)]) {
         println!("skipped: this user mounts no file system");
         return;
@@ -106,7 +126,8 @@ fn a_disk_that_is_full_stops_the_batch_and_what_was_done_is_whole() {
     let full = ran(batch(&[&text(&scans), "--out", &text(&to)]));
     let whole = journal(&to).len();
     let json = |path: &Path| serde_json::from_slice::<serde_json::Value>(&fs::read(path).unwrap()).is_ok();
-    let results: Vec<PathBuf> = (0..30).map(|i| to.join(format!("c{i:03}/mean_probe/result.json"))).filter(|p| p.exists()).collect();
+    let results: Vec<PathBuf> =
+        (0..30).map(|i| to.join(format!("c{i:03}/mean_probe/result.json"))).filter(|p| p.exists()).collect();
     let all_whole = results.iter().all(|path| json(path));
     let grown = mount(&["mount", "-o", "remount,size=64m", &text(&to)]);
     let rest = ran(batch(&[&text(&scans), "--out", &text(&to)]));

@@ -5,14 +5,25 @@ use super::*;
 #[test]
 fn a_shard_that_is_not_there_or_not_told_is_refused() {
     let (scans, out) = (cohort(2), tempfile::tempdir().unwrap());
-    let call = |more: &[&str]| batch(&[&[&text(&scans), "--out", &text(out.path().join("o"))], more].concat());
+    let call =
+        |more: &[&str]| batch(&[&[&text(&scans), "--out", &text(out.path().join("o"))], more].concat());
     let nine = ran(call(&["--shard", "9/8"]));
     assert_eq!(nine.code, Some(2), "{nine:#?}");
-    assert!(nine.err.contains("there is no shard 9 of 8; shards are counted from 0, the last is 7/8"), "{nine:#?}");
+    assert!(
+        nine.err.contains("there is no shard 9 of 8; shards are counted from 0, the last is 7/8"),
+        "{nine:#?}"
+    );
     ran(call(&["--shards", "8"])).refused(&["the environment names no task of an array", "give --shard I/N"]);
     let mut again = call(&["--shards", "8"]);
-    again.envs([("ID", "5"), ("MIN", "5"), ("MAX", "5"), ("STEP", "1")].map(|(n, v)| (format!("SLURM_ARRAY_TASK_{n}"), v)));
-    ran(again).refused(&["the array has 1 tasks (5 to 5, step 1), and there are 8 shards; give --first-index INDEX"]);
+    again.envs(
+        [("ID", "5"), ("MIN", "5"), ("MAX", "5"), ("STEP", "1")]
+            .map(|(n, v)| (format!("SLURM_ARRAY_TASK_{n}"), v)),
+    );
+    ran(again).refused(&[
+        "the array has 1 tasks (5 to 5, step 1), and there are 8 shards; give --first-index INDEX",
+    ]);
+    ran(batch(&[&text(&scans), "--out", "s3://bucket/prefix"]))
+        .refused(&["s3://bucket/prefix: `host batch` reads and writes files"]);
     assert!(!out.path().join("o").exists(), "nothing was begun");
 }
 
@@ -31,7 +42,10 @@ fn a_manifest_without_cases_or_with_a_case_twice_is_refused() {
     let empty = tempfile::tempdir().unwrap();
     let none = ran(batch(&[&text(empty.path()), "--out", &text(out.path().join("o"))]));
     assert_eq!(none.code, Some(2), "{none:#?}");
-    assert!(none.err.contains("no scan in this folder") && none.err.contains("the inputs give no case"), "{none:#?}");
+    assert!(
+        none.err.contains("no scan in this folder") && none.err.contains("the inputs give no case"),
+        "{none:#?}"
+    );
 }
 
 #[test]
@@ -40,9 +54,11 @@ fn a_folder_of_other_options_other_work_or_an_edited_list_is_refused() {
     let to = text(out.path());
     let (at, others) = (text(&scans), text(&more));
     assert_eq!(ran(batch(&[&at, "--out", &to])).code, Some(0));
-    ran(batch(&[&at, "--out", &to, "--heatmap=false"]))
-        .refused(&["holds a batch with other options: heatmap was true, is false; give another --out, or --overwrite"]);
-    ran(batch(&[&others, "--out", &to])).refused(&["holds a batch of other work: of /", "give another --out"]);
+    ran(batch(&[&at, "--out", &to, "--heatmap=false"])).refused(&[
+        "holds a batch with other options: heatmap was true, is false; give another --out, or --overwrite",
+    ]);
+    ran(batch(&[&others, "--out", &to]))
+        .refused(&["holds a batch of other work: of /", "give another --out"]);
     let list = out.path().join("work.csv");
     let text_of_list = fs::read_to_string(&list).unwrap();
     let line = text_of_list.lines().last().unwrap();
@@ -73,5 +89,6 @@ fn a_second_writer_of_a_shard_is_refused_while_the_first_lives() {
 #[test]
 fn a_folder_that_is_no_batch_cannot_be_merged() {
     let out = tempfile::tempdir().unwrap();
-    merge(out.path(), &[]).refused(&["no batch there: batch.json is missing; give the --out of `host batch`"]);
+    merge(out.path(), &[])
+        .refused(&["no batch there: batch.json is missing; give the --out of `host batch`"]);
 }
