@@ -11,6 +11,9 @@ use anymc3d_host::run::inputs::{CaseEntry, CaseList};
 use anymc3d_host::run::{CaseRequest, Session};
 use std::cell::RefCell;
 
+/// An entry, and which plugins are asked where it is a case.
+pub(super) type AskedEntry<'a> = (&'a CaseEntry, Option<CaseRequest<&'a Case>>);
+
 /// A table for a session's plugins.
 pub(super) fn table(session: &Session) -> RunTable {
     let tasks = session.identities().into_iter().zip(session.manifests());
@@ -26,7 +29,7 @@ impl Run {
         session: &Session,
         answers: &RefCell<Option<RunTable>>,
         console: &Console,
-    ) -> Result<Vec<(&'a CaseEntry, Option<CaseRequest<&'a Case>>)>, CommandError> {
+    ) -> Result<Vec<AskedEntry<'a>>, CommandError> {
         let identities = session.identities();
         let options = digest_of_options(&self.writers.result_options(&self.session, &self.dicom));
         let root = self.out.as_ref().filter(|_| self.skip_existing);
