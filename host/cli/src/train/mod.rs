@@ -148,10 +148,6 @@ pub(super) struct Train {
     /// Train combination I of --sweep alone, counted from 0; other processes train the others, then --gather
     #[arg(long, value_name = "I", requires = "sweep", help_heading = "Optimisation")]
     point: Option<usize>,
-    /// Train nothing: of the folds (with --folds K) or combinations (with --sweep) that processes trained into DIR, write the
-    /// tables that one process would have written
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["plugin", "data", "out", "fold", "point", "resume"], help_heading = "Output")]
-    gather: Option<PathBuf>,
     /// Most memory for the whole process, for example 4G: to stay below it, training recomputes activations and
     /// processes slices in groups
     #[arg(long, value_name = "SIZE", value_parser = super::options::size, help_heading = "Memory and speed")]
@@ -183,6 +179,10 @@ pub(super) struct Train {
     /// Continue the run in --out after its last complete epoch
     #[arg(long, help_heading = "Output")]
     resume: bool,
+    /// Train nothing: of the folds (with --folds K) or combinations (with --sweep) that processes trained into DIR, write the
+    /// tables that one process would have written
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["plugin", "data", "out", "fold", "point", "resume"], help_heading = "Output")]
+    gather: Option<PathBuf>,
 }
 
 /// `--intended-use`: a line with something in it.
