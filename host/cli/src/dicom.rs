@@ -76,7 +76,7 @@ impl DicomOptions {
     pub fn result_options(&self) -> BTreeMap<String, Value> {
         let series: Vec<String> = self.series.iter().map(|s| format!("{s:?}")).collect();
         let series = (!series.is_empty()).then(|| json!(series));
-        let identity = self.keep_identity.then(|| json!(true));
+        let identity = self.keep_identity.then_some(Value::Bool(true));
         let given = [("series", series), ("keep-identity", identity)];
         given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }

@@ -150,7 +150,7 @@ impl GeometryOption {
         let given = [
             ("array-spacing", spacing),
             ("array-axes", axes),
-            ("micro-ct", self.micro_ct.then(|| json!(true))),
+            ("micro-ct", self.micro_ct.then_some(Value::Bool(true))),
         ];
         given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }

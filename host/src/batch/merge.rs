@@ -1,6 +1,7 @@
 //! From a batch's records to one table: what every case was answered, or why it has no answer.
 
-use super::folder::{BatchError, BatchFolder, PlannedTask};
+use super::batch_plan::{BatchError, PlannedTask};
+use super::folder::BatchFolder;
 use super::journal::{FailureKind, JournalEntry, Outcome, read_all};
 use super::manifest::{Manifest, WorkItem};
 use super::shard::{Shard, partition};
@@ -28,7 +29,7 @@ struct Record {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Answer {
     /// One per label or step, and the values of an ordinal or regression task.
-    Said { predictions: Vec<LabelPrediction>, values: Vec<ValuePrediction> },
+    Predicted { predictions: Vec<LabelPrediction>, values: Vec<ValuePrediction> },
     /// Whose fault, and the reason.
     Failed { kind: Option<FailureKind>, reason: String },
     /// The case has nothing for it.
@@ -141,7 +142,7 @@ fn answer(root: &Path, item: &WorkItem, task: &PlannedTask, options: &str) -> Re
     if record.options_sha256.as_deref() != Some(options) {
         return Err(Some("done with other options".to_owned()));
     }
-    Ok(Answer::Said { predictions: record.predictions, values: record.values })
+    Ok(Answer::Predicted { predictions: record.predictions, values: record.values })
 }
 
 fn failure(path: &Path) -> Option<Answer> {

@@ -5,6 +5,7 @@
 //! own `result.json` is the record that a case is done, written whole or not at all; [`Resume`] finds what is left. A
 //! [`Journal`] keeps what each case took. [`merge()`] makes one table of all.
 
+mod batch_plan;
 mod engines;
 mod folder;
 mod journal;
@@ -22,8 +23,9 @@ mod summary;
 mod tables;
 mod usage;
 
+pub use batch_plan::{BatchError, BatchPlan, PlannedTask};
 pub use engines::{EngineError, Found, shard_of};
-pub use folder::{BatchError, BatchFolder, BatchPlan, PlannedTask, ShardLock, Wish};
+pub use folder::{BatchFolder, ShardLock, Wish};
 pub use journal::{FailureKind, Journal, JournalEntry, Outcome};
 pub use manifest::{Manifest, WorkItem};
 pub use merge::{Merged, Missing, merge};
@@ -33,6 +35,6 @@ pub use progress::{Progress, ProgressReport};
 pub use resume::{Resume, State, digest_of_options};
 pub use run_table::RunTable;
 pub use shard::{Shard, partition};
-pub use shard_run::{BatchEvents, Ended, Left, ShardOptions, Why, run_shard};
+pub use shard_run::{BatchEvents, Left, ShardOptions, ShardOutcome, Why, run_shard};
 pub use summary::Summary;
 pub(crate) use tables::FAILED;

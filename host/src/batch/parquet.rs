@@ -57,7 +57,7 @@ fn write(merged: &Merged, to: impl Write + Send) -> Result<()> {
         for (task, answer) in merged.tasks.iter().zip(&case.answers) {
             let row = || Row { case: &case.case, plugin: &task.identity.plugin, ..Row::default() };
             match answer {
-                Answer::Said { predictions, values } => {
+                Answer::Predicted { predictions, values } => {
                     rows.extend(predictions.iter().map(|p| Row {
                         label: Some(&p.label),
                         probability: Some(p.probability),

@@ -1,6 +1,6 @@
 //! The table of one call: the same columns and rows that a merged batch has.
 
-use super::folder::PlannedTask;
+use super::batch_plan::PlannedTask;
 use super::merge::{Answer, Merged, MergedCase};
 use crate::engine::result::CaseResult;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ impl RunTable {
     /// A result of the plugin of index `task`.
     pub fn said(&mut self, task: usize, result: &CaseResult) {
         let (predictions, values) = (result.predictions.clone(), result.values.clone());
-        self.put(&result.case, task, Answer::Said { predictions, values });
+        self.put(&result.case, task, Answer::Predicted { predictions, values });
     }
 
     /// A result that lies in a folder of results under a name.

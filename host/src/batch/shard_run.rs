@@ -10,7 +10,9 @@ use crate::engine::Stage;
 use crate::engine::result::{FailedCase, FailedInput, Provenance, SCHEMA};
 use crate::output::{OutputFolder, ResultWriter};
 use crate::run::inputs::NoAnswer;
-use crate::run::{Ask, Blame, CaseFailure, CaseOutput, Events, Notice, Session, TaskIdentity, Wanted};
+use crate::run::{
+    Blame, CaseFailure, CaseOutput, CaseRequest, Events, Notice, Session, TaskIdentity, Wanted,
+};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -65,7 +67,7 @@ pub struct Left {
 
 /// How a process's part ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct ShardOutcome {
     /// Why.
     pub why: Why,
     /// Cases that this process did.
@@ -108,7 +110,7 @@ pub fn run_shard(
     reopen: &mut dyn FnMut() -> Result<Session, String>,
     options: &ShardOptions<'_>,
     events: &dyn BatchEvents,
-) -> Result<Ended, String> {
+) -> Result<ShardOutcome, String> {
     let identities = session.identities();
     let (pending, left) = {
         let resume = Resume::of_batch(folder, &identities, options.options_sha256)?;
@@ -150,7 +152,7 @@ pub fn run_shard(
         session.close(&Forward { run: &run });
     }
     let why = at.why.unwrap_or(Why::Finished);
-    Ok(Ended { why, done: at.done, failed: at.failed + left.failed, left: pending.len() - at.next })
+    Ok(ShardOutcome { why, done: at.done, failed: at.failed + left.failed, left: pending.len() - at.next })
 }
 
 /// What of a shard is to be run, in the order of the manifest.
@@ -234,7 +236,7 @@ impl Run<'_> {
         let wanted = Wanted { output: Some(self.out), writers: self.options.writers };
         let asks = rest.iter().map(|p| {
             let runs = p.item.failed.is_none() && !self.asked(p).is_empty();
-            runs.then(|| Ask { case: &p.item.case, tasks: self.asked(p) })
+            runs.then(|| CaseRequest { case: &p.item.case, tasks: self.asked(p) })
         });
         let (mut begun, mut cpu) = (Instant::now(), usage::cpu_seconds());
         usage::reset_peak();

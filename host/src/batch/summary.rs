@@ -89,13 +89,28 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (n > 0).then(|| sum / n as f64)
 }
 
+/// `CASE` in the place of a case's name, where it stands as a word: a short name may be part of any other.
+fn without_name(reason: &str, case: &str) -> String {
+    let (mut text, mut rest) = (String::with_capacity(reason.len()), reason);
+    let part_of_a_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    while let Some(at) = rest.find(case).filter(|_| !case.is_empty()) {
+        let (before, after) = (&rest[..at], &rest[at + case.len()..]);
+        let whole = !part_of_a_word(before.chars().next_back().or(text.chars().next_back()))
+            && !part_of_a_word(after.chars().next());
+        text += before;
+        text += if whole { "CASE" } else { case };
+        rest = after;
+    }
+    text + rest
+}
+
 /// A reason as it would be of another case: without the path that it begins with, the case's name, and its numbers.
 fn without_numbers(reason: &str, case: &str) -> String {
     let reason = match reason.split_once(": ") {
         Some((path, rest)) if path.contains(['/', '\\']) => rest,
         _ => reason,
     };
-    let reason = reason.replace(case, "CASE");
+    let reason = without_name(reason, case);
     let mut text = String::with_capacity(reason.len());
     for c in reason.chars() {
         match c {

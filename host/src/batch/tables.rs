@@ -33,7 +33,7 @@ impl Merged {
         for &i in wanted {
             let columns = &self.tasks[i].columns;
             match &case.answers[i] {
-                Answer::Said { predictions, values } => {
+                Answer::Predicted { predictions, values } => {
                     let values: Vec<f64> = match values.is_empty() {
                         true => predictions.iter().map(|p| p.probability).collect(),
                         false => values.iter().map(|v| v.value).collect(),
@@ -106,7 +106,7 @@ fn rows(header: &[String], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::folder::tests::task;
+    use super::super::batch_plan::tests::task;
     use super::super::journal::FailureKind;
     use super::super::journal::tests::entry;
     use super::*;
@@ -129,7 +129,10 @@ pub(super) mod tests {
             level: None,
             range: [0.0, 4.0],
         };
-        Answer::Said { predictions: p.iter().map(label).collect(), values: v.iter().map(value).collect() }
+        Answer::Predicted {
+            predictions: p.iter().map(label).collect(),
+            values: v.iter().map(value).collect(),
+        }
     }
 
     pub fn merged() -> Merged {

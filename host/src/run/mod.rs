@@ -25,5 +25,5 @@ pub use identity::TaskIdentity;
 #[cfg(unix)]
 pub use session::Isolation;
 pub use session::{
-    Ask, RefusedPlugin, SelectedPlugin, Selection, Session, SessionError, SessionOptions, use_threads,
+    CaseRequest, RefusedPlugin, SelectedPlugin, Selection, Session, SessionError, SessionOptions, use_threads,
 };

@@ -66,7 +66,7 @@ pub struct Isolation {
 
 /// A case, and which of a session's plugins are asked, by index.
 #[derive(Debug, Clone)]
-pub struct Ask<C> {
+pub struct CaseRequest<C> {
     /// The case.
     pub case: C,
     /// The plugins.
@@ -315,7 +315,7 @@ impl Session {
         mut done: impl FnMut(&mut Self, usize, Vec<Result<CaseOutput, CaseFailure>>),
     ) {
         let all: Vec<usize> = (0..self.plugins.len()).collect();
-        let asked = cases.iter().map(|case| case.map(|case| Ask { case, tasks: all.clone() }));
+        let asked = cases.iter().map(|case| case.map(|case| CaseRequest { case, tasks: all.clone() }));
         let mut at = 0;
         self.run_while(asked, wanted, events, |session, _, answers| {
             done(session, at, answers);
@@ -328,13 +328,17 @@ impl Session {
     /// breaks. `done` is given each case again, and the answers of the plugins that were asked. Whether all cases were done.
     pub fn run_while<C: Borrow<Case>>(
         &mut self,
-        cases: impl IntoIterator<Item = Option<Ask<C>>>,
+        cases: impl IntoIterator<Item = Option<CaseRequest<C>>>,
         wanted: Wanted<'_>,
         events: &dyn Events,
-        mut done: impl FnMut(&mut Self, Option<Ask<C>>, Vec<Result<CaseOutput, CaseFailure>>) -> ControlFlow<()>,
+        mut done: impl FnMut(
+            &mut Self,
+            Option<CaseRequest<C>>,
+            Vec<Result<CaseOutput, CaseFailure>>,
+        ) -> ControlFlow<()>,
     ) -> bool {
         let mut cases = cases.into_iter();
-        let mut next: VecDeque<Option<Ask<C>>> = cases.next().into_iter().collect();
+        let mut next: VecDeque<Option<CaseRequest<C>>> = cases.next().into_iter().collect();
         while let Some(ask) = next.pop_front() {
             while next.len() < self.executor.prefetch_depth() {
                 let Some(coming) = cases.next() else { break };

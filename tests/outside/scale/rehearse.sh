@@ -17,7 +17,7 @@ call=(nice -n 19 "$host" batch --plugin "$work/cohort/probe.so" --backbone "$roo
 seconds() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(seconds)" 'BEGIN { printf "%.1f s", b - a }'; }
 rss() { awk '/VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$1/status" 2> /dev/null || true; }
-count() { cat "$work"/out/.batch/journal/*.jsonl 2> /dev/null | wc -l; }
+count() { { cat "$work"/out/.batch/journal/*.jsonl 2> /dev/null || true; } | wc -l; }
 
 begun=$(seconds)
 "${call[@]}" --list

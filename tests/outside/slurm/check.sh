@@ -27,6 +27,7 @@ tear_down() {
 }
 trap tear_down EXIT
 step() { printf '\n== %s\n' "$*"; }
+lines() { { cat "$@" 2> /dev/null || true; } | wc -l; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
 step "a cluster of one node"
@@ -117,8 +118,9 @@ until [ ${#killed[@]} -eq 2 ]; do
     [ -e "$lock" ] || continue
     shard=$(basename "$lock"); shard=${shard%%-*}
     [[ " ${killed[*]:-} " == *" $shard "* ]] && continue
-    done_now=$(cat "$work"/array/.batch/journal/"$shard"-of-8.*.jsonl 2> /dev/null | wc -l)
+    done_now=$(lines "$work"/array/.batch/journal/"$shard"-of-8.*.jsonl)
     pid=$(sed -n 's/^process \([0-9]*\) .*/\1/p' "$lock")
+    [ -n "$pid" ] || continue
     if [ "$done_now" -ge 5 ] && [ "$done_now" -le 40 ] && [ ${#killed[@]} -lt 2 ] && kill -9 "$pid" 2> /dev/null; then
       echo "task $shard: killed with -9 after $done_now cases"
       killed+=("$shard")
@@ -155,7 +157,7 @@ cat > "$work/term.sbatch" << SBATCH
 exec ${call[*]} --out "$work/term" --shards 1
 SBATCH
 job=$(sbatch --parsable --array=0-0 -o "$work/task.term" --open-mode=append "$work/term.sbatch")
-for _ in $(seq 600); do [ "$(cat "$work"/term/.batch/journal/*.jsonl 2> /dev/null | wc -l)" -ge 20 ] && break; sleep 0.05; done
+for _ in $(seq 600); do [ "$(lines "$work"/term/.batch/journal/*.jsonl)" -ge 20 ] && break; sleep 0.05; done
 scontrol requeue "${job}_0"
 for _ in $(seq 100); do grep -q "stopped by SIGTERM" "$work/task.term" && break; sleep 0.1; done
 grep "stopped by SIGTERM" "$work/task.term" || fail "a requeue did not end the task by SIGTERM: $(cat "$work/task.term")"

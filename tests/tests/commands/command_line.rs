@@ -134,6 +134,8 @@ fn every_help_shows_examples_first() {
     for command in [
         "",
         "run",
+        "batch",
+        "merge",
         "embed",
         "train",
         "eval",

@@ -14,6 +14,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+mod gather;
+
 const SHAPE: [usize; 3] = [28, 24, 12];
 
 /// The binary, two plugins with few and small slices, and twelve cases.

@@ -2,7 +2,7 @@
 
 use crate::console::Console;
 use crate::count::duration;
-use anymc3d_host::batch::{BatchEvents, Ended, Left, Progress, ProgressReport, Shard};
+use anymc3d_host::batch::{BatchEvents, Left, Progress, ProgressReport, Shard, ShardOutcome};
 use anymc3d_host::run::{Events, Notice};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -43,7 +43,7 @@ impl<'a> Bar<'a> {
     }
 
     /// How it ended, in a line.
-    pub fn end(&self, ended: &Ended) {
+    pub fn end(&self, ended: &ShardOutcome) {
         let Some(running) = self.state.take() else { return };
         running.bar.finish_and_clear();
         let report = running.progress.report(Instant::now());

@@ -8,8 +8,8 @@ use super::outcome::{CommandError, Outcome};
 use super::session_options::{SessionArgs, WriterOptions};
 use super::tasks::tell_refused;
 use anymc3d_host::batch::{
-    BatchError, BatchFolder, Ended, EngineError, Manifest, PlannedTask, Shard, ShardOptions, Why, Wish,
-    digest_of_options, run_shard, shard_of,
+    BatchError, BatchFolder, EngineError, Manifest, PlannedTask, Shard, ShardOptions, ShardOutcome, Why,
+    Wish, digest_of_options, run_shard, shard_of,
 };
 use anymc3d_host::run::inputs::find_cases;
 use anymc3d_host::run::{Selection, Session, SessionOptions};
@@ -94,6 +94,7 @@ impl Batch {
         #[cfg(unix)]
         signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
             .map_err(|e| CommandError::failed(format!("SIGTERM cannot be listened to ({e})")))?;
+        self.check()?;
         let shard = self.shard()?;
         self.session.prepare()?;
         let options = self.session.options(console)?;
@@ -128,6 +129,17 @@ impl Batch {
         let ended = ended.map_err(CommandError::failed)?;
         bar.end(&ended);
         self.outcome(&ended, console)
+    }
+
+    /// An address would be taken for the name of a folder.
+    fn check(&self) -> Result<(), CommandError> {
+        let paths = self.input.iter().chain(&self.manifest).chain([&self.out]);
+        match paths.map(|path| path.display().to_string()).find(|path| path.contains("://")) {
+            None => Ok(()),
+            Some(address) => Err(CommandError::usage(format!(
+                "{address}: `host batch` reads and writes files; mount the store, or copy its objects into a folder"
+            ))),
+        }
     }
 
     /// Which part of the work.
@@ -206,7 +218,7 @@ impl Batch {
         Ok((folder, manifest))
     }
 
-    fn outcome(&self, ended: &Ended, console: &Console) -> Result<Outcome, CommandError> {
+    fn outcome(&self, ended: &ShardOutcome, console: &Console) -> Result<Outcome, CommandError> {
         let out = self.out.display();
         match &ended.why {
             Why::Finished => Ok(if ended.failed > 0 { Outcome::Failed } else { Outcome::Done }),

@@ -8,8 +8,11 @@ use anymc3d_host::batch::{PlannedTask, Resume, RunTable, digest_of_options};
 use anymc3d_host::engine::Case;
 use anymc3d_host::fs::write_atomically;
 use anymc3d_host::run::inputs::{CaseEntry, CaseList};
-use anymc3d_host::run::{Ask, Session};
+use anymc3d_host::run::{CaseRequest, Session};
 use std::cell::RefCell;
+
+/// An entry, and which plugins are asked where it is a case.
+pub(super) type AskedEntry<'a> = (&'a CaseEntry, Option<CaseRequest<&'a Case>>);
 
 /// A table for a session's plugins.
 pub(super) fn table(session: &Session) -> RunTable {
@@ -26,7 +29,7 @@ impl Run {
         session: &Session,
         answers: &RefCell<Option<RunTable>>,
         console: &Console,
-    ) -> Result<Vec<(&'a CaseEntry, Option<Ask<&'a Case>>)>, CommandError> {
+    ) -> Result<Vec<AskedEntry<'a>>, CommandError> {
         let identities = session.identities();
         let options = digest_of_options(&self.writers.result_options(&self.session, &self.dicom));
         let root = self.out.as_ref().filter(|_| self.skip_existing);
@@ -51,7 +54,7 @@ impl Run {
             }
             match tasks.is_empty() && !identities.is_empty() {
                 true => skipped += 1,
-                false => asks.push((entry, Some(Ask { case, tasks }))),
+                false => asks.push((entry, Some(CaseRequest { case, tasks }))),
             }
         }
         if skipped > 0 {

@@ -33,19 +33,29 @@ pub(super) fn splits(table: &Table, k: u16, by: FoldsBy, seed: u64) -> Result<Ve
     Ok(table.folds_by_group(k, seed))
 }
 
+/// The one fold that is trained, where one is asked for.
+pub(super) fn only(fold: Option<u16>, folds: usize) -> Result<Option<usize>, CommandError> {
+    let Some(fold) = fold.map(usize::from) else { return Ok(None) };
+    if fold >= folds {
+        let message = format!("--fold {fold}: there are {folds} folds, counted from 0");
+        return Err(CommandError::usage(message));
+    }
+    Ok(Some(fold))
+}
+
 /// Folder of fold `n`, counted from 0.
 pub(super) fn folder(out: &Path, n: usize) -> PathBuf {
     out.join(format!("fold-{}", n + 1))
 }
 
-/// Writes the weights of all folds as one file, an ensemble; returns its path.
-pub(super) fn ensemble(out: &Path, folds: usize, plugin: &str) -> Result<PathBuf, CommandError> {
+/// Writes the weights of all folds as one file, an ensemble. Returns its path as a sentence.
+pub(super) fn ensemble(out: &Path, folds: usize, plugin: &str) -> Result<String, CommandError> {
     let file = format!("{plugin}.safetensors");
     let members: Result<Vec<Weights>, _> =
         (0..folds).map(|n| Weights::open(&folder(out, n).join(&file))).collect();
     let place = out.join(&file);
     weights::write_ensemble(&place, &members.map_err(CommandError::failed)?).map_err(CommandError::failed)?;
-    Ok(place)
+    Ok(format!("{}: the {folds} folds as an ensemble", place.display()))
 }
 
 /// Writes `predictions.csv`: each case is scored by the fold that did not train on it. Returns their AUROC as a sentence.

@@ -2,19 +2,20 @@
 
 mod ablation;
 mod folds;
+mod gather;
 mod progress;
 mod run_summary;
 mod sweep;
+mod sweep_runs;
 mod tables;
 mod training_options;
 
-use super::console::{Console, Loudness};
+use super::console::Console;
 use super::labels::LabelOption;
 use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use ablation::Ablation;
 use anymc3d_host::data::table::{Part, Split, Table};
-use anymc3d_host::fs::write_atomically;
 use anymc3d_host::memory::{self, MemoryBudget, Source};
 use anymc3d_host::plugin::find;
 use anymc3d_host::scan::DecodedScans;
@@ -24,7 +25,8 @@ use anymc3d_host::train::{
     TrainOptions, TrainingRecord, score_test_set, too_few, train, untrained_parameter,
 };
 use anymc3d_manifest::Manifest;
-use clap::{Args, Parser};
+use clap::Args;
+use clap::builder::ArgPredicate;
 use folds::FoldsBy;
 use progress::Terminal;
 use run_summary::RunSummary;
@@ -42,6 +44,8 @@ Examples:
   host train --plugin lung_nodule --data train.csv --folds 4 --folds-by group --out run4
   host train --plugin lung_nodule --data train.csv --adapter none --fusion mean --out probe
   host train --plugin mine --data cohort.npz:train --val cohort.npz:val --out run5
+  host train --plugin lung_nodule --data train.csv --folds 5 --fold 0 --out run3     one fold of five; then:
+  host train --gather run3 --folds 5
   host train --plugin lung_nodule --data train.csv --sweep grid.toml --out sweep
   host run --plugin lung_nodule --weights run1/lung_nodule.safetensors scan.nii.gz";
 
@@ -50,11 +54,24 @@ Examples:
 #[command(before_help = EXAMPLES, args_override_self = true)]
 pub(super) struct Train {
     /// Plugin to train, by name or path
-    #[arg(long, short, value_name = "P", help_heading = "Data")]
+    #[arg(
+        long,
+        short,
+        value_name = "P",
+        required_unless_present = "gather",
+        default_value_if("gather", ArgPredicate::IsPresent, "."),
+        help_heading = "Data"
+    )]
     plugin: String,
     /// Table of labelled scans: columns case, image (or image.VIEW), one per label; optional patient, group, mask, point,
     /// split, weight.LABEL
-    #[arg(long, value_name = "T.csv", help_heading = "Data")]
+    #[arg(
+        long,
+        value_name = "T.csv",
+        required_unless_present = "gather",
+        default_value_if("gather", ArgPredicate::IsPresent, "."),
+        help_heading = "Data"
+    )]
     data: PathBuf,
     /// Table of validation cases [default: the split column of --data, else a fifth of the patients]
     #[arg(long, value_name = "V.csv", help_heading = "Data")]
@@ -67,6 +84,9 @@ pub(super) struct Train {
     /// fold-N for each, predictions.csv for all cases, and the weights of all folds as an ensemble
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..=100), conflicts_with = "val", help_heading = "Data")]
     folds: Option<u16>,
+    /// Train fold I alone, counted from 0, into its folder; other processes train the others, then --gather
+    #[arg(long, value_name = "I", requires = "folds", help_heading = "Data")]
+    fold: Option<u16>,
     /// What a fold keeps together: all scans of a patient, or of a group (column `group`: scanner, site) too, so that each
     /// fold validates on groups that it has not seen
     #[arg(long, value_enum, default_value_t = FoldsBy::Patient, requires = "folds", help_heading = "Data")]
@@ -125,6 +145,9 @@ pub(super) struct Train {
     /// Train once for every combination of the options in the file's [grid]; sweep.csv lists all runs
     #[arg(long, value_name = "F.toml", help_heading = "Optimisation")]
     sweep: Option<PathBuf>,
+    /// Train combination I of --sweep alone, counted from 0; other processes train the others, then --gather
+    #[arg(long, value_name = "I", requires = "sweep", help_heading = "Optimisation")]
+    point: Option<usize>,
     /// Most memory for the whole process, for example 4G: to stay below it, training recomputes activations and
     /// processes slices in groups
     #[arg(long, value_name = "SIZE", value_parser = super::options::size, help_heading = "Memory and speed")]
@@ -141,7 +164,14 @@ pub(super) struct Train {
     #[command(flatten, next_help_heading = "Memory and speed")]
     backbone: BackboneOptions,
     /// Folder for weights, model card, metrics.csv, predictions.csv, TensorBoard's events and training.json
-    #[arg(long, short, value_name = "DIR", help_heading = "Output")]
+    #[arg(
+        long,
+        short,
+        value_name = "DIR",
+        required_unless_present = "gather",
+        default_value_if("gather", ArgPredicate::IsPresent, "."),
+        help_heading = "Output"
+    )]
     out: PathBuf,
     /// What these weights may be used for, in a sentence; it stands in every result in the place of the plugin's sentence
     #[arg(long, value_name = "TEXT", value_parser = sentence, help_heading = "Output")]
@@ -149,6 +179,10 @@ pub(super) struct Train {
     /// Continue the run in --out after its last complete epoch
     #[arg(long, help_heading = "Output")]
     resume: bool,
+    /// Train nothing: of the folds (with --folds K) or combinations (with --sweep) that processes trained into DIR, write the
+    /// tables that one process would have written
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["plugin", "data", "out", "fold", "point", "resume"], help_heading = "Output")]
+    gather: Option<PathBuf>,
 }
 
 /// `--intended-use`: a line with something in it.
@@ -158,15 +192,6 @@ fn sentence(text: &str) -> Result<String, String> {
         text if text.contains(['\n', '\r']) => Err("expected one line".to_owned()),
         text => Ok(text.to_owned()),
     }
-}
-
-/// The command without its name, for the runs of a sweep.
-#[derive(Debug, Parser)]
-struct Alone {
-    #[command(flatten)]
-    train: Train,
-    #[command(flatten)]
-    _loudness: Loudness,
 }
 
 /// How training cases are augmented.
@@ -192,6 +217,9 @@ impl From<AugmentOption> for Recipe {
 
 impl Train {
     pub fn run(mut self, console: &Console) -> Result<Outcome, CommandError> {
+        if let Some(folder) = &self.gather {
+            return self.gather(folder, console);
+        }
         memory::give(self.max_memory);
         self.geometry.apply();
         self.backbone.most = self.max_memory;
@@ -200,58 +228,6 @@ impl Train {
             Some(grid) => self.sweep(&sweep::combinations(grid)?, console),
             None => self.every_fold(None, console).map(|_| Outcome::Done),
         }
-    }
-
-    /// Runs every combination of the grid; if a run fails, the others still run.
-    fn sweep(&self, all: &[sweep::Combination], console: &Console) -> Result<Outcome, CommandError> {
-        let _out = crate::options::out_folder(&self.out).map_err(CommandError::failed)?;
-        let mut given: Vec<String> = std::env::args().collect();
-        given.drain(..given.iter().position(|a| a == "train").unwrap_or(0));
-        sweep::without(&mut given, &["--sweep"]);
-        let mut outcome = Outcome::Done;
-        let mut table = String::new();
-        // An error in the last combination, or in the table, is reported before the first run.
-        let runs = all.iter().map(|one| self.alone(&given, one)).collect::<Result<Vec<_>, _>>()?;
-        let library = open_library(&self.plugin).map_err(CommandError::refused)?;
-        let contents = self.check_tables(&library.embedded.manifest, &DecodedScans::default(), console)?;
-        for (n, (combination, train)) in all.iter().zip(runs).enumerate() {
-            console.note(format!("run {} of {}: {}", n + 1, all.len(), sweep::name(combination)));
-            let ended = train.every_fold(contents.as_ref(), console);
-            if n == 0 {
-                let options = combination.iter().map(|(o, _)| o.as_str());
-                table = options.chain(RunSummary::COLUMNS).collect::<Vec<_>>().join(",") + "\n";
-            }
-            let values = combination.iter().map(|(_, v)| v.clone());
-            let cells: Vec<String> = match ended {
-                Ok(ended) => values.chain(ended.cells()).collect(),
-                Err(e) => {
-                    console.error(&e.message);
-                    outcome = outcome.or(e.outcome);
-                    values.chain(RunSummary::COLUMNS.map(|_| String::new())).collect()
-                }
-            };
-            table += &(cells.join(",") + "\n");
-            let place = self.out.join("sweep.csv");
-            write_atomically(&place, table.as_bytes())
-                .map_err(|e| CommandError::failed(format!("{}: cannot be written ({e})", place.display())))?;
-        }
-        console.result(table.trim_end());
-        Ok(outcome)
-    }
-
-    /// The command of one combination of a sweep. The sweep has checked the tables.
-    fn alone(&self, given: &[String], combination: &sweep::Combination) -> Result<Self, CommandError> {
-        let mut args = given.to_vec();
-        args.extend(combination.iter().map(|(option, value)| format!("--{option}={value}")));
-        args.extend(["--out".to_owned(), self.out.join(sweep::name(combination)).display().to_string()]);
-        let mut train = Alone::try_parse_from(&args)
-            .map_err(|e| {
-                let (name, text) = (sweep::name(combination), e.to_string());
-                CommandError::usage(format!("{name}: {}", text.lines().next().unwrap_or("")))
-            })?
-            .train;
-        train.unchecked = true;
-        Ok(train)
     }
 
     /// One run, or one per fold. `known`: what the scans show, where the tables were checked before.
@@ -285,7 +261,8 @@ impl Train {
         let cache = self.open_cache()?.with_decoded(decoded);
         backbone.keep_at_most(memory.kept_bytes);
         let (mut records, mut tested) = (Vec::new(), None);
-        for (n, split) in splits.iter().enumerate() {
+        let alone = folds::only(self.fold, splits.len())?;
+        for (n, split) in splits.iter().enumerate().filter(|(n, _)| alone.is_none_or(|only| only == *n)) {
             let out = match splits.len() {
                 1 => self.out.clone(),
                 _ => folds::folder(&self.out, n),
@@ -309,8 +286,7 @@ impl Train {
         if records.len() > 1 {
             console.result(ended.sentence());
             console.result(folds::out_of_fold(&self.out, records.len())?);
-            let ensemble = folds::ensemble(&self.out, records.len(), &manifest.plugin.name)?;
-            console.result(format!("{}: the {} folds as an ensemble", ensemble.display(), records.len()));
+            console.result(folds::ensemble(&self.out, records.len(), &manifest.plugin.name)?);
         }
         Ok(ended)
     }
@@ -417,7 +393,7 @@ impl Train {
 
 #[cfg(test)]
 mod tests {
-    use super::Alone;
+    use super::sweep_runs::Alone;
     use clap::{CommandFactory, Parser};
 
     #[test]

@@ -34,7 +34,9 @@ pub(super) fn combinations(file: &Path) -> Result<Vec<Combination>, CommandError
     let mut all: Vec<Combination> = vec![Vec::new()];
     for (option, values) in grid {
         let option = option.replace('_', "-");
-        if ["sweep", "out", "resume", "plugin", "data", "val"].contains(&option.as_str()) {
+        if ["sweep", "point", "gather", "fold", "out", "resume", "plugin", "data", "val"]
+            .contains(&option.as_str())
+        {
             return Err(fail(format!("`{option}` belongs on the command line, not in a grid")));
         }
         let values = match values {

@@ -22,6 +22,8 @@ fn a_shard_that_is_not_there_or_not_told_is_refused() {
     ran(again).refused(&[
         "the array has 1 tasks (5 to 5, step 1), and there are 8 shards; give --first-index INDEX",
     ]);
+    ran(batch(&[&text(&scans), "--out", "s3://bucket/prefix"]))
+        .refused(&["s3://bucket/prefix: `host batch` reads and writes files"]);
     assert!(!out.path().join("o").exists(), "nothing was begun");
 }
 
