@@ -163,7 +163,7 @@ impl Hub {
                     tracing::info!("{name}: {e}; going on from there");
                     return Ok(at);
                 }
-                Err(e) => return Err(whole(e)),
+                Err(e) => return Err(self.fault(format!("{name}: ended after {at} of {bytes} bytes ({e})"))),
             };
             if at + n as u64 > bytes {
                 to.set_len(0).map_err(whole)?;

@@ -134,6 +134,7 @@ fn what_does_not_open_is_not_imported_and_leaves_nothing() {
     let told = ["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"];
     home.done(&[&["backbone", "import", text(&file), "--name", "tiny"][..], &told].concat());
     assert_eq!(home.backbones(), ["tiny"]);
+    fs::copy(other().join("preprocessor_config.json"), bare.join("preprocessor_config.json")).unwrap();
     fs::rename(&file, bare.join("pytorch_model.bin")).unwrap();
     home.refused(
         &["backbone", "import", text(&bare), "--name", "pickle"],
@@ -155,7 +156,13 @@ fn chest(path: &Path) {
 /// backbone.
 fn task(folder: &Path, name: &str, backbone: &BackboneInfo) -> PathBuf {
     let library = folder.join(format!("{name}.so"));
-    let edits = [("slices = 40", "slices =  4"), ("size = [168, 168]", "size = [112, 112]")];
+    let family = format!("families = [\"{}\"]", backbone.family);
+    let edits = [
+        ("slices = 40", "slices =  4"),
+        ("size = [168, 168]", "size = [112, 112]"),
+        ("families = [\"dinov2\"]", &family),
+        ("min_embed_dim = 384", "min_embed_dim =  16"),
+    ];
     let named = format!("name = \"{name}\"");
     edited_library(&plugin_library("lung_nodule"), &edits, &library);
     if name != "lung_nodule" {

@@ -91,7 +91,7 @@ impl Blocks {
         if let Some(loaded) = self.loaded.get() {
             return Ok(loaded);
         }
-        let blocks = self.each(|block| Ok(block))?;
+        let blocks = self.each(Ok)?;
         // Another thread may have been first; both read the same.
         Ok(self.loaded.get_or_init(|| blocks))
     }

@@ -15,7 +15,7 @@ pub struct Unaccepted {
     /// The backbone's folder.
     pub folder: PathBuf,
     /// Its licence.
-    pub licence: Licence,
+    pub licence: Box<Licence>,
     /// What is to be read.
     pub text: PathBuf,
 }
@@ -65,7 +65,7 @@ pub fn check_licence(folder: &Path) -> Result<(), Unaccepted> {
     }
     let text = folder.join(licence.file.as_deref().unwrap_or("README.md"));
     if !ACCEPT.load(Ordering::Relaxed) {
-        return Err(Unaccepted { folder: folder.to_owned(), licence, text });
+        return Err(Unaccepted { folder: folder.to_owned(), licence: Box::new(licence), text });
     }
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     all.push(Accepted {
