@@ -167,7 +167,7 @@ impl OutputFolder {
         let new = aside(&self.root).map_err(unwritable)?;
         let said = |e: String| format!("{}: {e}", shown.display());
         let (mut what, scans) = fill(new.path()).map_err(said)?;
-        let _turn = self.turn();
+        let _lock = self.lock();
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = None;
         for name in names.candidates(case, &scans) {
@@ -222,7 +222,7 @@ impl OutputFolder {
 
     /// Waits until no other process moves results into the folder: what lies in a place could change between a look and a
     /// move. Without locks (some network file systems, Windows) the moves themselves refuse what they can.
-    fn turn(&self) -> Option<fs::File> {
+    fn lock(&self) -> Option<fs::File> {
         let folder = fs::File::open(&self.root).ok()?;
         folder.lock().ok()?;
         Some(folder)
