@@ -84,6 +84,13 @@ fn build_workspace() {
         };
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "--workspace", "--profile", &profile]);
+        // What `cargo test` tells a test of its package. Build scripts that look at it (ring's) would run again, and with them
+        // everything above them, here and in the next call from a shell.
+        let of_the_test =
+            |name: &str| ["CARGO_MANIFEST", "CARGO_PKG_"].iter().any(|start| name.starts_with(start));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_the_test)) {
+            cargo.env_remove(name);
+        }
         cargo.current_dir(workspace()).env("CARGO_TARGET_DIR", folder.parent().unwrap_or(&folder));
         let status = cargo.status().expect("cargo can be started");
         assert!(status.success(), "cargo build --workspace: {status}");
