@@ -129,6 +129,7 @@ def furnish(run):
     os.symlink(RELEASE, "target/release")
     shutil.copy("target/release/liblung_nodule.so", "liblung_nodule.so")
     shutil.copy("examples/scans/chest_phantom.nii.gz", "scan.nii.gz")
+    shutil.copy("examples/scans/chest_phantom_mask.nii.gz", "nodule.nii.gz")
     os.mkdir("scans")
     shutil.copy("scan.nii.gz", "scans/a.nii.gz")
     exam(Path("exam"))
