@@ -4,12 +4,13 @@ use super::batch_plan::{BatchError, PlannedTask};
 use super::folder::BatchFolder;
 use super::journal::{FailureKind, JournalEntry, Outcome, read_all};
 use super::manifest::{Manifest, WorkItem};
+use super::resume::made_by;
 use super::shard::{Shard, partition};
 use crate::engine::result::{BackboneRecord, FailedCase, LabelPrediction, PluginRecord, ValuePrediction};
 use crate::run::TaskIdentity;
 use crate::run::inputs::NoAnswer;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -83,12 +84,25 @@ pub fn merge(root: &Path) -> Result<Merged, BatchError> {
     read_all(&folder.journals(), |entry| runs.push(entry)).map_err(unreadable)?;
     let shards = shards(&manifest, &runs);
     let tasks = folder.plan.tasks.clone();
+    // What made the last attempt at a case, by the journals: a failure's own record does not say it.
+    let mut attempts: HashMap<(&str, &str), &str> = HashMap::new();
+    for run in &runs {
+        attempts.insert((&run.case, &run.plugin), &run.made_by);
+    }
     let (mut cases, mut missing) = (Vec::with_capacity(manifest.items.len()), Vec::new());
     for (item, shard) in manifest.items.iter().zip(shards) {
         let mut answers = Vec::with_capacity(tasks.len());
         let before = missing.len();
         for task in &tasks {
+            let attempt = attempts.get(&(item.case.name.as_str(), task.identity.plugin.as_str()));
+            let stale = attempt.is_some_and(|made| **made != made_by(&task.identity, &options));
             match answer(root, item, task, &options) {
+                Ok(Answer::Failed { .. }) if stale => {
+                    let (case, plugin) = (item.case.name.clone(), task.identity.plugin.clone());
+                    let outdated =
+                        Some("failed with another library, weights, backbone or options".to_owned());
+                    missing.push(Missing { case, plugin, shard, outdated });
+                }
                 Ok(answer) => answers.push(answer),
                 Err(outdated) => {
                     let (case, plugin) = (item.case.name.clone(), task.identity.plugin.clone());

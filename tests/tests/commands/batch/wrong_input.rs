@@ -73,6 +73,23 @@ fn a_folder_of_other_options_other_work_or_an_edited_list_is_refused() {
 }
 
 #[test]
+fn a_failure_under_other_options_is_missing_and_no_row() {
+    let (scans, out) = (cohort(4), tempfile::tempdir().unwrap());
+    let (at, to) = (text(&scans), text(out.path()));
+    // The smallest file: alone in the last of four shards.
+    fs::write(scans.path().join("c001.nii"), "damaged").unwrap();
+    assert_eq!(ran(batch(&[&at, "--out", &to])).code, Some(1));
+    assert_eq!(merge(out.path(), &[]).code, Some(0));
+    assert!(predictions(out.path()).contains("\nc001,"));
+    ran(batch(&[&at, "--out", &to, "--heatmap=false", "--overwrite", "--shard", "0/4"]));
+    let missing = merge(out.path(), &["--partial"]);
+    assert!(!predictions(out.path()).contains("\nc001,"), "{missing:#?}");
+    ran(batch(&[&at, "--out", &to, "--heatmap=false"]));
+    assert_eq!(merge(out.path(), &[]).code, Some(0));
+    assert!(predictions(out.path()).contains("\nc001,"));
+}
+
+#[test]
 fn a_second_writer_of_a_shard_is_refused_while_the_first_lives() {
     let (scans, out) = (cohort(60), tempfile::tempdir().unwrap());
     let call = |shard: &str| batch(&[&text(&scans), "--out", &text(out.path()), "--shard", shard]);
