@@ -174,7 +174,7 @@ fn member_prefix(n: usize) -> String {
 ///
 /// # Errors
 /// When there are none, when they are of different plugins, versions or backbones, or have a repeated file among them, and as
-/// [`write`].
+/// [`write()`].
 pub fn write_ensemble(path: &Path, members: &[Weights]) -> Result<(), PluginError> {
     let all: Vec<&Weights> = members.iter().flat_map(Weights::all).collect();
     let refuse = |at: &Weights, reason: String| Err(PluginError::Weights { path: at.path.clone(), reason });

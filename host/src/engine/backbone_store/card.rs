@@ -31,7 +31,7 @@ pub struct BackboneCard {
     pub fingerprint: String,
     /// Every file but this one.
     pub files: Vec<FileDigest>,
-    /// Class token of [`golden_image`], f32.
+    /// Class token of the golden image, f32.
     pub golden: Vec<f32>,
     /// When it was brought here, UTC.
     pub imported: String,
