@@ -3,93 +3,28 @@
 //! Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (2021); names and numbers as
 //! transformers 5.24 has them. A norm stands before the blocks; the final norm is the class token's alone.
 
-use super::block::BlockShape;
+use super::plain_config::{Defaults, PlainConfig};
 use super::siglip::NAMES;
 use super::transformer::{Transformer, load_blocks};
-use super::{Architecture, Loaded, identified};
+use super::{Architecture, Loaded};
 use crate::backbone::activation::Activation;
-use crate::backbone::config::{ConfigFile, PixelStatistics};
+use crate::backbone::config::ConfigFile;
 use crate::backbone::embedding::{PatchEmbedding, patch_projection};
-use crate::backbone::info::{BackboneInfo, name_of};
 use crate::backbone::layers::LayerNorm;
 use crate::backbone::position::{Interpolation, PositionTable};
 use crate::backbone::weights::Weights;
-use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 
 // ---- Configuration ----
 
-/// Every field of it goes into the fingerprint.
-#[derive(Serialize)]
-struct Config {
-    embed_dim: usize,
-    blocks: usize,
-    heads: usize,
-    /// Hidden width of the MLP.
-    hidden: usize,
-    patch_size: usize,
-    channels: usize,
-    norm_eps: f64,
-    activation: Activation,
-    interpolation: Interpolation,
-    mean: [f32; 3],
-    std: [f32; 3],
-}
-
-impl Config {
-    fn read(dir: &Path, file: &ConfigFile) -> Loaded<Self> {
-        let PixelStatistics { mean, std } = PixelStatistics::read(dir)?;
-        let mut config = Self {
-            embed_dim: file.count("hidden_size", Some(768))?,
-            blocks: file.count("num_hidden_layers", Some(12))?,
-            heads: file.count("num_attention_heads", Some(12))?,
-            hidden: file.count("intermediate_size", Some(3072))?,
-            patch_size: file.count("patch_size", Some(32))?,
-            channels: 3,
-            norm_eps: file.number("layer_norm_eps", 1e-5),
-            activation: file.activation(Activation::QuickGelu)?,
-            interpolation: Interpolation::Bicubic,
-            mean,
-            std,
-        };
-        config.channels =
-            file.check_dimensions(config.embed_dim, config.blocks, config.heads, config.patch_size)?;
-        Ok(config)
-    }
-
-    fn info(&self, dir: &Path, sha256: String) -> Loaded<BackboneInfo> {
-        let info = BackboneInfo {
-            name: name_of(dir),
-            family: "clip".to_owned(),
-            embed_dim: self.embed_dim,
-            blocks: self.blocks,
-            heads: self.heads,
-            patch_size: self.patch_size,
-            class_token: true,
-            registers: 0,
-            mean: self.mean,
-            std: self.std,
-            sha256,
-            fingerprint: String::new(),
-        };
-        identified(dir, info, self)
-    }
-
-    fn block(&self) -> BlockShape {
-        BlockShape {
-            embed_dim: self.embed_dim,
-            hidden: Some(self.hidden),
-            norm_eps: self.norm_eps,
-            qkv_bias: [true; 3],
-            output_bias: true,
-            mlp_bias: true,
-            layer_scale: false,
-            gated: false,
-            activation: self.activation,
-        }
-    }
-}
+/// As transformers has them.
+const DEFAULTS: Defaults = Defaults {
+    sizes: Some([768, 12, 12, 3072]),
+    patch_size: 32,
+    norm_eps: 1e-5,
+    activation: Activation::QuickGelu,
+};
 
 /// The text tower, both projections and the loss of a model of images and text; indices; a classifier on top.
 const LEFT_ALONE: [&str; 6] = [
@@ -105,9 +40,9 @@ const LEFT_ALONE: [&str; 6] = [
 
 /// Opens a folder of a CLIP vision model, or of the whole model of images and text, on the processor.
 pub(super) fn open(dir: &Path, file: ConfigFile) -> Loaded<Box<dyn Architecture>> {
-    let config = Config::read(dir, &file.vision())?;
+    let config = PlainConfig::read(dir, &file.vision(), &DEFAULTS, Interpolation::Bicubic)?;
     let mut weights = Weights::open(dir)?;
-    let info = config.info(dir, weights.sha256()?)?;
+    let info = config.info(dir, "clip", true, weights.sha256()?)?;
     let (d, eps, w) = (config.embed_dim, config.norm_eps, &mut weights);
     let root = w.root_of("embeddings.class_embedding");
     let name = |n: &str| format!("{root}{n}");

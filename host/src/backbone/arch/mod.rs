@@ -8,6 +8,7 @@ mod block;
 mod clip;
 mod dinov2;
 mod dinov3;
+mod plain_config;
 mod pooling;
 mod siglip;
 mod timm;

@@ -5,100 +5,29 @@
 //! (NaFlex) reads patches by a plain layer and resizes its positions bilinearly; the host's slices of a case are all of one
 //! size, so its padding and mask are not needed.
 
-use super::block::{BlockNames, BlockShape};
+use super::block::BlockNames;
+use super::plain_config::{Defaults, PlainConfig};
 use super::pooling::PoolingHead;
 use super::transformer::{Transformer, load_blocks};
-use super::{Architecture, Loaded, identified};
+use super::{Architecture, Loaded};
 use crate::backbone::activation::Activation;
-use crate::backbone::config::{ConfigFile, PixelStatistics};
+use crate::backbone::config::ConfigFile;
 use crate::backbone::embedding::{PatchEmbedding, patch_projection};
-use crate::backbone::info::{BackboneInfo, name_of};
 use crate::backbone::layers::{LayerNorm, Linear};
 use crate::backbone::position::{Interpolation, PositionTable};
 use crate::backbone::weights::Weights;
-use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 
 // ---- Configuration ----
 
-/// Every field of it goes into the fingerprint.
-#[derive(Serialize)]
-struct Config {
-    embed_dim: usize,
-    blocks: usize,
-    heads: usize,
-    /// Hidden width of the MLP.
-    hidden: usize,
-    patch_size: usize,
-    channels: usize,
-    norm_eps: f64,
-    activation: Activation,
-    interpolation: Interpolation,
-    mean: [f32; 3],
-    std: [f32; 3],
-}
-
-impl Config {
-    fn read(dir: &Path, file: &ConfigFile, linear_patches: bool) -> Loaded<Self> {
-        if !file.flag("vision_use_head", true) {
-            let message = "vision_use_head is false, and without the pooling head nothing stands in the place of a class token; use a checkpoint that has it";
-            return Err(file.error(message));
-        }
-        let PixelStatistics { mean, std } = PixelStatistics::read(dir)?;
-        let mut config = Self {
-            embed_dim: file.count("hidden_size", Some(768))?,
-            blocks: file.count("num_hidden_layers", Some(12))?,
-            heads: file.count("num_attention_heads", Some(12))?,
-            hidden: file.count("intermediate_size", Some(3072))?,
-            patch_size: file.count("patch_size", Some(16))?,
-            channels: 3,
-            norm_eps: file.number("layer_norm_eps", 1e-6),
-            activation: file.activation(Activation::GeluTanh)?,
-            interpolation: match linear_patches {
-                true => Interpolation::BilinearAntialiased,
-                false => Interpolation::Bicubic,
-            },
-            mean,
-            std,
-        };
-        config.channels =
-            file.check_dimensions(config.embed_dim, config.blocks, config.heads, config.patch_size)?;
-        Ok(config)
-    }
-
-    fn info(&self, dir: &Path, sha256: String) -> Loaded<BackboneInfo> {
-        let info = BackboneInfo {
-            name: name_of(dir),
-            family: "siglip".to_owned(),
-            embed_dim: self.embed_dim,
-            blocks: self.blocks,
-            heads: self.heads,
-            patch_size: self.patch_size,
-            class_token: false,
-            registers: 0,
-            mean: self.mean,
-            std: self.std,
-            sha256,
-            fingerprint: String::new(),
-        };
-        identified(dir, info, self)
-    }
-
-    fn block(&self) -> BlockShape {
-        BlockShape {
-            embed_dim: self.embed_dim,
-            hidden: Some(self.hidden),
-            norm_eps: self.norm_eps,
-            qkv_bias: [true; 3],
-            output_bias: true,
-            mlp_bias: true,
-            layer_scale: false,
-            gated: false,
-            activation: self.activation,
-        }
-    }
-}
+/// As transformers has them.
+const DEFAULTS: Defaults = Defaults {
+    sizes: Some([768, 12, 12, 3072]),
+    patch_size: 16,
+    norm_eps: 1e-6,
+    activation: Activation::GeluTanh,
+};
 
 // ---- Names ----
 
@@ -131,8 +60,16 @@ pub(super) fn open(dir: &Path, file: ConfigFile) -> Loaded<Box<dyn Architecture>
     let name = |n: &str| format!("{root}{n}");
     let patches = name("embeddings.patch_embedding");
     let linear = weights.shape(&format!("{patches}.weight")).is_some_and(|s| s.len() == 2);
-    let config = Config::read(dir, &file, linear)?;
-    let info = config.info(dir, weights.sha256()?)?;
+    if !file.flag("vision_use_head", true) {
+        let message = "vision_use_head is false, and without the pooling head nothing stands in the place of a class token; use a checkpoint that has it";
+        return Err(file.error(message));
+    }
+    let interpolation = match linear {
+        true => Interpolation::BilinearAntialiased,
+        false => Interpolation::Bicubic,
+    };
+    let config = PlainConfig::read(dir, &file, &DEFAULTS, interpolation)?;
+    let info = config.info(dir, "siglip", false, weights.sha256()?)?;
     let (d, p, w) = (config.embed_dim, config.patch_size, &mut weights);
     let projection = match linear {
         true => linear_patches(w, &patches, (d, p), config.channels)?,

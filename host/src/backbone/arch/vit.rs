@@ -4,94 +4,24 @@
 //! Transformers" (2021); He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022). Names and numbers as
 //! transformers 5.24 has them. MAE's encoder sees all patches here: masking belongs to its training.
 
-use super::block::{BlockNames, BlockShape};
+use super::block::BlockNames;
+use super::plain_config::{Defaults, PlainConfig};
 use super::transformer::{Transformer, load_blocks};
-use super::{Architecture, Loaded, identified};
+use super::{Architecture, Loaded};
 use crate::backbone::activation::Activation;
-use crate::backbone::config::{ConfigFile, PixelStatistics};
+use crate::backbone::config::ConfigFile;
 use crate::backbone::embedding::{PatchEmbedding, patch_projection};
-use crate::backbone::info::{BackboneInfo, name_of};
 use crate::backbone::layers::LayerNorm;
 use crate::backbone::position::{Interpolation, PositionTable};
 use crate::backbone::weights::Weights;
-use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 
 // ---- Configuration ----
 
-/// Every field of it goes into the fingerprint.
-#[derive(Serialize)]
-struct Config {
-    embed_dim: usize,
-    blocks: usize,
-    heads: usize,
-    /// Hidden width of the MLP.
-    hidden: usize,
-    patch_size: usize,
-    channels: usize,
-    norm_eps: f64,
-    qkv_bias: bool,
-    activation: Activation,
-    interpolation: Interpolation,
-    mean: [f32; 3],
-    std: [f32; 3],
-}
-
-impl Config {
-    fn read(dir: &Path, file: &ConfigFile) -> Loaded<Self> {
-        let PixelStatistics { mean, std } = PixelStatistics::read(dir)?;
-        let mut config = Self {
-            embed_dim: file.count("hidden_size", None)?,
-            blocks: file.count("num_hidden_layers", None)?,
-            heads: file.count("num_attention_heads", None)?,
-            hidden: file.count("intermediate_size", None)?,
-            patch_size: file.count("patch_size", Some(16))?,
-            channels: 3,
-            norm_eps: file.number("layer_norm_eps", 1e-12),
-            qkv_bias: file.flag("qkv_bias", true),
-            activation: file.activation(Activation::Gelu)?,
-            interpolation: Interpolation::Bicubic,
-            mean,
-            std,
-        };
-        config.channels =
-            file.check_dimensions(config.embed_dim, config.blocks, config.heads, config.patch_size)?;
-        Ok(config)
-    }
-
-    fn info(&self, dir: &Path, sha256: String) -> Loaded<BackboneInfo> {
-        let info = BackboneInfo {
-            name: name_of(dir),
-            family: "vit".to_owned(),
-            embed_dim: self.embed_dim,
-            blocks: self.blocks,
-            heads: self.heads,
-            patch_size: self.patch_size,
-            class_token: true,
-            registers: 0,
-            mean: self.mean,
-            std: self.std,
-            sha256,
-            fingerprint: String::new(),
-        };
-        identified(dir, info, self)
-    }
-
-    fn block(&self) -> BlockShape {
-        BlockShape {
-            embed_dim: self.embed_dim,
-            hidden: Some(self.hidden),
-            norm_eps: self.norm_eps,
-            qkv_bias: [self.qkv_bias; 3],
-            output_bias: true,
-            mlp_bias: true,
-            layer_scale: false,
-            gated: false,
-            activation: self.activation,
-        }
-    }
-}
+/// As transformers has them.
+const DEFAULTS: Defaults =
+    Defaults { sizes: None, patch_size: 16, norm_eps: 1e-12, activation: Activation::Gelu };
 
 // ---- Names ----
 
@@ -121,9 +51,9 @@ const LEFT_ALONE: [&str; 4] = ["embeddings.mask_token", "decoder.", "pooler.", "
 
 /// Opens a folder of `model_type` vit or vit_mae, on the processor.
 pub(super) fn open(dir: &Path, file: ConfigFile) -> Loaded<Box<dyn Architecture>> {
-    let config = Config::read(dir, &file)?;
+    let config = PlainConfig::read(dir, &file, &DEFAULTS, Interpolation::Bicubic)?;
     let mut weights = Weights::open(dir)?;
-    let info = config.info(dir, weights.sha256()?)?;
+    let info = config.info(dir, "vit", true, weights.sha256()?)?;
     let (d, w) = (config.embed_dim, &mut weights);
     let root = w.root_of("embeddings.cls_token");
     let name = |n: &str| format!("{root}{n}");
