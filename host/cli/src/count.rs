@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Time between two lines of progress.
-const PACE: Duration = Duration::from_secs(30);
+pub(super) const PACE: Duration = Duration::from_secs(30);
 /// How many reasons the summary names.
 const NAMED: usize = 3;
 

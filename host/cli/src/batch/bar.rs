@@ -1,7 +1,7 @@
 //! How far a shard is, for people and for machines.
 
 use crate::console::Console;
-use crate::count::duration;
+use crate::count::{PACE, duration};
 use anymc3d_host::batch::{BatchEvents, Left, Progress, ProgressReport, Shard, ShardOutcome};
 use anymc3d_host::run::{Events, Notice};
 use indicatif::ProgressBar;
@@ -10,8 +10,6 @@ use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// Time between two lines where there is no terminal for a bar.
-const PACE: Duration = Duration::from_secs(30);
 /// Time between two lines for machines.
 const JSON_PACE: Duration = Duration::from_secs(2);
 

@@ -1,11 +1,11 @@
 //! What a person sees of a training run: loss and time left on a terminal; anywhere else a line every half minute and one per
 //! epoch.
 
-use crate::count::duration;
+use crate::count::{PACE, duration};
 use anymc3d_host::train::{EpochRecord, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A bar on a terminal, lines elsewhere; on stderr.
 #[derive(Default)]
@@ -80,9 +80,6 @@ impl Progress for Terminal {
     }
 }
 
-/// Time between two lines where no bar can be drawn, as in a log or a batch job.
-const PACE: Duration = Duration::from_secs(30);
-
 /// How far a run is, for lines.
 struct Lines {
     cases: u64,
@@ -126,6 +123,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn off_a_terminal_a_line_comes_every_half_minute_with_the_time_left_of_this_process() {
