@@ -42,6 +42,8 @@ pub(super) enum PrecisionOption {
     Auto,
     F32,
     Bf16,
+    Int16,
+    Int8,
 }
 
 impl PrecisionOption {
@@ -50,6 +52,8 @@ impl PrecisionOption {
             Self::Auto => PrecisionChoice::Auto,
             Self::F32 => PrecisionChoice::F32,
             Self::Bf16 => PrecisionChoice::Bf16,
+            Self::Int16 => PrecisionChoice::Int16,
+            Self::Int8 => PrecisionChoice::Int8,
         }
     }
 

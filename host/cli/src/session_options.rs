@@ -34,7 +34,7 @@ pub(super) struct SessionArgs {
     /// has a file. A plugin without a decoder gives a warning and no mask
     #[arg(long)]
     pub segmentation: bool,
-    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32
+    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32. docs/performance.md compares them
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     /// Lock file that says which installed version runs [default: anymc3d.lock, if it exists]

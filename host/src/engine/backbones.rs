@@ -108,6 +108,10 @@ pub enum PrecisionChoice {
     F32,
     /// bf16 products with f32 sums.
     Bf16,
+    /// Products of 16-bit integers.
+    Int16,
+    /// Products of 8-bit integers where the processor has VNNI, else of 16-bit integers.
+    Int8,
 }
 
 impl PrecisionChoice {
@@ -129,6 +133,8 @@ impl PrecisionChoice {
         match self {
             Self::F32 => Precision::F32,
             Self::Bf16 => Precision::Bf16,
+            Self::Int16 => Precision::Int16,
+            Self::Int8 => Precision::Int8,
             Self::Auto if native() => Precision::Bf16,
             Self::Auto => Precision::F32,
         }
@@ -145,12 +151,9 @@ fn native_bf16() -> bool {
     false
 }
 
-/// `f32` or `bf16`.
+/// As results call it.
 pub fn precision_name(precision: Precision) -> &'static str {
-    match precision {
-        Precision::F32 => "f32",
-        Precision::Bf16 => "bf16",
-    }
+    precision.name()
 }
 
 /// Opens the backbone that was asked for, or the default one.

@@ -21,7 +21,7 @@ pub struct TaskIdentity {
     pub backbone: String,
     /// Digest of its weights.
     pub backbone_sha256: String,
-    /// `f32` or `bf16`.
+    /// `f32`, `bf16`, `int16` or `int8`.
     pub precision: String,
 }
 

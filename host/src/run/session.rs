@@ -8,7 +8,6 @@ use super::failure::CaseFailure;
 use super::identity::TaskIdentity;
 #[cfg(unix)]
 use super::isolate::{ChosenLibrary, IsolatedEngine, Limits, OpenRequest, SpawnWorker};
-use crate::backbone::Precision;
 use crate::device::DeviceChoice;
 #[cfg(unix)]
 use crate::engine::backbone_store::check_licence;
@@ -186,7 +185,7 @@ impl Selection {
             backbone: options.backbone.clone(),
             device: options.device.to_string(),
             device_memory: options.device_memory,
-            bf16: options.precision.resolve(options.device) == Precision::Bf16,
+            precision: options.precision.resolve(options.device).name().to_owned(),
             threads: options.threads,
             segmentation: options.segmentation,
             max_memory: isolation.max_memory,

@@ -128,7 +128,7 @@ impl FusedBlock {
         s: &mut Scratch,
     ) {
         let d = self.output.d_out();
-        let (t, Arithmetic { isa, precision }) = (x.len() / d, self.arithmetic);
+        let (t, isa, precision) = (x.len() / d, self.arithmetic.isa, self.arithmetic.of_attention());
         s.normed.resize(t * d, 0.0);
         keep.qkv.resize(t * 3 * d, 0.0);
         keep.mixed.resize(t * d, 0.0);
@@ -188,7 +188,8 @@ impl FusedBlock {
         s: &mut Scratch,
     ) {
         let d = self.output.d_out();
-        let (t, hidden, Arithmetic { isa, precision }) = (x.len() / d, self.hidden(), self.arithmetic);
+        let (t, hidden) = (x.len() / d, self.hidden());
+        let Arithmetic { isa, precision } = self.arithmetic.of_gradients();
         s.normed.resize(t * d, 0.0);
         // The MLP may be narrower than a token, whose gradients it holds later.
         s.hidden.resize(t * hidden.max(d), 0.0);

@@ -20,6 +20,24 @@ pub(crate) struct Arithmetic {
 }
 
 impl Arithmetic {
+    /// The same where gradients are formed: integers have none.
+    pub fn of_gradients(self) -> Self {
+        let precision = match self.precision {
+            Precision::Int16 | Precision::Int8 => Precision::F32,
+            floats => floats,
+        };
+        Self { precision, ..self }
+    }
+
+    /// Of the scores and the mix of values: of integers they would need units for every row of probabilities.
+    pub fn of_attention(self) -> Precision {
+        match self.precision {
+            Precision::Int16 | Precision::Int8 if self.isa.has_bf16() => Precision::Bf16,
+            Precision::Int16 | Precision::Int8 => Precision::F32,
+            floats => floats,
+        }
+    }
+
     fn pack(self, source: &[f32], k: usize, n: usize, strides: (usize, usize)) -> Packed {
         Packed::new(self.isa, self.precision, source, k, n, strides)
     }
@@ -84,7 +102,7 @@ impl Layer {
     pub fn prepare_backward(&self) {
         self.backward.get_or_init(|| {
             let (d_in, d_out) = (self.forward.rows(), self.d_out());
-            self.arithmetic.pack(&self.forward.unpacked(), d_out, d_in, (1, d_out))
+            self.arithmetic.of_gradients().pack(&self.forward.unpacked(), d_out, d_in, (1, d_out))
         });
     }
 

@@ -43,7 +43,8 @@ pub struct OpenRequest {
     pub device: String,
     /// Bytes of a device's own memory, where `--max-memory` was given.
     pub device_memory: Option<usize>,
-    pub bf16: bool,
+    /// By its name.
+    pub precision: String,
     pub threads: Option<u16>,
     pub segmentation: bool,
     pub max_memory: Option<u64>,

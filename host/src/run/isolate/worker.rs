@@ -78,7 +78,9 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
     if let Some(Err(e)) = opening.threads.map(use_threads) {
         return send(&mut stream, &Event::Fatal(e));
     }
-    let precision = if opening.bf16 { Precision::Bf16 } else { Precision::F32 };
+    let Some(precision) = Precision::named(&opening.precision) else {
+        return send(&mut stream, &Event::Fatal(format!("no precision is called {}", opening.precision)));
+    };
     let device = opening.device.parse().unwrap_or(DeviceChoice::Cpu);
     limit_memory(opening.max_memory, device != DeviceChoice::Cpu && gpus().is_ok());
     allow_micro_ct(opening.micro_ct);

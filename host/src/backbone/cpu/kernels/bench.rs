@@ -9,6 +9,7 @@ use super::rotate::Turns;
 use super::{Isa, activate, math};
 use crate::backbone::Precision;
 use crate::backbone::activation::Activation;
+use crate::backbone::cpu::packed::Arithmetic;
 
 /// A kernel on one shape.
 pub struct Kernel {
@@ -64,7 +65,11 @@ fn product(isa: Isa, precision: Precision, name: &str, (m, k, n): (usize, usize,
     let packed = Packed::new(isa, precision, &b, k, n, (n, 1));
     let mut out = vec![0f32; m * n];
     let name = format!("{name} {m} x {k} x {n}");
-    let element = if precision == Precision::Bf16 { 2 } else { 4 };
+    let element = match precision {
+        Precision::F32 => 4,
+        Precision::Bf16 | Precision::Int16 => 2,
+        Precision::Int8 => 1,
+    };
     Kernel::new(name, 2 * m * k * n, 4 * (m * k + m * n) + element * k * n, move || {
         gemm(isa, &a, k, m, &packed, &mut out, n, Store::Set(Some(&bias)));
     })
@@ -74,6 +79,8 @@ fn product(isa: Isa, precision: Precision, name: &str, (m, k, n): (usize, usize,
 pub fn kernels(isa: Isa, precision: Precision, tokens: usize, d: usize, head: usize) -> Vec<Kernel> {
     let (t, hidden) = (tokens, 4 * d);
     let of = |name, shape| product(isa, precision, name, shape);
+    let arithmetic = Arithmetic { isa, precision };
+    let (of_gradients, precision) = (arithmetic.of_gradients().precision, arithmetic.of_attention());
     let shape = Shape { tokens, heads: d / head, head };
     let (qkv, mut mixed, mut scratch) = (numbers(t * 3 * d), vec![0f32; t * d], Scratch::default());
     let (qkv2, grad, mut into, mut scratch2) =
@@ -96,7 +103,7 @@ pub fn kernels(isa: Isa, precision: Precision, tokens: usize, d: usize, head: us
             attention::forward(isa, precision, shape, &qkv, &mut mixed, None, &mut scratch);
         }),
         Kernel::new("attention, backward".to_owned(), 10 * t * t * d, 4 * 7 * t * d, move || {
-            attention::backward(isa, precision, shape, &qkv2, &grad, &mut into, &mut scratch2);
+            attention::backward(isa, of_gradients, shape, &qkv2, &grad, &mut into, &mut scratch2);
         }),
         Kernel::new("rotary positions".to_owned(), 0, 4 * 4 * t * d, move || {
             turns.forward(isa, &mut turned, d);

@@ -1,8 +1,10 @@
 //! Matrix products with a packed right-hand side: `out (+)= A · B + bias`.
 
 use super::activate::activate_body;
+use super::integers::{Integers, Width, quantise};
 use super::math::round_f32;
-use super::micro::{Micro, Portable, TileOutput};
+use super::micro::{Columns, Micro, Portable, TileOutput};
+use super::micro_integers::PortableSixteen;
 pub(crate) use super::packing::Packed;
 use super::packing::{Data, LINE, PANEL, panel};
 use super::pairs::{round_pairs, round_rows};
@@ -26,6 +28,8 @@ pub(crate) enum Store<'a> {
 thread_local! {
     /// A as the tiles read it, reused from product to product.
     static LEFT: RefCell<(Vec<f32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    /// Units of A's rows, where they are integers.
+    static UNITS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// `m` rows of A (stride `lda`) times B, into rows of `out` (stride `ldc`).
@@ -97,13 +101,26 @@ fn product<const TRANSPOSED: bool>(
                     round_pairs(isa, &row[..k], to);
                 }
             }
-            let left = Left { a: halves.as_ptr(), lda: if TRANSPOSED { m } else { pairs }, m, k: pairs };
+            let units = std::ptr::null();
+            let left =
+                Left { a: halves.as_ptr(), lda: if TRANSPOSED { m } else { pairs }, m, k: pairs, units };
             // SAFETY: pairs are packed only for an `Isa` with bf16. `halves` holds m rows of `pairs` pairs, or
             // transposed `pairs` rows of m, and `data` n columns padded to 16; `out` was checked above.
-            unsafe { drive_avx512bf16::<TRANSPOSED>(left, data.as_ptr().cast(), n, out, ldc, store) }
+            unsafe {
+                drive_avx512bf16::<TRANSPOSED>(left, data.as_ptr().cast(), Columns::NONE, n, out, ldc, store)
+            }
         }
         #[cfg(not(target_arch = "x86_64"))]
         Data::Pairs(_) => unreachable!("pairs are packed only where AVX512-BF16 was detected"),
+        Data::Integers(integers) => UNITS.with_borrow_mut(|units| {
+            assert!(!TRANSPOSED, "integers are not multiplied transposed");
+            quantise(isa, integers.width, (a, lda), (m, k), halves, units);
+            let words = k.div_ceil(integers.width.each());
+            let left = Left { a: halves.as_ptr(), lda: words, m, k: words, units: units.as_ptr() };
+            // SAFETY: `halves` holds m rows of `words` words and `units` a unit of each row; the integers have n columns
+            // padded to 16, and as many units and offsets. `out` was checked above.
+            unsafe { product_of_integers(isa, left, integers, n, out, ldc, store) }
+        }),
         Data::F32(data) => {
             let (a, lda) = if b.rounded {
                 floats.resize(m * k, 0.0);
@@ -114,20 +131,22 @@ fn product<const TRANSPOSED: bool>(
             } else {
                 (a, lda)
             };
-            let left = Left { a: a.as_ptr(), lda, m, k };
+            let left = Left { a: a.as_ptr(), lda, m, k, units: std::ptr::null() };
             let data = data.as_ptr().cast::<f32>();
             match isa.0 {
                 // SAFETY: the `Isa` proves the instruction set; A was checked by the callers and `out` above, and
                 // `data` holds k rows of n columns padded to 16.
                 #[cfg(target_arch = "x86_64")]
                 Set::Avx512 | Set::Avx512Bf16 => unsafe {
-                    drive_avx512::<TRANSPOSED>(left, data, n, out, ldc, store);
+                    drive_avx512::<TRANSPOSED>(left, data, Columns::NONE, n, out, ldc, store);
                 },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Set::Avx2 => unsafe { drive_avx2::<TRANSPOSED>(left, data, n, out, ldc, store) },
+                Set::Avx2 => unsafe {
+                    drive_avx2::<TRANSPOSED>(left, data, Columns::NONE, n, out, ldc, store)
+                },
                 // SAFETY: as above; this one needs no instruction set.
-                _ => unsafe { drive::<Portable, TRANSPOSED>(left, data, n, out, ldc, store) },
+                _ => unsafe { drive::<Portable, TRANSPOSED>(left, data, Columns::NONE, n, out, ldc, store) },
             }
         }
     });
@@ -139,6 +158,57 @@ struct Left<E> {
     lda: usize,
     m: usize,
     k: usize,
+    /// Of integers: a unit of each row.
+    units: *const f32,
+}
+
+/// # Safety
+/// As [`drive`].
+unsafe fn product_of_integers(
+    isa: Isa,
+    left: Left<u32>,
+    b: &Integers,
+    n: usize,
+    out: &mut [f32],
+    ldc: usize,
+    store: Store<'_>,
+) {
+    let (columns, words) = (b.columns(), b.lines.as_ptr().cast::<u32>());
+    #[cfg(target_arch = "x86_64")]
+    {
+        let wide = matches!(isa.0, Set::Avx512 | Set::Avx512Bf16);
+        match (b.width, wide, isa.has_vnni()) {
+            // SAFETY: the caller's promise; the `Isa` proves set and VNNI.
+            (Width::Eight, true, true) => {
+                return unsafe { drive_avx512_eight(left, words, columns, n, out, ldc, store) };
+            }
+            // SAFETY: as above.
+            (Width::Eight, false, true) => {
+                return unsafe { drive_avx2_eight(left, words, columns, n, out, ldc, store) };
+            }
+            (Width::Eight, _, false) => unreachable!("8 bits are packed only where VNNI was detected"),
+            // SAFETY: as above.
+            (Width::Sixteen, true, true) => {
+                return unsafe { drive_avx512_sixteen_vnni(left, words, columns, n, out, ldc, store) };
+            }
+            // SAFETY: as above.
+            (Width::Sixteen, true, false) => {
+                return unsafe { drive_avx512_sixteen(left, words, columns, n, out, ldc, store) };
+            }
+            // SAFETY: as above.
+            (Width::Sixteen, false, true) => {
+                return unsafe { drive_avx2_sixteen_vnni(left, words, columns, n, out, ldc, store) };
+            }
+            // SAFETY: as above.
+            (Width::Sixteen, false, false) if isa.0 == Set::Avx2 => {
+                return unsafe { drive_avx2_sixteen(left, words, columns, n, out, ldc, store) };
+            }
+            (Width::Sixteen, false, false) => {}
+        }
+    }
+    assert!(b.width == Width::Sixteen, "8 bits are packed only where VNNI was detected");
+    // SAFETY: the caller's promise; this one needs no instruction set.
+    unsafe { drive::<PortableSixteen, false>(left, words, columns, n, out, ldc, store) }
 }
 
 /// # Safety
@@ -147,6 +217,7 @@ struct Left<E> {
 unsafe fn drive<M: Micro, const TRANSPOSED: bool>(
     left: Left<M::Element>,
     b: *const M::Element,
+    of_columns: Columns,
     n: usize,
     out: &mut [f32],
     ldc: usize,
@@ -167,15 +238,24 @@ unsafe fn drive<M: Micro, const TRANSPOSED: bool>(
             let rows = ROWS.min(left.m - row);
             let from = if TRANSPOSED { row } else { row * left.lda };
             let (a, b) = (left.a.wrapping_add(from), b.wrapping_add(first * left.k));
+            let (rows_of, columns_of) = (left.units.wrapping_add(row), of_columns.from(first));
             let end = match direct {
                 true => {
                     let out = &mut out[row * ldc + first..];
                     assert!(out.len() >= (rows - 1) * ldc + columns, "the tile is out of bounds");
                     let bias = bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
-                    TileOutput { to: out.as_mut_ptr(), stride: ldc, bias, add }
+                    TileOutput {
+                        to: out.as_mut_ptr(),
+                        stride: ldc,
+                        bias,
+                        add,
+                        rows: rows_of,
+                        columns: columns_of,
+                    }
                 }
                 false => {
-                    TileOutput { to: tile.as_mut_ptr(), stride: width, bias: std::ptr::null(), add: false }
+                    let (to, bias) = (tile.as_mut_ptr(), std::ptr::null());
+                    TileOutput { to, stride: width, bias, add: false, rows: rows_of, columns: columns_of }
                 }
             };
             // SAFETY: row < m and first < n, within A and B by the caller's promise. `end` is rows of this panel's width
@@ -249,13 +329,14 @@ macro_rules! drive_for {
         unsafe fn $name<const TRANSPOSED: bool>(
             left: Left<$element>,
             b: *const $element,
+            of_columns: Columns,
             n: usize,
             out: &mut [f32],
             ldc: usize,
             store: Store<'_>,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { drive::<super::micro::$micro, TRANSPOSED>(left, b, n, out, ldc, store) }
+            unsafe { drive::<super::micro::$micro, TRANSPOSED>(left, b, of_columns, n, out, ldc, store) }
         }
     };
 }
@@ -265,3 +346,49 @@ drive_for!(drive_avx2, Avx2, f32, "avx2,fma");
 drive_for!(drive_avx512, Avx512, f32, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 #[cfg(target_arch = "x86_64")]
 drive_for!(drive_avx512bf16, Avx512Bf16, u32, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! drive_integers_for {
+    ($name:ident, $micro:ty, $features:literal) => {
+        /// # Safety
+        /// As [`drive`], and the CPU must have these features.
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn $name(
+            left: Left<u32>,
+            b: *const u32,
+            of_columns: Columns,
+            n: usize,
+            out: &mut [f32],
+            ldc: usize,
+            store: Store<'_>,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { drive::<$micro, false>(left, b, of_columns, n, out, ldc, store) }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+mod of_integers {
+    use super::super::micro_integers::{Avx2Eight, Avx2Sixteen, Avx512Eight, Avx512Sixteen};
+    use super::*;
+    drive_integers_for!(drive_avx2_sixteen, Avx2Sixteen<false>, "avx2,fma");
+    drive_integers_for!(drive_avx2_sixteen_vnni, Avx2Sixteen<true>, "avx2,fma,avxvnni");
+    drive_integers_for!(drive_avx2_eight, Avx2Eight, "avx2,fma,avxvnni");
+    drive_integers_for!(
+        drive_avx512_sixteen,
+        Avx512Sixteen<false>,
+        "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"
+    );
+    drive_integers_for!(
+        drive_avx512_sixteen_vnni,
+        Avx512Sixteen<true>,
+        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"
+    );
+    drive_integers_for!(
+        drive_avx512_eight,
+        Avx512Eight,
+        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"
+    );
+}
+#[cfg(target_arch = "x86_64")]
+use of_integers::*;

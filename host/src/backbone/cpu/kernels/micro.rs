@@ -17,11 +17,33 @@ pub(super) struct TileOutput {
     /// Null where there is none.
     pub bias: *const f32,
     pub add: bool,
+    /// Of integers: a unit of each row.
+    pub rows: *const f32,
+    /// Of integers, from the tile's first column on.
+    pub columns: Columns,
+}
+
+/// What integers of B are worth.
+#[derive(Clone, Copy)]
+pub(super) struct Columns {
+    /// A unit of each column.
+    pub units: *const f32,
+    /// What is taken from the sums of each column first.
+    pub offsets: *const i32,
+}
+
+impl Columns {
+    pub const NONE: Self = Self { units: std::ptr::null(), offsets: std::ptr::null() };
+
+    /// From a later column on.
+    pub fn from(self, first: usize) -> Self {
+        Self { units: self.units.wrapping_add(first), offsets: self.offsets.wrapping_add(first) }
+    }
 }
 
 /// One instruction set's tile: `to[i][..16·NV] (+)= A[i, ..] · B[.., panel] + bias`.
 pub(super) trait Micro {
-    /// What one step along k reads of a row of A: an f32, or two bf16 in a u32.
+    /// What one step along k reads of a row of A: an f32, or two bf16 or several integers in a u32.
     type Element: Copy;
     /// Whether there is a fused multiply-add.
     const FMA: bool;
@@ -29,7 +51,7 @@ pub(super) trait Micro {
     /// # Safety
     /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda` (`TRANSPOSED`: `k`
     /// rows of `MR`), `b` `k · 16 · NV` elements from a multiple of 64 bytes, `end` `MR` rows of `16 · NV` numbers and as
-    /// wide a bias.
+    /// wide a bias; of integers also `MR` units of rows, and as wide units and offsets of columns.
     unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
         a: *const Self::Element,
         lda: usize,
@@ -42,7 +64,25 @@ pub(super) trait Micro {
 /// Multiplies and adds in registers only, `rounds` times; how many operations that were.
 pub(super) fn peak(isa: super::Isa, precision: crate::backbone::Precision, rounds: usize) -> usize {
     use super::Set;
-    let bf16 = precision == crate::backbone::Precision::Bf16;
+    use crate::backbone::Precision;
+    let bf16 = precision == Precision::Bf16;
+    #[cfg(target_arch = "x86_64")]
+    if matches!(precision, Precision::Int8 | Precision::Int16) {
+        use super::micro_integers::{peak_avx2, peak_avx2_vnni, peak_avx512, peak_avx512_vnni};
+        // Of 16 bits the same instructions do half as much.
+        let part = if precision == Precision::Int16 && isa.has_vnni() { 2 } else { 1 };
+        match (isa.0, isa.has_vnni()) {
+            // SAFETY: the `Isa` proves set and VNNI.
+            (Set::Avx512 | Set::Avx512Bf16, true) => return unsafe { peak_avx512_vnni(rounds) } / part,
+            // SAFETY: as above.
+            (Set::Avx512 | Set::Avx512Bf16, false) => return unsafe { peak_avx512(rounds) },
+            // SAFETY: as above.
+            (Set::Avx2, true) => return unsafe { peak_avx2_vnni(rounds) } / part,
+            // SAFETY: as above.
+            (Set::Avx2, false) => return unsafe { peak_avx2(rounds) },
+            (Set::Portable, _) => {}
+        }
+    }
     match isa.0 {
         // SAFETY: the `Isa` proves the instruction set.
         #[cfg(target_arch = "x86_64")]

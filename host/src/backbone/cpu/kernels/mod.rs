@@ -11,8 +11,10 @@ pub(crate) mod attention;
 pub mod bench;
 pub mod clock;
 pub(crate) mod gemm;
+mod integers;
 pub(crate) mod math;
 mod micro;
+mod micro_integers;
 mod packing;
 mod pairs;
 pub(crate) mod rotate;
@@ -31,7 +33,12 @@ pub enum Kernels {
 
 /// An instruction set that this CPU has: a value other than `Portable` is proof that it was detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Isa(Set);
+pub struct Isa(Set, Vnni);
+
+/// Whether the set's registers have instructions for products of small integers: AVX-VNNI, or AVX512-VNNI. `Vnni(true)` is proof
+/// that it was detected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Vnni(bool);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
@@ -47,12 +54,28 @@ impl Isa {
         [Set::Portable, Set::Avx2, Set::Avx512, Set::Avx512Bf16]
             .into_iter()
             .filter(Set::detected)
-            .map(Self)
+            .map(|set| Self(set, set.vnni()))
             .collect()
     }
 
     pub fn name(self) -> &'static str {
         self.0.name()
+    }
+
+    /// Whether it multiplies bf16 by instructions of their own.
+    pub(crate) fn has_bf16(self) -> bool {
+        self.0 == Set::Avx512Bf16
+    }
+
+    /// Whether it multiplies integers of 8 bits by instructions of their own.
+    pub fn has_vnni(self) -> bool {
+        self.1.0
+    }
+
+    /// The same set as it is on a CPU without VNNI.
+    #[cfg(test)]
+    pub(crate) fn without_vnni(self) -> Self {
+        Self(self.0, Vnni(false))
     }
 }
 
@@ -84,6 +107,20 @@ impl Set {
         }
     }
 
+    #[cfg(target_arch = "x86_64")]
+    fn vnni(self) -> Vnni {
+        Vnni(match self {
+            Self::Portable => false,
+            Self::Avx2 => is_x86_feature_detected!("avxvnni"),
+            Self::Avx512 | Self::Avx512Bf16 => is_x86_feature_detected!("avx512vnni"),
+        })
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn vnni(self) -> Vnni {
+        Vnni(false)
+    }
+
     #[cfg(not(target_arch = "x86_64"))]
     fn detected(&self) -> bool {
         *self == Self::Portable
@@ -95,7 +132,7 @@ impl Kernels {
     pub fn detect() -> Result<Self, BackboneError> {
         let available = Isa::available();
         let Some(name) = std::env::var_os("ANYMC3D_KERNELS").filter(|n| !n.is_empty()) else {
-            return Ok(Self::Fast(available.last().copied().unwrap_or(Isa(Set::Portable))));
+            return Ok(Self::Fast(available.last().copied().unwrap_or(Isa(Set::Portable, Vnni(false)))));
         };
         if name == "plain" {
             return Ok(Self::Plain);

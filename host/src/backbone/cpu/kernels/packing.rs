@@ -4,6 +4,7 @@
 //! row after row, zero where it reaches beyond n; with bf16 two consecutive rows share a row of pairs. So
 //! a tile streams its panel front to back and never reads past an end.
 
+use super::integers::{Integers, Width};
 use super::math::round_bits;
 use super::pairs::{round_pairs, round_rows};
 use super::{Isa, Set};
@@ -25,6 +26,7 @@ pub(super) enum Data {
     F32(Vec<Line<f32>>),
     /// Rows 2p (low half) and 2p + 1 of B.
     Pairs(Vec<Line<u32>>),
+    Integers(Integers),
 }
 
 /// A cache line, so that no load of a tile straddles two.
@@ -35,13 +37,13 @@ pub(super) struct Line<E>([E; LINE]);
 pub(super) const LINE: usize = 16;
 
 /// The lines' elements in a row.
-fn elements<E>(lines: &mut [Line<E>]) -> &mut [E] {
+pub(super) fn elements<E>(lines: &mut [Line<E>]) -> &mut [E] {
     // SAFETY: a `Line` is sixteen elements of four bytes and nothing else (repr(C), 64 bytes).
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LINE) }
 }
 
 /// An element of the lines.
-fn at<E: Copy>(lines: &[Line<E>], i: usize) -> E {
+pub(super) fn at<E: Copy>(lines: &[Line<E>], i: usize) -> E {
     lines[i / LINE].0[i % LINE]
 }
 
@@ -81,13 +83,18 @@ impl Packed {
             "B is out of bounds"
         );
         (self.k, self.n) = (k, n);
+        if let Some(bits) = Width::of(isa, precision) {
+            self.rounded = false;
+            self.data = Data::Integers(Integers::pack(isa, bits, source, k, n, strides));
+            return;
+        }
         let width = n.div_ceil(LINE) * LINE;
         let bf16 = precision == Precision::Bf16;
         self.rounded = bf16 && isa.0 != Set::Avx512Bf16;
         if bf16 && !self.rounded {
             let mut data = match std::mem::take(&mut self.data) {
                 Data::Pairs(data) => data,
-                Data::F32(_) => Vec::new(),
+                _ => Vec::new(),
             };
             data.resize(k.div_ceil(2) * width / LINE, Line::default());
             pack_pairs(isa, source, k, n, strides, elements(&mut data));
@@ -95,7 +102,7 @@ impl Packed {
         } else {
             let mut data = match std::mem::take(&mut self.data) {
                 Data::F32(data) => data,
-                Data::Pairs(_) => Vec::new(),
+                _ => Vec::new(),
             };
             data.resize(k * width / LINE, Line::default());
             pack_f32(isa, source, k, n, strides, self.rounded, elements(&mut data));
@@ -108,6 +115,7 @@ impl Packed {
         let lines = match &self.data {
             Data::F32(lines) => lines.len(),
             Data::Pairs(lines) => lines.len(),
+            Data::Integers(integers) => return integers.bytes(),
         };
         lines * size_of::<Line<f32>>()
     }
@@ -134,6 +142,7 @@ impl Packed {
                             let pair = at(lines, first * k.div_ceil(2) + i / 2 * width + j);
                             f32::from_bits(if i % 2 == 0 { pair << 16 } else { pair & 0xffff_0000 })
                         }
+                        Data::Integers(integers) => integers.at(k, n, i, first + j),
                     };
                 }
             }

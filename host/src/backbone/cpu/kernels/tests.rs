@@ -368,3 +368,110 @@ fn attention_and_its_gradient_agree_with_the_plain_path() -> Result<()> {
     }
     Ok(())
 }
+
+/// With VNNI where there is, and as on a CPU without.
+fn with_and_without_vnni() -> Vec<Isa> {
+    Isa::available().into_iter().flat_map(|isa| [isa, isa.without_vnni()]).collect()
+}
+
+/// A row as it goes to `steps` from 0: to nearest, ties to even.
+fn stepped(row: &[f32], steps: f32) -> Vec<f64> {
+    let most = row.iter().fold(0f32, |most, x| most.max(x.abs()));
+    let (scale, unit) = if most > 0.0 { (steps / most, f64::from(most / steps)) } else { (0.0, 0.0) };
+    row.iter().map(|x| f64::from((x * scale).round_ties_even()) * unit).collect()
+}
+
+#[test]
+fn products_of_integers_are_the_sums_of_their_rounded_numbers_and_write_nothing_beside_themselves() {
+    let shapes = [
+        (1, 1, 1),
+        (5, 3, 15),
+        (6, 64, 64),
+        (7, 65, 66),
+        (13, 33, 113),
+        (4, 130, 48),
+        (49, 23, 16),
+        (2, 7, 200),
+    ];
+    for (case, (m, k, n)) in shapes.into_iter().enumerate() {
+        let (lda, ldc) = (k + case % 3, n + case % 2 * 5);
+        let (a, b) = (noise(1, (m - 1) * lda + k), noise(2, k * n));
+        let (bias, before) = (noise(3, n), noise(4, (m - 1) * ldc + n + 3));
+        for (precision, isa) in [Precision::Int16, Precision::Int8]
+            .into_iter()
+            .flat_map(|p| with_and_without_vnni().into_iter().map(move |isa| (p, isa)))
+        {
+            let steps = if precision == Precision::Int8 && isa.has_vnni() { 127.0 } else { 4095.0 };
+            for strides in [(n, 1), (1, k)] {
+                let packed = Packed::new(isa, precision, &b, k, n, strides);
+                let rounded = packed.unpacked();
+                for add in [false, true] {
+                    let mut out = before.clone();
+                    let store = if add { Store::Add(Some(&bias)) } else { Store::Set(None) };
+                    gemm(isa, &a, lda, m, &packed, &mut out, ldc, store);
+                    let mut expected = before.clone();
+                    for i in 0..m {
+                        let row = stepped(&a[i * lda..i * lda + k], steps);
+                        for j in 0..n {
+                            let sum: f64 =
+                                row.iter().enumerate().map(|(p, a)| a * f64::from(rounded[p * n + j])).sum();
+                            let at = &mut expected[i * ldc + j];
+                            *at = sum as f32 + if add { *at + bias[j] } else { 0.0 };
+                        }
+                    }
+                    let what = format!("{} {precision:?} {m}x{k}x{n} {strides:?} add {add}", isa.name());
+                    assert_close(&what, &out, &expected, 2e-5);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn integers_of_16_bits_are_closer_to_the_numbers_than_bf16_and_those_of_8_bits_within_half_a_step() {
+    let (k, n) = (384, 70);
+    let b = noise(6, k * n);
+    let error = |packed: Packed| {
+        let pairs = packed.unpacked().into_iter().zip(b.clone());
+        pairs.map(|(found, x)| f64::from(found - x).powi(2)).sum::<f64>().sqrt()
+    };
+    for isa in with_and_without_vnni() {
+        let [int16, bf16] =
+            [Precision::Int16, Precision::Bf16].map(|p| error(Packed::new(isa, p, &b, k, n, (n, 1))));
+        assert!(int16 < 0.5 * bf16, "{}: {int16} {bf16}", isa.name());
+        let eight = Packed::new(isa, Precision::Int8, &b, k, n, (n, 1)).unpacked();
+        for (found, x) in eight.iter().zip(&b) {
+            // The largest of a column is below 4 here.
+            assert!((found - x).abs() < 0.51 * 4.0 / 127.0, "{}: {found} {x}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn sums_of_integers_do_not_overflow_where_every_number_is_the_largest() {
+    for k in [1, 384, 4096, 6144] {
+        let (a, b) = (vec![-3.0f32; k], vec![5.0f32; k * 17]);
+        for isa in with_and_without_vnni() {
+            for precision in [Precision::Int16, Precision::Int8] {
+                let packed = Packed::new(isa, precision, &b, k, 17, (17, 1));
+                let mut out = vec![0f32; 17];
+                gemm(isa, &a, k, 1, &packed, &mut out, 17, Store::Set(None));
+                assert_close(isa.name(), &out, &[-15.0 * k as f32; 17], 1e-4);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_number_that_is_none_makes_its_row_none_and_no_other() {
+    let (mut a, b) = (noise(1, 3 * 20), noise(2, 20 * 5));
+    (a[25], a[47]) = (f32::NAN, f32::INFINITY);
+    for isa in with_and_without_vnni() {
+        for precision in [Precision::Int16, Precision::Int8] {
+            let packed = Packed::new(isa, precision, &b, 20, 5, (5, 1));
+            let mut out = vec![0f32; 15];
+            gemm(isa, &a, 20, 3, &packed, &mut out, 5, Store::Set(None));
+            assert!(out[..5].iter().all(|x| x.is_finite()) && out[5..].iter().all(|x| x.is_nan()), "{out:?}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Both sides of a product as integers: rows of A with a unit each, columns of B with a unit each, and sums in i32 that cannot
+//! overflow.
+//!
+//! With 16 bits a row has 8191 steps and a column as many as its sums allow, which is more than bf16 tells apart; a processor
+//! without bf16 multiplies twice as many of them as f32. With 8 bits a row and a column have 255 steps, and a processor with VNNI
+//! multiplies twice as many of them as bf16. Units are chosen anew for every row of A: what one token holds does not coarsen another.
+
+use super::micro::Columns;
+use super::packing::{LINE, Line, PANEL, elements, panel};
+use super::{Isa, per_isa};
+use crate::backbone::precision::Precision;
+
+/// Most steps from 0 of a row of A in 16 bits. With the columns of B as [`steps_of_column`] has them a sum stays below 2³¹.
+const ROW_STEPS: f32 = 4095.0;
+/// Most steps from 0 in 8 bits.
+const BYTE_STEPS: f32 = 127.0;
+/// A row's 8 bits are unsigned, as VNNI's product wants one side: 128 is 0.
+const BYTE_ZERO: i32 = 128;
+
+/// Bits of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    Sixteen,
+    Eight,
+}
+
+impl Width {
+    /// Of a packing in this precision; `None` where it has no integers.
+    pub fn of(isa: Isa, precision: Precision) -> Option<Self> {
+        match precision {
+            Precision::Int8 if isa.has_vnni() => Some(Self::Eight),
+            Precision::Int8 | Precision::Int16 => Some(Self::Sixteen),
+            Precision::F32 | Precision::Bf16 => None,
+        }
+    }
+
+    /// Numbers in a u32.
+    pub fn each(self) -> usize {
+        match self {
+            Self::Sixteen => 2,
+            Self::Eight => 4,
+        }
+    }
+}
+
+/// B [k, n] in panels as `packing` describes them, two or four rows to a u32.
+pub(super) struct Integers {
+    pub width: Width,
+    pub lines: Vec<Line<u32>>,
+    /// What a step of each column is worth; 0 beyond n.
+    units: Vec<f32>,
+    /// 8 bits: what the rows' zero adds to each column's sums.
+    offsets: Vec<i32>,
+}
+
+impl Integers {
+    /// B whose element (i, j) is `source[i · strides.0 + j · strides.1]`.
+    pub fn pack(isa: Isa, width: Width, source: &[f32], k: usize, n: usize, strides: (usize, usize)) -> Self {
+        let (words, padded) = (k.div_ceil(width.each()), n.div_ceil(LINE) * LINE);
+        let mut lines = vec![Line::default(); words * padded / LINE];
+        let (mut units, mut offsets) = (vec![0f32; padded], vec![0i32; padded]);
+        let (mut column, mut packed) = (vec![0f32; k], vec![0u32; words]);
+        let data = elements(&mut lines);
+        for first in (0..n).step_by(PANEL) {
+            let (columns, wide) = panel(n, first);
+            let panel = &mut data[first * words..(first + wide) * words];
+            for j in 0..columns {
+                for (i, x) in column.iter_mut().enumerate() {
+                    *x = source[i * strides.0 + (first + j) * strides.1];
+                }
+                let steps = steps_of_column(width, &column);
+                units[first + j] = match width {
+                    Width::Sixteen => sixteen(isa, &column, steps, &mut packed),
+                    Width::Eight => eight(isa, &column, steps, 0, &mut packed),
+                };
+                for (p, word) in packed.iter().enumerate() {
+                    panel[p * wide + j] = *word;
+                }
+                if width == Width::Eight {
+                    let sum: i32 =
+                        packed.iter().flat_map(|w| w.to_le_bytes()).map(|b| i32::from(b as i8)).sum();
+                    offsets[first + j] = BYTE_ZERO * sum;
+                }
+            }
+        }
+        Self { width, lines, units, offsets }
+    }
+
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.lines) + size_of_val(&*self.units) + size_of_val(&*self.offsets)
+    }
+
+    /// Element (i, j), rounded as it is multiplied with.
+    pub fn at(&self, k: usize, n: usize, i: usize, j: usize) -> f32 {
+        let (first, each) = (j / PANEL * PANEL, self.width.each());
+        let (_, wide) = panel(n, first);
+        let word = super::packing::at(&self.lines, first * k.div_ceil(each) + i / each * wide + j - first);
+        let number = match self.width {
+            Width::Sixteen => i32::from((word >> (16 * (i % 2))) as u16 as i16),
+            Width::Eight => i32::from((word >> (8 * (i % 4))) as u8 as i8),
+        };
+        number as f32 * self.units[j]
+    }
+
+    /// As a tile reads them, from its first column on.
+    pub fn columns(&self) -> Columns {
+        Columns { units: self.units.as_ptr(), offsets: self.offsets.as_ptr() }
+    }
+}
+
+/// Most steps from 0 of a column of B: so many that no sum of products with [`ROW_STEPS`] reaches 2³¹. The sum of the column's
+/// steps decides it, not the largest one: a column of weights has few large ones.
+fn steps_of_column(width: Width, column: &[f32]) -> f32 {
+    if width == Width::Eight {
+        return BYTE_STEPS;
+    }
+    let most = column.iter().fold(0f64, |most, x| most.max(f64::from(x.abs())));
+    let sum: f64 = column.iter().map(|x| f64::from(x.abs())).sum();
+    // Half a step of rounding for each number.
+    let all = (f64::from(i32::MAX) / f64::from(ROW_STEPS) - 0.5 * column.len() as f64 - 1.0).max(1.0);
+    let steps = if sum > 0.0 { all * most / sum } else { 1.0 };
+    steps.floor().clamp(1.0, f64::from(i16::MAX)) as f32
+}
+
+/// Rows of A, `m` of `k` numbers at stride `lda`: packed words, row after row, and a unit of each row.
+pub(super) fn quantise(
+    isa: Isa,
+    width: Width,
+    (a, lda): (&[f32], usize),
+    (m, k): (usize, usize),
+    words: &mut Vec<u32>,
+    units: &mut Vec<f32>,
+) {
+    let each = k.div_ceil(width.each());
+    words.resize(m * each, 0);
+    units.resize(m, 0.0);
+    for ((row, to), unit) in a.chunks(lda).zip(words.chunks_exact_mut(each)).zip(units) {
+        *unit = match width {
+            Width::Sixteen => sixteen(isa, &row[..k], ROW_STEPS, to),
+            Width::Eight => eight(isa, &row[..k], BYTE_STEPS, BYTE_ZERO, to),
+        };
+    }
+}
+
+/// Adding it rounds a number of less than 2²² to an integer, to nearest and ties to even, in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+#[inline(always)]
+fn rounded(x: f32) -> i32 {
+    (x + ROUND).to_bits() as i32 - ROUND.to_bits() as i32
+}
+
+/// Steps per unit and what a step is worth, of numbers that go to `steps` from 0. A number that is none makes every sum none.
+#[inline(always)]
+fn unit_of(x: &[f32], steps: f32) -> (f32, f32) {
+    let (mut most, mut finite) = ([0f32; LINE], [0f32; LINE]);
+    let (lines, rest) = x.as_chunks::<LINE>();
+    for line in lines {
+        for i in 0..LINE {
+            let size = line[i].abs();
+            most[i] = if size > most[i] { size } else { most[i] };
+            finite[i] += line[i] * 0.0;
+        }
+    }
+    for x in rest {
+        most[0] = if x.abs() > most[0] { x.abs() } else { most[0] };
+        finite[0] += x * 0.0;
+    }
+    let most = most.into_iter().fold(0f32, f32::max);
+    let none: f32 = finite.iter().sum();
+    if most > 0.0 { (steps / most, most / steps + none) } else { (0.0, none) }
+}
+
+#[inline(always)]
+fn sixteen_body(x: &[f32], steps: f32, to: &mut [u32]) -> f32 {
+    let (scale, unit) = unit_of(x, steps);
+    let (pairs, rest) = x.as_chunks::<2>();
+    for (pair, to) in pairs.iter().zip(&mut *to) {
+        *to = rounded(pair[0] * scale) as u32 & 0xffff | (rounded(pair[1] * scale) as u32) << 16;
+    }
+    if let ([last], Some(to)) = (rest, to.last_mut()) {
+        *to = rounded(last * scale) as u32 & 0xffff;
+    }
+    unit
+}
+
+#[inline(always)]
+fn eight_body(x: &[f32], steps: f32, zero: i32, to: &mut [u32]) -> f32 {
+    let (scale, unit) = unit_of(x, steps);
+    let byte = |x: f32| (rounded(x * scale) + zero) as u32 & 0xff;
+    let (quads, rest) = x.as_chunks::<4>();
+    for (quad, to) in quads.iter().zip(&mut *to) {
+        *to = byte(quad[0]) | byte(quad[1]) << 8 | byte(quad[2]) << 16 | byte(quad[3]) << 24;
+    }
+    if let (false, Some(to)) = (rest.is_empty(), to.last_mut()) {
+        *to = rest.iter().rev().fold(0, |word, x| word << 8 | byte(*x));
+    }
+    unit
+}
+
+per_isa! {
+    /// Two numbers to a word, the first in the low half; returns what a step is worth. `to` has half as many, rounded up.
+    fn sixteen(x: &[f32], steps: f32, to: &mut [u32]) -> f32 = sixteen_body;
+}
+per_isa! {
+    /// Four numbers to a word, the first in the lowest byte, `zero` for 0; returns what a step is worth.
+    fn eight(x: &[f32], steps: f32, zero: i32, to: &mut [u32]) -> f32 = eight_body;
+}
