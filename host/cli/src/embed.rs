@@ -6,7 +6,7 @@ use super::outcome::{CommandError, Outcome};
 use super::region::RegionOptions;
 
 use anymc3d_host::backbone::{
-    Backbone, BackboneInfo, Features, NoAdapter, Precision, SiteAdapter, load_peft,
+    Backbone, BackboneInfo, Features, KeptPatches, NoAdapter, Precision, SiteAdapter, Slices, load_peft,
 };
 use anymc3d_host::engine::{CaseData, precision_name, warnings};
 use anymc3d_host::fs::hex;
@@ -19,6 +19,7 @@ use clap::Args;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,8 +73,15 @@ struct Chosen {
 /// What goes into the backbone.
 struct Input {
     pixels: Tensor,
+    kept: Option<Arc<KeptPatches>>,
     sha256: String,
     view: Option<View>,
+}
+
+impl Input {
+    fn slices(&self) -> Slices<'_> {
+        Slices { pixels: &self.pixels, kept: self.kept.as_ref() }
+    }
 }
 
 impl Embed {
@@ -100,7 +108,7 @@ impl Embed {
         };
 
         let input = self.read(chosen.as_ref(), backbone.info(), console).map_err(CommandError::failed)?;
-        let features = backbone.forward(&input.pixels, adapter, true).map_err(CommandError::failed)?;
+        let features = backbone.forward(input.slices(), adapter, true).map_err(CommandError::failed)?;
         let about = self.about(&input, chosen.as_ref(), backbone.info(), precision);
         let bytes = serialised(&features, about).map_err(CommandError::failed)?;
         let unwritable = |e| CommandError::failed(format!("{}: cannot be written ({e})", self.out.display()));
@@ -184,7 +192,8 @@ impl Embed {
         warnings(prepared, &view, smallest_mm)
             .iter()
             .for_each(|w| console.warning(format!("{}: {w}", self.input.display())));
-        Ok(Input { pixels: prepared.pixels.clone(), sha256: read.scan.sha256.clone(), view: Some(view) })
+        let (pixels, kept) = (prepared.pixels.clone(), prepared.kept.clone());
+        Ok(Input { pixels, kept, sha256: read.scan.sha256.clone(), view: Some(view) })
     }
 
     /// The file's metadata.
@@ -254,7 +263,7 @@ fn pixels(path: &Path) -> Result<Input, String> {
     if values.iter().any(|v| !v.is_finite()) {
         return Err(say("`pixels` with NaN or infinity"));
     }
-    Ok(Input { pixels, sha256: hex(&Sha256::digest(&bytes)), view: None })
+    Ok(Input { pixels, kept: None, sha256: hex(&Sha256::digest(&bytes)), view: None })
 }
 
 fn serialised(features: &Features, about: HashMap<String, String>) -> Result<Vec<u8>, String> {

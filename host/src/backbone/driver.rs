@@ -7,13 +7,14 @@ use super::adapter::{NoAdapter, Site, SiteAdapter};
 use super::arch::{self, Architecture};
 use super::cpu::block_op::{NormOp, train};
 use super::cpu::fused::{Arithmetic, Fused};
-use super::cpu::infer::{Source, infer};
+use super::cpu::infer::{Place, Source, infer};
 use super::cpu::kernels::Kernels;
 use super::cpu::packed_lora::PackedLora;
 use super::device_memory::{DeviceMemory, full, of_device};
 use super::error::BackboneError;
-use super::features::{Features, HiddenStates};
+use super::features::{Features, HiddenStates, Slices};
 use super::info::BackboneInfo;
+use super::kept::KeptPatches;
 use super::precision::Precision;
 use candle_core::{DType, Device, Tensor};
 use std::ops::Range;
@@ -75,8 +76,8 @@ impl Backbone {
     ) -> Result<Self, BackboneError> {
         let mut backbone = Self::open_with(dir, precision, Kernels::Plain)?;
         let dtype = match precision {
-            Precision::F32 => DType::F32,
             Precision::Bf16 => DType::BF16,
+            Precision::F32 | Precision::Int16 | Precision::Int8 => DType::F32,
         };
         backbone.memory = DeviceMemory { device: device.clone(), most: None };
         let moved = backbone.arch.to_device(device, dtype);
@@ -126,20 +127,22 @@ impl Backbone {
 impl Backbone {
     /// Normalised pixels [S, 3, H, W] → features, with the adapter inside.
     ///
-    /// Gradients reach the adapter's tensors where they are variables; the frozen weights have none.
+    /// Gradients reach the adapter's tensors where they are variables; the frozen weights have none. Tokens and attention of
+    /// patches that are not kept are 0.
     ///
     /// # Errors
     /// When the pixels do not divide into patches, the device's memory is full, or the adapter's code fails.
-    pub fn forward(
+    pub fn forward<'a>(
         &self,
-        pixels: &Tensor,
+        slices: impl Into<Slices<'a>>,
         adapter: &dyn SiteAdapter,
         want_attention: bool,
     ) -> Result<Features, BackboneError> {
+        let Slices { pixels, kept } = slices.into();
         let grid = self.grid_of(pixels)?;
         let Some(fused) = self.fused.as_ref().filter(|_| adapter.only_low_rank()) else {
             let begin = |pixels: &Tensor| self.arch.embed(pixels, adapter);
-            return self.in_chunks(pixels, grid, adapter, want_attention, begin);
+            return self.in_chunks(pixels, (grid, kept), adapter, want_attention, begin);
         };
         // A trained patch embedding is one small layer: candle's autograd sees it as it is.
         let patch_tracked = adapter.low_rank(Site::PatchEmbed).is_some_and(|term| term.tracked());
@@ -148,7 +151,7 @@ impl Backbone {
             Some(hidden) => Source::Tokens(&hidden.tokens),
             None => Source::Pixels(pixels),
         };
-        self.on_kernels(fused, source, 0, grid, adapter, want_attention)
+        self.on_kernels(fused, source, 0, (grid, kept), adapter, want_attention)
     }
 
     /// Normalised pixels [S, 3, H, W] → the input of block `block`, through the frozen patch embedding and the blocks before
@@ -156,7 +159,12 @@ impl Backbone {
     ///
     /// # Errors
     /// As [`Self::forward`], and when the backbone has fewer blocks.
-    pub fn hidden_states(&self, pixels: &Tensor, block: usize) -> Result<HiddenStates, BackboneError> {
+    pub fn hidden_states<'a>(
+        &self,
+        slices: impl Into<Slices<'a>>,
+        block: usize,
+    ) -> Result<HiddenStates, BackboneError> {
+        let Slices { pixels, kept } = slices.into();
         let grid = self.grid_of(pixels)?;
         if block > self.info().blocks {
             let (name, blocks) = (&self.info().name, self.info().blocks);
@@ -167,14 +175,15 @@ impl Backbone {
         let tokens = match &self.fused {
             Some(fused) => {
                 let lora = PackedLora::new(fused, &NoAdapter)?;
-                infer(fused, &lora, &Source::Pixels(pixels), grid, 0..block, false)?.0
+                let place = Place { grid, kept: kept.map(|kept| &**kept) };
+                infer(fused, &lora, &Source::Pixels(pixels), place, 0..block, false)?.0
             }
             None => {
                 let begin = |pixels: &Tensor| self.arch.embed(pixels, &NoAdapter);
-                self.frozen_blocks(&pixels.detach(), grid, begin, 0..block)?
+                self.frozen_blocks(&pixels.detach(), (grid, kept), begin, 0..block)?
             }
         };
-        Ok(self.hidden(tokens, block, grid))
+        Ok(self.hidden(tokens, block, grid, kept.cloned()))
     }
 
     /// The frozen blocks from `hidden.block` up to, not including, `block`.
@@ -191,14 +200,16 @@ impl Backbone {
         let tokens = match &self.fused {
             Some(fused) => {
                 let (source, lora) = (Source::Tokens(&hidden.tokens), PackedLora::new(fused, &NoAdapter)?);
-                infer(fused, &lora, &source, hidden.grid, hidden.block..block, false)?.0
+                let place = Place { grid: hidden.grid, kept: hidden.kept.as_deref() };
+                infer(fused, &lora, &source, place, hidden.block..block, false)?.0
             }
             None => {
-                let begin = |x: &Tensor| Ok(self.hidden(x.clone(), hidden.block, hidden.grid));
-                self.frozen_blocks(&hidden.tokens.detach(), hidden.grid, begin, hidden.block..block)?
+                let begin = |x: &Tensor| Ok(self.hidden(x.clone(), hidden.block, hidden.grid, None));
+                let at = (hidden.grid, hidden.kept.as_ref());
+                self.frozen_blocks(&hidden.tokens.detach(), at, begin, hidden.block..block)?
             }
         };
-        Ok(self.hidden(tokens, block, hidden.grid))
+        Ok(self.hidden(tokens, block, hidden.grid, hidden.kept.clone()))
     }
 
     /// The blocks from `hidden.block` on, and the final norm, with the adapter inside.
@@ -213,12 +224,13 @@ impl Backbone {
         want_attention: bool,
     ) -> Result<Features, BackboneError> {
         self.check(hidden, adapter)?;
+        let at = (hidden.grid, hidden.kept.as_ref());
         if let Some(fused) = self.fused.as_ref().filter(|_| adapter.only_low_rank()) {
             let source = Source::Tokens(&hidden.tokens);
-            return self.on_kernels(fused, source, hidden.block, hidden.grid, adapter, want_attention);
+            return self.on_kernels(fused, source, hidden.block, at, adapter, want_attention);
         }
-        let begin = |x: &Tensor| Ok(self.hidden(x.clone(), hidden.block, hidden.grid));
-        self.in_chunks(&hidden.tokens, hidden.grid, adapter, want_attention, begin)
+        let begin = |x: &Tensor| Ok(self.hidden(x.clone(), hidden.block, hidden.grid, None));
+        self.in_chunks(&hidden.tokens, at, adapter, want_attention, begin)
     }
 
     /// Refuses an adapter that starts before `hidden`, and hidden states of another backbone.
@@ -247,8 +259,14 @@ impl Backbone {
         Ok(())
     }
 
-    fn hidden(&self, tokens: Tensor, block: usize, grid: (usize, usize)) -> HiddenStates {
-        HiddenStates { tokens, block, grid, layout: self.info().layout() }
+    fn hidden(
+        &self,
+        tokens: Tensor,
+        block: usize,
+        grid: (usize, usize),
+        kept: Option<Arc<KeptPatches>>,
+    ) -> HiddenStates {
+        HiddenStates { tokens, block, grid, layout: self.info().layout(), kept }
     }
 
     fn grid_of(&self, pixels: &Tensor) -> Result<(usize, usize), BackboneError> {
@@ -268,6 +286,9 @@ impl Backbone {
     }
 }
 
+/// (h, w) in patches, and those that are computed.
+type OnGrid<'a> = ((usize, usize), Option<&'a Arc<KeptPatches>>);
+
 /// On the processor's kernels.
 impl Backbone {
     /// Without gradients up to the first block whose terms are trained, one candle operation per block from there on.
@@ -276,10 +297,11 @@ impl Backbone {
         fused: &Arc<Fused>,
         source: Source<'_>,
         start: usize,
-        grid: (usize, usize),
+        (grid, kept): OnGrid<'_>,
         adapter: &dyn SiteAdapter,
         want_attention: bool,
     ) -> Result<Features, BackboneError> {
+        let place = Place { grid, kept: kept.map(|kept| &**kept) };
         let lora = PackedLora::new(fused, adapter)?;
         // A family without a class token finds its attention where it finishes.
         let (blocks, want_class) = (self.info().blocks, want_attention && self.info().class_token);
@@ -288,16 +310,16 @@ impl Backbone {
             source => {
                 let split = lora.first_tracked.max(start);
                 let whole = split == blocks;
-                let (tokens, class) = infer(fused, &lora, &source, grid, start..split, want_class && whole)?;
+                let (tokens, class) = infer(fused, &lora, &source, place, start..split, want_class && whole)?;
                 if whole {
-                    return self.finish_on_kernels(fused, &tokens, class, grid, want_attention);
+                    return self.finish_on_kernels(fused, &tokens, class, (grid, kept), want_attention);
                 }
                 (tokens, split)
             }
         };
         let (tokens, class) =
-            train(fused, &lora, (&tokens, grid), split..blocks, want_class, self.kept_bytes)?;
-        self.finish_on_kernels(fused, &tokens, class, grid, want_attention)
+            train(fused, &lora, (&tokens, grid, kept), split..blocks, want_class, self.kept_bytes)?;
+        self.finish_on_kernels(fused, &tokens, class, (grid, kept), want_attention)
     }
 
     /// Tokens [S, T, d] of the last block and the class token's attention [S, T] → features.
@@ -306,14 +328,14 @@ impl Backbone {
         fused: &Arc<Fused>,
         tokens: &Tensor,
         class: Option<Tensor>,
-        grid: (usize, usize),
+        (grid, kept): OnGrid<'_>,
         want_attention: bool,
     ) -> Result<Features, BackboneError> {
         let normed = |first, n| match fused.patches_normed || first == 0 {
-            true => tokens.apply_op1(NormOp { fused: fused.clone(), first, n }),
+            true => tokens.apply_op1(NormOp { fused: fused.clone(), first, n, patches: kept.cloned() }),
             false => tokens.narrow(1, first, n),
         };
-        Ok(self.arch.finish(grid, &normed, class, want_attention)?)
+        Ok(self.arch.finish((grid, kept.map(|kept| &**kept)), &normed, class, want_attention)?)
     }
 }
 
@@ -323,14 +345,14 @@ impl Backbone {
     fn frozen_blocks(
         &self,
         input: &Tensor,
-        grid: (usize, usize),
+        at: OnGrid<'_>,
         begin: impl Fn(&Tensor) -> candle_core::Result<HiddenStates>,
         blocks: Range<usize>,
     ) -> Result<Tensor, BackboneError> {
         let compute = || {
             let mut tokens = Vec::new();
-            for chunk in chunks_of(input, self.chunk(input, grid)?)? {
-                let mut x = begin(&self.uploaded(&chunk)?)?;
+            for (chunk, kept) in chunks_of(input, at, self.chunk(input, at.0)?)? {
+                let mut x = dropped(begin(&self.uploaded(&chunk)?)?, kept)?;
                 for _ in blocks.clone() {
                     x = self.arch.block(&x, &NoAdapter, false)?.0;
                 }
@@ -345,7 +367,7 @@ impl Backbone {
     fn in_chunks(
         &self,
         input: &Tensor,
-        grid: (usize, usize),
+        at: OnGrid<'_>,
         adapter: &dyn SiteAdapter,
         want_attention: bool,
         begin: impl Fn(&Tensor) -> candle_core::Result<HiddenStates>,
@@ -353,22 +375,23 @@ impl Backbone {
         let compute = || {
             let blocks = self.info().blocks;
             // A task's code may look across slices: it is given all of them.
-            let size = if adapter.only_low_rank() { self.chunk(input, grid)? } else { usize::MAX };
+            let size = if adapter.only_low_rank() { self.chunk(input, at.0)? } else { usize::MAX };
             let (mut tokens, mut maps) = (Vec::new(), Vec::new());
-            for chunk in chunks_of(input, size)? {
-                let mut x = begin(&self.uploaded(&chunk)?)?;
+            for (chunk, kept) in chunks_of(input, at, size)? {
+                let mut x = dropped(begin(&self.uploaded(&chunk)?)?, kept)?;
                 while x.block < blocks {
                     let want = want_attention && x.block + 1 == blocks;
                     let (y, class) = self.arch.block(&x, adapter, want)?;
                     x = y;
                     maps.extend(class);
                 }
-                tokens.push(self.arch.final_norm(&x.tokens)?);
+                let normed = self.arch.final_norm(&x.tokens)?;
+                tokens.push(dropped(HiddenStates { tokens: normed, ..x }, None)?.tokens);
             }
             let tokens = Tensor::cat(&tokens, 0)?;
             let maps = if maps.is_empty() { None } else { Some(Tensor::cat(&maps, 0)?) };
             let normed = |first, n| tokens.narrow(1, first, n);
-            Ok(self.arch.finish(grid, &normed, maps, want_attention)?)
+            Ok(self.arch.finish((at.0, at.1.map(|kept| &**kept)), &normed, maps, want_attention)?)
         };
         compute().map_err(of_device)
     }
@@ -384,10 +407,27 @@ impl Backbone {
     }
 }
 
-fn chunks_of(x: &Tensor, size: usize) -> candle_core::Result<Vec<Tensor>> {
+/// Slices of `x` a few at a time, with those of their patches that are kept.
+fn chunks_of(
+    x: &Tensor,
+    (grid, kept): OnGrid<'_>,
+    size: usize,
+) -> candle_core::Result<Vec<(Tensor, Option<Arc<KeptPatches>>)>> {
     let n = x.dim(0)?;
+    Place { grid, kept: kept.map(|kept| &**kept) }.check(n)?;
     if n <= size {
-        return Ok(vec![x.clone()]);
+        return Ok(vec![(x.clone(), kept.cloned())]);
     }
-    (0..n).step_by(size).map(|from| x.narrow(0, from, size.min(n - from))).collect()
+    let chunk = |from: usize| {
+        let count = size.min(n - from);
+        Ok((x.narrow(0, from, count)?, kept.map(|kept| Arc::new(kept.narrow(from, count)))))
+    };
+    (0..n).step_by(size).map(chunk).collect()
+}
+
+/// `x` with 0 in the place of dropped tokens: those that `x` drops already, and those that `kept` leaves out.
+fn dropped(x: HiddenStates, kept: Option<Arc<KeptPatches>>) -> candle_core::Result<HiddenStates> {
+    let Some(kept) = kept.or_else(|| x.kept.clone()) else { return Ok(x) };
+    let table = kept.token_table(x.layout.leading(), x.tokens.device())?.unsqueeze(2)?; // [S, T, 1]
+    Ok(HiddenStates { tokens: x.tokens.broadcast_mul(&table)?, kept: Some(kept), ..x })
 }

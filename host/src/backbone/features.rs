@@ -1,6 +1,8 @@
 //! What goes through the blocks and what comes out: hidden states, features, and how tokens are laid out.
 
+use super::kept::KeptPatches;
 use candle_core::{Result, Tensor};
+use std::sync::Arc;
 
 /// Which tokens stand before the patches of a slice: the class token where there is one, then the registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,23 @@ pub struct HiddenStates {
     pub grid: (usize, usize),
     /// What stands before the patches.
     pub layout: TokenLayout,
+    /// The patches that are computed; the tokens of the others are 0. `None`: all are.
+    pub kept: Option<Arc<KeptPatches>>,
+}
+
+/// Normalised slices as the backbone takes them.
+#[derive(Clone, Copy, Debug)]
+pub struct Slices<'a> {
+    /// [S, 3, H, W]
+    pub pixels: &'a Tensor,
+    /// The patches that are computed; `None`: all.
+    pub kept: Option<&'a Arc<KeptPatches>>,
+}
+
+impl<'a> From<&'a Tensor> for Slices<'a> {
+    fn from(pixels: &'a Tensor) -> Self {
+        Self { pixels, kept: None }
+    }
 }
 
 impl HiddenStates {
@@ -47,12 +66,13 @@ impl HiddenStates {
     /// # Errors
     /// When there are fewer slices.
     pub fn narrow(&self, from: usize, n: usize) -> Result<Self> {
-        Ok(Self { tokens: self.tokens.narrow(0, from, n)?, ..*self })
+        let kept = self.kept.as_ref().map(|kept| Arc::new(kept.narrow(from, n)));
+        Ok(Self { tokens: self.tokens.narrow(0, from, n)?, kept, ..*self })
     }
 
     /// The output of block `self.block`, which is the input of the next.
     pub(crate) fn next(&self, tokens: Tensor) -> Self {
-        Self { tokens, block: self.block + 1, ..*self }
+        Self { tokens, block: self.block + 1, kept: self.kept.clone(), ..*self }
     }
 }
 

@@ -295,7 +295,7 @@ pub(crate) const ROWS: usize = 1024;
 #[cfg(test)]
 pub(crate) fn attention(qkv: &Tensor, heads: usize, want_class: bool) -> Result<(Tensor, Option<Tensor>)> {
     let [q, k, v] = split_heads(qkv, heads)?;
-    attend(&q, &k, &v, want_class)
+    attend(&q, &k, &v, None, want_class)
 }
 
 /// Fused projections [S, T, 3d] → q, k and v, each [S, heads, T, d / heads].
@@ -310,11 +310,14 @@ pub(crate) fn split_heads(qkv: &Tensor, heads: usize) -> Result<[Tensor; 3]> {
 
 /// softmax(q kᵀ / √head) v of [S, heads, T, head] → ([S, T, d], class-token probabilities [S, T]).
 ///
+/// `mask` [S, 1, 1, T] is added to the scores: -∞ for keys that nobody attends to.
+///
 /// Of long inputs no more than [`ROWS`] rows of the T × T probabilities exist at a time.
 pub(crate) fn attend(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
+    mask: Option<&Tensor>,
     want_class: bool,
 ) -> Result<(Tensor, Option<Tensor>)> {
     let (s, heads, t, head) = q.dims4()?;
@@ -322,7 +325,9 @@ pub(crate) fn attend(
     for first in (0..t).step_by(ROWS) {
         let rows = ROWS.min(t - first);
         let q = if rows == t { q.clone() } else { q.narrow(2, first, rows)?.contiguous()? };
-        let p = softmax(&scores(&q, k)?)?; // [S, heads, rows, T]
+        let scores = scores(&q, k)?;
+        let scores = mask.map_or(Ok(scores.clone()), |mask| scores.broadcast_add(mask))?;
+        let p = softmax(&scores)?; // [S, heads, rows, T]
         if want_class && first == 0 {
             let of_class = p.detach().narrow(2, 0, 1)?.to_dtype(DType::F32)?;
             class = Some(of_class.mean(1)?.reshape((s, t))?);

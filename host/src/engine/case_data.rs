@@ -1,6 +1,6 @@
 //! From a case's files to slices: each file read once, each preprocessing done once, however many tasks ask.
 
-use crate::backbone::{BackboneInfo, HiddenStates};
+use crate::backbone::{BackboneInfo, HiddenStates, KeptPatches, Slices};
 use crate::device::uploaded;
 use crate::engine::memory::{self, MemoryCap};
 use crate::memory::MemoryBudget;
@@ -56,6 +56,8 @@ pub struct Prepared {
     pub stack: SliceStack,
     /// `[S, 3, H, W]`
     pub pixels: Tensor,
+    /// The patches that are computed; `None`: all.
+    pub kept: Option<Arc<KeptPatches>>,
     /// Frozen prefixes that tasks share, by number of blocks.
     pub prefixes: BTreeMap<usize, HiddenStates>,
     /// Of the case's mask inside the scan, where a view's head asks for them.
@@ -65,6 +67,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// As the backbone takes them.
+    pub fn slices(&self) -> Slices<'_> {
+        Slices { pixels: &self.pixels, kept: self.kept.as_ref() }
+    }
+
     /// What a view's head is told of the mask, on patches h, w.
     ///
     /// # Errors
@@ -89,6 +96,8 @@ pub struct TrainingSlices {
     pub stack: SliceStack,
     /// `[S, 3, H, W]` on the processor.
     pub pixels: Tensor,
+    /// The patches that are computed; `None`: all.
+    pub kept: Option<Arc<KeptPatches>>,
     /// `[S, H, W]`: how much of each pixel the mask covers, 0 to 1.
     pub mask: Option<Vec<f32>>,
     /// Of the mask inside the scan, where the view's head asks for them.
@@ -96,10 +105,10 @@ pub struct TrainingSlices {
 }
 
 /// What decides the slices.
-pub(super) type Slices = (PathBuf, String);
+pub(super) type SlicesKey = (PathBuf, String);
 
 /// A view without its name, its choice of a series and whether it is required; without its modality too, unless that decides what the body is.
-pub(super) fn slices_of(path: &Path, view: &View, region: &RegionOfInterest) -> Slices {
+pub(super) fn slices_of(path: &Path, view: &View, region: &RegionOfInterest) -> SlicesKey {
     let decides = matches!(view.region, Region::Body | Region::Lungs);
     let modality = if decides { view.modality } else { Modality::Any };
     let bare = View {
@@ -118,7 +127,7 @@ pub(super) fn slices_of(path: &Path, view: &View, region: &RegionOfInterest) -> 
 pub struct CaseData {
     scans: HashMap<PathBuf, Result<Arc<ReadScan>, PrepareError>>,
     masks: HashMap<PathBuf, Result<Arc<Volume>, PrepareError>>,
-    stacks: HashMap<Slices, Prepared>,
+    stacks: HashMap<SlicesKey, Prepared>,
     /// Bytes taken so far, at their most.
     taken: usize,
     /// What may be taken.
@@ -221,8 +230,9 @@ impl CaseData {
             let device = self.device.clone().unwrap_or(Device::Cpu);
             let pixels = pixels_of(&stack, path, backbone, &device)?;
             self.preprocess_ms += ms(start);
-            let prefixes = BTreeMap::new();
-            let new = Prepared { read: read.clone(), stack, pixels, prefixes, scalars: None, covered: None };
+            let kept = kept_of(&stack, backbone);
+            let (read, prefixes) = (read.clone(), BTreeMap::new());
+            let new = Prepared { read, stack, pixels, kept, prefixes, scalars: None, covered: None };
             self.stacks.insert(key.clone(), new);
         }
         let prepared =
@@ -284,8 +294,15 @@ impl CaseData {
         let mut mask = drawn.map(|mask| stack.grid.mask_to_slices(mask)).transpose()?;
         augment(&mut stack, mask.as_mut());
         let pixels = pixels_of(&stack, path, backbone, &Device::Cpu)?;
-        Ok(TrainingSlices { stack, pixels, mask, scalars })
+        let kept = kept_of(&stack, backbone);
+        Ok(TrainingSlices { stack, pixels, kept, mask, scalars })
     }
+}
+
+/// The patches that show the body; `None` where all do, or the view keeps its background.
+fn kept_of(stack: &SliceStack, backbone: &BackboneInfo) -> Option<Arc<KeptPatches>> {
+    let ([_, _, h, w], edge) = (stack.shape, backbone.patch_size);
+    KeptPatches::showing(stack.body.as_deref()?, (h / edge, w / edge), edge).map(Arc::new)
 }
 
 /// Pixels as the backbone takes them, `[S, 3, H, W]`.

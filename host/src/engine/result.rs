@@ -172,6 +172,9 @@ pub struct ViewRecord {
     pub name: String,
     /// Number of slices S.
     pub slices: usize,
+    /// `background = "drop"`: share of the patches that showed the body and were computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_patches: Option<f64>,
     /// Weight of each slice; they sum to 1. Empty when the head tells none.
     pub weights: Vec<f32>,
     /// Weight of this view among several.

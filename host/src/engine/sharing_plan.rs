@@ -3,7 +3,7 @@
 
 use crate::backbone::SiteAdapter;
 use crate::engine::case::Case;
-use crate::engine::case_data::{Slices, slices_of};
+use crate::engine::case_data::{SlicesKey, slices_of};
 use crate::task::LoadedTask;
 use crate::task::TaskAdapter;
 use crate::task::TaskSiteAdapter;
@@ -32,7 +32,7 @@ pub struct StackPlan {
     /// Who reads them.
     pub users: Vec<User>,
     #[serde(skip)]
-    pub(super) of: Slices,
+    pub(super) of: SlicesKey,
 }
 
 /// A task's view.
@@ -121,7 +121,7 @@ impl Plan {
     }
 
     /// After which blocks tokens of these slices are kept.
-    pub(super) fn kept(&self, of: &Slices) -> &[usize] {
+    pub(super) fn kept(&self, of: &SlicesKey) -> &[usize] {
         self.stacks.iter().find(|s| s.of == *of).map_or(&[], |s| &s.kept)
     }
 
@@ -206,7 +206,7 @@ mod tests {
 
     fn plan(depths: &[Option<usize>]) -> Plan {
         let users: Vec<User> = depths.iter().map(|d| user(*d)).collect();
-        let of = Slices::default();
+        let of = SlicesKey::default();
         let stack = StackPlan { file: "f".into(), slices: "s".into(), kept: kept(&users), users, of };
         Plan { blocks: 12, stacks: vec![stack] }
     }

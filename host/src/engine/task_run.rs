@@ -49,6 +49,8 @@ struct Seen<'a> {
     /// One per member of the ensemble.
     features: Vec<Features>,
     mask: MaskTensors,
+    /// Share of the patches that were computed, where some were dropped.
+    kept_patches: Option<f64>,
 }
 
 impl<'a> TaskRun<'a> {
@@ -133,7 +135,8 @@ impl<'a> TaskRun<'a> {
             timing.backbone += ms(began);
             let mask = prepared.mask_tensors(view, features[0].grid, backbone.device())?;
             let (read, stack) = (prepared.read.clone(), prepared.stack.clone());
-            seen.push(Seen { view, path, read, stack, features, mask });
+            let kept_patches = prepared.kept.as_ref().map(|kept| kept.share());
+            seen.push(Seen { view, path, read, stack, features, mask, kept_patches });
         }
         Ok(seen)
     }
@@ -150,21 +153,21 @@ impl<'a> TaskRun<'a> {
         let most = most(backbone.info().blocks, attention);
         let depth = depth(adapter, most).filter(|depth| kept.contains(depth));
         let Some(depth) = depth else {
-            return backbone.forward(&prepared.pixels, adapter, attention);
+            return backbone.forward(prepared.slices(), adapter, attention);
         };
         for &next in kept.iter().take_while(|&&next| next <= depth) {
             if !prepared.prefixes.contains_key(&next) {
                 let before = prepared.prefixes.range(..next).next_back();
                 let hidden = match before {
                     Some((_, hidden)) => backbone.forward_blocks(hidden, next)?,
-                    None => backbone.hidden_states(&prepared.pixels, next)?,
+                    None => backbone.hidden_states(prepared.slices(), next)?,
                 };
                 prepared.prefixes.insert(next, hidden);
             }
         }
         match prepared.prefixes.get(&depth) {
             Some(hidden) => backbone.forward_from(hidden, adapter, attention),
-            None => backbone.forward(&prepared.pixels, adapter, attention),
+            None => backbone.forward(prepared.slices(), adapter, attention),
         }
     }
 
@@ -200,6 +203,7 @@ impl<'a> TaskRun<'a> {
             views.push(ViewRecord {
                 name: s.view.name.clone(),
                 slices,
+                kept_patches: s.kept_patches,
                 top_slices: told.as_deref().map(|w| top_slices(w, &s.stack)).unwrap_or_default(),
                 weights: told.clone().unwrap_or_default(),
                 view_weight,

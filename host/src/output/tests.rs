@@ -139,6 +139,7 @@ fn result(evidence: &ViewEvidence) -> CaseResult {
         views: vec![ViewRecord {
             name: "v".into(),
             slices: 6,
+            kept_patches: None,
             weights: evidence.slice_weights.clone(),
             view_weight: None,
             heatmap_of: "class_attention".into(),

@@ -7,6 +7,7 @@
 mod adjacent;
 mod affine;
 mod axis_plan;
+mod body;
 mod bytes;
 mod canonical;
 mod components;

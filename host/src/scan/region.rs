@@ -93,7 +93,7 @@ fn body_or_all(
 }
 
 /// A tenth of the way from the 1st to the 99th percentile: above the noise around the body, below any tissue that signals.
-fn background(volume: &Volume) -> f32 {
+pub(crate) fn background(volume: &Volume) -> f32 {
     // A few hundred thousand voxels tell percentiles well enough.
     let stride = (volume.voxels.len() / 400_000).max(1);
     let mut sample: Vec<f32> = volume.voxels.iter().copied().step_by(stride).collect();

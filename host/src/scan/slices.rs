@@ -1,6 +1,6 @@
 //! From a canonical volume to the pixels a view asks for, by the letter of the manifest's rules.
 
-use anymc3d_manifest::{Axis, Channels, Fit, Intensity, Region, View};
+use anymc3d_manifest::{Axis, Background, Channels, Fit, Intensity, Region, View};
 use rayon::prelude::*;
 
 use crate::memory::{MemoryBudget, OutOfMemory, zeroed};
@@ -9,7 +9,7 @@ use crate::scan::canonical::Volume;
 use crate::scan::region::Bounds;
 use crate::scan::resample::{Layout, Resampled, separable, separable_bytes};
 use crate::scan::slice_grid::SliceGrid;
-use crate::scan::{Target, VolumeError, adjacent, intensity, region};
+use crate::scan::{Target, VolumeError, adjacent, body, intensity, region};
 
 /// Most slices and most values a stack may have: far above any task, below what would exhaust the memory.
 const MOST_SLICES: usize = 4096;
@@ -27,6 +27,8 @@ pub struct SliceStack {
     pub shape: [usize; 4],
     /// Where each pixel came from, and the way back.
     pub grid: SliceGrid,
+    /// `[S, H, W]`: 1 where a pixel shows the body, 0 where it shows background. `None` where the view keeps its background.
+    pub body: Option<Vec<f32>>,
     /// What was noticed, one line each.
     pub warnings: Vec<String>,
 }
@@ -129,7 +131,8 @@ pub fn slices_of_target(
     let unfitted = axes(volume, view.axis).map(|axis| whole(volume, bounds, axis));
     let sizes = (patch_size, channels);
     let plans = fitted(volume, view, unfitted, centred.as_ref(), sizes, &mut warnings)?;
-    let bytes = bytes_of(volume.shape, &plans, channels);
+    let with_body = channels + usize::from(view.background == Background::Drop);
+    let bytes = bytes_of(volume.shape, &plans, with_body);
     if bytes > room.bytes {
         let [s, h, w] = [0, 1, 2].map(|i| plans[i].size);
         return Err(too_much(format!(
@@ -147,8 +150,19 @@ pub fn slices_of_target(
             .and_then(|image| intensity::apply(&image, &layout, &windows)),
     };
     let pixels = pixels.map_err(&no_memory)?;
+    let mut body = None;
+    if view.background == Background::Drop {
+        let grids = match adjacent_mm {
+            Some(mm) => vec![grid.shifted(-mm), grid.clone(), grid.shifted(mm)],
+            None => vec![grid.clone()],
+        };
+        match body::pixels_of_body(volume, view, &grids).map_err(&no_memory)? {
+            Ok(shown) => body = Some(shown),
+            Err(all_kept) => warnings.push(all_kept.to_owned()),
+        }
+    }
     let [s, h, w] = layout.shape;
-    Ok(SliceStack { pixels, shape: [s, channels, h, w], grid, warnings })
+    Ok(SliceStack { pixels, shape: [s, channels, h, w], grid, body, warnings })
 }
 
 fn refused(volume: &Volume, view: &View, found: String, expected: &str, todo: &str) -> VolumeError {

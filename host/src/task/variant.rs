@@ -3,7 +3,9 @@
 //! The weights store the variant that they were trained with, so that `host run` builds the same task again.
 
 use crate::plugin::context::Parameter;
-use anymc3d_manifest::{Channels, Extent, LOSSES_BY_KIND, Loss, LossKind, Manifest, MaskFeature, View};
+use anymc3d_manifest::{
+    Background, Channels, Extent, LOSSES_BY_KIND, Loss, LossKind, Manifest, MaskFeature, View,
+};
 use anymc3d_plugin_api::{BackboneInfo, LABEL_QUERIES, Lora, Pooling};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,6 +63,9 @@ pub struct ViewChange {
     /// What the head is told of the mask; empty: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask_features: Option<Vec<MaskFeature>>,
+    /// What becomes of patches that show only background.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background: Option<Background>,
     /// Length in mm of the region around the mask or point.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_mm: Option<Extent>,
@@ -77,6 +82,7 @@ impl ViewChange {
             view.channels = if adjacent { Channels::Adjacent } else { Channels::Windows };
             view.adjacent_mm = adjacent.then_some(mm);
         }
+        view.background = self.background.unwrap_or(view.background);
         if let Some(features) = &self.mask_features {
             view.mask_features.clone_from(features);
         }
@@ -307,10 +313,12 @@ mod tests {
         let all = with(ViewChange {
             adjacent_mm: Some(2.0),
             mask_features: Some(Vec::new()),
+            background: Some(Background::Drop),
             size_mm: Some(Extent::Cube(30.0)),
         });
         let view = &all.manifest(&manifest).unwrap().views[0];
         assert_eq!((view.channels, view.adjacent_mm), (Channels::Adjacent, Some(2.0)));
+        assert_eq!(view.background, Background::Drop);
         assert_eq!(
             (view.size_mm, view.margin_mm, view.mask_features.len()),
             (Some(Extent::Cube(30.0)), None, 0)

@@ -6,7 +6,7 @@
 
 use super::augment::Augmentation;
 use super::sample::{SampleError, ViewSample, prepare};
-use crate::backbone::{Backbone, HiddenStates, Precision, TokenLayout};
+use crate::backbone::{Backbone, HiddenStates, KeptPatches, Precision, TokenLayout};
 use crate::data::table::Row;
 use crate::engine::CaseData;
 use crate::fs::hex;
@@ -225,6 +225,9 @@ fn tensors_of(sample: &ViewSample) -> candle_core::Result<HashMap<&'static str, 
         ("positions", Tensor::new(&**positions_mm, &Device::Cpu)?),
         ("spacing", Tensor::new(token_spacing_mm, &Device::Cpu)?),
     ]);
+    if let Some(kept) = &sample.hidden.kept {
+        tensors.insert("kept", kept.table(DType::U8, &Device::Cpu)?);
+    }
     if let Some(scalars) = &sample.scalars {
         tensors.insert("scalars", Tensor::new(scalars, &Device::Cpu)?);
     }
@@ -264,7 +267,11 @@ where
         centres.iter().filter_map(|c| c[..].try_into().ok()).collect(),
         [slices, rows, columns],
     ));
-    let hidden = HiddenStates { tokens, block: blocks, grid: (h as usize, w as usize), layout };
+    let kept = match tensor("kept") {
+        Ok(kept) => KeptPatches::of_table(kept)?.map(Arc::new),
+        Err(_) => None,
+    };
+    let hidden = HiddenStates { tokens, block: blocks, grid: (h as usize, w as usize), layout, kept };
     Ok(ViewSample { hidden, geometry, mask, scalars })
 }
 
@@ -288,7 +295,9 @@ mod tests {
     fn slices_lie_where_they_lay_when_a_case_comes_from_the_cache() {
         let tokens = Tensor::zeros((3, 5, 2), DType::F32, &Device::Cpu).unwrap();
         let layout = TokenLayout { class_token: true, registers: 0 };
-        let hidden = HiddenStates { tokens, block: 6, grid: (2, 2), layout };
+        let table = Tensor::new(&[[1u8, 0, 0, 1], [1, 1, 1, 1], [0, 0, 1, 0]], &Device::Cpu).unwrap();
+        let kept = KeptPatches::of_table(&table).unwrap().map(Arc::new);
+        let hidden = HiddenStates { tokens, block: 6, grid: (2, 2), layout, kept: kept.clone() };
         let geometry = Arc::new(SliceGeometry::new(
             vec![-71.3, -68.1, 0.25],
             vec![[1.5, 2.5, -71.3], [1.75, 2.5, -68.1], [2.0, 2.5, 0.25]],
@@ -303,5 +312,6 @@ mod tests {
         let found = sample_of(&tensors_of(&sample).unwrap(), 6, layout).unwrap();
         assert_eq!(*found.geometry, *geometry);
         assert_eq!(found.scalars, sample.scalars);
+        assert!(kept.is_some() && found.hidden.kept == kept);
     }
 }

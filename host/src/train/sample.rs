@@ -1,7 +1,7 @@
 //! A training case on its way to the adapted blocks: slices, augmented, through the frozen prefix, with its mask.
 
 use super::augment::Augmentation;
-use crate::backbone::{Backbone, BackboneError, HiddenStates};
+use crate::backbone::{Backbone, BackboneError, HiddenStates, Slices};
 use crate::data::table::Row;
 use crate::engine::{CaseData, PrepareError, TrainingSlices};
 use crate::scan::{SliceStack, Volume};
@@ -93,17 +93,20 @@ pub fn prepare(
         if *augmentation != Augmentation::default() {
             let channels = stack.shape[1];
             augmentation.apply(&mut stack.pixels, channels, mask, &stack.grid);
+            if let Some(body) = &mut stack.body {
+                augmentation.apply(&mut [], 0, Some(body), &stack.grid);
+            }
         }
     };
     let cut = data.training_slices(path, view, &row.region(), backbone.info(), drawn.as_deref(), augment);
-    let TrainingSlices { stack, pixels, mask, scalars } = cut.map_err(unusable)?;
+    let TrainingSlices { stack, pixels, kept, mask, scalars } = cut.map_err(unusable)?;
     let [s, _, h, w] = stack.shape;
     let tensor = |values: Vec<f32>| {
         Tensor::from_vec(values, (s, h, w), &Device::Cpu).map_err(|e| failed(e.to_string()))
     };
     let mask = mask.map(tensor).transpose()?;
     let hidden = backbone
-        .hidden_states(&pixels, blocks)
+        .hidden_states(Slices { pixels: &pixels, kept: kept.as_ref() }, blocks)
         .map_err(|source| SampleError::Backbone { case: row.case.clone(), source })?;
     let geometry = Arc::new(stack.grid.geometry(hidden.grid));
     Ok(Some(ViewSample { hidden, geometry, mask, scalars }))

@@ -37,6 +37,7 @@ pub(crate) const KEYS: [(&str, &[&str]); 8] = [
             "mask_features",
             "channels",
             "adjacent_mm",
+            "background",
             "intensity",
             "series",
             "required",
@@ -93,6 +94,7 @@ margin_mm = 5.0
 mask_features = ["scalars"]
 channels = "adjacent"
 adjacent_mm = 3.0
+background = "drop"
 intensity = { kind = "percentile", low = 0.5, high = 99.5 }
 series = { description = "x", sequence = "T1", contrast = true, body_part = "x", orientation = "axial", min_slices = 3 }
 [[view]]

@@ -17,7 +17,7 @@ mod values;
 
 pub use parse::{ManifestError, Parsed};
 pub use place::{Place, nearest};
-pub use region::{Channels, Extent, MaskFeature, Region};
+pub use region::{Background, Channels, Extent, MaskFeature, Region};
 pub use series::{Plane, SEQUENCE_NAMES, SeriesRules};
 pub use settings::SettingValue;
 
@@ -246,6 +246,9 @@ pub struct View {
     /// `channels = "adjacent"`: distance in mm between the slice of each channel and that of the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adjacent_mm: Option<f64>,
+    /// What becomes of patches that show only background.
+    #[serde(default)]
+    pub background: Background,
     /// What the head is told of the case's mask beside the tokens.
     #[serde(default)]
     pub mask_features: Vec<MaskFeature>,
@@ -282,6 +285,7 @@ impl View {
             size_mm: None,
             channels: Channels::Windows,
             adjacent_mm: None,
+            background: Background::Keep,
             mask_features: Vec::new(),
             intensity: Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false },
             series: None,

@@ -31,6 +31,17 @@ pub enum Channels {
     Adjacent,
 }
 
+/// What becomes of patches that show only background: the room around the body, and padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Background {
+    /// They go through the backbone like all others.
+    #[default]
+    Keep,
+    /// They leave before the first block, also as keys and values: their tokens are 0, and nobody attends to them.
+    Drop,
+}
+
 /// Lengths in mm: of a cube, or left to right, posterior to anterior and inferior to superior.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]

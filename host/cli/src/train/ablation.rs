@@ -1,7 +1,7 @@
 //! Options that change a task without a change of its plugin.
 
 use anymc3d_host::task::{AdapterChoice, LossChange, Variant, ViewChange};
-use anymc3d_manifest::{Extent, LossKind, MaskFeature};
+use anymc3d_manifest::{Background, Extent, LossKind, MaskFeature};
 use clap::{Args, ValueEnum};
 
 /// Ablations.
@@ -32,6 +32,9 @@ pub(super) struct Ablation {
     /// Slices before and behind each slice, this many mm away, as its channels; 0: the manifest's windows
     #[arg(long, value_name = "MM")]
     adjacent_mm: Option<f64>,
+    /// Patches that show only background: keep them, or drop them before the first block
+    #[arg(long, value_parser = ["keep", "drop"])]
+    background: Option<String>,
     /// What the head is told of the mask: scalars, cover, both with a comma between, or none
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = ["scalars", "cover", "none"])]
     mask_features: Option<Vec<String>>,
@@ -90,7 +93,16 @@ impl Ablation {
             Some(&[x, y, z]) => Some(Extent::Box([x, y, z])),
             Some(other) => return Err(format!("--size-mm: {} lengths, expected 1 or 3", other.len())),
         };
-        Ok(ViewChange { adjacent_mm: self.adjacent_mm, mask_features: features.transpose()?, size_mm })
+        let background = self.background.as_deref().map(|name| match name {
+            "drop" => Background::Drop,
+            _ => Background::Keep,
+        });
+        Ok(ViewChange {
+            adjacent_mm: self.adjacent_mm,
+            mask_features: features.transpose()?,
+            background,
+            size_mm,
+        })
     }
 
     /// What was asked for, for a task of `outputs` labels or classes.

@@ -179,14 +179,15 @@ impl Block {
         adapter: &dyn SiteAdapter,
         want_attention: bool,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let (i, leading, x) = (x.block, x.layout.leading(), &x.tokens);
+        let (i, leading, kept, x) = (x.block, x.layout.leading(), x.kept.as_deref(), &x.tokens);
         let qkv = adapted(&self.qkv, &self.norm1.forward(x)?, Site::Qkv(i), adapter)?; // [S, T, 3d]
         let [q, k, v] = split_heads(&qkv, heads)?; // [S, heads, T, head] each
         let (q, k) = match rotation {
             Some(rotation) => (rotation.apply(&q, leading)?, rotation.apply(&k, leading)?),
             None => (q, k),
         };
-        let (mixed, class) = attend(&q, &k, &v, want_attention)?; // [S, T, d], [S, T]
+        let mask = kept.map(|kept| kept.score_mask(leading, x.device())).transpose()?;
+        let (mixed, class) = attend(&q, &k, &v, mask.as_ref(), want_attention)?; // [S, T, d], [S, T]
         let mixed = adapted(&self.output, &mixed, Site::AttentionOutput(i), adapter)?;
         let x = (x + scaled(mixed, self.scale1.as_ref())?)?;
         let changed = self.mlp.forward(&self.norm2.forward(&x)?)?;

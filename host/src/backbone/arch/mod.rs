@@ -22,6 +22,7 @@ use super::device_memory::BlockSize;
 use super::error::BackboneError;
 use super::features::{Features, HiddenStates};
 use super::info::{BackboneInfo, config_fingerprint};
+use super::kept::KeptPatches;
 use candle_core::{DType, Device, Result, Tensor};
 use serde::Serialize;
 use std::path::Path;
@@ -63,15 +64,17 @@ pub(crate) trait Architecture: Send + Sync {
     /// The final norm of every token that has one, [S, T, d].
     fn final_norm(&self, tokens: &Tensor) -> Result<Tensor>;
 
-    /// The tokens of the last block, normed → features. `attention` is what the last block gave, [S, T].
+    /// The tokens of the last block, normed → features, on a grid of (h, w) patches of which some may be dropped. `attention`
+    /// is what the last block gave, [S, T].
     ///
-    /// A family with a pooling head puts the pooled output and the head's attention in the class token's place.
+    /// A family with a pooling head puts the pooled output and the head's attention in the class token's place. Patches that
+    /// are not kept are 0 in `normed`, and nobody attends to them.
     ///
     /// # Errors
     /// When the tokens are not of this model.
     fn finish(
         &self,
-        grid: (usize, usize),
+        on: ((usize, usize), Option<&KeptPatches>),
         normed: &NormedTokens<'_>,
         attention: Option<Tensor>,
         want_attention: bool,

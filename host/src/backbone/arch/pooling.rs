@@ -6,6 +6,7 @@
 
 use super::block::{BlockNames, BlockShape, Mlp};
 use crate::backbone::error::BackboneError;
+use crate::backbone::kept::KeptPatches;
 use crate::backbone::layers::{LayerNorm, Linear, softmax};
 use crate::backbone::weights::Weights;
 use candle_core::{D, DType, Device, Result, Tensor};
@@ -69,10 +70,21 @@ impl PoolingHead {
         })
     }
 
-    /// Normed tokens [S, n, d] → pooled [S, d], and the probe's attention [S, n], mean over heads, where asked for.
-    pub fn forward(&self, x: &Tensor, want_attention: bool) -> Result<(Tensor, Option<Tensor>)> {
-        let (s, _, d) = x.dims3()?;
-        let p = softmax(&self.scores.forward(x)?.transpose(1, 2)?.contiguous()?)?; // [S, heads, n]
+    /// Normed tokens [S, n, d] → pooled [S, d], and the probe's attention [S, n], mean over heads, where asked for. The probe
+    /// attends to kept patches alone.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        kept: Option<&KeptPatches>,
+        want_attention: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (s, n, d) = x.dims3()?;
+        let scores = self.scores.forward(x)?.transpose(1, 2)?.contiguous()?; // [S, heads, n]
+        let scores = match kept {
+            Some(kept) => scores.broadcast_add(&kept.score_mask(0, x.device())?.reshape((s, 1, n))?)?,
+            None => scores,
+        };
+        let p = softmax(&scores)?;
         let mixed = p.matmul(x)?.transpose(0, 1)?.contiguous()?; // [heads, S, d]
         let values = mixed.matmul(&self.values)?; // [heads, S, head]
         let values = values.transpose(0, 1)?.reshape((s, d))?.broadcast_add(&self.value_bias)?;

@@ -14,6 +14,7 @@ use crate::backbone::embedding::PatchEmbedding;
 use crate::backbone::error::BackboneError;
 use crate::backbone::features::{Features, HiddenStates};
 use crate::backbone::info::BackboneInfo;
+use crate::backbone::kept::KeptPatches;
 use crate::backbone::layers::LayerNorm;
 use crate::backbone::rotation::AxialRotation;
 use crate::backbone::weights::Weights;
@@ -163,7 +164,7 @@ impl Architecture for Transformer {
 
     fn finish(
         &self,
-        grid: (usize, usize),
+        (grid, kept): ((usize, usize), Option<&KeptPatches>),
         normed: &NormedTokens<'_>,
         attention: Option<Tensor>,
         want_attention: bool,
@@ -171,7 +172,7 @@ impl Architecture for Transformer {
         let layout = self.info.layout();
         let patch_tokens = normed(layout.leading(), grid.0 * grid.1)?; // [S, h·w, d]
         let (class_tokens, attention) = match &self.head {
-            Some(head) => head.forward(&patch_tokens, want_attention)?,
+            Some(head) => head.forward(&patch_tokens, kept, want_attention)?,
             None => {
                 let class = normed(0, 1)?; // [S, 1, d]
                 let attention = attention.map(|a| layout.over_patches(&a, grid)).transpose()?;

@@ -2,14 +2,16 @@
 //! gradients to the head's.
 
 use super::fused::{ActivationPool, Activations, Change, Fused};
-use super::infer::{Passed, with_scratch};
+use super::infer::{Passed, Place, kept_turns, with_scratch};
 use super::kernels::rotate::Turns;
 use super::packed::Terms;
 use super::packed_lora::PackedLora;
+use crate::backbone::kept::{KeptPatches, KeptRows};
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, bail,
 };
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) fn train(
     fused: &Arc<Fused>,
     lora: &PackedLora,
-    (tokens, grid): (&Tensor, (usize, usize)),
+    (tokens, grid, kept): (&Tensor, (usize, usize), Option<&Arc<KeptPatches>>),
     range: Range<usize>,
     want_class: bool,
     kept_bytes: usize,
@@ -25,6 +27,7 @@ pub(crate) fn train(
     let (s, t, _) = tokens.dims3()?;
     let (mut x, mut class) = (tokens.contiguous()?, None);
     let turns = fused.turns(grid)?.map(Arc::new);
+    Place { grid, kept: kept.map(|kept| &**kept) }.check(s)?;
     let bytes: usize = fused.blocks[range.clone()].iter().map(|b| b.activation_bytes() * s * t).sum();
     for i in range.clone() {
         let (terms, factors) = &lora.blocks[i];
@@ -36,6 +39,8 @@ pub(crate) fn train(
             block: i,
             terms: terms.clone(),
             turns: turns.clone(),
+            grid,
+            patches: kept.cloned(),
             input_tracked: x.track_op(),
             keep: bytes <= kept_bytes,
             kept: ActivationPool::default(),
@@ -58,6 +63,10 @@ struct BlockOp {
     block: usize,
     terms: Arc<Terms>,
     turns: Option<Arc<Turns>>,
+    /// (h, w) in patches.
+    grid: (usize, usize),
+    /// The patches that are computed; `None`: all.
+    patches: Option<Arc<KeptPatches>>,
     input_tracked: bool,
     keep: bool,
     kept: ActivationPool,
@@ -65,8 +74,22 @@ struct BlockOp {
 }
 
 impl BlockOp {
-    fn change(&self) -> Change<'_> {
-        Change { terms: &self.terms, turns: self.turns.as_deref() }
+    /// What changes the block at a slice, whose own rotations are in `of_kept` where some of its patches are dropped.
+    fn change<'a>(&'a self, of_kept: Option<&'a Turns>) -> Change<'a> {
+        Change { terms: &self.terms, turns: of_kept.or(self.turns.as_deref()) }
+    }
+
+    /// The rows of slice `i`, of `t`, that are computed; `None`: every row.
+    fn rows(&self, i: usize, t: usize) -> Option<KeptRows<'_>> {
+        Place { grid: self.grid, kept: self.patches.as_deref() }.rows(i, t)
+    }
+
+    /// The computed rows of [T, d]: a copy, where some are dropped.
+    fn computed<'a>(rows: Option<KeptRows<'_>>, d: usize, x: &'a [f32]) -> Cow<'a, [f32]> {
+        let Some(rows) = rows else { return Cow::Borrowed(x) };
+        let mut few = vec![0f32; rows.count() * d];
+        rows.gather(d, x, &mut few);
+        Cow::Owned(few)
     }
 }
 
@@ -91,19 +114,34 @@ impl CustomOp2 for BlockOp {
         let kept: Vec<Option<Activations>> = out
             .par_chunks_exact_mut(t * d)
             .zip(maps)
-            .map(|(x, map)| {
-                with_scratch(|scratch| {
+            .enumerate()
+            .map(|(i, (whole, mut map))| {
+                let rows = self.rows(i, t);
+                let turns = kept_turns(self.turns.as_deref(), rows);
+                if let Cow::Owned(few) = Self::computed(rows, d, whole) {
+                    whole[..few.len()].copy_from_slice(&few);
+                }
+                let n = rows.map_or(t, |rows| rows.count());
+                let kept = with_scratch(|scratch| {
                     let mut keep = match self.keep {
                         true => self.fused.pool.take(),
                         false => std::mem::take(&mut scratch.activations),
                     };
-                    block.forward(self.change(), x, map, &mut keep, self.keep, scratch);
+                    let (x, class) = (&mut whole[..n * d], map.as_deref_mut().map(|map| &mut map[..n]));
+                    block.forward(self.change(turns.as_ref()), x, class, &mut keep, self.keep, scratch);
                     if self.keep {
                         return Some(keep);
                     }
                     scratch.activations = keep;
                     None
-                })
+                });
+                if let Some(rows) = rows {
+                    rows.spread(d, whole);
+                    if let Some(map) = map {
+                        rows.spread(1, map);
+                    }
+                }
+                kept
             })
             .collect();
         *self.kept.lock() = kept.into_iter().flatten().collect();
@@ -136,18 +174,27 @@ impl CustomOp2 for BlockOp {
             .zip(grads.par_chunks_exact(t * d))
             .zip(wanted)
             .enumerate()
-            .map(|(i, ((x, grad), to_x))| {
-                with_scratch(|scratch| {
+            .map(|(i, ((x, grad), mut to_x))| {
+                let rows = self.rows(i, t);
+                let turns = kept_turns(self.turns.as_deref(), rows);
+                let change = || self.change(turns.as_ref());
+                let (x, grad) = (Self::computed(rows, d, x), Self::computed(rows, d, grad));
+                let to_terms = with_scratch(|scratch| {
                     let mut to_terms = vec![0f32; size];
                     let mut again = std::mem::take(&mut scratch.activations);
                     let activations = kept.get(i).unwrap_or_else(|| {
-                        block.forward(self.change(), &mut x.to_vec(), None, &mut again, true, scratch);
+                        block.forward(change(), &mut x.to_vec(), None, &mut again, true, scratch);
                         &again
                     });
-                    block.backward(self.change(), (x, activations), grad, to_x, &mut to_terms, scratch);
+                    let to_x = to_x.as_deref_mut().map(|to_x| &mut to_x[..x.len()]);
+                    block.backward(change(), (&x, activations), &grad, to_x, &mut to_terms, scratch);
                     scratch.activations = again;
                     to_terms
-                })
+                });
+                if let (Some(rows), Some(to_x)) = (rows, to_x) {
+                    rows.spread(d, to_x);
+                }
+                to_terms
             })
             .collect();
         let mut sum = vec![0f32; factors.elem_count()];
@@ -166,17 +213,31 @@ impl Drop for BlockOp {
     }
 }
 
-/// The final norm of tokens `first..first + n` of each slice, [S, T, d] → [S, n, d].
+/// The final norm of tokens `first..first + n` of each slice, [S, T, d] → [S, n, d]. Dropped tokens stay 0.
 pub(crate) struct NormOp {
     pub fused: Arc<Fused>,
     pub first: usize,
     pub n: usize,
+    pub patches: Option<Arc<KeptPatches>>,
 }
 
 impl NormOp {
     /// Floats before a slice's first token, and of its tokens.
     fn rows(&self, d: usize) -> (usize, usize) {
         (self.first * d, self.n * d)
+    }
+
+    /// Makes 0 of those among tokens `first..first + n` of slice `i` that are dropped; `t` tokens are all.
+    fn clear_dropped(&self, i: usize, t: usize, d: usize, of_tokens: &mut [f32]) {
+        let Some(kept) = &self.patches else { return };
+        let (leading, mut next) = (t - kept.patches(), kept.of_slice(i).iter().peekable());
+        for (token, row) in (self.first..).zip(of_tokens.chunks_exact_mut(d)) {
+            let Some(patch) = token.checked_sub(leading) else { continue };
+            while next.next_if(|&&kept| (kept as usize) < patch).is_some() {}
+            if next.peek().is_none_or(|&&kept| kept as usize != patch) {
+                row.fill(0.0);
+            }
+        }
     }
 }
 
@@ -190,9 +251,10 @@ impl CustomOp1 for NormOp {
         let (from, length) = self.rows(d);
         let mut out = vec![0f32; s * length];
         let slices = floats(x, layout)?.par_chunks_exact(t * d);
-        out.par_chunks_exact_mut(length)
-            .zip(slices)
-            .for_each(|(out, x)| self.fused.norm.forward(&x[from..from + length], out));
+        out.par_chunks_exact_mut(length).zip(slices).enumerate().for_each(|(i, (out, x))| {
+            self.fused.norm.forward(&x[from..from + length], out);
+            self.clear_dropped(i, t, d, out);
+        });
         Ok((CpuStorage::F32(out), (s, self.n, d).into()))
     }
 
@@ -204,9 +266,10 @@ impl CustomOp1 for NormOp {
         let (inputs, grads) = (on_cpu(&inputs, inputs_at)?, on_cpu(&grads, grads_at)?);
         let mut out = vec![0f32; inputs.len()];
         let each = inputs.par_chunks_exact(t * d).zip(grads.par_chunks_exact(length));
-        out.par_chunks_exact_mut(t * d).zip(each).for_each(|(out, (x, grad))| {
+        out.par_chunks_exact_mut(t * d).zip(each).enumerate().for_each(|(i, (out, (x, grad)))| {
             let rows = from..from + length;
-            self.fused.norm.backward(&x[rows.clone()], grad, &mut out[rows]);
+            self.fused.norm.backward(&x[rows.clone()], grad, &mut out[rows.clone()]);
+            self.clear_dropped(i, t, d, &mut out[rows]);
         });
         Ok(Some(Tensor::from_vec(out, x.shape(), &Device::Cpu)?))
     }

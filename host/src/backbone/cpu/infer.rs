@@ -1,9 +1,11 @@
 //! Whole slices through the embedding and the blocks, without gradients.
 
 use super::fused::{Change, Fused, Scratch};
+use super::kernels::rotate::Turns;
 use super::packed::{Term, numbers};
 use super::packed_lora::PackedLora;
 use crate::backbone::embedding::PatchEmbedding;
+use crate::backbone::kept::{KeptPatches, KeptRows};
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -29,17 +31,54 @@ pub(crate) enum Source<'a> {
 /// Tokens [S, T, d], and the class token's attention [S, T] where it was asked for.
 pub(crate) type Passed = (Tensor, Option<Tensor>);
 
-/// Blocks `range` of slices of `grid` patches, without gradients; the class attention is that of the last of them.
+/// How the tokens of a pass lie on its slices.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// (h, w) in patches.
+    pub grid: (usize, usize),
+    /// The patches that are computed; `None`: all.
+    pub kept: Option<&'a KeptPatches>,
+}
+
+impl<'a> Place<'a> {
+    /// The rows of slice `i` that are computed, of `tokens` in all; `None`: every row.
+    pub fn rows(&self, i: usize, tokens: usize) -> Option<KeptRows<'a>> {
+        let leading = tokens - self.grid.0 * self.grid.1;
+        self.kept.map(|kept| KeptRows { leading, patches: kept.of_slice(i) })
+    }
+
+    /// Refuses patches of other slices.
+    pub fn check(&self, slices: usize) -> Result<()> {
+        match self.kept {
+            Some(kept) if (kept.slices(), kept.patches()) != (slices, self.grid.0 * self.grid.1) => {
+                candle_core::bail!(
+                    "kept patches of {} slices of {}, but {slices} slices of {:?} patches",
+                    kept.slices(),
+                    kept.patches(),
+                    self.grid
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The rotations of a slice's kept patches; `None` where all are kept or nothing is rotated.
+pub(super) fn kept_turns(turns: Option<&Turns>, rows: Option<KeptRows<'_>>) -> Option<Turns> {
+    turns.zip(rows).map(|(turns, rows)| turns.of_patches(rows.patches))
+}
+
+/// Blocks `range` of slices, without gradients; the class attention is that of the last of them.
 pub(crate) fn infer(
     fused: &Fused,
     lora: &PackedLora,
     source: &Source<'_>,
-    grid: (usize, usize),
+    place: Place<'_>,
     range: Range<usize>,
     want_class: bool,
 ) -> Result<Passed> {
     let d = fused.patch.d_out();
-    let (want_class, turns) = (want_class && !range.is_empty(), fused.turns(grid)?);
+    let (want_class, turns) = (want_class && !range.is_empty(), fused.turns(place.grid)?);
     let (slices, tokens, input, frame) = match source {
         Source::Tokens(x) => (x.dim(0)?, x.dim(1)?, numbers(x)?, None),
         Source::Pixels(pixels) => {
@@ -48,6 +87,7 @@ pub(crate) fn infer(
             (s, frame.tokens(d), numbers(pixels)?, Some(frame))
         }
     };
+    place.check(slices)?;
     let mut out = vec![0f32; slices * tokens * d];
     let mut class = vec![0f32; if want_class { slices * tokens } else { 0 }];
     let mut maps: Vec<Option<&mut [f32]>> = match want_class {
@@ -57,20 +97,35 @@ pub(crate) fn infer(
     let each = input.len() / slices;
     let work =
         out.par_chunks_exact_mut(tokens * d).zip(input.par_chunks_exact(each)).zip(maps.par_iter_mut());
-    work.for_each(|((x, from), map)| {
+    work.enumerate().for_each(|(slice, ((whole, from), map))| {
+        let rows = place.rows(slice, tokens);
+        let of_kept = kept_turns(turns.as_ref(), rows);
+        let turns = of_kept.as_ref().or(turns.as_ref());
+        // Computed rows lie at the front of the slice until the end.
+        let n = rows.map_or(tokens, |rows| rows.count());
+        let x = &mut whole[..n * d];
         with_scratch(|s| {
-            match &frame {
-                None => x.copy_from_slice(from),
-                Some(frame) => frame.embed(fused, lora.patch.as_ref(), from, x),
+            match (&frame, rows) {
+                (None, None) => x.copy_from_slice(from),
+                (None, Some(rows)) => rows.gather(d, from, x),
+                (Some(frame), rows) => {
+                    frame.embed(fused, lora.patch.as_ref(), from, rows.map(|rows| rows.patches), x);
+                }
             }
             let mut keep = std::mem::take(&mut s.activations);
             for i in range.clone() {
                 let class = if i + 1 == range.end { map.as_deref_mut() } else { None };
-                let change = Change { terms: &lora.blocks[i].0, turns: turns.as_ref() };
-                fused.blocks[i].forward(change, x, class, &mut keep, false, s);
+                let change = Change { terms: &lora.blocks[i].0, turns };
+                fused.blocks[i].forward(change, x, class.map(|map| &mut map[..n]), &mut keep, false, s);
             }
             s.activations = keep;
         });
+        if let Some(rows) = rows {
+            rows.spread(d, whole);
+            if let Some(map) = map {
+                rows.spread(1, map);
+            }
+        }
     });
     let tensor = Tensor::from_vec(out, (slices, tokens, d), &Device::Cpu)?;
     let class = want_class.then(|| Tensor::from_vec(class, (slices, tokens), &Device::Cpu)).transpose()?;
@@ -104,13 +159,15 @@ impl FlatFrame {
         (self.head.len() + self.positions.len()) / d
     }
 
-    /// Pixels [3, H, W] → x [T, d]
-    fn embed(&self, fused: &Fused, term: Option<&Term>, pixels: &[f32], x: &mut [f32]) {
+    /// Pixels [3, H, W] → x [T, d], of all patches or of `kept`.
+    fn embed(&self, fused: &Fused, term: Option<&Term>, pixels: &[f32], kept: Option<&[u32]>, x: &mut [f32]) {
         let (p, (height, width)) = (self.patch, self.size);
         let (h, w, row) = (height / p, width / p, 3 * p * p);
-        let mut patches = vec![0f32; h * w * row];
+        let (n, d) = (kept.map_or(h * w, <[u32]>::len), fused.patch.d_out());
+        let number = |i: usize| kept.map_or(i, |kept| kept[i] as usize);
+        let mut patches = vec![0f32; n * row];
         for (i, patch) in patches.chunks_exact_mut(row).enumerate() {
-            let (top, left) = (i / w * p, i % w * p);
+            let (top, left) = (number(i) / w * p, number(i) % w * p);
             for (line, to) in patch.chunks_exact_mut(p).enumerate() {
                 let (channel, y) = (line / p, line % p);
                 let from = (channel * height + top + y) * width + left;
@@ -119,7 +176,9 @@ impl FlatFrame {
         }
         let (head, rest) = x.split_at_mut(self.head.len());
         head.copy_from_slice(&self.head);
-        rest.copy_from_slice(&self.positions);
+        for (i, to) in rest.chunks_exact_mut(d).enumerate() {
+            to.copy_from_slice(&self.positions[number(i) * d..][..d]);
+        }
         fused.patch.add(&patches, row, rest);
         if let Some(term) = term {
             term.add(&patches, rest, &mut Vec::new());

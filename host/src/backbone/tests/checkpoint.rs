@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[derive(Clone, Copy, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) enum Family {
     #[default]
     Dinov2,
@@ -12,7 +12,7 @@ pub(super) enum Family {
     Vit,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tiny {
     pub family: Family,
     pub gated: bool,

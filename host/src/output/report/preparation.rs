@@ -3,7 +3,7 @@
 use super::page::row;
 use crate::engine::ViewEvidence;
 use crate::scan::dicom::series_of;
-use anymc3d_manifest::{Extent, Fit, Intensity, Region, View};
+use anymc3d_manifest::{Background, Extent, Fit, Intensity, Region, View};
 
 /// Rows of a table: series, axes, region, slices, size, intensities.
 pub(super) fn rows(evidence: &ViewEvidence) -> String {
@@ -32,6 +32,12 @@ pub(super) fn rows(evidence: &ViewEvidence) -> String {
         &format!("{} × {} of {wide:.2} × {high:.2} mm; {}", size[1], size[0], fit(view)),
     ));
     rows.push(row("Window", &intensity(&view.intensity)));
+    if view.background == Background::Drop {
+        rows.push(row(
+            "Background",
+            "patches that show only the room around the body, or padding, were left out",
+        ));
+    }
     rows.concat()
 }
 

@@ -15,6 +15,14 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
+    /// Those of some patches, in this order.
+    pub fn of_patches(&self, patches: &[u32]) -> Self {
+        let half = self.head / 2;
+        let of =
+            |all: &[f32]| patches.iter().flat_map(|&i| &all[i as usize * half..][..half]).copied().collect();
+        Self { leading: self.leading, head: self.head, cos: of(&self.cos), sin: of(&self.sin) }
+    }
+
     /// Rotates q and k of `qkv` [T, 3d].
     pub fn forward(&self, isa: Isa, qkv: &mut [f32], width: usize) {
         self.by(isa, qkv, width, 1.0);
