@@ -75,7 +75,7 @@ pub(super) fn pixels_of_body(
 impl BodyCells {
     /// `None` where nothing but background is found, or no background.
     fn of(volume: &Volume, air: f32) -> Option<Self> {
-        let edge = volume.spacing_mm.map(|mm| ((CELL_MM / mm) as usize).max(1));
+        let edge = volume.spacing_mm.map(|mm| ((CELL_MM / mm).round() as usize).max(1));
         let count = [0, 1, 2].map(|axis| volume.shape[axis].div_ceil(edge[axis]));
         let [cx, cy, cz] = count;
         let mut body = vec![false; cx * cy * cz];
