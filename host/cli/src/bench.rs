@@ -2,6 +2,7 @@
 //! repetitions can be interleaved with them.
 
 mod measures;
+mod precisions;
 mod start;
 
 use super::console::Console;
@@ -19,11 +20,12 @@ const EXAMPLES: &str = "\
 Examples:
   host bench                                     kernels, one task, many tasks, training step, reading, start
   host bench kernels one --json
+  host bench precisions                          which --precision is fastest here, and how near it is to f32
   host bench many --tasks 12 --repetitions 15
   host bench load --plugin lung_nodule           what a plugin's library costs to load
   host bench --stepwise --pixels pixels.safetensors    one repetition per line of standard input, for example `one` or `step`";
 
-/// Measure speed: kernels against the machine's limit, one task, many tasks, a training step, reading, starting
+/// Measure speed: kernels against the machine's limit, one task, number formats, many tasks, a training step, reading, starting
 ///
 /// Repetitions of all measures are interleaved, so background load affects them equally. MS is the median of the elapsed
 /// time [and the fastest]; PROCESSOR MS counts only this process's time on the processors.
@@ -74,6 +76,8 @@ enum What {
     Kernels,
     /// A scan through the backbone: frozen, with one task's adapter, with heatmaps
     One,
+    /// A scan through the frozen backbone in every number format, and how near each is to f32
+    Precisions,
     /// A scan for several tasks
     Many,
     /// A training step: forward, backward, optimiser
@@ -199,6 +203,13 @@ impl Command {
             }
             bench.in_turn(&wanted, n).map_err(CommandError::failed)?.into_iter().for_each(&mut tell);
         }
+        let mut verdict = None;
+        if self.wants(What::Precisions) {
+            let open = |precision| self.backbone.open(precision);
+            let (rows, line) = precisions::precisions(open, self.open()?.pixels(), n)?;
+            rows.into_iter().for_each(&mut tell);
+            verdict = Some(line);
+        }
         if self.wants(What::Read) {
             start::read(n).map_err(CommandError::failed)?.into_iter().for_each(&mut tell);
         }
@@ -211,6 +222,7 @@ impl Command {
         }
         if !self.json {
             console.result(text::table(&rows));
+            verdict.iter().for_each(|line| console.result(line));
         }
         Ok(Outcome::Done)
     }

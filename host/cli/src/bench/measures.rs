@@ -4,7 +4,7 @@ use super::{Row, median, sorted};
 use anymc3d_host::backbone::kernels::bench;
 use anymc3d_host::backbone::kernels::clock::{Moment, Spent};
 use anymc3d_host::backbone::{
-    Backbone, HiddenStates, Isa, LoraWeights, NoAdapter, Precision, SiteAdapter, lora_shapes,
+    Backbone, HiddenStates, Kernels, LoraWeights, NoAdapter, Precision, SiteAdapter, lora_shapes,
 };
 use anymc3d_host::train::AdamW;
 use candle_core::{Device, Result, Tensor, Var};
@@ -134,6 +134,11 @@ impl Bench {
             trained: RefCell::default(),
             prefixes: RefCell::default(),
         })
+    }
+
+    /// `[S, 3, H, W]`, on its device.
+    pub fn pixels(&self) -> &Tensor {
+        &self.pixels
     }
 
     /// Bytes that are left on a device with separate memory.
@@ -283,7 +288,8 @@ impl Bench {
 
 /// Every kernel of a block, interleaved with the limit.
 pub(super) fn kernels(precision: Precision, size: usize, repetitions: usize) -> Vec<Row> {
-    let Some(isa) = Isa::available().last().copied() else { return Vec::new() };
+    // Candle's own operations have no kernels.
+    let Ok(Kernels::Fast(isa)) = Kernels::detect() else { return Vec::new() };
     let tokens = 1 + (size / 14).pow(2);
     let mut all = vec![bench::limit(isa, precision)];
     all.extend(bench::kernels(isa, precision, tokens, 384, 64));
