@@ -16,7 +16,9 @@ fn named_by_weights(library: &Inspected, given: &[PathBuf]) -> Option<String> {
     let named = find_backbone(&info.backbone).ok();
     let fits = |folder: &PathBuf| on_card(folder).is_none_or(|found| found == info.backbone_fingerprint);
     let imported = || {
-        all_backbones().into_iter().find(|folder| on_card(folder).as_ref() == Some(&info.backbone_fingerprint))
+        all_backbones()
+            .into_iter()
+            .find(|folder| on_card(folder).as_ref() == Some(&info.backbone_fingerprint))
     };
     let folder = named.clone().filter(fits).or_else(imported).or(named)?;
     Some(folder.display().to_string())
