@@ -40,19 +40,22 @@ fn model(folder: &Path, d: usize, blocks: usize, dtype: Dtype) -> u64 {
     let width = if dtype == Dtype::F32 { 4 } else { 2 };
     // Sign, and an exponent of small numbers in every one of the types.
     let mut state = 1u32;
-    let mut number = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let bits = (state >> 16) & 0x83ff | 0x2400;
-        if width == 4 {
-            (bits << 16 | state & 0xffff).to_le_bytes().to_vec()
-        } else {
-            (bits as u16).to_le_bytes().to_vec()
+    let mut numbers = |count: usize| {
+        let mut bytes = Vec::with_capacity(count * width);
+        for _ in 0..count {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let bits = ((state >> 16) & 0x83ff) | 0x2400;
+            match width {
+                4 => bytes.extend_from_slice(&((bits << 16) | (state & 0xffff)).to_le_bytes()),
+                _ => bytes.extend_from_slice(&(bits as u16).to_le_bytes()),
+            }
         }
+        bytes
     };
     let data: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
         .into_iter()
         .map(|(name, shape)| {
-            let bytes = (0..shape.iter().product::<usize>()).flat_map(|_| number()).collect();
+            let bytes = numbers(shape.iter().product());
             (name, shape, bytes)
         })
         .collect();
