@@ -7,7 +7,8 @@
 //! host's side of the ABI), [`task`] (a plugin with its trained weights), [`data`] (labelled tables), [`engine`] (one
 //! backbone and many tasks to predictions), [`output`] (results as files), [`check`] (is a plugin fit to be
 //! shipped), [`run`] (sessions: cases through plugins, here or in a process of their own), [`batch`] (a cohort: its work
-//! in shards, what is done, one table of all), [`eval`] (predictions, metrics, charts), [`train`] (adapters and heads). An arrow never points up this list.
+//! in shards, what is done, one table of all), [`eval`] (predictions, metrics, charts), [`train`] (adapters and heads), [`study`] (tasks ×
+//! backbones × methods as one table). An arrow never points up this list.
 //!
 //! The command line is a package of its own, `host/cli`; it knows this library, and this library does not know it.
 
@@ -25,5 +26,6 @@ pub mod phantom;
 pub mod plugin;
 pub mod run;
 pub mod scan;
+pub mod study;
 pub mod task;
 pub mod train;

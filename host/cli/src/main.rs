@@ -26,6 +26,7 @@ mod registry;
 mod report;
 mod run;
 mod session_options;
+mod study;
 mod tasks;
 mod text;
 mod train;
@@ -82,6 +83,7 @@ enum Command {
     Merge(merge::Merge),
     Train(Box<train::Train>),
     Eval(Box<eval::Eval>),
+    Study(study::Study),
     Embed(Box<embed::Embed>),
     Doctor(doctor::Doctor),
     Phantom(phantom::Phantom),
@@ -102,6 +104,7 @@ impl Command {
             Self::Merge(command) => command.run(console),
             Self::Train(command) => command.run(console),
             Self::Eval(command) => command.run(console),
+            Self::Study(command) => command.run(console),
             Self::Embed(command) => command.run(console),
             Self::Doctor(command) => command.run(console),
             Self::Phantom(command) => command.run(console),

@@ -9,9 +9,11 @@ use anymc3d_host::engine::{FindBackboneError, PrecisionChoice, open_backbone_on}
 #[cfg(unix)]
 use anymc3d_host::memory;
 use anymc3d_host::output::{OutputFolder, try_file};
+use anymc3d_host::plugin::find;
 use anymc3d_host::run::use_threads;
 use anymc3d_host::scan::allow_micro_ct;
 use anymc3d_host::scan::npz::{ArrayGeometry, Direction, directions, set_array_geometry};
+use anymc3d_host::train::PrefixCache;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -188,6 +190,19 @@ impl ThreadOption {
     pub fn number(&self) -> Option<u16> {
         self.threads
     }
+}
+
+/// The cache of frozen features, in `folder` or the default one, of at most so many GiB; 0 caches none.
+pub(super) fn open_cache(folder: Option<&Path>, gib: f64) -> Result<PrefixCache, CommandError> {
+    if !(gib.is_finite() && gib >= 0.0) {
+        return Err(CommandError::usage(format!("--cache-size {gib}: expected a number of 0 or more")));
+    }
+    let folder = folder.map(Path::to_owned).or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
+    let folder = folder.filter(|_| gib > 0.0);
+    PrefixCache::open(folder.as_deref(), (gib * (1u64 << 30) as f64) as u64).map_err(|e| {
+        let folder = folder.as_deref().unwrap_or(Path::new("")).display();
+        CommandError::failed(format!("{folder}: the feature cache cannot be opened: {e}; give --cache DIR"))
+    })
 }
 
 /// Sizes the process's pool; before anything has used it.

@@ -121,6 +121,10 @@ impl Run {
         };
         let mut session = selection.open(&options)?;
         outcome = outcome.or(tell_refused(&session.refused()[refused..], console));
+        let holdings = session.holdings();
+        if self.session.isolate && holdings.len() > 1 {
+            holdings.iter().for_each(|held| console.note(format!("the plugins' process holds {held}")));
+        }
         if session.plugins().is_empty() {
             return Ok(outcome);
         }

@@ -33,6 +33,10 @@ pub struct Backbone {
 /// The limit of [`Backbone::keep_at_most`] unless it is called; keeping more for one case was never faster.
 pub const KEPT_BYTES: usize = 3 << 29;
 
+/// Bytes of f32 weights above which 16-bit files stay 16 bits wide in memory. Below it memory buys speed: widening them anew for
+/// every product costs a few hundredths of it.
+const NARROW_ABOVE: usize = 512 << 20;
+
 /// Opening, and what an open backbone tells of itself.
 impl Backbone {
     /// Opens a Hugging Face folder: `config.json` and safetensors, single or sharded, f16, bf16 or f32.
@@ -51,7 +55,9 @@ impl Backbone {
         let arch = arch::open(dir)?;
         let fused = match kernels {
             Kernels::Plain => None,
-            Kernels::Fast(isa) => arch.fused(Arithmetic { isa, precision })?.map(Arc::new),
+            Kernels::Fast(isa) => {
+                arch.fused(Arithmetic { isa, precision, narrow: arch.bytes() > NARROW_ABOVE })?.map(Arc::new)
+            }
         };
         Ok(Self { arch, fused, kept_bytes: KEPT_BYTES, memory: DeviceMemory::default() })
     }

@@ -115,6 +115,16 @@ pub enum PrecisionChoice {
 }
 
 impl PrecisionChoice {
+    /// The choice that comes to `precision` on every machine.
+    pub fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+            Precision::Int16 => Self::Int16,
+            Precision::Int8 => Self::Int8,
+        }
+    }
+
     /// What it comes to on this machine. A GPU that cannot be used is told where it is opened.
     pub fn resolve(self, device: DeviceChoice) -> Precision {
         let native = || {

@@ -3,7 +3,7 @@
 use crate::backbone::BackboneInfo;
 use crate::memory::{self, Limit, MemoryBudget, Source};
 use crate::scan::{SliceStack, memory_of};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
@@ -22,7 +22,7 @@ const HEATMAP_OF_A_VOXEL: usize = 3;
 const MASK_OF_A_VOXEL: usize = 14;
 
 /// What an engine holds between cases.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holdings {
     /// Where: `cpu`, or `cuda:N` and its name.
     pub device: String,

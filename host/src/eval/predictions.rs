@@ -7,6 +7,7 @@
 
 mod columns;
 mod logits;
+mod mean;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,12 @@
 //! Several backbones in one process: which task runs on which. Each backbone is opened once, with all tasks that name it.
 
 use super::executor::Engines;
+use super::named_backbone::backbone_of;
 use super::session::{SelectedPlugin, Selection, SessionError, SessionOptions};
-use crate::engine::{DEFAULT_BACKBONE, Engine, find_backbone, open_backbone_on};
+use crate::backbone::Backbone;
+use crate::engine::{Engine, open_backbone_on};
 use crate::plugin::Inspected;
-use crate::task::{LoadedTask, Weights};
-use std::path::PathBuf;
+use crate::task::LoadedTask;
 
 /// A plugin with what it asks for.
 struct Asking {
@@ -14,13 +15,8 @@ struct Asking {
     library: Inspected,
 }
 
-/// The backbone that a plugin's weights were trained on, where it is here: by name or folder. Weights that are not found or not
-/// read, and a backbone that is not here, are told where the task is opened.
-fn named_by_weights(library: &Inspected, given: &[PathBuf]) -> Option<String> {
-    let name = &library.manifest().plugin.name;
-    let weights = Weights::find(name, given.first().map(PathBuf::as_path), &library.path).ok()?;
-    find_backbone(&weights.info.backbone).ok().map(|folder| folder.display().to_string())
-}
+/// What an engine is made of, once every backbone is open.
+type Parts = (Backbone, Vec<LoadedTask>);
 
 impl Selection {
     /// Opens each backbone that the plugins need once, and the plugins with their weights on it: the backbone that the options
@@ -34,11 +30,7 @@ impl Selection {
         for (index, (plugin, library)) in
             std::mem::take(&mut self.plugins).into_iter().zip(libraries).enumerate()
         {
-            let named = || named_by_weights(&library, &options.weights);
-            let name = options.backbone.clone().or_else(named).unwrap_or_else(|| {
-                let folder = find_backbone(DEFAULT_BACKBONE);
-                folder.map_or(DEFAULT_BACKBONE.to_owned(), |folder| folder.display().to_string())
-            });
+            let name = backbone_of(&library, options.backbone.as_deref(), &options.weights);
             let asking = Asking { index, plugin, library };
             match groups.iter_mut().find(|(backbone, _)| *backbone == name) {
                 Some((_, group)) => group.push(asking),
@@ -48,10 +40,10 @@ impl Selection {
         let (several, mut all, mut opened) = (groups.len() > 1, Vec::new(), Vec::new());
         for (backbone, group) in groups {
             match self.open_group(&backbone, group, options) {
-                Ok((engine, plugins)) => {
+                Ok((parts, plugins)) => {
                     let numbered = plugins.into_iter().enumerate();
                     opened.extend(numbered.map(|(task, (index, p))| (index, p, (all.len(), task))));
-                    all.push(engine);
+                    all.push(parts);
                 }
                 Err((error, _)) if !several => return Err(error),
                 Err((error, group)) => group.iter().for_each(|a| self.refuse(&a.plugin.wanted, &error)),
@@ -60,7 +52,10 @@ impl Selection {
         opened.sort_by_key(|(index, ..)| *index);
         let places = opened.iter().map(|(.., place)| *place).collect();
         self.plugins = opened.into_iter().map(|(_, plugin, _)| plugin).collect();
-        Ok(Engines { all, places })
+        // Each engine takes what the process holds by now for its base, the backbones of the others among it.
+        let precision = options.precision.resolve(options.device);
+        let engine = |(backbone, tasks): Parts| Engine::new(backbone, precision, tasks);
+        Ok(Engines { all: all.into_iter().map(engine).collect(), places })
     }
 
     /// A backbone and the tasks on it; each plugin that was opened with its index.
@@ -70,7 +65,7 @@ impl Selection {
         backbone: &str,
         group: Vec<Asking>,
         options: &SessionOptions,
-    ) -> Result<(Engine, Vec<(usize, SelectedPlugin)>), (SessionError, Vec<Asking>)> {
+    ) -> Result<(Parts, Vec<(usize, SelectedPlugin)>), (SessionError, Vec<Asking>)> {
         let precision = options.precision.resolve(options.device);
         let place = (options.device, options.device_memory);
         let backbone = match open_backbone_on(Some(backbone), precision, place) {
@@ -94,6 +89,6 @@ impl Selection {
                 Err(e) => self.refuse(&plugin.wanted, &e),
             }
         }
-        Ok((Engine::new(backbone, precision, tasks), plugins))
+        Ok(((backbone, tasks), plugins))
     }
 }

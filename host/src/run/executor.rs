@@ -5,8 +5,10 @@ use super::failure::CaseFailure;
 use super::identity::TaskIdentity;
 #[cfg(unix)]
 use super::isolate::{ChosenLibrary, IsolatedEngine};
+#[cfg(unix)]
+use super::named_backbone::backbone_of;
 use crate::engine::result::CaseResult;
-use crate::engine::{Case, Engine, Prediction};
+use crate::engine::{Case, Engine, Holdings, Prediction};
 use crate::output::naming::{Names, Scans};
 use crate::output::{self, OutputFolder, ResultWriter, need_evidence};
 use crate::plugin::Inspected;
@@ -70,6 +72,11 @@ pub trait Executor {
     /// # Errors
     /// One line, when the build is refused.
     fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String>;
+
+    /// Where memory goes that stays, an entry per backbone.
+    fn holdings(&self) -> Vec<Holdings> {
+        Vec::new()
+    }
 
     /// The engines, where they are in this process.
     fn engines(&mut self) -> &mut [Engine] {
@@ -163,6 +170,10 @@ impl Executor for LocalExecutor {
             events.notice(&Notice::CloseFailed { reason: e.to_string() });
         }
         Ok(())
+    }
+
+    fn holdings(&self) -> Vec<Holdings> {
+        self.engines.all.iter().map(Engine::holds).collect()
     }
 
     fn engines(&mut self) -> &mut [Engine] {
@@ -268,6 +279,9 @@ pub struct IsolatedExecutor {
     pub(super) engine: IsolatedEngine,
     /// Index of each of the session's plugins among those that were given to open.
     pub(super) tasks: Vec<usize>,
+    /// Backbone of all plugins, where one was given.
+    pub(super) backbone: Option<String>,
+    pub(super) weights: Vec<PathBuf>,
     /// Of answers that are written nowhere.
     pub(super) names: Names,
 }
@@ -307,8 +321,13 @@ impl Executor for IsolatedExecutor {
     }
 
     fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String> {
+        let backbone = backbone_of(&library, self.backbone.as_deref(), &self.weights);
         let Inspected { path, sha256, .. } = library;
-        self.engine.reload(ChosenLibrary { task: self.tasks[index], path, sha256 }, events)
+        self.engine.reload(ChosenLibrary { task: self.tasks[index], path, sha256, backbone }, events)
+    }
+
+    fn holdings(&self) -> Vec<Holdings> {
+        self.engine.holdings().to_vec()
     }
 
     fn close(mut self: Box<Self>, events: &dyn Events) {

@@ -13,6 +13,9 @@ mod identity;
 pub mod inputs;
 #[cfg(unix)]
 pub mod isolate;
+mod named_backbone;
+#[cfg(unix)]
+mod open_isolated;
 mod session;
 pub mod watch;
 

@@ -1,21 +1,13 @@
 //! A session: backbones and the plugins on them, opened once, then any number of cases.
 
 use super::events::Events;
-#[cfg(unix)]
-use super::executor::IsolatedExecutor;
 use super::executor::{CaseOutput, Executor, LocalExecutor, Wanted};
 use super::failure::CaseFailure;
 use super::identity::TaskIdentity;
 #[cfg(unix)]
-use super::isolate::{ChosenLibrary, IsolatedEngine, Limits, OpenRequest, SpawnWorker};
+use super::isolate::{Limits, SpawnWorker};
 use crate::device::DeviceChoice;
-#[cfg(unix)]
-use crate::engine::backbone_store::check_licence;
-#[cfg(unix)]
-use crate::engine::provenance;
-use crate::engine::{Case, Engine, FindBackboneError, PrecisionChoice};
-#[cfg(unix)]
-use crate::engine::{DEFAULT_BACKBONE, find_backbone};
+use crate::engine::{Case, Engine, FindBackboneError, Holdings, PrecisionChoice};
 use crate::output::naming::Names;
 use crate::plugin::find::{self, Choice};
 use crate::plugin::{Inspected, inspect};
@@ -163,48 +155,6 @@ impl Selection {
         self.refused.push(RefusedPlugin { wanted: wanted.to_owned(), reason: why.to_string() });
     }
 
-    #[cfg(unix)]
-    fn open_isolated(
-        &mut self,
-        options: &SessionOptions,
-        isolation: &Isolation,
-    ) -> Result<IsolatedExecutor, SessionError> {
-        // Asked for here: the processes only look at what is recorded.
-        let backbone = options.backbone.as_deref().unwrap_or(DEFAULT_BACKBONE);
-        check_licence(&find_backbone(backbone)?).map_err(FindBackboneError::from)?;
-        let all = std::mem::take(&mut self.plugins);
-        self.libraries.clear();
-        let chosen = |(task, p): (usize, &SelectedPlugin)| ChosenLibrary {
-            task,
-            path: p.library.clone(),
-            sha256: p.sha256.clone(),
-        };
-        let request = OpenRequest {
-            plugins: all.iter().enumerate().map(chosen).collect(),
-            weights: options.weights.clone(),
-            backbone: options.backbone.clone(),
-            device: options.device.to_string(),
-            device_memory: options.device_memory,
-            precision: options.precision.resolve(options.device).name().to_owned(),
-            threads: options.threads,
-            segmentation: options.segmentation,
-            max_memory: isolation.max_memory,
-            micro_ct: isolation.micro_ct,
-            record: provenance::recorded(),
-        };
-        let names = all.iter().map(|p| p.manifest.plugin.name.clone()).enumerate().collect();
-        let spawn = isolation.spawn.clone();
-        let (engine, refused) =
-            IsolatedEngine::open(request, names, isolation.limits, spawn).map_err(SessionError::Process)?;
-        for (index, reason) in &refused {
-            self.refuse(&all[*index].wanted, reason);
-        }
-        let tasks = engine.tasks();
-        self.plugins =
-            all.into_iter().enumerate().filter(|(i, _)| tasks.contains(i)).map(|(_, p)| p).collect();
-        Ok(IsolatedExecutor { engine, tasks, names: Names::default() })
-    }
-
     /// Opens backbone and plugins as a session.
     ///
     /// # Errors
@@ -281,6 +231,11 @@ impl Session {
     /// What the plugins say of themselves.
     pub fn manifests(&self) -> Vec<Manifest> {
         self.plugins.iter().map(|p| p.manifest.clone()).collect()
+    }
+
+    /// Where memory goes that stays, an entry per backbone: of this process, or of the plugins'.
+    pub fn holdings(&self) -> Vec<Holdings> {
+        self.executor.holdings()
     }
 
     /// The engines, one per backbone, where they are in this process.

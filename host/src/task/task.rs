@@ -153,7 +153,9 @@ impl Task {
             method: "views",
             reason,
         })?;
-        fits(&manifest, backbone)?;
+        if !variant.any_backbone {
+            fits(&manifest, backbone)?;
+        }
         variant.loss_fits(&manifest.task).map_err(|reason| PluginError::Setup {
             name: name.clone(),
             method: "loss",

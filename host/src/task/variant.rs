@@ -42,6 +42,9 @@ pub struct Variant {
     /// Heads that read patch tokens leave them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub class_tokens_only: bool,
+    /// Any backbone will do, whatever families and width the manifest names: it is the weights that are bound to one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub any_backbone: bool,
     /// Another of the standard segmentation branches: `token` or `volume`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder: Option<String>,
@@ -69,6 +72,12 @@ pub struct ViewChange {
     /// Length in mm of the region around the mask or point.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_mm: Option<Extent>,
+    /// Number of slices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slices: Option<usize>,
+    /// Rows and columns of a slice, in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
 }
 
 impl ViewChange {
@@ -89,6 +98,10 @@ impl ViewChange {
         if let (Some(size_mm), true) = (self.size_mm, view.follows_region()) {
             (view.size_mm, view.margin_mm) = (Some(size_mm), None);
         }
+        if let Some(slices) = self.slices {
+            (view.slices, view.slice_spacing_mm) = (Some(slices), None);
+        }
+        view.size = self.size.unwrap_or(view.size);
     }
 }
 
@@ -315,6 +328,8 @@ mod tests {
             mask_features: Some(Vec::new()),
             background: Some(Background::Drop),
             size_mm: Some(Extent::Cube(30.0)),
+            slices: Some(5),
+            size: Some([42, 56]),
         });
         let view = &all.manifest(&manifest).unwrap().views[0];
         assert_eq!((view.channels, view.adjacent_mm), (Channels::Adjacent, Some(2.0)));
@@ -323,6 +338,7 @@ mod tests {
             (view.size_mm, view.margin_mm, view.mask_features.len()),
             (Some(Extent::Cube(30.0)), None, 0)
         );
+        assert_eq!((view.slices, view.size), (Some(5), [42, 56]));
         assert_eq!(serde_json::from_str::<Variant>(&serde_json::to_string(&all).unwrap()).unwrap(), all);
         let mut three = manifest;
         three.views[0].intensity = anymc3d_manifest::Intensity::Window { windows: vec![[0.0, 1.0]; 3] };

@@ -39,6 +39,41 @@ pub struct TrainOptions {
     pub seed: u64,
 }
 
+impl TrainOptions {
+    /// Checks that every number can be.
+    ///
+    /// # Errors
+    /// `OPTION VALUE: expected …` of the first that cannot, by the option's name on the command line.
+    pub fn check(&self) -> Result<(), String> {
+        let refuse =
+            |option: &str, found: f64, expected: &str| Err(format!("{option} {found}: expected {expected}"));
+        let whole = [("epochs", self.epochs), ("batch", self.batch), ("augmentations-per-case", self.draws)];
+        if let Some((option, _)) = whole.iter().find(|(_, n)| *n == 0) {
+            return refuse(option, 0.0, "1 or more");
+        }
+        let positive = [("lr", self.lr), ("head-lr", self.head_lr)];
+        if let Some((option, v)) = positive.iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
+            return refuse(option, *v, "a number above 0");
+        }
+        let not_negative = [
+            ("weight-decay", self.weight_decay),
+            ("head-weight-decay", self.head_weight_decay),
+            ("lambda", self.lambda),
+            ("clip", self.clip),
+        ];
+        if let Some((option, v)) = not_negative.iter().find(|(_, v)| !(v.is_finite() && *v >= 0.0)) {
+            return refuse(option, *v, "a number of 0 or more");
+        }
+        if !(0.0..=1.0).contains(&self.warmup) {
+            return refuse("warmup", self.warmup, "a share, 0 to 1");
+        }
+        if !(self.val_fraction > 0.0 && self.val_fraction < 1.0) {
+            return refuse("val-fraction", self.val_fraction, "a share between 0 and 1");
+        }
+        Ok(())
+    }
+}
+
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {

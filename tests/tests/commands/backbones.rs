@@ -216,6 +216,46 @@ fn tasks_on_two_backbones_run_in_one_call_and_say_which_is_whose() {
     assert_eq!(results(&ran.out).len(), 1);
 }
 
+#[cfg(unix)]
+#[test]
+fn tasks_on_two_backbones_run_isolated_in_one_call_and_the_process_says_what_it_holds() {
+    let home = Home::new();
+    home.done(&["backbone", "import", text(&tiny_backbone()), "--name", "registers"]);
+    let source = home.path("source");
+    copy(&other(), &source);
+    fs::write(source.join("LICENSE.md"), "Terms that bind whoever derives from the model.").unwrap();
+    home.done(&["backbone", "import", text(&source), "--name", "rotary"]);
+    let [registers, rotary] = ["registers", "rotary"].map(|name| info_of(&home.path("backbones").join(name)));
+    let first = task(home.0.path(), "lung_nodule", &registers);
+    let second = task(home.0.path(), "lung_rotary", &rotary);
+    let scan = home.path("scan.nii");
+    chest(&scan);
+    let results =
+        |printed: &str| -> Vec<Value> { printed.lines().map(|l| serde_json::from_str(l).unwrap()).collect() };
+    let both = ["run", "--plugin", text(&first), "--plugin", text(&second), "--json", text(&scan)];
+    let isolated = [&both[..], &["--isolate", "--max-memory", "3G", "--threads", "1"]].concat();
+    // Of two backbones one is not allowed: its task is refused, the other answers.
+    let ran = home.host(&isolated);
+    assert!(ran.code == 3 && ran.err.contains("its licence"), "{}", ran.err);
+    assert_eq!(results(&ran.out).len(), 1);
+    let ran = home.host(&[&isolated[..], &["--accept-licence"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let here = results(&home.done(&both));
+    let apart = results(&ran.out);
+    assert_eq!((here.len(), apart.len()), (2, 2), "{}", ran.err);
+    for (here, apart) in here.iter().zip(&apart) {
+        assert_eq!(here["backbone"], apart["backbone"]);
+        assert_eq!(here["predictions"], apart["predictions"]);
+    }
+    for held in ["backbone registers", "backbone rotary", "lung_nodule ", "lung_rotary "] {
+        let told = ran.err.lines().filter(|l| l.contains("the plugins' process holds"));
+        assert!(told.clone().any(|l| l.contains(held) && l.contains("MiB")), "{held}: {}", ran.err);
+    }
+    // The limit is that of the process with both.
+    let ran = home.host(&[&both[..], &["--isolate", "--max-memory", "30M"]].concat());
+    assert!(ran.code == 3 && ran.err.contains("--max-memory"), "{} {}", ran.code, ran.err);
+}
+
 #[test]
 fn a_licence_that_binds_is_asked_once_and_recorded() {
     let home = Home::new();

@@ -139,6 +139,7 @@ fn every_help_shows_examples_first() {
         "embed",
         "train",
         "eval",
+        "study",
         "phantom",
         "plugin",
         "plugin list",

@@ -12,4 +12,5 @@ mod one_path;
 mod regions;
 mod registry;
 mod sequences;
+mod study;
 mod training;

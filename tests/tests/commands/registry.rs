@@ -1,11 +1,15 @@
 //! Packages through the real binary: what a registry, honest in everything else, cannot slip past an installation, and
 //! what a result says of the package that answered.
 
+use anymc3d_host::backbone::{Backbone, Precision};
 use anymc3d_host::engine::result::CaseResult;
 use anymc3d_registry::package::{Parts, pack};
 use anymc3d_registry::publish::{IndexSigner, init};
 use anymc3d_registry::{Candidate, GoldenReport, Home, Role, SecretKey, Trust, store};
-use anymc3d_tests::{edited_library, host_binary, plugin_library, random_weights, workspace};
+use anymc3d_tests::{
+    backbone_folder, edited_library, host_binary, plugin_library, random_weights, random_weights_on,
+    tiny_backbone, workspace,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -53,6 +57,11 @@ impl World {
     }
 
     fn publish_version(&self, version: &str, spoil: impl FnOnce(&Path)) {
+        self.publish_on(&backbone_folder(), version, spoil);
+    }
+
+    /// The same with weights on a backbone.
+    fn publish_on(&self, backbone: &Path, version: &str, spoil: impl FnOnce(&Path)) {
         let folder = self.folder.path().join(format!("parts-{version}"));
         fs::create_dir_all(&folder).unwrap();
         let version = format!("version = \"{version}\"");
@@ -62,16 +71,19 @@ impl World {
             ("smallest_mm = 8.0", "smallest_mm = 1e3"),
             ("size = [168, 168]", "size = [ 56,  56]"),
             ("version = \"0.1.0\"", &version),
+            ("min_embed_dim = 384", "min_embed_dim =  16"),
         ];
         let library = folder.join("liblung_nodule.so");
         edited_library(&plugin_library("lung_nodule"), &small, &library);
-        random_weights(&library, &folder.join("lung_nodule.safetensors"), 1, |_, _| {});
+        let opened = Backbone::open(backbone, Precision::F32).unwrap();
+        random_weights_on(opened.info(), &library, &folder.join("lung_nodule.safetensors"), 1, |_, _| {});
         let toml = fs::read_to_string(workspace().join("plugins/lung_nodule/plugin.toml")).unwrap();
         let toml = small.iter().fold(toml, |text, (old, new)| text.replace(old, new));
         fs::write(folder.join("plugin.toml"), toml).unwrap();
         let (scan, golden) = (scan(), folder.join("golden"));
         let arguments = ["plugin", "golden", "--plugin", library.to_str().unwrap(), scan.to_str().unwrap()];
-        let made = host(self, &[&arguments[..], &["--out", golden.to_str().unwrap()]].concat());
+        let (out, on) = (golden.to_str().unwrap(), backbone.to_str().unwrap());
+        let made = host(self, &[&arguments[..], &["--out", out, "--backbone", on]].concat());
         assert!(made.status.success(), "{}", said(&made));
         spoil(&folder);
         let parts = Parts {
@@ -230,4 +242,34 @@ fn a_rollback_stays_until_it_is_unpinned_and_update_says_what_it_kept() {
     let (code, told) = registry(&["update", "lung_nodule", "--unpin"]);
     assert_eq!(code, Some(0), "{told}");
     assert!(locked().contains("version = \"0.1.1\"") && !locked().contains("pinned"), "{}", locked());
+}
+
+#[test]
+fn a_package_whose_weights_derive_from_a_backbone_of_binding_terms_is_installed_once_they_are_accepted() {
+    let world = World::new();
+    world.publish_on(&tiny_backbone(), "0.1.0", |_| {});
+    // The hospital has the backbone, and its licence.
+    let source = world.folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    for file in ["config.json", "model.safetensors", "preprocessor_config.json"] {
+        fs::copy(tiny_backbone().join(file), source.join(file)).unwrap();
+    }
+    fs::write(source.join("LICENSE.md"), "Terms that bind whoever derives from the model.").unwrap();
+    let imported = host(&world, &["backbone", "import", source.to_str().unwrap(), "--name", "bound"]);
+    assert!(imported.status.success(), "{}", said(&imported));
+    let record = world.folder.path().join("home/accepted_licences.json");
+    for words in ["backbones/bound", "was not accepted", "LICENSE.md", "--accept-licence"] {
+        world.refuses(words);
+    }
+    assert!(!record.exists());
+    let installed = host(&world, &["registry", "install", "lung_nodule", "--accept-licence"]);
+    assert!(installed.status.success(), "{}", said(&installed));
+    let recorded = fs::read_to_string(&record).unwrap();
+    assert!(recorded.contains("\"backbone\": \"bound\""), "{recorded}");
+    // It is asked once on a machine: `run` asks no more.
+    let scan = scan();
+    let ran = host(&world, &["run", "--json", "--plugin", "lung_nodule@0.1", scan.to_str().unwrap()]);
+    assert!(ran.status.success(), "{}", said(&ran));
+    let result: CaseResult = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(result.backbone.name, "bound");
 }

@@ -43,7 +43,7 @@ fn bench() -> &'static Bench {
 }
 
 /// Two lungs in a body; every second case has a bright ball in one of them, and a mask of it.
-fn cases(folder: &Path, count: usize) {
+pub(super) fn cases(folder: &Path, count: usize) {
     let affine = Affine::aligned([12.0, 12.0, 20.0], [-160.0, -140.0, -110.0]);
     let mut table = String::from("case,image,nodule,mask\n");
     for case in 0..count {

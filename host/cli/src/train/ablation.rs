@@ -41,6 +41,15 @@ pub(super) struct Ablation {
     /// Length of the region around mask or point, mm: one for a cube, or three, left to right, back to front, feet to head
     #[arg(long, value_name = "MM[,MM,MM]", value_delimiter = ',')]
     size_mm: Option<Vec<f64>>,
+    /// Number of slices, instead of the manifest's
+    #[arg(long, value_name = "N")]
+    slices: Option<usize>,
+    /// Rows and columns of a slice in pixels, instead of the manifest's; rounded up to multiples of the backbone's patches
+    #[arg(long, value_name = "ROWS,COLUMNS", value_parser = pixels)]
+    size: Option<Pixels>,
+    /// Train on any backbone, whatever families and width the manifest names
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    any_backbone: bool,
     /// Loss, instead of the manifest's
     #[arg(long, value_enum)]
     loss: Option<LossOption>,
@@ -53,6 +62,16 @@ pub(super) struct Ablation {
     /// Loss weight of each label or class, separated by commas
     #[arg(long, value_name = "W", value_delimiter = ',')]
     class_weights: Option<Vec<f64>>,
+}
+
+/// `--size`
+#[derive(Debug, Clone, Copy)]
+struct Pixels([usize; 2]);
+
+fn pixels(text: &str) -> Result<Pixels, String> {
+    let numbers: Option<Vec<usize>> = text.split(',').map(|v| v.trim().parse().ok()).collect();
+    let both = numbers.and_then(|n| n.try_into().ok());
+    both.map(Pixels).ok_or_else(|| "expected rows and columns, for example 224,224".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -102,6 +121,8 @@ impl Ablation {
             mask_features: features.transpose()?,
             background,
             size_mm,
+            slices: self.slices,
+            size: self.size.map(|s| s.0),
         })
     }
 
@@ -141,6 +162,7 @@ impl Ablation {
             first_block: self.first_block,
             pooling: self.fusion.clone(),
             class_tokens_only: self.class_tokens_only,
+            any_backbone: self.any_backbone,
             decoder: self.decoder.clone(),
             loss: LossChange {
                 kind: self.loss.map(|l| match l {

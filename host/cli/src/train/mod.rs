@@ -17,22 +17,20 @@ use super::outcome::{CommandError, Outcome};
 use ablation::Ablation;
 use anymc3d_host::data::table::{Part, Split, Table};
 use anymc3d_host::memory::{self, MemoryBudget, Source};
-use anymc3d_host::plugin::find;
 use anymc3d_host::scan::DecodedScans;
 use anymc3d_host::task::open_library;
 use anymc3d_host::train::{
-    Contents, MemoryPlan, PrefixCache, Progress, Recipe, Silent, TEST_PREDICTIONS, TrainContext, TrainError,
-    TrainOptions, TrainingRecord, score_test_set, too_few, train, untrained_parameter,
+    Contents, MemoryPlan, Progress, Recipe, Silent, TEST_PREDICTIONS, TrainContext, TrainError, TrainOptions,
+    TrainingRecord, score_test_set, too_few, train, untrained_parameter,
 };
 use anymc3d_manifest::Manifest;
 use clap::Args;
 use clap::builder::ArgPredicate;
 use folds::FoldsBy;
-use progress::Terminal;
+pub(super) use progress::Terminal;
 use run_summary::RunSummary;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tables::append;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -248,7 +246,10 @@ impl Train {
         let mut table = self.open_table(&self.data, manifest)?;
         let splits = self.splits(&mut table, manifest, &options)?;
         let test = match &self.test {
-            Some(test) => append(&mut table, self.open_table(test, manifest)?, "learns or is tested")?,
+            Some(test) => {
+                let more = self.open_table(test, manifest)?;
+                table.append(more, "learns or is tested").map_err(CommandError::failed)?
+            }
             None => Vec::new(),
         };
         // That it can be written to is known before an hour is spent.
@@ -258,7 +259,7 @@ impl Train {
         let memory = MemoryPlan::new(memory::limit(), memory::base()).map_err(CommandError::usage)?;
         let mut backbone = self.backbone.open(precision)?;
         memory::hold(backbone.bytes());
-        let cache = self.open_cache()?.with_decoded(decoded);
+        let cache = crate::options::open_cache(self.cache.as_deref(), self.cache_size)?.with_decoded(decoded);
         backbone.keep_at_most(memory.kept_bytes);
         let (mut records, mut tested) = (Vec::new(), None);
         let alone = folds::only(self.fold, splits.len())?;
@@ -302,7 +303,8 @@ impl Train {
             (Some(val), _) => {
                 let train =
                     (0..table.rows.len()).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
-                let mut val = append(table, self.open_table(val, manifest)?, "trains or validates")?;
+                let more = self.open_table(val, manifest)?;
+                let mut val = table.append(more, "trains or validates").map_err(CommandError::failed)?;
                 val.retain(|&i| table.rows[i].split != Some(Part::Test));
                 vec![Split { train, val }]
             }
@@ -322,18 +324,6 @@ impl Train {
             )));
         }
         Ok(splits)
-    }
-
-    fn open_cache(&self) -> Result<PrefixCache, CommandError> {
-        let folder = self.cache.clone().or_else(|| find::home().map(|h| h.join("cache").join("prefix")));
-        let folder = folder.filter(|_| self.cache_size > 0.0);
-        let cap = (self.cache_size * (1u64 << 30) as f64) as u64;
-        PrefixCache::open(folder.as_deref(), cap).map_err(|e| {
-            let folder = folder.as_deref().unwrap_or(Path::new("")).display();
-            CommandError::failed(format!(
-                "{folder}: the feature cache cannot be opened: {e}; give --cache DIR"
-            ))
-        })
     }
 
     /// Trains once and scores the cases `test`, if there are any; the run's record and the AUROC on them.

@@ -10,7 +10,6 @@ use anymc3d_host::data::table::{Part, Row, Table, TableError};
 use anymc3d_host::scan::DecodedScans;
 use anymc3d_host::train::Contents;
 use anymc3d_manifest::Manifest;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A table of thousands of rows may have the same warning in every row.
@@ -84,26 +83,4 @@ impl Train {
         let labels = self.labels.columns(manifest)?;
         labels.open(data, manifest).map_err(|e| CommandError::failed(with_hint(e, data, manifest)))
     }
-}
-
-/// Appends the cases of another table, none of whose patients may be in this one; their rows.
-pub(super) fn append(table: &mut Table, more: Table, either: &str) -> Result<Vec<usize>, CommandError> {
-    let first = table.rows.len();
-    let known = |of: &dyn Fn(&Row) -> Vec<String>| table.rows.iter().flat_map(of).collect::<BTreeSet<_>>();
-    let whose = |r: &Row| vec![r.patient_or_case().to_owned(), r.case.clone()];
-    let files = |r: &Row| r.images.values().map(|f| f.display().to_string()).collect();
-    let (patients, scans) = (known(&whose), known(&files));
-    for row in &more.rows {
-        let again = whose(row).into_iter().find(|p| patients.contains(p));
-        if let Some(again) = again.or_else(|| files(row).into_iter().find(|f| scans.contains(f))) {
-            return Err(CommandError::failed(format!(
-                "{}: line {}: {again} is in {} too; a patient {either}, never both",
-                more.path.display(),
-                row.line,
-                table.path.display()
-            )));
-        }
-    }
-    table.rows.extend(more.rows);
-    Ok((first..table.rows.len()).collect())
 }

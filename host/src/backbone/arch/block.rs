@@ -5,7 +5,7 @@
 
 use crate::backbone::activation::Activation;
 use crate::backbone::adapter::{Site, SiteAdapter};
-use crate::backbone::cpu::fused::BlockLayers;
+use crate::backbone::cpu::fused::{Arithmetic, FusedBlock, Layer, Norm};
 use crate::backbone::error::BackboneError;
 use crate::backbone::features::HiddenStates;
 use crate::backbone::layers::{LayerNorm, Linear, adapted, attend, split_heads};
@@ -85,21 +85,10 @@ impl Block {
             true => w.take(&name(n), &[d]).map(Some),
             false => Ok(None),
         };
-        let fused = name(names.fused_qkv);
-        let qkv = if !names.fused_qkv.is_empty() && w.contains(&format!("{fused}.weight")) {
-            Linear::load_with(w, &fused, d, 3 * d, shape.qkv_bias[0])?
-        } else {
-            let mut parts = Vec::new();
-            for (part, bias) in names.qkv.iter().zip(shape.qkv_bias) {
-                let part = w.layer_of(layer, part);
-                parts.push(Linear::load_with(w, &part, d, d, bias)?);
-            }
-            Linear::stacked(&parts)?
-        };
         let output = w.layer_of(layer, names.output);
         Ok(Self {
             norm1: LayerNorm::load(w, &name(names.norm1), d, eps)?,
-            qkv,
+            qkv: load_qkv(w, layer, names, shape)?,
             output: Linear::load_with(w, &output, d, d, shape.output_bias)?,
             scale1: scale(w, names.scale1)?,
             norm2: LayerNorm::load(w, &name(names.norm2), d, eps)?,
@@ -109,30 +98,88 @@ impl Block {
     }
 }
 
+/// Query, key and value as one layer, [3d, d].
+fn load_qkv(w: &mut Weights, layer: &str, names: &BlockNames, shape: &BlockShape) -> Loaded<Linear> {
+    let d = shape.embed_dim;
+    let fused = format!("{layer}.{}", names.fused_qkv);
+    if !names.fused_qkv.is_empty() && w.contains(&format!("{fused}.weight")) {
+        return Linear::load_with(w, &fused, d, 3 * d, shape.qkv_bias[0]);
+    }
+    let mut parts = Vec::new();
+    for (part, bias) in names.qkv.iter().zip(shape.qkv_bias) {
+        let part = w.layer_of(layer, part);
+        parts.push(Linear::load_with(w, &part, d, d, bias)?);
+    }
+    Ok(Linear::stacked(&parts)?)
+}
+
+/// The block `layer` for the processor's kernels: each layer is packed before the next is read, so that no more than one of them
+/// is in memory twice.
+pub(super) fn load_fused(
+    w: &mut Weights,
+    layer: &str,
+    (names, shape): (&BlockNames, &BlockShape),
+    heads: usize,
+    arithmetic: Arithmetic,
+) -> Loaded<FusedBlock> {
+    let (d, eps, isa) = (shape.embed_dim, shape.norm_eps, arithmetic.isa);
+    let name = |n: &str| format!("{layer}.{n}");
+    let scale = |w: &mut Weights, n: &str| match shape.layer_scale {
+        true => w.take(&name(n), &[d]).map(Some),
+        false => Ok(None),
+    };
+    let norm1 = Norm::new(isa, &LayerNorm::load(w, &name(names.norm1), d, eps)?)?;
+    let qkv = Layer::new(arithmetic, &load_qkv(w, layer, names, shape)?, None)?;
+    let output = w.layer_of(layer, names.output);
+    let scale1 = scale(w, names.scale1)?;
+    let output = Linear::load_with(w, &output, d, d, shape.output_bias)?;
+    let output = Layer::new(arithmetic, &output, scale1.as_ref())?;
+    let norm2 = Norm::new(isa, &LayerNorm::load(w, &name(names.norm2), d, eps)?)?;
+    let scale2 = scale(w, names.scale2)?;
+    let up = Layer::new(arithmetic, &Mlp::load_up(w, layer, names, shape)?, None)?;
+    let down = Layer::new(arithmetic, &Mlp::load_down(w, layer, names, shape)?, scale2.as_ref())?;
+    let (gated, activation) = (shape.gated, shape.activation);
+    Ok(FusedBlock { norm1, qkv, output, norm2, up, down, gated, activation, heads, arithmetic })
+}
+
 impl Mlp {
     pub fn load(w: &mut Weights, layer: &str, names: &BlockNames, shape: &BlockShape) -> Loaded<Self> {
-        let BlockShape { embed_dim: d, gated, activation, mlp_bias: bias, .. } = *shape;
-        let (up, down) = (w.layer_of(layer, names.up), w.layer_of(layer, names.down));
-        // Where the hidden width follows from a ratio by a rounding rule of the family, the file knows it.
-        let stacked = w.layer_of(layer, names.gate_and_up);
+        let (gated, activation) = (shape.gated, shape.activation);
+        let up = Self::load_up(w, layer, names, shape)?;
+        Ok(Self { up, down: Self::load_down(w, layer, names, shape)?, gated, activation })
+    }
+
+    /// Where the hidden width follows from a ratio by a rounding rule of the family, the file knows it.
+    fn hidden(w: &Weights, layer: &str, names: &BlockNames, shape: &BlockShape) -> usize {
         let width = |name: &str, axis: usize| w.shape(&format!("{name}.weight"))?.get(axis).copied();
+        let of = |names: &[&str]| w.layer_of(layer, names);
         let in_file = || {
-            let of_up = if gated { width(&stacked, 0).map(|rows| rows / 2) } else { None };
-            width(&down, 1).or(of_up).or(width(&up, 0))
+            let stacked = || width(&of(names.gate_and_up), 0).filter(|_| shape.gated).map(|rows| rows / 2);
+            width(&of(names.down), 1).or_else(stacked).or(width(&of(names.up), 0))
         };
-        let hidden = shape.hidden.or_else(in_file).unwrap_or(4 * d);
-        let up = if !gated {
-            Linear::load_with(w, &up, d, hidden, bias)?
-        } else if w.contains(&format!("{stacked}.weight")) || names.gate.is_empty() {
-            Linear::load_with(w, &stacked, d, 2 * hidden, bias)?
-        } else {
-            let gate = format!("{layer}.{}", names.gate);
-            let parts =
-                [Linear::load_with(w, &gate, d, hidden, bias)?, Linear::load_with(w, &up, d, hidden, bias)?];
-            Linear::stacked(&parts)?
-        };
-        let down = Linear::load_with(w, &down, hidden, d, bias)?;
-        Ok(Self { up, down, gated, activation })
+        shape.hidden.or_else(in_file).unwrap_or(4 * shape.embed_dim)
+    }
+
+    fn load_up(w: &mut Weights, layer: &str, names: &BlockNames, shape: &BlockShape) -> Loaded<Linear> {
+        let BlockShape { embed_dim: d, gated, mlp_bias: bias, .. } = *shape;
+        let hidden = Self::hidden(w, layer, names, shape);
+        let (up, stacked) = (w.layer_of(layer, names.up), w.layer_of(layer, names.gate_and_up));
+        if !gated {
+            return Linear::load_with(w, &up, d, hidden, bias);
+        }
+        if w.contains(&format!("{stacked}.weight")) || names.gate.is_empty() {
+            return Linear::load_with(w, &stacked, d, 2 * hidden, bias);
+        }
+        let gate = format!("{layer}.{}", names.gate);
+        let parts =
+            [Linear::load_with(w, &gate, d, hidden, bias)?, Linear::load_with(w, &up, d, hidden, bias)?];
+        Ok(Linear::stacked(&parts)?)
+    }
+
+    fn load_down(w: &mut Weights, layer: &str, names: &BlockNames, shape: &BlockShape) -> Loaded<Linear> {
+        let hidden = Self::hidden(w, layer, names, shape);
+        let down = w.layer_of(layer, names.down);
+        Linear::load_with(w, &down, hidden, shape.embed_dim, shape.mlp_bias)
     }
 
     /// Rows of the first layer: twice the hidden width where gated.
@@ -192,22 +239,6 @@ impl Block {
         let x = (x + scaled(mixed, self.scale1.as_ref())?)?;
         let changed = self.mlp.forward(&self.norm2.forward(&x)?)?;
         Ok(((x + scaled(changed, self.scale2.as_ref())?)?, class))
-    }
-
-    pub fn layers(&self, heads: usize) -> BlockLayers<'_> {
-        BlockLayers {
-            norm1: &self.norm1,
-            qkv: &self.qkv,
-            output: &self.output,
-            scale1: self.scale1.as_ref(),
-            norm2: &self.norm2,
-            up: &self.mlp.up,
-            down: &self.mlp.down,
-            scale2: self.scale2.as_ref(),
-            gated: self.mlp.gated,
-            activation: self.mlp.activation,
-            heads,
-        }
     }
 
     pub fn mlp_rows(&self) -> usize {

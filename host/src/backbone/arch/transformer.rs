@@ -4,7 +4,7 @@
 //! Shapes: S slices, h × w patches, T tokens (class token and registers where there are any, then h·w patches), d the width
 //! of a token.
 
-use super::block::{Block, BlockNames, BlockShape};
+use super::block::{Block, BlockNames, BlockShape, load_fused};
 use super::pooling::PoolingHead;
 use super::{Architecture, NormedTokens};
 use crate::backbone::adapter::SiteAdapter;
@@ -95,6 +95,25 @@ impl Blocks {
         let blocks = self.each(Ok)?;
         // Another thread may have been first; both read the same.
         Ok(self.loaded.get_or_init(|| blocks))
+    }
+
+    /// All of them packed for the processor's kernels. So many are read at a time that what they take beside it stays small.
+    fn fused(&self, heads: usize, arithmetic: Arithmetic) -> Result<Vec<FusedBlock>> {
+        const BESIDE: usize = 64 << 20;
+        let Some(files) = &self.files else { candle_core::bail!("the blocks are on a device") };
+        let of_block = |i: usize| {
+            let layer = format!("{}.{i}", files.prefix);
+            let described = (files.names, &files.shape);
+            Ok(load_fused(&mut files.weights.again(), &layer, described, heads, arithmetic)?)
+        };
+        // A layer as it is read, and as f32; the largest is about a third of the block.
+        let at_once = (2 * BESIDE / self.bytes.max(1)).clamp(1, self.count.max(1));
+        let all: Vec<usize> = (0..self.count).collect();
+        let mut blocks = Vec::with_capacity(self.count);
+        for some in all.chunks(at_once) {
+            blocks.extend(some.par_iter().map(|i| of_block(*i)).collect::<Result<Vec<_>>>()?);
+        }
+        Ok(blocks)
     }
 
     /// What `f` makes of each block, read one at a time by each thread and not kept.
@@ -189,7 +208,7 @@ impl Architecture for Transformer {
     }
 
     fn fused(&self, arithmetic: Arithmetic) -> Result<Option<Fused>> {
-        let blocks = self.blocks.each(|b| FusedBlock::new(arithmetic, &b.layers(self.info.heads)))?;
+        let blocks = self.blocks.fused(self.info.heads, arithmetic)?;
         let (rotation, norm) = (self.rotation.as_ref(), (&self.norm, self.patches_normed));
         Ok(Some(Fused::new(arithmetic, &self.embedding, rotation, blocks, norm)?))
     }

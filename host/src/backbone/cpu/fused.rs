@@ -5,12 +5,13 @@
 use super::kernels::rotate::Turns;
 use super::kernels::{activate, attention};
 pub(crate) use super::packed::Arithmetic;
-use super::packed::{Layer, Norm, Term, TermScratch, Terms};
+pub(crate) use super::packed::{Layer, Norm};
+use super::packed::{Term, TermScratch, Terms};
 use crate::backbone::activation::Activation;
 use crate::backbone::embedding::PatchEmbedding;
-use crate::backbone::layers::{LayerNorm, Linear};
+use crate::backbone::layers::LayerNorm;
 use crate::backbone::rotation::AxialRotation;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the backward pass of a block needs of the forward pass of one slice.
@@ -35,26 +36,6 @@ pub(crate) struct Scratch {
     pub activations: Activations,
 }
 
-/// The frozen layers of a block, as its family read them.
-pub(crate) struct BlockLayers<'a> {
-    pub norm1: &'a LayerNorm,
-    /// [3d, d]
-    pub qkv: &'a Linear,
-    pub output: &'a Linear,
-    /// [d], after the output projection.
-    pub scale1: Option<&'a Tensor>,
-    pub norm2: &'a LayerNorm,
-    /// [hidden, d]; [2·hidden, d] where gated, gate first.
-    pub up: &'a Linear,
-    pub down: &'a Linear,
-    /// [d], after the MLP.
-    pub scale2: Option<&'a Tensor>,
-    /// `down(activation(gate) · up)` instead of `down(activation(up))`.
-    pub gated: bool,
-    pub activation: Activation,
-    pub heads: usize,
-}
-
 /// What changes a block of one pass besides its frozen layers.
 #[derive(Clone, Copy)]
 pub(crate) struct Change<'a> {
@@ -63,36 +44,26 @@ pub(crate) struct Change<'a> {
     pub turns: Option<&'a Turns>,
 }
 
-/// One block on the kernels.
+/// One block on the kernels, its layers as its family read them.
 pub(crate) struct FusedBlock {
-    norm1: Norm,
-    qkv: Layer,
-    output: Layer,
-    norm2: Norm,
-    up: Layer,
-    down: Layer,
-    gated: bool,
-    activation: Activation,
-    heads: usize,
-    arithmetic: Arithmetic,
+    pub norm1: Norm,
+    /// d → 3d.
+    pub qkv: Layer,
+    /// A layer scale behind it is folded in.
+    pub output: Layer,
+    pub norm2: Norm,
+    /// d → hidden; d → 2·hidden where gated, gate first.
+    pub up: Layer,
+    /// As `output`.
+    pub down: Layer,
+    /// `down(activation(gate) · up)` instead of `down(activation(up))`.
+    pub gated: bool,
+    pub activation: Activation,
+    pub heads: usize,
+    pub arithmetic: Arithmetic,
 }
 
 impl FusedBlock {
-    pub fn new(arithmetic: Arithmetic, block: &BlockLayers<'_>) -> Result<Self> {
-        Ok(Self {
-            norm1: Norm::new(arithmetic.isa, block.norm1)?,
-            qkv: Layer::new(arithmetic, block.qkv, None)?,
-            output: Layer::new(arithmetic, block.output, block.scale1)?,
-            norm2: Norm::new(arithmetic.isa, block.norm2)?,
-            up: Layer::new(arithmetic, block.up, None)?,
-            down: Layer::new(arithmetic, block.down, block.scale2)?,
-            gated: block.gated,
-            activation: block.activation,
-            heads: block.heads,
-            arithmetic,
-        })
-    }
-
     fn shape(&self, tokens: usize) -> attention::Shape {
         attention::Shape { tokens, heads: self.heads, head: self.output.d_out() / self.heads }
     }
@@ -189,7 +160,7 @@ impl FusedBlock {
     ) {
         let d = self.output.d_out();
         let (t, hidden) = (x.len() / d, self.hidden());
-        let Arithmetic { isa, precision } = self.arithmetic.of_gradients();
+        let Arithmetic { isa, precision, .. } = self.arithmetic.of_gradients();
         s.normed.resize(t * d, 0.0);
         // The MLP may be narrower than a token, whose gradients it holds later.
         s.hidden.resize(t * hidden.max(d), 0.0);

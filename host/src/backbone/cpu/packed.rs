@@ -9,7 +9,7 @@ use crate::backbone::activation::Activation;
 use crate::backbone::adapter::LowRank;
 use crate::backbone::layers::{LayerNorm, Linear};
 use crate::backbone::precision::Precision;
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Storage, Tensor, bail};
 use std::sync::OnceLock;
 
 /// The arithmetic that a model's layers share.
@@ -17,6 +17,8 @@ use std::sync::OnceLock;
 pub(crate) struct Arithmetic {
     pub isa: Isa,
     pub precision: Precision,
+    /// Whether 16-bit weights stay 16 bits wide where products are f32.
+    pub narrow: bool,
 }
 
 impl Arithmetic {
@@ -50,6 +52,16 @@ pub(crate) fn numbers(x: &Tensor) -> Result<Vec<f32>> {
     x.flatten_all()?.to_vec1()
 }
 
+/// `f` of the numbers of a tensor on the processor, where they lie.
+fn with_numbers<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let x = x.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
+        bail!("frozen weights are packed from the processor's memory")
+    };
+    Ok(f(&storage.as_slice()?[from..to]))
+}
+
 /// A frozen layer, packed for both directions; for the backward pass only once a gradient is asked for.
 pub(crate) struct Layer {
     /// A layer scale after this layer, folded into it.
@@ -64,12 +76,22 @@ impl Layer {
     pub fn new(arithmetic: Arithmetic, linear: &Linear, scale: Option<&Tensor>) -> Result<Self> {
         let (d_out, d_in) = linear.weight.dims2()?;
         let scale = scale.map(numbers).transpose()?;
+        let scaled = scale.as_deref();
         let mut bias = numbers(&linear.bias)?;
         if let Some(scale) = &scale {
             bias.iter_mut().zip(scale).for_each(|(b, s)| *b *= s);
         }
-        let weight = scaled_rows(numbers(&linear.weight)?, scale.as_deref());
-        let forward = arithmetic.pack(&weight, d_in, d_out, (1, d_in));
+        let forward = with_numbers(&linear.weight, |weight| {
+            let narrow = arithmetic.narrow && arithmetic.precision == Precision::F32;
+            let kept = narrow.then(|| Packed::narrow(weight, d_in, d_out, scaled)).flatten();
+            kept.unwrap_or_else(|| match scaled {
+                None => arithmetic.pack(weight, d_in, d_out, (1, d_in)),
+                Some(_) => {
+                    let weight = scaled_rows(weight.to_vec(), scaled);
+                    arithmetic.pack(&weight, d_in, d_out, (1, d_in))
+                }
+            })
+        })?;
         Ok(Self { scale, bias, forward, backward: OnceLock::new(), arithmetic })
     }
 

@@ -93,6 +93,32 @@ impl Table {
         Self::spread(joined.into_iter().map(|(_, cases)| cases).collect(), k)
     }
 
+    /// Appends the cases of another table, none of whose patients, cases and scans may be in this one; their rows. `either`
+    /// says what a patient does in one of both, for the message.
+    ///
+    /// # Errors
+    /// One line that names the first case in both.
+    pub fn append(&mut self, more: Self, either: &str) -> Result<Vec<usize>, String> {
+        let first = self.rows.len();
+        let known = |of: &dyn Fn(&Row) -> Vec<String>| self.rows.iter().flat_map(of).collect::<BTreeSet<_>>();
+        let whose = |r: &Row| vec![r.patient_or_case().to_owned(), r.case.clone()];
+        let files = |r: &Row| r.images.values().map(|f| f.display().to_string()).collect();
+        let (patients, scans) = (known(&whose), known(&files));
+        for row in &more.rows {
+            let again = whose(row).into_iter().find(|p| patients.contains(p));
+            if let Some(again) = again.or_else(|| files(row).into_iter().find(|f| scans.contains(f))) {
+                return Err(format!(
+                    "{}: line {}: {again} is in {} too; a patient {either}, never both",
+                    more.path.display(),
+                    row.line,
+                    self.path.display()
+                ));
+            }
+        }
+        self.rows.extend(more.rows);
+        Ok((first..self.rows.len()).collect())
+    }
+
     fn spread(groups: Vec<Group>, k: usize) -> Vec<Split> {
         let mut folds: Vec<Group> = vec![Vec::new(); k];
         for group in groups {

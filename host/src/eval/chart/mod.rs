@@ -7,12 +7,14 @@ mod axes;
 mod calibration;
 mod confusion;
 mod curves;
+mod scatter;
 #[cfg(test)]
 mod tests;
 
 pub use calibration::calibration;
 pub use confusion::confusion;
 pub use curves::{precision_recall, roc};
+pub use scatter::{ScatterPanel, ScatterPoint, scatter};
 
 use crate::eval::evaluation::{Evaluation, RESEARCH_ONLY};
 use crate::output::colour::Rgb;

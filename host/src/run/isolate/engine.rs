@@ -7,7 +7,7 @@
 
 use super::process::{ExitReason, Process, SpawnWorker};
 use super::wire::{ChosenLibrary, Event, OpenRequest, Request};
-use crate::engine::{Case, Stage};
+use crate::engine::{Case, Holdings, Stage};
 use crate::output::ResultWriter;
 use crate::run::events::{Events, Notice};
 use crate::run::failure::{Blame, CaseFailure};
@@ -62,6 +62,8 @@ pub struct IsolatedEngine {
     quarantined: BTreeMap<usize, String>,
     /// How often a plugin's own process ended for no visible fault of it.
     strikes: BTreeMap<usize, u32>,
+    /// Where the memory of the process went that was started last.
+    holdings: Vec<Holdings>,
 }
 
 /// How opening went for one plugin: refused, with the reason.
@@ -83,8 +85,9 @@ impl IsolatedEngine {
     ) -> Result<(Self, Vec<Refusal>), String> {
         let groups = vec![Group::new(std::mem::take(&mut opening.plugins))];
         let (quarantined, strikes) = (BTreeMap::new(), BTreeMap::new());
-        let identities = BTreeMap::new();
-        let mut engine = Self { opening, names, identities, limits, spawn, groups, quarantined, strikes };
+        let (identities, holdings) = (BTreeMap::new(), Vec::new());
+        let mut engine =
+            Self { opening, names, identities, limits, spawn, groups, quarantined, strikes, holdings };
         let refused = engine.start(0)?;
         Ok((engine, refused))
     }
@@ -97,10 +100,14 @@ impl IsolatedEngine {
             let mut process = Process::start(&*self.spawn)?;
             let plugins = self.groups[group].plugins.clone();
             process.send(&Request::Open(OpenRequest { plugins, ..self.opening.clone() }));
-            let mut current = None;
+            let (mut current, mut backbone) = (None, String::new());
             let mut until = Instant::now() + BACKBONE;
             let end = loop {
                 match process.receive::<Event>(until) {
+                    Ok(Event::Backbone(name)) => {
+                        (current, backbone) = (None, name);
+                        until = Instant::now() + BACKBONE;
+                    }
                     Ok(Event::TaskOpening(task)) => {
                         current = Some(task);
                         until = Instant::now() + self.limits.time;
@@ -114,7 +121,8 @@ impl IsolatedEngine {
                         self.groups[group].leave_out(task);
                         refused.push((task, error));
                     }
-                    Ok(Event::Ready) => {
+                    Ok(Event::Ready(holdings)) => {
+                        self.holdings = holdings;
                         self.groups[group].process = Some(process);
                         return Ok(refused);
                     }
@@ -128,7 +136,10 @@ impl IsolatedEngine {
                     format!("; does its limit of {} MiB leave it room? (--max-memory)", bytes >> 20)
                 });
                 let how = without_blame(&end);
-                return Err(format!("the engine's process {how} before any plugin was opened{room}"));
+                return Err(match backbone.is_empty() {
+                    true => format!("the engine's process {how} before any plugin was opened{room}"),
+                    false => format!("the engine's process {how} while backbone {backbone} was opened{room}"),
+                });
             };
             self.groups[group].leave_out(task);
             refused.push((task, format!("plugin {}: while it was opened, it {end}", self.name(task))));
@@ -146,6 +157,11 @@ impl IsolatedEngine {
         tasks.extend(self.quarantined.keys());
         tasks.sort_unstable();
         tasks
+    }
+
+    /// Where the memory of the plugins' process went, by backbone.
+    pub fn holdings(&self) -> &[Holdings] {
+        &self.holdings
     }
 
     /// What computes a plugin's answers.

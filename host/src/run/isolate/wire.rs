@@ -3,7 +3,7 @@
 //! Both ends are the same binary, so the messages may change with any version.
 
 use crate::check::Finding;
-use crate::engine::{Case, Stage};
+use crate::engine::{Case, Holdings, Stage};
 use crate::output::WriterSpec;
 use crate::run::failure::CaseFailure;
 use crate::run::identity::TaskIdentity;
@@ -38,7 +38,6 @@ pub struct OpenRequest {
     /// The plugins that are to be opened.
     pub plugins: Vec<ChosenLibrary>,
     pub weights: Vec<PathBuf>,
-    pub backbone: Option<String>,
     /// As `--device` says it.
     pub device: String,
     /// Bytes of a device's own memory, where `--max-memory` was given.
@@ -63,6 +62,8 @@ pub struct ChosenLibrary {
     pub path: PathBuf,
     /// Digest of what was chosen.
     pub sha256: String,
+    /// Name or folder of the backbone that it runs on.
+    pub backbone: String,
 }
 
 /// A plugin that is to be tried.
@@ -79,16 +80,16 @@ pub struct ProbeRequest {
 /// What the process says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
-    /// The backbone is being opened.
-    Backbone,
+    /// A backbone is being opened.
+    Backbone(String),
     /// A plugin is being opened: from here on its code may run.
     TaskOpening(usize),
     /// It is ready, and this is what it is.
     Opened { task: usize, identity: TaskIdentity },
     /// It is refused.
     Refused { task: usize, error: String },
-    /// Everything is open.
-    Ready,
+    /// Everything is open, and this is where memory went: one entry per backbone.
+    Ready(Vec<Holdings>),
     /// Nothing can be done at all.
     Fatal(String),
     /// A plugin's turn has come to this stage.
@@ -172,7 +173,7 @@ mod tests {
     fn messages_come_out_whole_however_they_arrive() {
         let mut sent = Vec::new();
         send(&mut sent, &Event::TaskOpening(3)).unwrap();
-        send(&mut sent, &Event::Ready).unwrap();
+        send(&mut sent, &Event::CaseDone).unwrap();
         let (mut buffer, mut found) = (Vec::new(), Vec::new());
         for byte in &sent {
             buffer.push(*byte);
@@ -180,10 +181,10 @@ mod tests {
                 found.push(format!("{said:?}"));
             }
         }
-        assert_eq!((found.join(" ").as_str(), buffer.len()), ("TaskOpening(3) Ready", 0));
+        assert_eq!((found.join(" ").as_str(), buffer.len()), ("TaskOpening(3) CaseDone", 0));
         let mut reader = &sent[..];
         assert!(matches!(receive(&mut reader).unwrap(), Some(Event::TaskOpening(3))));
-        assert!(matches!(receive(&mut reader).unwrap(), Some(Event::Ready)));
+        assert!(matches!(receive(&mut reader).unwrap(), Some(Event::CaseDone)));
         assert!(receive::<Event>(&mut reader).unwrap().is_none());
     }
 

@@ -1,7 +1,7 @@
 //! The process that plugins are in, from the inside: an engine that answers on a socket, or a probe.
 
 use super::wire::{Answered, ChosenLibrary, Event, OpenRequest, ProbeRequest, Request, receive, send};
-use crate::backbone::Precision;
+use crate::backbone::{Backbone, Precision};
 use crate::check;
 use crate::device::{DeviceChoice, gpus};
 use crate::engine::{Case, Engine, MemoryCap, Prediction, Stage, open_backbone_on, provenance};
@@ -85,32 +85,49 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
     limit_memory(opening.max_memory, device != DeviceChoice::Cpu && gpus().is_ok());
     allow_micro_ct(opening.micro_ct);
     provenance::record(opening.record.0, opening.record.1);
-    let place = (device, opening.device_memory);
-    send(&mut stream, &Event::Backbone)?;
-    let backbone = match open_backbone_on(opening.backbone.as_deref(), precision, place) {
-        Ok(backbone) => backbone,
-        Err(e) => return send(&mut stream, &Event::Fatal(e.to_string())),
-    };
-    let (mut tasks, mut indices) = (Vec::new(), Vec::new());
-    for ChosenLibrary { task, path, sha256 } in opening.plugins {
-        send(&mut stream, &Event::TaskOpening(task))?;
-        let library = inspect(&path).and_then(|library| library.is_still(&sha256));
-        let opened = library.and_then(|library| {
-            LoadedTask::open_all(library, &opening.weights, &backbone, opening.segmentation)
-        });
-        match opened {
-            Ok(loaded) => {
-                let identity = TaskIdentity::of(&loaded, backbone.info(), precision);
-                tasks.push(loaded);
-                indices.push(task);
-                send(&mut stream, &Event::Opened { task, identity })?;
+    let mut parts: Vec<Part> = Vec::new();
+    for group in by_backbone(&opening.plugins) {
+        let name = &group[0].backbone;
+        send(&mut stream, &Event::Backbone(name.clone()))?;
+        let backbone = match open_backbone_on(Some(name), precision, (device, opening.device_memory)) {
+            Ok(backbone) => backbone,
+            // Without its only backbone a process has nothing to do; of several the others serve.
+            Err(e) if group.len() == opening.plugins.len() => {
+                return send(&mut stream, &Event::Fatal(e.to_string()));
             }
-            Err(e) => send(&mut stream, &Event::Refused { task, error: e.to_string() })?,
+            Err(e) => {
+                for chosen in group {
+                    send(&mut stream, &Event::Refused { task: chosen.task, error: e.to_string() })?;
+                }
+                continue;
+            }
+        };
+        let (mut tasks, mut indices) = (Vec::new(), Vec::new());
+        for ChosenLibrary { task, path, sha256, .. } in group {
+            send(&mut stream, &Event::TaskOpening(*task))?;
+            let library = inspect(path).and_then(|library| library.is_still(sha256));
+            let opened = library.and_then(|library| {
+                LoadedTask::open_all(library, &opening.weights, &backbone, opening.segmentation)
+            });
+            match opened {
+                Ok(loaded) => {
+                    let identity = TaskIdentity::of(&loaded, backbone.info(), precision);
+                    tasks.push(loaded);
+                    indices.push(*task);
+                    send(&mut stream, &Event::Opened { task: *task, identity })?;
+                }
+                Err(e) => send(&mut stream, &Event::Refused { task: *task, error: e.to_string() })?,
+            }
         }
+        parts.push((backbone, tasks, indices));
     }
-    let mut engine = Engine::new(backbone, precision, tasks);
+    // What the process holds before its first case is measured here, where every backbone is open.
     let cap = MemoryCap::of_process().ok();
-    send(&mut stream, &Event::Ready)?;
+    let engines = parts
+        .into_iter()
+        .map(|(backbone, tasks, indices)| (Engine::new(backbone, precision, tasks), indices));
+    let mut engines: Vec<(Engine, Vec<usize>)> = engines.collect();
+    send(&mut stream, &Event::Ready(engines.iter().map(|(engine, _)| engine.holds()).collect()))?;
     while let Some(ask) = receive(&mut stream)? {
         if let Request::Case { case, tasks, writers, folder } = ask {
             let (writers, written) = (all_of(&writers, make), folder.is_some());
@@ -118,13 +135,32 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
             if let Some(cap) = cap {
                 let most = writers.iter().flatten().map(|w| w.bytes_per_voxel()).max().unwrap_or(0);
                 let most = if written { most } else { 0 };
-                engine.cap(cap.writing(evidence, opening.segmentation && written).writing_of_a_voxel(most));
+                let cap = cap.writing(evidence, opening.segmentation && written).writing_of_a_voxel(most);
+                engines.iter_mut().for_each(|(engine, _)| engine.cap(cap));
             }
             let writing = Writing { writers, evidence, folder };
-            case_of(&mut stream, &engine, &indices, &case, &tasks, &writing)?;
+            for (engine, indices) in &engines {
+                case_of(&mut stream, engine, indices, &case, &tasks, &writing)?;
+            }
+            send(&mut stream, &Event::CaseDone)?;
         }
     }
     Ok(())
+}
+
+/// A backbone with the tasks on it, and their indices.
+type Part = (Backbone, Vec<LoadedTask>, Vec<usize>);
+
+/// The plugins of each backbone, in the order in which they name them.
+fn by_backbone(plugins: &[ChosenLibrary]) -> Vec<Vec<&ChosenLibrary>> {
+    let mut groups: Vec<Vec<&ChosenLibrary>> = Vec::new();
+    for plugin in plugins {
+        match groups.iter_mut().find(|group| group[0].backbone == plugin.backbone) {
+            Some(group) => group.push(plugin),
+            None => groups.push(vec![plugin]),
+        }
+    }
+    groups
 }
 
 /// The writers of a case, or which of them this process cannot make.
@@ -189,7 +225,6 @@ fn case_of(
             }));
         },
     );
-    note(say(Event::CaseDone));
     broken.into_inner().map_or(Ok(()), Err)
 }
 

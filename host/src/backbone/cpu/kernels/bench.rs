@@ -79,7 +79,7 @@ fn product(isa: Isa, precision: Precision, name: &str, (m, k, n): (usize, usize,
 pub fn kernels(isa: Isa, precision: Precision, tokens: usize, d: usize, head: usize) -> Vec<Kernel> {
     let (t, hidden) = (tokens, 4 * d);
     let of = |name, shape| product(isa, precision, name, shape);
-    let arithmetic = Arithmetic { isa, precision };
+    let arithmetic = Arithmetic { isa, precision, narrow: false };
     let (of_gradients, precision) = (arithmetic.of_gradients().precision, arithmetic.of_attention());
     let shape = Shape { tokens, heads: d / head, head };
     let (qkv, mut mixed, mut scratch) = (numbers(t * 3 * d), vec![0f32; t * d], Scratch::default());

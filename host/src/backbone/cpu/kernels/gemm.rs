@@ -11,6 +11,7 @@ use super::pairs::{round_pairs, round_rows};
 use super::{Isa, Set};
 use crate::backbone::activation::Activation;
 use std::cell::RefCell;
+use std::ops::Range;
 
 const ROWS: usize = 6;
 
@@ -23,6 +24,18 @@ pub(crate) enum Store<'a> {
     Add(Option<&'a [f32]>),
     /// out = activation(A · B + bias)
     Activated(Activation, Option<&'a [f32]>),
+}
+
+impl<'a> Store<'a> {
+    /// The same for some columns.
+    fn of(self, columns: Range<usize>) -> Self {
+        let part = |bias: Option<&'a [f32]>| bias.map(|bias| &bias[columns]);
+        match self {
+            Self::Set(bias) => Self::Set(part(bias)),
+            Self::Add(bias) => Self::Add(part(bias)),
+            Self::Activated(activation, bias) => Self::Activated(activation, part(bias)),
+        }
+    }
 }
 
 thread_local! {
@@ -132,24 +145,46 @@ fn product<const TRANSPOSED: bool>(
                 (a, lda)
             };
             let left = Left { a: a.as_ptr(), lda, m, k, units: std::ptr::null() };
-            let data = data.as_ptr().cast::<f32>();
-            match isa.0 {
-                // SAFETY: the `Isa` proves the instruction set; A was checked by the callers and `out` above, and
-                // `data` holds k rows of n columns padded to 16.
-                #[cfg(target_arch = "x86_64")]
-                Set::Avx512 | Set::Avx512Bf16 => unsafe {
-                    drive_avx512::<TRANSPOSED>(left, data, Columns::NONE, n, out, ldc, store);
-                },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                Set::Avx2 => unsafe {
-                    drive_avx2::<TRANSPOSED>(left, data, Columns::NONE, n, out, ldc, store)
-                },
-                // SAFETY: as above; this one needs no instruction set.
-                _ => unsafe { drive::<Portable, TRANSPOSED>(left, data, Columns::NONE, n, out, ldc, store) },
+            // SAFETY: A was checked by the callers and `out` above, and `data` holds k rows of n columns padded to 16.
+            unsafe { drive_f32::<TRANSPOSED>(isa, left, data.as_ptr().cast(), n, out, ldc, store) }
+        }
+        Data::Halves(halves) => {
+            for first in (0..n).step_by(PANEL) {
+                let (columns, _) = panel(n, first);
+                halves.widen(first, floats);
+                let left = Left { a: a.as_ptr(), lda, m, k, units: std::ptr::null() };
+                let (out, store) = (&mut out[first..], store.of(first..first + columns));
+                // SAFETY: as above, of the panel alone: `floats` holds k rows of its columns padded to 16.
+                unsafe { drive_f32::<TRANSPOSED>(isa, left, floats.as_ptr(), columns, out, ldc, store) }
             }
         }
     });
+}
+
+/// The tiles of 32-bit numbers on the fastest registers.
+///
+/// # Safety
+/// As [`drive`].
+#[inline(always)]
+unsafe fn drive_f32<const TRANSPOSED: bool>(
+    isa: Isa,
+    left: Left<f32>,
+    b: *const f32,
+    n: usize,
+    out: &mut [f32],
+    ldc: usize,
+    store: Store<'_>,
+) {
+    match isa.0 {
+        // SAFETY: the `Isa` proves the instruction set; the rest is the caller's promise.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512 | Set::Avx512Bf16 => unsafe { drive_avx512::<TRANSPOSED>(left, b, Columns::NONE, n, out, ldc, store) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => unsafe { drive_avx2::<TRANSPOSED>(left, b, Columns::NONE, n, out, ldc, store) },
+        // SAFETY: as above; this one needs no instruction set.
+        _ => unsafe { drive::<Portable, TRANSPOSED>(left, b, Columns::NONE, n, out, ldc, store) },
+    }
 }
 
 /// A as the tiles see it: `m` rows of `k` elements, or transposed `k` rows of `m`.

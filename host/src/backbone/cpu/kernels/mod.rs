@@ -11,6 +11,7 @@ pub(crate) mod attention;
 pub mod bench;
 pub mod clock;
 pub(crate) mod gemm;
+mod halves;
 mod integers;
 pub(crate) mod math;
 mod micro;

@@ -4,6 +4,7 @@
 //! row after row, zero where it reaches beyond n; with bf16 two consecutive rows share a row of pairs. So
 //! a tile streams its panel front to back and never reads past an end.
 
+use super::halves::Halves;
 use super::integers::{Integers, Width};
 use super::math::round_bits;
 use super::pairs::{round_pairs, round_rows};
@@ -27,6 +28,8 @@ pub(super) enum Data {
     /// Rows 2p (low half) and 2p + 1 of B.
     Pairs(Vec<Line<u32>>),
     Integers(Integers),
+    /// At the width of the file, for products in f32.
+    Halves(Halves),
 }
 
 /// A cache line, so that no load of a tile straddles two.
@@ -66,6 +69,13 @@ impl Packed {
         let mut packed = Self::default();
         packed.repack(isa, precision, source, k, n, strides);
         packed
+    }
+
+    /// B [k, n] from its transpose [n, k], whose rows are then scaled, in the 16 bits of the file for products in f32; `None`
+    /// where 16 bits do not hold the numbers.
+    pub fn narrow(turned: &[f32], k: usize, n: usize, scale: Option<&[f32]>) -> Option<Self> {
+        let halves = Halves::new(turned, k, n, scale)?;
+        Some(Self { k, n, data: Data::Halves(halves), rounded: false })
     }
 
     /// As [`Self::new`], into memory that is there already.
@@ -116,6 +126,7 @@ impl Packed {
             Data::F32(lines) => lines.len(),
             Data::Pairs(lines) => lines.len(),
             Data::Integers(integers) => return integers.bytes(),
+            Data::Halves(halves) => return halves.bytes(),
         };
         lines * size_of::<Line<f32>>()
     }
@@ -131,13 +142,17 @@ impl Packed {
     /// B [k, n] by rows, as it is multiplied with: rounded where the product's inputs are.
     pub fn unpacked(&self) -> Vec<f32> {
         let (k, n) = (self.k, self.n);
-        let mut rows = vec![0f32; k * n];
+        let (mut rows, mut wide) = (vec![0f32; k * n], Vec::new());
         for first in (0..n).step_by(PANEL) {
             let (columns, width) = panel(n, first);
+            if let Data::Halves(halves) = &self.data {
+                halves.widen(first, &mut wide);
+            }
             for (i, row) in rows.chunks_exact_mut(n).enumerate() {
                 for (j, to) in row[first..first + columns].iter_mut().enumerate() {
                     *to = match &self.data {
                         Data::F32(lines) => at(lines, first * k + i * width + j),
+                        Data::Halves(_) => wide[i * width + j],
                         Data::Pairs(lines) => {
                             let pair = at(lines, first * k.div_ceil(2) + i / 2 * width + j);
                             f32::from_bits(if i % 2 == 0 { pair << 16 } else { pair & 0xffff_0000 })

@@ -1,0 +1,115 @@
+//! A right-hand side at the width of the file it was read from: 16-bit numbers, widened panel by panel as they are multiplied with.
+//!
+//! Widening is exact, and a layer scale is multiplied in afterwards as it would have been before packing, so a product has the bits
+//! that it has with 32-bit numbers. It costs one pass over a panel per product, a few hundredths of it: worth it where the weights
+//! would otherwise take twice the memory of a large model's file.
+
+use super::packing::{PANEL, panel};
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+/// Panels as [`super::packing`] lays them out.
+pub(super) struct Halves {
+    k: usize,
+    n: usize,
+    bits: Bits,
+    /// Of each column; none where all are 1.
+    scale: Option<Vec<f32>>,
+}
+
+enum Bits {
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
+}
+
+/// Numbers that are converted and compared at a time.
+const CHUNK: usize = 4096;
+
+/// `numbers` in 16 bits, where each of them is the same number there.
+fn exact<H: Copy + Default>(
+    numbers: &[f32],
+    narrow: impl Fn(&mut [H], &[f32]),
+    widen: impl Fn(&[H], &mut [f32]),
+) -> Option<Vec<H>> {
+    let mut halves = vec![H::default(); numbers.len()];
+    let mut back = [0f32; CHUNK];
+    for (halves, numbers) in halves.chunks_mut(CHUNK).zip(numbers.chunks(CHUNK)) {
+        let back = &mut back[..numbers.len()];
+        narrow(halves, numbers);
+        widen(halves, back);
+        if back.iter().zip(numbers).any(|(b, x)| b.to_bits() != x.to_bits()) {
+            return None;
+        }
+    }
+    Some(halves)
+}
+
+/// Rows of `turned` [n, k] as panels of B [k, n].
+fn panels<H: Copy + Default>(turned: &[H], k: usize, n: usize) -> Vec<H> {
+    const SIDE: usize = 16;
+    let mut data = vec![H::default(); k * n.div_ceil(SIDE) * SIDE];
+    for first in (0..n).step_by(PANEL) {
+        let (columns, width) = panel(n, first);
+        let to = &mut data[first * k..(first + width) * k];
+        // In squares whose lines stay in the cache.
+        for top in (0..k).step_by(SIDE) {
+            let rows = SIDE.min(k - top);
+            for j in 0..columns {
+                for (i, x) in turned[(first + j) * k + top..][..rows].iter().enumerate() {
+                    to[(top + i) * width + j] = *x;
+                }
+            }
+        }
+    }
+    data
+}
+
+impl Halves {
+    /// Packs B [k, n] from its transpose [n, k], whose rows are then scaled. `None` where 16 bits do not hold its numbers.
+    pub fn new(turned: &[f32], k: usize, n: usize, scale: Option<&[f32]>) -> Option<Self> {
+        assert!(turned.len() == k * n && scale.is_none_or(|s| s.len() == n), "B is of another size");
+        let of_f16 = || {
+            let halves = exact(
+                turned,
+                |h: &mut [f16], x| h.convert_from_f32_slice(x),
+                |h, x| h.convert_to_f32_slice(x),
+            );
+            halves.map(|h| Bits::F16(panels(&h, k, n)))
+        };
+        let of_bf16 = || {
+            let halves = exact(
+                turned,
+                |h: &mut [bf16], x| h.convert_from_f32_slice(x),
+                |h, x| h.convert_to_f32_slice(x),
+            );
+            halves.map(|h| Bits::Bf16(panels(&h, k, n)))
+        };
+        let bits = of_f16().or_else(of_bf16)?;
+        Some(Self { k, n, bits, scale: scale.map(<[f32]>::to_vec) })
+    }
+
+    /// The panel that begins at column `first`, as 32-bit numbers: k rows of its width.
+    pub fn widen(&self, first: usize, into: &mut Vec<f32>) {
+        let (columns, width) = panel(self.n, first);
+        let at = first * self.k..(first + width) * self.k;
+        into.resize(at.len(), 0.0);
+        match &self.bits {
+            Bits::F16(all) => all[at].convert_to_f32_slice(into),
+            Bits::Bf16(all) => all[at].convert_to_f32_slice(into),
+        }
+        let Some(scale) = &self.scale else { return };
+        let scale = &scale[first..first + columns];
+        for row in into.chunks_exact_mut(width) {
+            row[..columns].iter_mut().zip(scale).for_each(|(x, s)| *x *= s);
+        }
+    }
+
+    /// Of memory.
+    pub fn bytes(&self) -> usize {
+        let numbers = match &self.bits {
+            Bits::F16(all) => all.len(),
+            Bits::Bf16(all) => all.len(),
+        };
+        2 * numbers + self.scale.as_ref().map_or(0, |s| 4 * s.len())
+    }
+}
