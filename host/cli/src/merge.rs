@@ -51,9 +51,9 @@ impl Merge {
         let lies = Place::open(&self.dir).map_err(CommandError::failed)?;
         let refused = |e: BatchError| match e {
             BatchError::NoBatch { .. } => {
-                CommandError::usage(lies.told(&format!("{e}; give the --out of `host batch`")))
+                CommandError::usage(lies.shown(&format!("{e}; give the --out of `host batch`")))
             }
-            other => CommandError::failed(lies.told(&other.to_string())),
+            other => CommandError::failed(lies.shown(&other.to_string())),
         };
         lies.read_all().map_err(refused)?;
         let merged = merge(lies.folder()).map_err(refused)?;
@@ -72,7 +72,7 @@ impl Merge {
         let place = self.out.as_deref().unwrap_or(lies.folder());
         let out = OutputFolder::open(place).map_err(|e| CommandError::failed(format!("--out {e}")))?;
         out.put_files(&files).map_err(CommandError::failed)?;
-        let shown = lies.told(&place.join("predictions.csv").display().to_string());
+        let shown = lies.shown(&place.join("predictions.csv").display().to_string());
         if let Some(store) = lies.upstream().filter(|_| self.out.is_none()) {
             for (name, _) in &files {
                 store.put_file(&place.join(name)).map_err(CommandError::failed)?;

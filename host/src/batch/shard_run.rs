@@ -355,7 +355,7 @@ impl Run<'_> {
                             at.why = Some(Why::Unwritable(why));
                             return ControlFlow::Break(());
                         }
-                        Some((kind_of(failure.blame), case.told(failure.message)))
+                        Some((kind_of(failure.blame), case.with_origins(failure.message)))
                     }
                     (None, None) => Some((FailureKind::Plugin, "no answer came".to_owned())),
                 },

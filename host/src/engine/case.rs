@@ -60,7 +60,7 @@ impl Case {
     }
 
     /// A text in which copies are called by what they are copies of.
-    pub fn told(&self, text: String) -> String {
+    pub fn with_origins(&self, text: String) -> String {
         self.copies.iter().fold(text, |text, (copy, origin)| {
             text.replace(&copy.display().to_string(), &origin.display().to_string())
         })

@@ -243,7 +243,7 @@ impl<'a> TaskRun<'a> {
         let (loaded, backbone) = (self.loaded, self.place.backbone.info());
         let manifest = loaded.task.manifest();
         let predictions = ensemble::label_predictions(loaded, logits);
-        let warnings = warnings.into_iter().map(|warning| self.case.told(warning)).collect();
+        let warnings = warnings.into_iter().map(|warning| self.case.with_origins(warning)).collect();
         CaseResult {
             schema: SCHEMA.to_owned(),
             case: self.case.name.clone(),
@@ -309,7 +309,7 @@ fn input_record(case: &Case, first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord 
     let scan = &first.read.scan;
     let modality = |m: anymc3d_manifest::Modality| format!("{m:?}");
     InputRecord {
-        path: case.told(first.path.display().to_string()),
+        path: case.with_origins(first.path.display().to_string()),
         sha256: scan.sha256.clone(),
         shape: scan.shape,
         spacing_mm: scan.spacing_mm,
@@ -321,7 +321,7 @@ fn input_record(case: &Case, first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord 
             .filter(|s| s.path != first.path)
             .map(|s| OtherView {
                 view: s.view.name.clone(),
-                path: case.told(s.path.display().to_string()),
+                path: case.with_origins(s.path.display().to_string()),
                 sha256: s.read.scan.sha256.clone(),
             })
             .collect(),

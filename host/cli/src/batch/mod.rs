@@ -62,7 +62,7 @@ pub(super) struct Batch {
     out: PathBuf,
     /// Do part I of N of the work, counted from 0, of about as many bytes as the others
     #[arg(long, value_name = "I/N", conflicts_with_all = ["shards", "first_index"])]
-    shard: Option<Shard>,
+    shard: Option<String>,
     /// Divide the work into N parts and do the one that the environment names: arrays of Slurm, SGE, PBS and LSF, indexed
     /// jobs of Kubernetes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -108,7 +108,7 @@ impl Batch {
         let mut place = Place::open(&self.out).map_err(advised)?;
         let told = |place: &Place, e: BatchError| {
             let error = advised(e);
-            CommandError { message: place.told(&error.message), ..error }
+            CommandError { message: place.shown(&error.message), ..error }
         };
         let (folder, manifest) = loop {
             let found = self.folder(&session, &place, console).map_err(|e| told(&place, e))?;
@@ -120,7 +120,7 @@ impl Batch {
         if self.list {
             console.result(format!(
                 "{}: {cases} cases, {} bytes",
-                place.told(&folder.root().join("work.csv").display().to_string()),
+                place.shown(&folder.root().join("work.csv").display().to_string()),
                 manifest.bytes()
             ));
             session.close(console);
@@ -144,7 +144,7 @@ impl Batch {
         let bar = Bar::new(console, self.progress, shard);
         let mut reopen = || self.open(&options, console).map_err(|e| e.message);
         let ended = run_shard(&folder, &manifest, session, &mut reopen, &run, &bar);
-        let ended = ended.map_err(|e| CommandError::failed(place.told(&e)))?;
+        let ended = ended.map_err(|e| CommandError::failed(place.shown(&e)))?;
         bar.end(&ended);
         self.outcome(&ended, console)
     }
@@ -163,7 +163,11 @@ impl Batch {
 
     /// Which part of the work.
     fn shard(&self) -> Result<Shard, CommandError> {
-        let Some(shards) = self.shards else { return Ok(self.shard.unwrap_or(Shard::WHOLE)) };
+        if let Some(text) = &self.shard {
+            // Here and not while options are parsed: one message, without a hint beside it.
+            return text.parse().map_err(|e: String| CommandError::usage(format!("--shard {text}: {e}")));
+        }
+        let Some(shards) = self.shards else { return Ok(Shard::WHOLE) };
         if self.list {
             return Ok(Shard::WHOLE);
         }

@@ -71,7 +71,7 @@ impl Place {
     }
 
     /// A message about the folder, about the place.
-    pub fn told(&self, text: &str) -> String {
+    pub fn shown(&self, text: &str) -> String {
         match self.is_folder() {
             true => text.to_owned(),
             false => text.replace(&self.folder().display().to_string(), &self.given.display().to_string()),

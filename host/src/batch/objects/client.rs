@@ -300,3 +300,48 @@ impl Objects {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+
+    fn objects() -> Objects {
+        Objects::of("s3://b/p", Arc::new(InMemory::new()), Key::parse("p").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_object_is_written_only_where_its_condition_holds() {
+        let objects = objects();
+        let first = objects.put("a/r", "one", &When::Absent).unwrap();
+        assert_eq!(objects.put("a/r", "two", &When::Absent), Err(PutError::Changed));
+        // The same bytes are this process's own, of a request that was sent twice.
+        assert_eq!(objects.put("a/r", "one", &When::Absent), Ok(first.clone()));
+        let second = objects.put("a/r", "two", &When::Still(first.clone())).unwrap();
+        assert_eq!(objects.put("a/r", "three", &When::Still(first)), Err(PutError::Changed));
+        assert_eq!(objects.read("a/r").unwrap(), Some((Bytes::from("two"), second.clone())));
+        objects.put("z #1%20.x", "name", &When::Absent).unwrap();
+        let listed = objects.list("").unwrap();
+        assert_eq!(listed.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["a/r", "z #1%20.x"]);
+        assert_eq!((listed[0].size, &listed[0].tag), (3, &second));
+        objects.remove("a/r").unwrap();
+        objects.remove("a/r").unwrap();
+        assert_eq!(objects.read("a/r").unwrap(), None);
+    }
+
+    #[test]
+    fn a_scan_comes_whole_and_with_no_more_bytes_than_were_listed() {
+        let (objects, folder) = (objects(), tempfile::tempdir().unwrap());
+        let content = vec![7u8; 3 << 20];
+        objects.put("c/scan.nii", content.clone(), &When::Absent).unwrap();
+        let file = folder.path().join("scan.nii");
+        assert_eq!(objects.fetch("c/scan.nii", content.len() as u64, &file), Ok(true));
+        assert_eq!(std::fs::read(&file).unwrap(), content);
+        assert_eq!(objects.fetch("c/none.nii", 9, &folder.path().join("none")), Ok(false));
+        let refused = objects.fetch("c/scan.nii", 1000, &folder.path().join("other")).unwrap_err();
+        assert_eq!(refused, "s3://b/p/c/scan.nii: has 3145728 bytes now; it had 1000 when it was listed");
+        objects.copy_to(folder.path(), &["c/scan.nii".into(), "c/gone".into()]).unwrap();
+        assert!(folder.path().join("c/scan.nii").exists() && !folder.path().join("c/gone").exists());
+        assert!(Objects::open("s3:///x").err().unwrap().contains("names no bucket"));
+    }
+}
