@@ -92,7 +92,8 @@ impl Golden {
         let views = self.view.iter().map(|v| (v.view.clone(), v.file.clone())).collect();
         let first = self.scan.as_deref().or_else(|| self.view.first().map(|v| v.file.as_path()));
         let name = stem_of(first.unwrap_or(Path::new("case")));
-        let case = Case { name, image: self.scan.clone(), views, region: self.region.of_case() };
+        let case =
+            Case { name, image: self.scan.clone(), views, region: self.region.of_case(), ..Case::default() };
         let out = self.out.as_deref().unwrap_or(Path::new("golden"));
         let written = golden::record(engine, &case, self.tolerance, out).map_err(CommandError::failed)?;
         console.result(written.display());

@@ -1,8 +1,9 @@
 //! `host merge`: one table of all that the processes of a batch did.
 
+use super::batch::place::{Place, check_addresses};
 use super::console::Console;
 use super::outcome::{CommandError, EXIT_CODES, Outcome};
-use anymc3d_host::batch::{BatchError, Merged, Missing, Summary, merge};
+use anymc3d_host::batch::{BatchError, Merged, Missing, Summary, is_address, merge};
 use anymc3d_host::output::OutputFolder;
 use clap::Args;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ const NAMED: usize = 5;
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES, after_help = EXIT_CODES)]
 pub(super) struct Merge {
-    /// Folder of the batch
+    /// Folder of the batch, or s3://bucket/prefix in builds with the feature `object-store`
     dir: PathBuf,
     /// Folder for the tables [default: DIR]
     #[arg(long, short, value_name = "DIR")]
@@ -40,10 +41,22 @@ pub(super) struct Merge {
 
 impl Merge {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
-        let merged = merge(&self.dir).map_err(|e| match e {
-            BatchError::NoBatch { .. } => CommandError::usage(format!("{e}; give the --out of `host batch`")),
-            other => CommandError::failed(other),
-        })?;
+        check_addresses([&self.dir].into_iter())?;
+        if let Some(out) = self.out.as_ref().filter(|out| is_address(out)) {
+            return Err(CommandError::usage(format!(
+                "--out {}: expected a folder; without --out the tables of a batch in a store go beside it",
+                out.display()
+            )));
+        }
+        let lies = Place::open(&self.dir).map_err(CommandError::failed)?;
+        let refused = |e: BatchError| match e {
+            BatchError::NoBatch { .. } => {
+                CommandError::usage(lies.shown(&format!("{e}; give the --out of `host batch`")))
+            }
+            other => CommandError::failed(lies.shown(&other.to_string())),
+        };
+        lies.read_all().map_err(refused)?;
+        let merged = merge(lies.folder()).map_err(refused)?;
         let dir = self.dir.display();
         if !merged.missing.is_empty() {
             let what = missing(&merged);
@@ -56,16 +69,22 @@ impl Merge {
         }
         let summary = merged.summary();
         let files = files(&merged, &summary)?;
-        let place = self.out.as_ref().unwrap_or(&self.dir);
+        let place = self.out.as_deref().unwrap_or(lies.folder());
         let out = OutputFolder::open(place).map_err(|e| CommandError::failed(format!("--out {e}")))?;
         out.put_files(&files).map_err(CommandError::failed)?;
+        let shown = lies.shown(&place.join("predictions.csv").display().to_string());
+        if let Some(store) = lies.upstream().filter(|_| self.out.is_none()) {
+            for (name, _) in &files {
+                store.put_file(&place.join(name)).map_err(CommandError::failed)?;
+            }
+        }
         for (case, plugin, times) in merged.done_twice().into_iter().take(NAMED) {
             console.note(format!("{case}: {plugin}: was done {times} times"));
         }
         if self.json {
             console.result(serde_json::to_string(&summary).map_err(CommandError::failed)?);
         } else {
-            console.result(text(&summary, &place.join("predictions.csv").display().to_string()));
+            console.result(text(&summary, &shown));
         }
         Ok(Outcome::Done)
     }

@@ -94,6 +94,12 @@ pub enum BatchError {
         /// `process 12 on node3 since …`.
         by: String,
     },
+    /// The store that the batch lies in, or its scans.
+    #[error("{reason}")]
+    Store {
+        /// One line that names the object.
+        reason: String,
+    },
     /// It is no batch's folder.
     #[error("{}: no batch there: {PLAN} is missing", path.display())]
     NoBatch {

@@ -1,5 +1,6 @@
 //! The work: every case of the inputs under a name of its own, the same in every process.
 
+use super::scan_files::is_address;
 use crate::engine::Case;
 use crate::fs::hex;
 use crate::run::inputs::{CaseEntry, CaseList, NoAnswer};
@@ -85,14 +86,17 @@ impl WorkItem {
     }
 }
 
-/// Bytes of a case's files.
+/// Bytes of a case's files, as far as they lie on this machine.
 fn bytes_of(case: &Case) -> u64 {
-    let files = case.files().flat_map(files_of);
+    let files = case.files().filter(|file| !is_address(file)).flat_map(files_of);
     files.filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).fold(0, u64::saturating_add)
 }
 
 /// Another process may run in another folder.
 fn absolute(path: PathBuf) -> PathBuf {
+    if is_address(&path) {
+        return path;
+    }
     std::path::absolute(&path).unwrap_or(path)
 }
 

@@ -5,6 +5,7 @@
 //! that is given needs `case` and a file; its paths are relative to its folder.
 
 use super::manifest::{Manifest, WorkItem};
+use super::scan_files::is_address;
 use crate::data::sheet::{Sheet, SheetRow};
 use crate::data::table::{Problem, TableError};
 use crate::run::inputs::NoAnswer;
@@ -180,6 +181,9 @@ impl<'a> Reader<'a> {
     }
 
     fn path(&self, text: &str) -> PathBuf {
+        if is_address(Path::new(text)) {
+            return PathBuf::from(text);
+        }
         let path = self.folder.join(text);
         std::path::absolute(&path).unwrap_or(path)
     }

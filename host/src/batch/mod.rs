@@ -12,15 +12,20 @@ mod journal;
 mod manifest;
 mod manifest_file;
 mod merge;
+#[cfg(feature = "object-store")]
+pub mod objects;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod progress;
 mod resume;
 mod run_table;
+mod scan_files;
 mod shard;
+mod shard_case;
 mod shard_run;
 mod summary;
 mod tables;
+mod upstream;
 mod usage;
 
 pub use batch_plan::{BatchError, BatchPlan, PlannedTask};
@@ -34,7 +39,9 @@ pub use parquet::predictions_parquet;
 pub use progress::{Progress, ProgressReport};
 pub use resume::{Resume, State, digest_of_options};
 pub use run_table::RunTable;
+pub use scan_files::{FetchError, RemoteScans, ScanFiles, is_address};
 pub use shard::{Shard, partition};
 pub use shard_run::{BatchEvents, Left, ShardOptions, ShardOutcome, Why, run_shard};
 pub use summary::Summary;
 pub(crate) use tables::FAILED;
+pub use upstream::Upstream;

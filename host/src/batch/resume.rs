@@ -3,19 +3,17 @@
 use super::folder::BatchFolder;
 use super::journal::{FailureKind, Outcome, read_all};
 use super::manifest::WorkItem;
+use super::scan_files::ScanFiles;
 use crate::engine::Case;
 use crate::engine::result::CaseResult;
 use crate::fs::hex;
 use crate::output::naming::with_digest;
 use crate::run::TaskIdentity;
 use crate::run::inputs::NoAnswer;
-use crate::scan::files_of;
-use crate::scan::source::digest_of;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 /// What is known of a case and a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,24 +52,6 @@ fn short_hash(text: &str) -> String {
     hex(&Sha256::digest(text)[..12])
 }
 
-/// Sizes and times of a case's files, and where it looks, as a short hash; none where a file cannot be looked at. A file
-/// that has changed since has another.
-pub(super) fn files_hash(case: &Case) -> Option<String> {
-    let mut text = format!("{:?}", case.region.point_mm);
-    for path in case.files() {
-        let files = files_of(path);
-        if files.is_empty() {
-            return None;
-        }
-        for file in files {
-            let about = std::fs::metadata(&file).ok()?;
-            let modified = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
-            text += &format!("\n{} {modified} {}", about.len(), file.display());
-        }
-    }
-    Some(short_hash(&text))
-}
-
 /// The journals' last word on a case.
 struct Known {
     outcome: Outcome,
@@ -83,6 +63,7 @@ pub struct Resume<'a> {
     root: PathBuf,
     identities: &'a [TaskIdentity],
     options_sha256: &'a str,
+    scans: ScanFiles<'a>,
     /// By case and index of the plugin.
     known: HashMap<(String, usize), Known>,
 }
@@ -90,7 +71,8 @@ pub struct Resume<'a> {
 impl<'a> Resume<'a> {
     /// Of a folder without journals, as `host run --out` makes it: every scan is read to compare its digest.
     pub fn of_results(root: &Path, identities: &'a [TaskIdentity], options_sha256: &'a str) -> Self {
-        Self { root: root.to_owned(), identities, options_sha256, known: HashMap::new() }
+        let scans = ScanFiles::default();
+        Self { root: root.to_owned(), identities, options_sha256, scans, known: HashMap::new() }
     }
 
     /// Of a batch: a scan whose files have the sizes and times of when it was done is not read.
@@ -101,8 +83,9 @@ impl<'a> Resume<'a> {
         folder: &BatchFolder,
         identities: &'a [TaskIdentity],
         options_sha256: &'a str,
+        scans: ScanFiles<'a>,
     ) -> Result<Self, String> {
-        let mut resume = Self::of_results(folder.root(), identities, options_sha256);
+        let mut resume = Self { scans, ..Self::of_results(folder.root(), identities, options_sha256) };
         let made: Vec<String> = identities.iter().map(|i| made_by(i, options_sha256)).collect();
         read_all(&folder.journals(), |entry| {
             let plugin = identities.iter().position(|i| i.plugin == entry.plugin);
@@ -118,7 +101,7 @@ impl<'a> Resume<'a> {
         Ok(resume)
     }
 
-    /// What is known of a case and the plugin of index `task`. `files` is [`files_hash`] of the case.
+    /// What is known of a case and the plugin of index `task`. `files` is [`ScanFiles::hash`] of the case.
     pub(super) fn state(&self, item: &WorkItem, task: usize, files: Option<&str>) -> State {
         let case = &item.case;
         match item.unanswered.get(&self.identities[task].plugin) {
@@ -144,7 +127,7 @@ impl<'a> Resume<'a> {
     pub fn done_as(&self, case: &Case, task: usize) -> Option<String> {
         let is_done = |name: &String| self.state_of_result(case, name, task) == State::Done;
         Some(case.name.clone()).filter(&is_done).or_else(|| {
-            let digest = digest_of(&first_file(case, &self.identities[task].plugin)?).ok()?;
+            let digest = self.scans.digest(&first_file(case, &self.identities[task].plugin)?)?;
             Some(with_digest(&case.name, &digest)).filter(is_done)
         })
     }
@@ -166,9 +149,12 @@ impl<'a> Resume<'a> {
         if result.options_sha256.as_deref() != Some(self.options_sha256) {
             return outdated("other options");
         }
-        // Where a finding lies is not in the result.
-        if case.region.mask.is_some() || case.region.point_mm.is_some() {
-            return outdated("a region of interest, which its result does not tell");
+        let mask = case.region.mask.as_deref().and_then(|mask| self.scans.digest(mask));
+        if result.input.mask_sha256 != mask {
+            return outdated("another mask");
+        }
+        if result.input.point_mm != case.region.point_mm {
+            return outdated("another point");
         }
         let mut scans = vec![(Path::new(&result.input.path), &result.input.sha256)];
         scans.extend(result.input.other_views.iter().map(|o| (Path::new(&o.path), &o.sha256)));
@@ -177,8 +163,10 @@ impl<'a> Resume<'a> {
         if scans.len() != files.len() {
             return outdated("other files");
         }
-        let same =
-            files.iter().zip(&scans).all(|(file, (_, sha256))| digest_of(file).is_ok_and(|d| d == **sha256));
+        let same = files
+            .iter()
+            .zip(&scans)
+            .all(|(file, (_, sha256))| self.scans.digest(file).as_ref() == Some(sha256));
         if same { State::Done } else { outdated("another scan") }
     }
 

@@ -3,21 +3,26 @@
 use super::folder::BatchFolder;
 use super::journal::{FailureKind, Journal, JournalEntry, Outcome};
 use super::manifest::{Manifest, WorkItem};
-use super::resume::{Resume, State, files_hash, made_by};
+use super::resume::{Resume, State, made_by};
+use super::scan_files::{FetchError, ScanFiles};
 use super::shard::{Shard, partition};
+use super::shard_case::{Asked, Pending, Took, failed_case, kind_of};
+use super::upstream::Upstream;
 use super::usage;
-use crate::engine::Stage;
-use crate::engine::result::{FailedCase, FailedInput, Provenance, SCHEMA};
+use crate::engine::result::Provenance;
+use crate::engine::{Case, Stage};
 use crate::output::{OutputFolder, ResultWriter};
 use crate::run::inputs::NoAnswer;
 use crate::run::{
     Blame, CaseFailure, CaseOutput, CaseRequest, Events, Notice, Session, TaskIdentity, Wanted,
 };
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 /// After how many cases the names that were given are forgotten.
@@ -41,6 +46,10 @@ pub struct ShardOptions<'a> {
     pub stop: &'a AtomicBool,
     /// Whether the plugins run in processes of their own, so that this process's memory says nothing.
     pub isolated: bool,
+    /// Where the scans lie.
+    pub scans: ScanFiles<'a>,
+    /// Where the records go from the batch's folder.
+    pub upstream: Option<&'a dyn Upstream>,
 }
 
 /// Hears how a shard goes.
@@ -89,14 +98,8 @@ pub enum Why {
     TooManyFailures,
     /// The folder cannot be written to any more; one line.
     Unwritable(String),
-}
-
-/// A case that is to be run.
-struct Pending<'a> {
-    item: &'a WorkItem,
-    /// Plugins without a result.
-    tasks: Vec<usize>,
-    files: Option<String>,
+    /// The store of the scans or of the records does not take or give them any more; one line.
+    Store(String),
 }
 
 /// Runs what is left of a shard. `reopen` opens a session as the first one was, after a plugin's process was given up.
@@ -113,13 +116,14 @@ pub fn run_shard(
 ) -> Result<ShardOutcome, String> {
     let identities = session.identities();
     let (pending, left) = {
-        let resume = Resume::of_batch(folder, &identities, options.options_sha256)?;
+        let resume = Resume::of_batch(folder, &identities, options.options_sha256, options.scans)?;
         pending(manifest, &resume, identities.len(), options)
     };
     events.begin(&left);
     let out = OutputFolder::overwriting(folder.root(), true)?.with_options(options.options_sha256.to_owned());
     let journal = folder.begin_journal(options.shard)?;
     let run = Run {
+        folder,
         out: &out,
         made_by: identities.iter().map(|i| made_by(i, options.options_sha256)).collect(),
         identities: &identities,
@@ -128,7 +132,7 @@ pub fn run_shard(
         options,
         events,
     };
-    let mut at = Position { next: 0, done: 0, failed: 0, why: None, journal };
+    let mut at = Position { next: 0, done: 0, failed: 0, why: None, journal, not_fetched: HashMap::new() };
     let mut session = Some(session);
     while at.next < pending.len() && at.why.is_none() {
         let mut open = match session.take() {
@@ -167,7 +171,7 @@ fn pending<'a>(
     let (mut all, mut left) = (Vec::new(), Left::default());
     for (item, _) in own {
         left.cases += 1;
-        let files = files_hash(&item.case);
+        let files = options.scans.hash(&item.case);
         let (mut open, mut failed) = (Vec::new(), false);
         for task in 0..tasks {
             match resume.state(item, task, files.as_deref()) {
@@ -199,10 +203,13 @@ struct Position {
     failed: usize,
     why: Option<Why>,
     journal: Journal,
+    /// Cases, by their place in the list, whose scans did not come.
+    not_fetched: HashMap<usize, FetchError>,
 }
 
 /// What does not change while a process works.
 struct Run<'a> {
+    folder: &'a BatchFolder,
     out: &'a OutputFolder,
     identities: &'a [TaskIdentity],
     made_by: Vec<String>,
@@ -232,32 +239,66 @@ impl Events for Forward<'_, '_> {
 
 impl Run<'_> {
     fn until_interrupted(&self, session: &mut Session, pending: &[Pending<'_>], at: &mut Position) {
-        let rest = &pending[at.next..];
-        let wanted = Wanted { output: Some(self.out), writers: self.options.writers };
-        let asks = rest.iter().map(|p| {
-            let runs = p.item.failed.is_none() && !self.asked(p).is_empty();
-            runs.then(|| CaseRequest { case: &p.item.case, tasks: self.asked(p) })
-        });
-        let (mut begun, mut cpu) = (Instant::now(), usage::cpu_seconds());
-        usage::reset_peak();
         if self.options.stop.load(Ordering::Relaxed) {
             at.why = Some(Why::Stopped);
             return;
         }
-        session.run_while(asks, wanted, &Forward { run: self }, |_, _, answers| {
-            let took = Took {
-                seconds: begun.elapsed().as_secs_f64(),
-                cpu: usage::cpu_seconds().zip(cpu).map(|(now, before)| now - before),
-                peak: usage::peak_bytes(),
-            };
-            (begun, cpu) = (Instant::now(), usage::cpu_seconds());
-            usage::reset_peak();
-            let flow = self.take(&pending[at.next], answers, &took, at);
-            if at.done.is_multiple_of(NAMES) {
-                self.out.forget_names();
+        let (first, rest) = (at.next, &pending[at.next..]);
+        let wanted = Wanted { output: Some(self.out), writers: self.options.writers };
+        let not_fetched = RefCell::new(std::mem::take(&mut at.not_fetched));
+        std::thread::scope(|scope| {
+            // One scan waits and one is on its way, whatever the session has read already.
+            let (sender, fetched) = sync_channel(1);
+            let to_fetch: Vec<&Case> =
+                rest.iter().filter(|p| self.fetches(p)).map(|p| &p.item.case).collect();
+            let scans = self.options.scans;
+            if !to_fetch.is_empty() {
+                // Where the session is interrupted nobody waits any more.
+                scope.spawn(move || to_fetch.into_iter().all(|case| sender.send(scans.fetch(case)).is_ok()));
             }
-            flow
+            let asks = rest.iter().enumerate().map(|(i, p)| {
+                let case = match self.fetches(p) {
+                    true => match fetched.recv() {
+                        Ok(Ok(fetched)) => Asked::Fetched(fetched),
+                        Ok(Err(e)) => {
+                            not_fetched.borrow_mut().insert(first + i, e);
+                            return None;
+                        }
+                        Err(_) => return None,
+                    },
+                    false => Asked::Here(&p.item.case),
+                };
+                self.runs(p).then(|| CaseRequest { case, tasks: self.asked(p) })
+            });
+            let (mut begun, mut cpu) = (Instant::now(), usage::cpu_seconds());
+            usage::reset_peak();
+            session.run_while(asks, wanted, &Forward { run: self }, |_, ask, answers| {
+                let took = Took {
+                    seconds: begun.elapsed().as_secs_f64(),
+                    cpu: usage::cpu_seconds().zip(cpu).map(|(now, before)| now - before),
+                    peak: usage::peak_bytes(),
+                };
+                (begun, cpu) = (Instant::now(), usage::cpu_seconds());
+                usage::reset_peak();
+                at.not_fetched.extend(not_fetched.borrow_mut().drain());
+                let case = ask.as_ref().map_or(&pending[at.next].item.case, |ask| ask.case.borrow());
+                let flow = self.take(&pending[at.next], case, answers, &took, at);
+                if at.done.is_multiple_of(NAMES) {
+                    self.out.forget_names();
+                }
+                flow
+            });
         });
+        at.not_fetched.clear();
+    }
+
+    /// Whether there is anything to ask of a case.
+    fn runs(&self, pending: &Pending<'_>) -> bool {
+        pending.item.failed.is_none() && !self.asked(pending).is_empty()
+    }
+
+    fn fetches(&self, pending: &Pending<'_>) -> bool {
+        self.runs(pending) && ScanFiles::is_remote(&pending.item.case)
     }
 
     /// The plugins that are really asked: not those whose file is known to be of no use.
@@ -270,11 +311,17 @@ impl Run<'_> {
     fn take(
         &self,
         pending: &Pending<'_>,
+        case: &Case,
         answers: Vec<Result<CaseOutput, CaseFailure>>,
         took: &Took,
         at: &mut Position,
     ) -> ControlFlow<()> {
         let stopped = self.options.stop.load(Ordering::Relaxed);
+        let not_fetched = at.not_fetched.remove(&at.next);
+        if let Some(FetchError::Store(e)) = not_fetched {
+            at.why = Some(Why::Store(e));
+            return ControlFlow::Break(());
+        }
         let mut answers = answers.into_iter();
         let asked = self.asked(pending);
         let (mut entries, mut failures) = (Vec::new(), Vec::new());
@@ -285,44 +332,53 @@ impl Run<'_> {
                     Some((FailureKind::Input, why.clone()))
                 }
                 _ if !asked.contains(&task) => None,
-                _ => match answers.next() {
-                    Some(Ok(output)) => {
-                        self.check_digest(pending.item, &output).map(|why| (FailureKind::Scan, why))
+                _ => match (&not_fetched, answers.next()) {
+                    (Some(FetchError::Scan(why) | FetchError::Store(why)), _) => {
+                        Some((FailureKind::Scan, why.clone()))
                     }
+                    (None, Some(Ok(output))) => match self.keep(pending.item, &output) {
+                        Ok(refused) => refused.map(|why| (FailureKind::Scan, why)),
+                        Err(why) => {
+                            at.why = Some(Why::Store(why));
+                            return ControlFlow::Break(());
+                        }
+                    },
                     // The processes of plugins get the same signal: what they fail at then is done again.
-                    Some(Err(failure)) if stopped && failure.blame != Blame::Scan => {
+                    (None, Some(Err(failure))) if stopped && failure.blame != Blame::Scan => {
                         at.why = Some(Why::Stopped);
                         return ControlFlow::Break(());
                     }
-                    Some(Err(failure)) => {
+                    (None, Some(Err(failure))) => {
                         if failure.blame == Blame::Output
                             && let Err(why) = self.probe()
                         {
                             at.why = Some(Why::Unwritable(why));
                             return ControlFlow::Break(());
                         }
-                        Some((kind_of(failure.blame), failure.message))
+                        Some((kind_of(failure.blame), case.with_origins(failure.message)))
                     }
-                    None => Some((FailureKind::Plugin, "no answer came".to_owned())),
+                    (None, None) => Some((FailureKind::Plugin, "no answer came".to_owned())),
                 },
             };
             let first = entries.is_empty();
             let mut entry = self.entry(pending, task, first.then_some(took));
-            match failure {
-                None => self.out.remove_failure(&pending.item.case.name, plugin),
+            let recorded = match failure {
+                None => self.forget_failure(&pending.item.case.name, plugin),
                 Some((kind, why)) => {
                     (entry.outcome, entry.kind) = (Outcome::Failed, Some(kind));
-                    if let Err(e) = self.out.put_failure(&failed_case(pending.item, plugin, kind, &why)) {
-                        at.why = Some(Why::Unwritable(e));
-                        return ControlFlow::Break(());
-                    }
+                    let recorded = self.put_failure(pending.item, plugin, kind, &why);
                     failures.push((plugin.clone(), why));
+                    recorded
                 }
+            };
+            if let Err(why) = recorded {
+                at.why = Some(why);
+                return ControlFlow::Break(());
             }
             entries.push(entry);
         }
-        if let Err(e) = at.journal.append(&entries) {
-            at.why = Some(Why::Unwritable(e));
+        if let Err(why) = self.journal(at, &entries) {
+            at.why = Some(why);
             return ControlFlow::Break(());
         }
         at.next += 1;
@@ -338,6 +394,39 @@ impl Run<'_> {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
+    }
+
+    /// Sends a result to where the batch's records go; why it does not count.
+    fn keep(&self, item: &WorkItem, output: &CaseOutput) -> Result<Option<String>, String> {
+        let refused = self.check_digest(item, output);
+        if let (None, Some(upstream), Some(folder)) = (&refused, self.options.upstream, &output.folder) {
+            upstream.put_result(folder)?;
+        }
+        Ok(refused)
+    }
+
+    fn forget_failure(&self, case: &str, plugin: &str) -> Result<(), Why> {
+        self.out.remove_failure(case, plugin);
+        self.options.upstream.map_or(Ok(()), |to| to.remove_failure(case, plugin)).map_err(Why::Store)
+    }
+
+    fn put_failure(&self, item: &WorkItem, plugin: &str, kind: FailureKind, why: &str) -> Result<(), Why> {
+        let failed = failed_case(item, plugin, kind, why);
+        self.out.put_failure(&failed).map_err(Why::Unwritable)?;
+        let file = self.out.root().join(format!("{}.{plugin}.failed.json", failed.case));
+        self.options.upstream.map_or(Ok(()), |to| to.put_file(&file)).map_err(Why::Store)
+    }
+
+    /// Appends to the journal. A store has no files that grow: there a journal is replaced whole, and another begun before
+    /// it is long.
+    fn journal(&self, at: &mut Position, entries: &[JournalEntry]) -> Result<(), Why> {
+        at.journal.append(entries).map_err(Why::Unwritable)?;
+        let Some(upstream) = self.options.upstream else { return Ok(()) };
+        upstream.put_file(at.journal.path()).map_err(Why::Store)?;
+        if (at.done + 1).is_multiple_of(NAMES) {
+            at.journal = self.folder.begin_journal(self.options.shard).map_err(Why::Unwritable)?;
+        }
+        Ok(())
     }
 
     /// Refuses a result of another scan than the manifest says; it goes again.
@@ -378,31 +467,5 @@ impl Run<'_> {
         let scratch = self.out.scratch()?;
         std::fs::write(scratch.path().join("probe"), vec![0u8; PROBE])
             .map_err(|e| format!("{}: cannot be written ({e})", self.out.root().display()))
-    }
-}
-
-struct Took {
-    seconds: f64,
-    cpu: Option<f64>,
-    peak: Option<u64>,
-}
-
-fn kind_of(blame: Blame) -> FailureKind {
-    match blame {
-        Blame::Scan => FailureKind::Scan,
-        Blame::Task => FailureKind::Plugin,
-        Blame::Output => FailureKind::Writing,
-    }
-}
-
-fn failed_case(item: &WorkItem, plugin: &str, kind: FailureKind, why: &str) -> FailedCase {
-    FailedCase {
-        schema: SCHEMA.to_owned(),
-        case: item.case.name.clone(),
-        input: FailedInput { path: item.case.any_file().display().to_string() },
-        plugin: Some(plugin.to_owned()),
-        error: why.to_owned(),
-        kind: Some(kind.name().to_owned()),
-        provenance: Provenance::now(),
     }
 }

@@ -59,7 +59,8 @@ pub(super) fn whole_case(subject: &mut PluginUnderTest, findings: &mut Findings)
     let ask = |path: &Path| -> Result<CaseResult, String> {
         // By name: a plugin of several sequences takes no file for all of them.
         let views = views.iter().map(|view| (view.clone(), path.to_owned())).collect();
-        let case = Case { name: "case".into(), image: None, views, region: region.clone() };
+        let case =
+            Case { name: "case".into(), image: None, views, region: region.clone(), ..Case::default() };
         let answer = engine.predict(&case, true).pop().ok_or("no answer")?.map_err(|e| e.to_string())?;
         let numbers = answer.evidence.iter().flat_map(|e| &e.attention);
         match numbers.filter(|v| !v.is_finite()).count() {

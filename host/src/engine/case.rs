@@ -22,6 +22,9 @@ pub struct Case {
     /// Where views with the region `mask` or `point` look.
     #[serde(default)]
     pub region: RegionOfInterest,
+    /// Of files that are copies what they are copies of, which records and messages tell instead.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Case {
@@ -54,6 +57,13 @@ impl Case {
         all.sort_unstable();
         all.dedup();
         all.into_iter()
+    }
+
+    /// A text in which copies are called by what they are copies of.
+    pub fn with_origins(&self, text: String) -> String {
+        self.copies.iter().fold(text, |text, (copy, origin)| {
+            text.replace(&copy.display().to_string(), &origin.display().to_string())
+        })
     }
 
     /// Refuses that its one file serves views of different scans: it would be taken for each of them.

@@ -167,7 +167,7 @@ fn check_one(engine: &Engine, folder: &Path, file: &Path) -> Result<Checked, Gol
     let mask = golden.mask.as_ref().map(|mask| verified(mask, folder, file)).transpose()?;
     let region = RegionOfInterest { mask, point_mm: golden.point_mm };
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let (_, logits) = answer(engine, &Case { name, image: None, views, region })?;
+    let (_, logits) = answer(engine, &Case { name, views, region, ..Case::default() })?;
     let labels = |logits: &[GoldenLogit]| logits.iter().map(|l| l.label.clone()).collect::<Vec<_>>();
     if labels(&logits) != labels(&golden.logits) {
         let (found, expected) = (labels(&golden.logits), labels(&logits));

@@ -72,6 +72,12 @@ pub struct InputRecord {
     /// Files of further views, by the view's name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_views: Vec<OtherView>,
+    /// Digest of the mask that was given with the case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_sha256: Option<String>,
+    /// The point that was given with the case, RAS mm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_mm: Option<[f64; 3]>,
 }
 
 /// A further file of a case with several views.

@@ -10,6 +10,7 @@ use super::result::*;
 use super::sharing_plan::{Plan, depth, most};
 use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
 use crate::scan::SliceStack;
+use crate::scan::source::digest_of;
 use crate::task::{HeadAnswer, LoadedTask, MaskTensors, TaskSiteAdapter, ViewTokens};
 use anymc3d_manifest::View;
 use candle_core::Tensor;
@@ -63,7 +64,7 @@ impl<'a> TaskRun<'a> {
         let Some(first) = seen.first() else {
             return Err(CaseError::Scan(format!("case {}: no view has a file", self.case.name)));
         };
-        let input = input_record(first, &seen);
+        let input = input_record(self.case, first, &seen);
         on_stage(Stage::Head);
         let began = Instant::now();
         let mut answers = Vec::new();
@@ -246,6 +247,7 @@ impl<'a> TaskRun<'a> {
         let (loaded, backbone) = (self.loaded, self.place.backbone.info());
         let manifest = loaded.task.manifest();
         let predictions = ensemble::label_predictions(loaded, logits);
+        let warnings = warnings.into_iter().map(|warning| self.case.with_origins(warning)).collect();
         CaseResult {
             schema: SCHEMA.to_owned(),
             case: self.case.name.clone(),
@@ -307,11 +309,11 @@ fn within_slices(patches: &Tensor, slice_weights: &[f32]) -> Result<Vec<f32>, Ca
     Ok(values)
 }
 
-fn input_record(first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord {
+fn input_record(case: &Case, first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord {
     let scan = &first.read.scan;
     let modality = |m: anymc3d_manifest::Modality| format!("{m:?}");
     InputRecord {
-        path: first.path.display().to_string(),
+        path: case.with_origins(first.path.display().to_string()),
         sha256: scan.sha256.clone(),
         shape: scan.shape,
         spacing_mm: scan.spacing_mm,
@@ -323,10 +325,13 @@ fn input_record(first: &Seen<'_>, all: &[Seen<'_>]) -> InputRecord {
             .filter(|s| s.path != first.path)
             .map(|s| OtherView {
                 view: s.view.name.clone(),
-                path: s.path.display().to_string(),
+                path: case.with_origins(s.path.display().to_string()),
                 sha256: s.read.scan.sha256.clone(),
             })
             .collect(),
+        // One that cannot be read was not looked at: a view that needs it has failed before.
+        mask_sha256: case.region.mask.as_deref().and_then(|mask| digest_of(mask).ok()),
+        point_mm: case.region.point_mm,
     }
 }
 

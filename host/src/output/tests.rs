@@ -119,6 +119,8 @@ fn result(evidence: &ViewEvidence) -> CaseResult {
             modality: None,
             modality_guess: None,
             other_views: Vec::new(),
+            mask_sha256: None,
+            point_mm: None,
         },
         plugin: PluginRecord {
             name: "p".into(),

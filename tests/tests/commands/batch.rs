@@ -220,6 +220,36 @@ fn a_run_skips_what_is_there_and_writes_the_table_that_a_batch_merges_to() {
 }
 
 #[test]
+fn a_run_skips_a_case_whose_mask_and_point_are_those_of_its_result() {
+    let (scans, out) = (cohort(1), tempfile::tempdir().unwrap());
+    let scan = text(scans.path().join("c000.nii"));
+    let masks = ["a.nii", "b.nii"].map(|name| out.path().join(name));
+    for (i, mask) in masks.iter().enumerate() {
+        let voxels: Vec<i16> = (0..SHAPE.iter().product()).map(|v| i16::from(v % 97 == i)).collect();
+        write_nifti_i16(mask, &voxels, SHAPE, &Affine::aligned([9.0, 9.0, 12.0], [0.0; 3])).unwrap();
+    }
+    let table = out.path().join("table.csv");
+    let (plugin, backbone, to) = (text(&bench().plugin), text(tiny_backbone()), text(out.path().join("out")));
+    let at = text(&table);
+    let run = |columns: &str, values: &str| {
+        fs::write(&table, format!("case,image{columns}\nx,{scan}{values}\n")).unwrap();
+        let call =
+            ["run", "--plugin", &plugin, "--backbone", &backbone, &at, "--out", &to, "--skip-existing"];
+        let ran = ran(command(&call));
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        ran.err.contains("1 of 1 cases are done already and skipped")
+    };
+    let mask = |i: usize| format!(",{}", text(&masks[i]));
+    assert!(!run(",mask", &mask(0)));
+    assert!(run(",mask", &mask(0)), "the same mask");
+    assert!(!run(",mask", &mask(1)), "another mask");
+    assert!(!run("", ""), "none");
+    assert!(!run(",point", ",9 18 24"), "a point");
+    assert!(run(",point", ",9 18 24"), "the same point");
+    assert!(!run(",point", ",9 18 25"), "another point");
+}
+
+#[test]
 fn a_plugin_that_ends_its_process_fails_its_case_and_is_asked_again_for_the_next() {
     let folder = bench().folder.path().join("aborts");
     fs::create_dir_all(&folder).unwrap();

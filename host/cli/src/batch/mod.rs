@@ -1,6 +1,7 @@
 //! `host batch`: a cohort in shards, resumable; the engine that starts the processes is the user's.
 
 mod bar;
+pub(crate) mod place;
 
 use super::console::Console;
 use super::dicom::DicomOptions;
@@ -8,13 +9,16 @@ use super::outcome::{CommandError, Outcome};
 use super::session_options::{SessionArgs, WriterOptions};
 use super::tasks::tell_refused;
 use anymc3d_host::batch::{
-    BatchError, BatchFolder, EngineError, Manifest, PlannedTask, Shard, ShardOptions, ShardOutcome, Why,
-    Wish, digest_of_options, run_shard, shard_of,
+    BatchError, BatchFolder, EngineError, Manifest, PlannedTask, ScanFiles, Shard, ShardOptions,
+    ShardOutcome, Why, Wish, digest_of_options, is_address, run_shard, shard_of,
 };
+#[cfg(feature = "object-store")]
+use anymc3d_host::run::inputs::CaseEntry;
 use anymc3d_host::run::inputs::find_cases;
 use anymc3d_host::run::{Selection, Session, SessionOptions};
 use bar::{Bar, ProgressOption};
 use clap::Args;
+use place::{Place, Stored, check_addresses};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -46,18 +50,19 @@ Exit codes:
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES, after_help = CODES)]
 pub(super) struct Batch {
-    /// Scans, folders of scans (with the folders below them), DICOM, data tables: as `host run` takes them
+    /// Scans, folders of scans (with the folders below them), DICOM, data tables: as `host run` takes them; scans in S3,
+    /// s3://bucket/prefix, in builds with the feature `object-store`
     #[arg(required_unless_present = "manifest")]
     input: Vec<PathBuf>,
     /// List of the work instead of INPUT: a table with the columns case and image (or image.VIEW), as work.csv is
     #[arg(long, value_name = "CSV", conflicts_with = "input")]
     manifest: Option<PathBuf>,
-    /// Folder for the batch and its results; all processes of the batch share it
+    /// Folder for the batch and its results, or s3://bucket/prefix; all processes of the batch share it
     #[arg(long, short, value_name = "DIR", required = true)]
     out: PathBuf,
     /// Do part I of N of the work, counted from 0, of about as many bytes as the others
     #[arg(long, value_name = "I/N", conflicts_with_all = ["shards", "first_index"])]
-    shard: Option<Shard>,
+    shard: Option<String>,
     /// Divide the work into N parts and do the one that the environment names: arrays of Slurm, SGE, PBS and LSF, indexed
     /// jobs of Kubernetes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -100,18 +105,29 @@ impl Batch {
         let options = self.session.options(console)?;
         let session = self.open(&options, console)?;
         self.dicom.check(&session.manifests()).map_err(CommandError::usage)?;
-        let (folder, manifest) = self.folder(&session, console)?;
+        let mut place = Place::open(&self.out).map_err(advised)?;
+        let told = |place: &Place, e: BatchError| {
+            let error = advised(e);
+            CommandError { message: place.shown(&error.message), ..error }
+        };
+        let (folder, manifest) = loop {
+            let found = self.folder(&session, &place, console).map_err(|e| told(&place, e))?;
+            if place.publish().map_err(advised)? {
+                break found;
+            }
+        };
         let cases = manifest.items.len();
         if self.list {
             console.result(format!(
                 "{}: {cases} cases, {} bytes",
-                folder.root().join("work.csv").display(),
+                place.shown(&folder.root().join("work.csv").display().to_string()),
                 manifest.bytes()
             ));
             session.close(console);
             return Ok(Outcome::Done);
         }
-        let _lock = folder.lock(shard).map_err(advised)?;
+        let stored = Stored::of(&manifest)?;
+        let _taken = place.take(&folder, &manifest, shard).map_err(|e| told(&place, e))?;
         let writers = self.writers.writers(true, &self.dicom);
         let options_sha256 = digest_of_options(&folder.plan.options);
         let run = ShardOptions {
@@ -122,29 +138,36 @@ impl Batch {
             max_failures: self.max_failures.map(|n| n as usize),
             stop: &stop,
             isolated: self.session.isolate,
+            scans: ScanFiles { remote: stored.remote() },
+            upstream: place.upstream(),
         };
         let bar = Bar::new(console, self.progress, shard);
         let mut reopen = || self.open(&options, console).map_err(|e| e.message);
         let ended = run_shard(&folder, &manifest, session, &mut reopen, &run, &bar);
-        let ended = ended.map_err(CommandError::failed)?;
+        let ended = ended.map_err(|e| CommandError::failed(place.shown(&e)))?;
         bar.end(&ended);
         self.outcome(&ended, console)
     }
 
     /// An address would be taken for the name of a folder.
     fn check(&self) -> Result<(), CommandError> {
-        let paths = self.input.iter().chain(&self.manifest).chain([&self.out]);
-        match paths.map(|path| path.display().to_string()).find(|path| path.contains("://")) {
-            None => Ok(()),
-            Some(address) => Err(CommandError::usage(format!(
-                "{address}: `host batch` reads and writes files; mount the store, or copy its objects into a folder"
+        check_addresses(self.input.iter().chain([&self.out]))?;
+        match &self.manifest {
+            Some(list) if is_address(list) => Err(CommandError::usage(format!(
+                "--manifest {}: a list is read from a file; the scans that it names may be addresses",
+                list.display()
             ))),
+            _ => Ok(()),
         }
     }
 
     /// Which part of the work.
     fn shard(&self) -> Result<Shard, CommandError> {
-        let Some(shards) = self.shards else { return Ok(self.shard.unwrap_or(Shard::WHOLE)) };
+        if let Some(text) = &self.shard {
+            // Here and not while options are parsed: one message, without a hint beside it.
+            return text.parse().map_err(|e: String| CommandError::usage(format!("--shard {text}: {e}")));
+        }
+        let Some(shards) = self.shards else { return Ok(Shard::WHOLE) };
         if self.list {
             return Ok(Shard::WHOLE);
         }
@@ -181,11 +204,18 @@ impl Batch {
     }
 
     /// The batch's folder, with its manifest.
-    fn folder(&self, session: &Session, console: &Console) -> Result<(BatchFolder, Manifest), CommandError> {
+    fn folder(
+        &self,
+        session: &Session,
+        place: &Place,
+        console: &Console,
+    ) -> Result<(BatchFolder, Manifest), BatchError> {
         let manifests = session.manifests();
-        let names: Vec<&str> = manifests.iter().map(|m| m.plugin.name.as_str()).collect();
         let tasks = session.identities().into_iter().zip(&manifests);
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let absolute = |path: &PathBuf| match is_address(path) {
+            true => path.clone(),
+            false => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+        };
         let inputs = self.input.iter().chain(&self.manifest).map(|path| absolute(path).display().to_string());
         let wish = Wish {
             inputs: inputs.collect(),
@@ -194,28 +224,42 @@ impl Batch {
             tasks: tasks.map(|(identity, m)| PlannedTask::new(identity, &m.task)).collect(),
             overwrite: self.overwrite,
         };
-        let find = || {
-            let mut options = self.dicom.input_options(Some(&self.out));
-            options.recursive = true;
-            let list = find_cases(&self.input, &manifests, &options, console);
-            let nothing = list.entries.iter().all(|entry| entry.case().is_none());
-            let (manifest, twice) = Manifest::of(list, &names);
-            if twice > 0 {
-                console.note(format!("{twice} cases were given twice and stand once in work.csv"));
-            }
-            if nothing {
-                manifest
-                    .items
-                    .iter()
-                    .filter_map(|item| item.failed.as_ref())
-                    .for_each(|why| console.error(why));
-                return Err(BatchError::NoWork);
-            }
-            Ok(manifest)
-        };
-        let (folder, manifest, told) = BatchFolder::prepare(&self.out, wish, find).map_err(advised)?;
+        let find = || self.find(session, place, console);
+        let (folder, manifest, told) = BatchFolder::prepare(place.folder(), wish, find)?;
         told.iter().for_each(|line| console.warning(line));
         Ok((folder, manifest))
+    }
+
+    /// The cases of the inputs.
+    fn find(&self, session: &Session, place: &Place, console: &Console) -> Result<Manifest, BatchError> {
+        let manifests = session.manifests();
+        let names: Vec<&str> = manifests.iter().map(|m| m.plugin.name.as_str()).collect();
+        // Of a batch in a store, the one process that lists the work names its studies.
+        let salt_of = place.is_folder().then_some(self.out.as_path());
+        let mut options = self.dicom.input_options(salt_of);
+        options.recursive = true;
+        let files: Vec<PathBuf> = self.input.iter().filter(|input| !is_address(input)).cloned().collect();
+        #[cfg_attr(not(feature = "object-store"), allow(unused_mut))]
+        let mut list = find_cases(&files, &manifests, &options, console);
+        #[cfg(feature = "object-store")]
+        {
+            let (cases, told) = place::list_addresses(&self.input)?;
+            told.iter().for_each(|line| console.note(line));
+            list.entries.extend(cases.into_iter().map(CaseEntry::Case));
+        }
+        let nothing = list.entries.iter().all(|entry| entry.case().is_none());
+        #[cfg_attr(not(feature = "object-store"), allow(unused_mut))]
+        let (mut manifest, twice) = Manifest::of(list, &names);
+        if twice > 0 {
+            console.note(format!("{twice} cases were given twice and stand once in work.csv"));
+        }
+        if nothing {
+            manifest.items.iter().filter_map(|item| item.failed.as_ref()).for_each(|why| console.error(why));
+            return Err(BatchError::NoWork);
+        }
+        #[cfg(feature = "object-store")]
+        Stored::weigh(&mut manifest)?;
+        Ok(manifest)
     }
 
     fn outcome(&self, ended: &ShardOutcome, console: &Console) -> Result<Outcome, CommandError> {
@@ -236,6 +280,10 @@ impl Batch {
                     ended.left
                 )))
             }
+            Why::Store(why) => Err(CommandError::failed(format!(
+                "{why}; all results so far are whole, {} cases are left: call it again when the store answers",
+                ended.left
+            ))),
             Why::Unwritable(why) => Err(CommandError::failed(format!(
                 "{why}; all results so far are whole, {} cases are left: make room and call it again",
                 ended.left
@@ -257,6 +305,7 @@ fn advised(error: BatchError) -> CommandError {
             CommandError::usage(format!("--out {error}; wait for it, or do another shard"))
         }
         BatchError::Manifest(_) | BatchError::NoWork => CommandError::usage(error),
+        BatchError::Store { .. } => CommandError::failed(error),
         _ => CommandError::failed(format!("--out {error}")),
     }
 }

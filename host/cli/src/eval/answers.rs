@@ -148,8 +148,12 @@ fn predict<'a>(engine: &Engine, rows: &[&'a Row], console: &Console) -> Answers<
     let mut count = CaseCount::begin(rows.len(), Instant::now());
     for &row in rows {
         let mut failure = None;
-        let case =
-            Case { name: row.case.clone(), image: None, views: row.images.clone(), region: row.region() };
+        let case = Case {
+            name: row.case.clone(),
+            views: row.images.clone(),
+            region: row.region(),
+            ..Case::default()
+        };
         for answer in engine.predict(&case, false) {
             match answer {
                 Ok(prediction) => {

@@ -60,19 +60,21 @@ fn sigterm_ends_after_the_case_at_hand_with_the_code_for_trying_again() {
     let done = journal(&to).len();
     assert!((5..60).contains(&done), "{done}");
     // The plugins' process gets the signal too, from engines that send it to all.
-    let isolated = tempfile::tempdir().unwrap();
-    let mut apart =
-        begun(batch(&["--isolate", &text(&scans), "--out", &text(isolated.path())]), isolated.path(), 5);
+    let isolated = out.path().join("isolated");
+    let isolate = || batch(&["--isolate", &text(&scans), "--out", &text(&isolated)]);
+    let mut apart = begun(isolate(), &isolated, 5);
     let children = format!("/proc/{0}/task/{0}/children", apart.id());
     let worker = fs::read_to_string(children).unwrap();
     signal(&apart, "-TERM");
     worker.split_whitespace().for_each(|id| drop(Command::new("kill").args(["-TERM", id]).status()));
     assert_eq!(apart.wait().unwrap().code(), Some(75));
-    assert!(
-        journal(isolated.path())
-            .iter()
-            .all(|line| !line.contains("\"plugin\",\"files\"") && !line.contains("\"kind\":\"plugin\""))
-    );
+    let before = journal(&isolated);
+    assert!((5..60).contains(&before.len()), "{}", before.len());
+    assert!(before.iter().all(|line| !line.contains("\"kind\":\"plugin\"")), "the signal is no case's fault");
+    let records =
+        |out: &Path| (0..60).filter(|i| out.join(format!("c{i:03}/mean_probe/result.json")).exists()).count();
+    let done = before.iter().filter(|line| line.contains("\"outcome\":\"done\"")).count();
+    assert_eq!(records(&isolated), done, "no record without its line, no line without its record");
     let rest = ran(call(&["--progress", "json"]));
     let lines: Vec<serde_json::Value> = rest.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let end = lines.last().unwrap();
@@ -80,6 +82,13 @@ fn sigterm_ends_after_the_case_at_hand_with_the_code_for_trying_again() {
     assert_eq!(end["skipped"].as_u64().unwrap() + end["done"].as_u64().unwrap(), 60);
     merge(&to, &[]);
     assert!(times_done(&to).values().all(|n| *n == 1));
+    // The resumed run asks the plugins' process for what is left, and for nothing else.
+    assert_eq!(ran(isolate()).code, Some(1));
+    assert_eq!(journal(&isolated).len(), 60);
+    merge(&isolated, &[]);
+    let times = times_done(&isolated);
+    assert!(times.len() == 60 && times.values().all(|n| *n == 1), "{times:?}");
+    assert_eq!(predictions(&isolated), predictions(&to));
 }
 
 #[test]

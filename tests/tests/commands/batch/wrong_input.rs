@@ -7,12 +7,9 @@ fn a_shard_that_is_not_there_or_not_told_is_refused() {
     let (scans, out) = (cohort(2), tempfile::tempdir().unwrap());
     let call =
         |more: &[&str]| batch(&[&[&text(&scans), "--out", &text(out.path().join("o"))], more].concat());
-    let nine = ran(call(&["--shard", "9/8"]));
-    assert_eq!(nine.code, Some(2), "{nine:#?}");
-    assert!(
-        nine.err.contains("there is no shard 9 of 8; shards are counted from 0, the last is 7/8"),
-        "{nine:#?}"
-    );
+    ran(call(&["--shard", "9/8"]))
+        .refused(&["--shard 9/8: there is no shard 9 of 8; shards are counted from 0, the last is 7/8"]);
+    ran(call(&["--shard", "nine"])).refused(&["--shard nine: expected I/N, for example 0/8"]);
     ran(call(&["--shards", "8"])).refused(&["the environment names no task of an array", "give --shard I/N"]);
     let mut again = call(&["--shards", "8"]);
     again.envs(
@@ -23,7 +20,13 @@ fn a_shard_that_is_not_there_or_not_told_is_refused() {
         "the array has 1 tasks (5 to 5, step 1), and there are 8 shards; give --first-index INDEX",
     ]);
     ran(batch(&[&text(&scans), "--out", "s3://bucket/prefix"]))
-        .refused(&["s3://bucket/prefix: `host batch` reads and writes files"]);
+        .refused(&["s3://bucket/prefix: this build reads and writes files alone", "feature `object-store`"]);
+    ran(batch(&["s3://bucket/prefix", "--out", &text(out.path().join("o"))]))
+        .refused(&["s3://bucket/prefix: this build reads and writes files alone"]);
+    let list = out.path().join("list.csv");
+    fs::write(&list, "case,image\nx,s3://bucket/x.nii\n").unwrap();
+    ran(batch(&["--manifest", &text(&list), "--out", &text(out.path().join("listed"))]))
+        .refused(&["s3://bucket/x.nii: this build reads and writes files alone"]);
     assert!(!out.path().join("o").exists(), "nothing was begun");
 }
 
