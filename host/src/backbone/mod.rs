@@ -21,6 +21,7 @@ mod info;
 mod layers;
 mod lora;
 mod peft;
+mod peft_export;
 mod position;
 mod precision;
 mod rotation;
@@ -35,6 +36,7 @@ pub use info::BackboneInfo;
 pub use kernels::{Isa, Kernels};
 pub use lora::{LoraWeights, lora_parameter_count, lora_shapes};
 pub use peft::load_peft;
+pub use peft_export::{PeftNames, write_peft};
 pub use precision::Precision;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::engine::{DEFAULT_BACKBONE, Engine, find_backbone, open_backbone_on};
 use crate::plugin::Inspected;
 use crate::task::{LoadedTask, Weights};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A plugin with what it asks for.
 struct Asking {
@@ -35,7 +36,8 @@ impl Selection {
             std::mem::take(&mut self.plugins).into_iter().zip(libraries).enumerate()
         {
             let named = || named_by_weights(&library, &options.weights);
-            let name = options.backbone.clone().or_else(named).unwrap_or_else(|| {
+            let opened = options.opened.as_ref().map(|(backbone, _)| backbone.info().name.clone());
+            let name = opened.or_else(|| options.backbone.clone()).or_else(named).unwrap_or_else(|| {
                 let folder = find_backbone(DEFAULT_BACKBONE);
                 folder.map_or(DEFAULT_BACKBONE.to_owned(), |folder| folder.display().to_string())
             });
@@ -71,15 +73,20 @@ impl Selection {
         group: Vec<Asking>,
         options: &SessionOptions,
     ) -> Result<(Engine, Vec<(usize, SelectedPlugin)>), (SessionError, Vec<Asking>)> {
-        let precision = options.precision.resolve(options.device);
-        let place = (options.device, options.device_memory);
-        let backbone = match open_backbone_on(Some(backbone), precision, place) {
-            Ok(backbone) => backbone,
-            Err(error) => return Err((error.into(), group)),
+        let (backbone, precision) = match &options.opened {
+            Some((backbone, precision)) => (backbone.clone(), *precision),
+            None => {
+                let precision = options.precision.resolve(options.device);
+                let place = (options.device, options.device_memory);
+                match open_backbone_on(Some(backbone), precision, place) {
+                    Ok(backbone) => (Arc::new(backbone), precision),
+                    Err(error) => return Err((error.into(), group)),
+                }
+            }
         };
         let (mut tasks, mut plugins) = (Vec::new(), Vec::new());
         for Asking { index, plugin, library } in group {
-            match LoadedTask::open_all(library, &options.weights, &backbone, options.segmentation) {
+            match LoadedTask::open_all(library, &options.weights, &*backbone, options.segmentation) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {} on {}",
