@@ -24,7 +24,8 @@ if [ ! -x "$tools/bin/maturin" ]; then
   "$python" -m venv "$tools"
   "$tools/bin/pip" install --quiet --disable-pip-version-check maturin==1.16.0 ziglang==0.17.1 cargo-zigbuild==0.24.0
 fi
-export PATH="$tools/bin:$PATH" CARGO_INCREMENTAL=0
+# As maturin sets it: the module links no libpython, and is not compiled a second time.
+export PATH="$tools/bin:$PATH" CARGO_INCREMENTAL=0 PYO3_BUILD_EXTENSION_MODULE=1
 
 # With a plugin's weights in the repository it can answer; the others are examples of code.
 plugins=()

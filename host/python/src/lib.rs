@@ -1,6 +1,9 @@
 //! `anymc3d._native`: the library as Python calls it. The package's Python files give it its face: types, docstrings, and the
 //! kinds of scans that other packages make.
 //!
+//! The allocator is the interpreter's: mimalloc, as the program has it, takes the memory for thread-local variables that libraries
+//! of the same process need when they are loaded later, and PyTorch then does not load.
+//!
 //! Every call that computes gives the interpreter's lock back meanwhile; what is shared between calls is never changed.
 
 mod backbone;
@@ -14,9 +17,6 @@ mod weights;
 use anymc3d_host::plugin::find;
 use pyo3::prelude::*;
 use std::path::PathBuf;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Says where the package's own `host` lies: backbones, plugins and weights are found as that program finds them.
 #[pyfunction]

@@ -15,7 +15,7 @@ import anymc3d
 import pytest
 
 #: As small as a run may be.
-SMALL = {"epochs": 1, "augment": "none", "draws": 1, "batch": 2, "variant": {"first_block": 11}}
+SMALL: dict[str, Any] = {"epochs": 1, "augment": "none", "draws": 1, "batch": 2, "variant": {"first_block": 11}}
 
 
 def test_a_run_tells_of_every_case_and_its_weights_predict(

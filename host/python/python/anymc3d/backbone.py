@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _native
 from .errors import UsageError
@@ -102,7 +102,7 @@ class Backbone:
         import numpy as np
 
         if hasattr(pixels, "__dlpack__") and not isinstance(pixels, np.ndarray):
-            pixels = np.from_dlpack(pixels)
+            pixels = np.from_dlpack(cast("Any", pixels))
         array = np.ascontiguousarray(pixels, dtype=np.float32)
         if array.ndim != 4 or array.shape[1] != 3:
             raise UsageError(f"pixels of shape {array.shape}, expected (S, 3, H, W)")

@@ -56,16 +56,20 @@ def features(
     frame, base = _read(table)
     folder = _cache_folder(cache)
     identity = "\n".join([*opened._native.identity(0), str(adapted)])
-    names = [str(view["name"]) for view in opened.manifests[0]["views"]]
+    described = opened.manifests[0]["view"]
+    names = [str(view["name"]) for view in described]
+    masked = any(view.get("region") == "mask" or view.get("mask_features") for view in described)
     width = opened.backbone(name).embed_dim
     rows = []
     for number, (_, row) in enumerate(frame.iterrows()):
-        case = _case(row, names, base)
+        case = _case(row, names, base, masked)
         place = None if folder is None else folder / f"{_key(identity, case)}.npz"
         embedded = _cached(place)
         if embedded is None:
             found = opened.embed(**case, plugin=name, name=str(row["case"]), adapted=adapted)
-            embedded = {f"{v}.{pool}": vector for v, pair in found.items() for pool, vector in zip(("mean", "attention"), pair)}
+            embedded = {}
+            for view, (mean, attention) in found.items():
+                embedded |= {f"{view}.mean": mean, f"{view}.attention": attention}
             _keep(place, embedded)
         missing = np.full(width, np.nan, np.float32)
         parts = [embedded.get(f"{view}.{pool}", missing) for view in names for pool in ("mean", "attention")]
@@ -74,7 +78,8 @@ def features(
             progress(number + 1, len(frame))
     columns = [f"{view}.{pool}.{i}" for view in names for pool in ("mean", "attention") for i in range(width)]
     index = pd.Index([str(c) for c in frame["case"]], name="case")
-    return pd.DataFrame(np.stack(rows), index=index, columns=columns)
+    embeddings: pd.DataFrame = pd.DataFrame(np.stack(rows), index=index, columns=columns)
+    return embeddings
 
 
 def _read(table: str | PathLike[str] | pd.DataFrame) -> tuple[pd.DataFrame, Path]:
@@ -90,8 +95,8 @@ def _read(table: str | PathLike[str] | pd.DataFrame) -> tuple[pd.DataFrame, Path
     return frame, base
 
 
-def _case(row: Any, views: list[str], base: Path) -> dict[str, Any]:
-    """Paths of a row, as :meth:`Host.embed` takes them."""
+def _case(row: Any, views: list[str], base: Path, masked: bool) -> dict[str, Any]:
+    """Paths of a row, as :meth:`Host.embed` takes them. A mask that only supervises training is left out."""
 
     def path(column: str) -> str | None:
         text = row.get(column)
@@ -100,7 +105,7 @@ def _case(row: Any, views: list[str], base: Path) -> dict[str, Any]:
         return str(base / str(text))
 
     own = {view: found for view in views if (found := path(f"image.{view}")) is not None}
-    return {"scan": path("image"), "views": own, "mask": path("mask")}
+    return {"scan": path("image"), "views": own, "mask": path("mask") if masked else None}
 
 
 def _key(identity: str, case: dict[str, Any]) -> str:
@@ -112,8 +117,7 @@ def _key(identity: str, case: dict[str, Any]) -> str:
         files = sorted(p for p in Path(path).rglob("*") if p.is_file()) if Path(path).is_dir() else [Path(path)]
         for file in files:
             digest.update(f"\n{what} ".encode())
-            with open(file, "rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest() if hasattr(hashlib, "file_digest") else hashlib.sha256(opened.read()).digest())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 

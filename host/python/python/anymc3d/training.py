@@ -46,7 +46,7 @@ def table_file(table: str | PathLike[str] | pd.DataFrame) -> Iterator[Path]:
         frame = table.copy()
         for column in frame.columns:
             if column in ("image", "mask") or str(column).startswith("image."):
-                frame[column] = [str(Path(p).absolute()) if isinstance(p, (str, PathLike)) and str(p) else p for p in frame[column]]
+                frame[column] = [str(Path(p).absolute()) if isinstance(p, str) and p else p for p in frame[column]]
         path = Path(folder) / "table.csv"
         frame.to_csv(path, index=False)
         yield path
