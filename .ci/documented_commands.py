@@ -28,11 +28,14 @@ ELSEWHERE = {
     "docs/registry/hospitals.md": "tests/registry/docs.sh",
     "examples/third_party_plugin/README.md": "tests/tests/plugins, third_party",
     "host/cuda/README.md": "ANYMC3D_CI_GPU=1 .ci/run: NVIDIA's compiler",
+    "host/python/README.md": "host/python/check.sh, in an environment that has the wheel",
     "examples/phantom_difficulty/README.md": "PyTorch and minutes of its time",
 }
 
 # What is not run here, by how it begins, and why.
 NOT_RUN = {
+    "pip install ./anymc3d": "host/python/check.sh, in an empty environment",
+    "host/python/": "a build of the wheel; .ci/run has it",
     "cargo ": "a build or a test run; .ci/run has them",
     "python examples/bench/": "PyTorch",
     "export AWS_": "an account of the reader's; tests/outside/s3/check.sh",
@@ -67,7 +70,7 @@ def commands(page):
     for number, line in enumerate(page.read_text().splitlines(), 1):
         if line.lstrip().startswith("```"):
             block = line.strip()[3:] if block is None else None
-        elif block in ("", "sh") and (held or re.match(r"(host|cargo|python3?) \S|(\./)?target/", line)):
+        elif block in ("", "sh") and (held or re.match(r"(host|cargo|python3?|pip) \S|host/python/|(\./)?target/", line)):
             held += re.sub(r"\s{2,}#.*$", "", line).rstrip()
             if held.endswith("\\"):
                 held = held[:-1]

@@ -2,7 +2,6 @@
 
 mod against;
 mod answers;
-mod files;
 mod summary;
 mod thresholds;
 
@@ -12,6 +11,7 @@ use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
 use super::outcome::{CommandError, Outcome};
 use anymc3d_host::data::table::Part;
 use anymc3d_host::eval::evaluation::{Bootstrap, Evaluation, RESEARCH_ONLY, Source, evaluate, questions};
+use anymc3d_host::eval::files::files_of;
 use anymc3d_host::eval::predictions::{ColumnNames, Predictions, Question};
 use anymc3d_host::fs::hex;
 use anymc3d_host::output::OutputFolder;
@@ -223,7 +223,7 @@ impl Eval {
         evaluation.warnings.extend(asked.iter().filter_map(one_sided));
         evaluation.research_only = scored.intended_use.unwrap_or_else(|| RESEARCH_ONLY.to_owned());
         evaluation.warnings.iter().for_each(|w| console.warning(w));
-        let written = files::of(&evaluation, &asked, &scored.predictions).map_err(CommandError::failed)?;
+        let written = files_of(&evaluation, &asked, &scored.predictions).map_err(CommandError::failed)?;
         out.put_files(&written).map_err(CommandError::failed)?;
         self.tell(&evaluation, folder, console)?;
         Ok(Outcome::Done)

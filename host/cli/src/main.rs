@@ -25,11 +25,14 @@ mod region;
 mod registry;
 mod report;
 mod run;
+mod self_test;
 mod session_options;
+mod shell;
 mod study;
 mod tasks;
 mod text;
 mod train;
+mod weights;
 #[cfg(unix)]
 mod worker;
 
@@ -90,7 +93,11 @@ enum Command {
     Plugin(plugin::Plugin),
     Registry(Box<registry::Registry>),
     Backbone(backbone::Backbone),
+    Weights(weights::WeightsCommand),
     Bench(bench::Command),
+    SelfTest(self_test::SelfTest),
+    Completions(shell::Completions),
+    Man(shell::Man),
     #[cfg(unix)]
     #[command(hide = true)]
     Worker(worker::Worker),
@@ -111,7 +118,11 @@ impl Command {
             Self::Plugin(command) => command.run(console),
             Self::Registry(command) => command.run(console),
             Self::Backbone(command) => command.run(console),
+            Self::Weights(command) => command.run(console),
             Self::Bench(command) => command.run(console),
+            Self::SelfTest(command) => command.run(console),
+            Self::Completions(command) => command.run(console),
+            Self::Man(command) => command.run(console),
             #[cfg(unix)]
             Self::Worker(command) => command.run(),
         }
@@ -119,7 +130,7 @@ impl Command {
 }
 
 /// The command line, in which every command's help ends with the exit codes.
-fn command_line() -> clap::Command {
+pub(crate) fn command_line() -> clap::Command {
     fn with_exit_codes(command: clap::Command) -> clap::Command {
         let command =
             if command.get_after_help().is_none() { command.after_help(EXIT_CODES) } else { command };

@@ -67,6 +67,13 @@ impl LoraWeights {
     }
 }
 
+impl LoraWeights {
+    /// The terms by site.
+    pub fn terms(&self) -> impl Iterator<Item = (Site, &LowRank)> {
+        self.0.iter().map(|(site, term)| (*site, term))
+    }
+}
+
 /// Takes pairs of factors by site, noting what does not fit.
 struct Pairs<'a> {
     tensors: &'a HashMap<String, Tensor>,
@@ -130,8 +137,16 @@ impl Pairs<'_> {
     }
 }
 
-/// Separate pairs of q, k and v, packed: A stacked [R, d], B block-diagonal [3d, R]. The scale stays alpha / r.
+/// Separate pairs of q, k and v, packed: A stacked [R, d], B block-diagonal [3d, R]. The scale stays alpha / r. Where all have
+/// the same A, as a fused term that was written apart has it, that A and their B [3d, r] one below the other.
 fn pack(parts: &[Option<(Tensor, Tensor)>], d: usize) -> candle_core::Result<(Tensor, Tensor)> {
+    if let Some(shared) = shared_a(parts)? {
+        let zeros = || Tensor::zeros((d, shared.dim(0)?), DType::F32, shared.device());
+        let below =
+            |part: &Option<(Tensor, Tensor)>| part.as_ref().map_or_else(zeros, |(_, b)| Ok(b.clone()));
+        let rows = parts.iter().map(below).collect::<candle_core::Result<Vec<_>>>()?;
+        return Ok((shared, Tensor::cat(&rows, 0)?));
+    }
     let ranks: Vec<usize> = parts.iter().map(|p| p.as_ref().map_or(0, |(a, _)| a.dims()[0])).collect();
     let total: usize = ranks.iter().sum();
     let a: Vec<&Tensor> = parts.iter().flatten().map(|(a, _)| a).collect();
@@ -152,6 +167,21 @@ fn pack(parts: &[Option<(Tensor, Tensor)>], d: usize) -> candle_core::Result<(Te
         rows.push(Tensor::cat(&pieces, 1)?);
     }
     Ok((Tensor::cat(&a, 0)?, Tensor::cat(&rows, 0)?))
+}
+
+/// The A of several parts, where it is the same number for number.
+fn shared_a(parts: &[Option<(Tensor, Tensor)>]) -> candle_core::Result<Option<Tensor>> {
+    let mut all = parts.iter().flatten().map(|(a, _)| a);
+    let (Some(first), Some(second)) = (all.next(), all.next()) else { return Ok(None) };
+    let numbers = |a: &Tensor| a.flatten_all()?.to_vec1::<f32>();
+    let same =
+        |a: &Tensor| Ok::<_, candle_core::Error>(a.dims() == first.dims() && numbers(a)? == numbers(first)?);
+    for a in std::iter::once(second).chain(all) {
+        if !same(a)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(first.clone()))
 }
 
 impl SiteAdapter for LoraWeights {

@@ -22,6 +22,7 @@ mod kept;
 mod layers;
 mod lora;
 mod peft;
+mod peft_export;
 mod position;
 mod precision;
 mod rotation;
@@ -37,6 +38,7 @@ pub use kept::KeptPatches;
 pub use kernels::{Isa, Kernels};
 pub use lora::{LoraWeights, lora_parameter_count, lora_shapes};
 pub use peft::load_peft;
+pub use peft_export::{PeftNames, write_peft};
 pub use precision::Precision;
 
 #[cfg(test)]

@@ -181,24 +181,32 @@ impl CaseData {
         let start = Instant::now();
         let bytes = memory::of_scan(path);
         let limits = ReadLimits::with_room(self.room());
-        let read = self.open_as(path, &limits).map_err(PrepareError::from).and_then(|scan| {
-            if scan.is_constant() {
-                let [value, _] = scan.range();
-                let message = format!(
-                    "{}: every voxel is {value}; expected a scan with something in it",
-                    path.display()
-                );
-                return Err(PrepareError(message));
-            }
-            let (scan, volume) = scan.into_canonical();
-            Ok(Arc::new(ReadScan::new(scan, volume)))
-        });
+        let read = self.open_as(path, &limits).map_err(PrepareError::from);
+        let read = read.and_then(|scan| canonical(path, scan));
         if read.is_ok() {
             self.taken = self.taken.saturating_add(bytes);
         }
         self.read_ms += ms(start);
         self.scans.insert(path.to_owned(), read.clone());
         read
+    }
+
+    /// Takes a scan that is in memory; a case that names `path` reads it and no file.
+    ///
+    /// # Errors
+    /// When it has nothing to see in it.
+    pub fn put_scan(&mut self, path: &Path, scan: Scan) -> Result<Arc<ReadScan>, PrepareError> {
+        let bytes = scan.voxels.len().saturating_mul(size_of::<f32>());
+        let read = canonical(path, scan)?;
+        self.taken = self.taken.saturating_add(bytes);
+        self.scans.insert(path.to_owned(), Ok(read.clone()));
+        Ok(read)
+    }
+
+    /// Takes a mask that is in memory, as [`Self::put_scan`] takes a scan.
+    pub fn put_mask(&mut self, path: &Path, mask: Scan) {
+        self.taken = self.taken.saturating_add(mask.voxels.len().saturating_mul(size_of::<f32>()));
+        self.masks.insert(path.to_owned(), Ok(Arc::new(mask.into_canonical().1)));
     }
 
     /// A view's slices, cut at the first request; their tokens will be kept after `kept` of the blocks.
@@ -303,6 +311,18 @@ impl CaseData {
 fn kept_of(stack: &SliceStack, backbone: &BackboneInfo) -> Option<Arc<KeptPatches>> {
     let ([_, _, h, w], edge) = (stack.shape, backbone.patch_size);
     KeptPatches::showing(stack.body.as_deref()?, (h / edge, w / edge), edge).map(Arc::new)
+}
+
+/// A scan with something in it, in canonical order.
+fn canonical(path: &Path, scan: Scan) -> Result<Arc<ReadScan>, PrepareError> {
+    if scan.is_constant() {
+        let [value, _] = scan.range();
+        let message =
+            format!("{}: every voxel is {value}; expected a scan with something in it", path.display());
+        return Err(PrepareError(message));
+    }
+    let (scan, volume) = scan.into_canonical();
+    Ok(Arc::new(ReadScan::new(scan, volume)))
 }
 
 /// Pixels as the backbone takes them, `[S, 3, H, W]`.

@@ -5,6 +5,7 @@ mod backbones;
 mod case;
 mod case_data;
 mod decoder;
+mod embedding;
 mod ensemble;
 pub mod golden;
 mod memory;
@@ -24,6 +25,7 @@ pub use backbones::{
 pub use case::{Case, CaseError, Remedy, Stage};
 pub use case_data::{CaseData, PrepareError, Prepared, ReadScan, TrainingSlices, ms, warnings};
 pub use decoder::ViewLogits;
+pub use embedding::ViewEmbedding;
 pub use memory::{Holdings, MemoryCap};
 pub use predict::Engine;
 pub use prediction::{Prediction, ViewEvidence};

@@ -2,6 +2,7 @@
 //! the others still answer.
 
 use super::case::{Case, CaseError, Stage};
+use super::case_data::CaseData;
 use super::memory::{Holdings, MemoryCap};
 use super::prediction::Prediction;
 use super::prefetch::{Prefetcher, Preparer};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 ///
 /// Tasks are shared: one that is replaced by another build stays whole until its last user lets go of it.
 pub struct Engine {
-    backbone: Backbone,
+    backbone: Arc<Backbone>,
     precision: Precision,
     tasks: Vec<Arc<LoadedTask>>,
     prefetcher: Prefetcher,
@@ -26,8 +27,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Tasks must have been opened for this backbone.
-    pub fn new(backbone: Backbone, precision: Precision, tasks: Vec<LoadedTask>) -> Self {
+    /// Tasks must have been opened for this backbone, which other engines may share.
+    pub fn new(backbone: impl Into<Arc<Backbone>>, precision: Precision, tasks: Vec<LoadedTask>) -> Self {
+        let backbone: Arc<Backbone> = backbone.into();
         let of = |t: &LoadedTask| {
             t.task.manifest().views.iter().map(|v| (t.name().to_owned(), v.clone())).collect()
         };
@@ -105,6 +107,16 @@ impl Engine {
         &self.backbone
     }
 
+    /// The backbone alone; the tasks are dropped.
+    pub fn into_backbone(self) -> Arc<Backbone> {
+        self.backbone
+    }
+
+    /// The backbone, for a further engine on it.
+    pub fn shared_backbone(&self) -> Arc<Backbone> {
+        self.backbone.clone()
+    }
+
     /// Every task's answer to a case, in the order of the tasks. `attention`: evidence for heatmaps too.
     pub fn predict(&self, case: &Case, attention: bool) -> Vec<Result<Prediction, CaseError>> {
         let all: Vec<usize> = (0..self.tasks.len()).collect();
@@ -119,10 +131,29 @@ impl Engine {
         case: &Case,
         attention: bool,
         tasks: &[usize],
+        on_stage: impl FnMut(usize, Stage),
+        each: impl FnMut(usize, Result<Prediction, CaseError>),
+    ) {
+        self.predict_from(self.prefetcher.take(case), (case, attention), tasks, on_stage, each);
+    }
+
+    /// What a case's scans are put into that are in memory and in no file, for [`Self::predict_from`].
+    pub fn case_data(&self) -> CaseData {
+        let mut data = CaseData::on(self.backbone.device().clone());
+        data.cap = self.cap;
+        data
+    }
+
+    /// As [`Self::predict_each`], of a case whose scans, or some of them, are in `data` already, each by the path that the case
+    /// calls it by.
+    pub fn predict_from(
+        &self,
+        mut data: CaseData,
+        (case, attention): (&Case, bool),
+        tasks: &[usize],
         mut on_stage: impl FnMut(usize, Stage),
         mut each: impl FnMut(usize, Result<Prediction, CaseError>),
     ) {
-        let mut data = self.prefetcher.take(case);
         data.cap = self.cap;
         if self.cap.is_some_and(|cap| cap.wants_all(case.files())) {
             self.prefetcher.let_go();

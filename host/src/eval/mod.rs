@@ -2,5 +2,6 @@
 
 pub mod chart;
 pub mod evaluation;
+pub mod files;
 pub mod metrics;
 pub mod predictions;

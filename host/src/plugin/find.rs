@@ -3,6 +3,7 @@
 use super::error::PluginError;
 use anymc3d_registry::{Home, InstalledPackage, LockFile, RegistryError, Request, Wanted, installed};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// `$ANYMC3D_HOME`, else the platform's data folder. None when the machine has neither.
 pub fn home() -> Option<PathBuf> {
@@ -21,9 +22,21 @@ pub fn home() -> Option<PathBuf> {
     }
 }
 
+static INSTALLATION: OnceLock<PathBuf> = OnceLock::new();
+
+/// For a program that is not part of an installation, as an interpreter that has this library in a module is not: the folder
+/// in which the executable `host` of the installation lies. Backbones, plugins and weights are then found as that executable
+/// finds them. The first call counts; whether this was it.
+pub fn set_installation(folder: &Path) -> bool {
+    INSTALLATION.set(folder.to_owned()).is_ok()
+}
+
 /// The folders above the executable, nearest first: a checkout's own folders are among them.
 pub fn above_the_executable() -> Vec<PathBuf> {
-    let executable = std::env::current_exe().and_then(|p| p.canonicalize());
+    let executable = match INSTALLATION.get() {
+        Some(folder) => folder.canonicalize().map(|folder| folder.join("host")),
+        None => std::env::current_exe().and_then(|p| p.canonicalize()),
+    };
     executable.map(|p| p.ancestors().skip(1).map(Path::to_owned).collect()).unwrap_or_default()
 }
 

@@ -7,6 +7,7 @@ use crate::backbone::Backbone;
 use crate::engine::{Engine, open_backbone_on};
 use crate::plugin::Inspected;
 use crate::task::LoadedTask;
+use std::sync::Arc;
 
 /// A plugin with what it asks for.
 struct Asking {
@@ -16,7 +17,7 @@ struct Asking {
 }
 
 /// What an engine is made of, once every backbone is open.
-type Parts = (Backbone, Vec<LoadedTask>);
+type Parts = (Arc<Backbone>, Vec<LoadedTask>);
 
 impl Selection {
     /// Opens each backbone that the plugins need once, and the plugins with their weights on it: the backbone that the options
@@ -30,7 +31,9 @@ impl Selection {
         for (index, (plugin, library)) in
             std::mem::take(&mut self.plugins).into_iter().zip(libraries).enumerate()
         {
-            let name = backbone_of(&library, options.backbone.as_deref(), &options.weights);
+            let opened = options.opened.as_ref().map(|(backbone, _)| backbone.info().name.clone());
+            let asked = || backbone_of(&library, options.backbone.as_deref(), &options.weights);
+            let name = opened.unwrap_or_else(asked);
             let asking = Asking { index, plugin, library };
             match groups.iter_mut().find(|(backbone, _)| *backbone == name) {
                 Some((_, group)) => group.push(asking),
@@ -53,7 +56,8 @@ impl Selection {
         let places = opened.iter().map(|(.., place)| *place).collect();
         self.plugins = opened.into_iter().map(|(_, plugin, _)| plugin).collect();
         // Each engine takes what the process holds by now for its base, the backbones of the others among it.
-        let precision = options.precision.resolve(options.device);
+        let resolved = || options.precision.resolve(options.device);
+        let precision = options.opened.as_ref().map_or_else(resolved, |(_, precision)| *precision);
         let engine = |(backbone, tasks): Parts| Engine::new(backbone, precision, tasks);
         Ok(Engines { all: all.into_iter().map(engine).collect(), places })
     }
@@ -66,15 +70,20 @@ impl Selection {
         group: Vec<Asking>,
         options: &SessionOptions,
     ) -> Result<(Parts, Vec<(usize, SelectedPlugin)>), (SessionError, Vec<Asking>)> {
-        let precision = options.precision.resolve(options.device);
-        let place = (options.device, options.device_memory);
-        let backbone = match open_backbone_on(Some(backbone), precision, place) {
-            Ok(backbone) => backbone,
-            Err(error) => return Err((error.into(), group)),
+        let backbone = match &options.opened {
+            Some((backbone, _)) => backbone.clone(),
+            None => {
+                let place = (options.device, options.device_memory);
+                let precision = options.precision.resolve(options.device);
+                match open_backbone_on(Some(backbone), precision, place) {
+                    Ok(backbone) => Arc::new(backbone),
+                    Err(error) => return Err((error.into(), group)),
+                }
+            }
         };
         let (mut tasks, mut plugins) = (Vec::new(), Vec::new());
         for Asking { index, plugin, library } in group {
-            match LoadedTask::open_all(library, &options.weights, &backbone, options.segmentation) {
+            match LoadedTask::open_all(library, &options.weights, &*backbone, options.segmentation) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {} on {}",

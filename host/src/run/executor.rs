@@ -95,6 +95,17 @@ pub struct Engines {
     pub(super) places: Vec<(usize, usize)>,
 }
 
+impl Engines {
+    /// The engine of a session's plugin, and the index of its task there.
+    ///
+    /// # Panics
+    /// Where there is no plugin of that index.
+    pub fn of_plugin(&self, index: usize) -> (&Engine, usize) {
+        let (engine, task) = self.places[index];
+        (&self.all[engine], task)
+    }
+}
+
 /// Engines in this process.
 pub struct LocalExecutor {
     pub(super) engines: Engines,

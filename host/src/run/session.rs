@@ -6,6 +6,7 @@ use super::failure::CaseFailure;
 use super::identity::TaskIdentity;
 #[cfg(unix)]
 use super::isolate::{Limits, SpawnWorker};
+use crate::backbone::{Backbone, Precision};
 use crate::device::DeviceChoice;
 use crate::engine::{Case, Engine, FindBackboneError, Holdings, PrecisionChoice};
 use crate::output::naming::Names;
@@ -16,7 +17,6 @@ use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-#[cfg(unix)]
 use std::sync::Arc;
 
 /// One of a session's plugins.
@@ -70,6 +70,9 @@ pub struct CaseRequest<C> {
 pub struct SessionOptions {
     /// Backbone of all plugins, by name or folder; without it each plugin's is the one that its weights were trained on.
     pub backbone: Option<String>,
+    /// A backbone that is open already, and the numbers of its products, instead of one by name; engines share it. Not for
+    /// processes of their own.
+    pub opened: Option<(Arc<Backbone>, Precision)>,
     /// Where to compute.
     pub device: DeviceChoice,
     /// Most bytes of a device's own memory.

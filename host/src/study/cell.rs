@@ -174,6 +174,7 @@ impl<'a> Cell<'a> {
                 cache: with.cache,
                 memory: with.memory,
                 contents: None,
+                start: None,
                 intended_use: Some("Research only. Not for diagnosis. Weights of a comparison of backbones."),
             };
             let view = self.task.entry.view();

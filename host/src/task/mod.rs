@@ -5,6 +5,7 @@ mod adopt;
 mod calibration;
 mod error;
 mod head;
+mod import;
 mod loaded;
 mod site_adapter;
 #[allow(clippy::module_inception)]
@@ -18,6 +19,7 @@ pub use adopt::{AdoptError, adopted};
 pub use calibration::{Calibration, FittedOn};
 pub use error::TaskError;
 pub use head::HeadAnswer;
+pub use import::{export_lora, import_lora};
 pub use loaded::{BackboneTarget, LoadedTask, PackageRecord, as_plugins_see, open_library};
 pub use site_adapter::TaskSiteAdapter;
 pub use task::{MaskTensors, Task, TaskOptions, ViewTokens};

@@ -47,6 +47,9 @@ pub enum TrainError {
     /// A run cannot be continued, or must not be overwritten.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Whoever watches the run ended it.
+    #[error("cancelled; the last whole epoch is kept, and the run can be resumed")]
+    Cancelled,
     /// Output.
     #[error("{}: cannot be written: {source}", path.display())]
     Io {

@@ -1,7 +1,7 @@
 //! What may be chosen for a training run, with the paper's values as defaults.
 
 use super::augment::Recipe;
-use crate::task::Variant;
+use crate::task::{Variant, WeightsInfo};
 use serde::{Deserialize, Serialize};
 
 /// Options of a training run.
@@ -93,5 +93,27 @@ impl Default for TrainOptions {
             variant: Variant::default(),
             seed: 0,
         }
+    }
+}
+
+impl TrainOptions {
+    /// Takes over the adapter of the weights that a run starts from, and their pooling where no other is asked for.
+    ///
+    /// # Errors
+    /// One line, where another adapter, rank, alpha or first block is asked for.
+    pub fn start_from(&mut self, weights: &WeightsInfo) -> Result<(), String> {
+        let (asked, start) = (&mut self.variant, &weights.variant);
+        let of = |v: &Variant| (v.adapter, v.rank, v.alpha, v.first_block);
+        if of(asked) != (None, None, None, None) && of(asked) != of(start) {
+            return Err(
+                "adapter, rank, alpha and first block are those of the weights that the run starts from"
+                    .to_owned(),
+            );
+        }
+        (asked.adapter, asked.rank, asked.alpha, asked.first_block) = of(start);
+        if asked.pooling.is_none() {
+            asked.pooling.clone_from(&start.pooling);
+        }
+        Ok(())
     }
 }

@@ -13,6 +13,11 @@ pub trait Progress {
     fn case(&mut self, epoch: usize, loss: f64);
     /// An epoch is done.
     fn epoch(&mut self, record: &EpochRecord, best: bool);
+    /// Whether the run is to end, with [`super::TrainError::Cancelled`]. It is asked before each case; what is on disk is the
+    /// last whole epoch, from which the run can be resumed.
+    fn cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// Says nothing.

@@ -68,6 +68,9 @@ pub struct TrainContext<'a> {
     /// What the table's scans show, by their paths, where that is known: the weights then carry salted digests of it, by
     /// which `run` and `eval` know a training case again.
     pub contents: Option<&'a Contents>,
+    /// Weights of the plugin to start from, or a part of them, as an imported adapter is; what they lack is drawn. They decide
+    /// nothing in a run that is resumed.
+    pub start: Option<&'a Weights>,
     /// What the weights may be used for, in the words of whoever trains them; without it a sentence says that these words are
     /// missing.
     pub intended_use: Option<&'a str>,
@@ -157,13 +160,26 @@ impl<'a> Run<'a> {
         resume: bool,
         progress: &mut dyn Progress,
     ) -> Result<Self, TrainError> {
-        let TrainContext { library, backbone, precision, table, split, cache, memory, .. } = setting;
+        let TrainContext { library, backbone, precision, table, split, cache, memory, start, .. } = setting;
         let data_sha256 = digest_of_table(&table.path).map_err(io(&table.path))?;
-        let source = ParameterSource::Training { seed: options.seed, start: BTreeMap::new() };
+        let name = &library.embedded.manifest.plugin.name;
+        if let Some(start) = start {
+            start.check(name, &backbone.info().name, &backbone.info().fingerprint)?;
+        }
+        let tensors = start.map(|start| start.tensors.clone()).unwrap_or_default();
+        let source = ParameterSource::Training { seed: options.seed, start: tensors };
         let seen = as_plugins_see(backbone.info());
         let wanted = TaskOptions { segmentation: true, variant: options.variant.clone() };
         let task = Task::build(library, &seen, source, DType::F32, backbone.device(), &wanted)?;
         let (parameters, counts) = (task.parameters(), task.parameter_counts());
+        if let Some(start) = start {
+            let unknown: Vec<&str> =
+                start.tensors.keys().filter(|n| !parameters.contains_key(*n)).map(String::as_str).collect();
+            if !unknown.is_empty() {
+                let reason = format!("tensors that plugin {name} does not have: {}", unknown.join(", "));
+                return Err(PluginError::Weights { path: start.path.clone(), reason }.into());
+            }
+        }
         let mut optimiser = AdamW::of(&parameters, options);
         let trainer = Trainer { task, backbone, precision, cache, options, token_bytes: memory.token_bytes };
         let manifest = &library.embedded.manifest;
@@ -226,6 +242,9 @@ impl<'a> Run<'a> {
             let supervised = batch.iter().filter(|&&i| table.rows[i].mask.is_some()).count();
             let share = Batch { cases: batch.len(), supervised };
             for &i in batch {
+                if progress.cancelled() {
+                    return Err(TrainError::Cancelled);
+                }
                 let row = &table.rows[i];
                 let CaseGradients { loss, segmentation, gradients } =
                     trainer.train_case(row, draw, share, optimiser)?.ok_or_else(|| TrainError::Diverged {
@@ -265,7 +284,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), TrainError> {
         let TrainContext { table, split, .. } = self.setting;
         let Validation { loss: val_loss, auroc: val_auroc, metrics: val_metrics, calibration, predictions } =
-            validate(&self.trainer, table, &split.val)?;
+            validate(&self.trainer, table, &split.val, &|| progress.cancelled())?;
         let this = EpochRecord {
             epoch,
             loss: mean(&given.losses),

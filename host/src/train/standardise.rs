@@ -43,6 +43,9 @@ pub(super) fn standardise(
     }
     let mut all: Vec<(String, Vec<f64>)> = Vec::new();
     for (n, &i) in rows.iter().enumerate() {
+        if progress.cancelled() {
+            return Err(TrainError::Cancelled);
+        }
         all.extend(trainer.scalars(&table.rows[i])?);
         progress.read(n as u64 + 1, rows.len() as u64);
     }

@@ -36,7 +36,7 @@ pub fn score_test_set(
     let seen = as_plugins_see(backbone.info());
     let task = Task::build(library, &seen, source, DType::F32, backbone.device(), &wanted)?;
     let trainer = Trainer { task, backbone, precision, cache, options, token_bytes: memory.token_bytes };
-    let judged = validate(&trainer, table, rows)?;
+    let judged = validate(&trainer, table, rows, &|| false)?;
     let place = out.join(TEST_PREDICTIONS);
     write_atomically(&place, &judged.predictions.csv())
         .map_err(|source| TrainError::Io { path: place.clone(), source })?;

@@ -25,16 +25,20 @@ pub(super) struct Validation {
     pub predictions: Predictions,
 }
 
-/// Scores the cases `rows` of a table, neither augmented nor with gradients.
+/// Scores the cases `rows` of a table, neither augmented nor with gradients. `cancelled` is asked before each.
 pub(super) fn validate(
     trainer: &Trainer<'_>,
     table: &Table,
     rows: &[usize],
+    cancelled: &dyn Fn() -> bool,
 ) -> Result<Validation, TrainError> {
     let task = &trainer.task.manifest().task;
     let rows: Vec<&Row> = rows.iter().map(|&i| &table.rows[i]).collect();
     let (mut all_logits, mut all_probabilities, mut total) = (Vec::new(), Vec::new(), 0.0);
     for row in &rows {
+        if cancelled() {
+            return Err(TrainError::Cancelled);
+        }
         let step = trainer.validate(row)?;
         total += scalar(&step.loss)?;
         let logits: Vec<f64> = step.logits.flatten_all()?.detach().to_dtype(DType::F64)?.to_vec1()?;

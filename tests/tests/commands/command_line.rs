@@ -141,6 +141,12 @@ fn every_help_shows_examples_first() {
         "eval",
         "study",
         "phantom",
+        "weights",
+        "weights import",
+        "weights export",
+        "self-test",
+        "completions",
+        "man",
         "plugin",
         "plugin list",
         "plugin inspect",
@@ -158,6 +164,31 @@ fn every_help_shows_examples_first() {
     }
     let ran = host(["--version"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, concat!("host ", env!("CARGO_PKG_VERSION"), "\n")));
+}
+
+#[test]
+fn shells_and_man_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = host(["completions", shell]);
+        assert!(ran.code == 0 && ran.err.is_empty(), "{ran:#?}");
+        assert!(
+            ["self-test", "adopt-weights", "intended-use"].iter().all(|word| ran.out.contains(word)),
+            "{shell}"
+        );
+        assert!(!ran.out.contains("worker"), "{shell}: a hidden command");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    let ran = host(["man", "--out", &text(&pages)]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    for (page, says) in
+        [("host", "self\\-test"), ("host-plugin-new", "Examples:"), ("host-run", "\\-\\-segmentation")]
+    {
+        let page = std::fs::read_to_string(pages.join(format!("{page}.1"))).unwrap();
+        assert!(page.starts_with(".ie") || page.contains(".TH "), "{page}");
+        assert!(page.contains(says), "{says}: {page}");
+    }
+    assert!(!pages.join("host-worker.1").exists());
 }
 
 #[test]

@@ -183,6 +183,7 @@ fn slices_in_groups_learn_what_all_slices_at_once_learn() {
             cache: &cache,
             memory: room::MemoryPlan { kept_bytes, token_bytes },
             contents: None,
+            start: None,
             intended_use: None,
         };
         let out = folder.path().join(name);

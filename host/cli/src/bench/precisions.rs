@@ -3,7 +3,7 @@
 use super::{Row, median, sorted};
 use crate::outcome::CommandError;
 use anymc3d_host::backbone::kernels::clock::{Moment, Spent};
-use anymc3d_host::backbone::{Backbone, Isa, Kernels, NoAdapter, Precision};
+use anymc3d_host::backbone::{Backbone, Kernels, NoAdapter, Precision};
 use candle_core::Tensor;
 
 /// Class tokens below this cosine to f32's are another model's.
@@ -62,8 +62,8 @@ pub(super) fn precisions(
     let near = all.iter().filter(|one| one.cosine >= NEAR);
     let best = near.max_by(|a, b| times(a).total_cmp(&times(b))).unwrap_or(&all[0]);
     let verdict = format!(
-        "{}. Fastest with class tokens within a cosine of {NEAR}: --precision {}, {:.2} times as fast as f32",
-        instructions(),
+        "Kernels: {}. Fastest with class tokens within a cosine of {NEAR}: --precision {}, {:.2} times as fast as f32",
+        Kernels::detect().map_err(CommandError::refused)?,
         best.precision.name(),
         times(best)
     );
@@ -73,13 +73,4 @@ pub(super) fn precisions(
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
-}
-
-/// What the kernels run on.
-fn instructions() -> String {
-    let of = |isa: Isa| format!("{}{}", isa.name(), if isa.has_vnni() { " with VNNI" } else { "" });
-    match Kernels::detect() {
-        Ok(Kernels::Fast(isa)) => format!("Kernels: {}", of(isa)),
-        _ => "Kernels: candle's own operations".to_owned(),
-    }
 }

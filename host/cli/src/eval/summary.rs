@@ -1,8 +1,8 @@
 //! An evaluation as a person reads it: a line per label.
 
-use super::files::{METRICS, PREDICTIONS};
 use crate::text;
 use anymc3d_host::eval::evaluation::Evaluation;
+use anymc3d_host::eval::files::{METRICS, PREDICTIONS};
 use std::path::Path;
 
 /// What stands for a figure that the cases do not define.

@@ -18,7 +18,7 @@ use ablation::Ablation;
 use anymc3d_host::data::table::{Part, Split, Table};
 use anymc3d_host::memory::{self, MemoryBudget, Source};
 use anymc3d_host::scan::DecodedScans;
-use anymc3d_host::task::open_library;
+use anymc3d_host::task::{Weights, open_library};
 use anymc3d_host::train::{
     Contents, MemoryPlan, Progress, Recipe, Silent, TEST_PREDICTIONS, TrainContext, TrainError, TrainOptions,
     TrainingRecord, score_test_set, too_few, train, untrained_parameter,
@@ -174,6 +174,9 @@ pub(super) struct Train {
     /// What these weights may be used for, in a sentence; it stands in every result in the place of the plugin's sentence
     #[arg(long, value_name = "TEXT", value_parser = sentence, help_heading = "Output")]
     intended_use: Option<String>,
+    /// Weights to start from, or a part of them, as `host weights import` writes them of an adapter; what they lack is drawn
+    #[arg(long, value_name = "FILE", conflicts_with = "gather", help_heading = "Data")]
+    start: Option<PathBuf>,
     /// Continue the run in --out after its last complete epoch
     #[arg(long, help_heading = "Output")]
     resume: bool,
@@ -232,7 +235,13 @@ impl Train {
     fn every_fold(&self, known: Option<&Contents>, console: &Console) -> Result<RunSummary, CommandError> {
         let library = open_library(&self.plugin).map_err(CommandError::refused)?;
         let manifest = &library.embedded.manifest;
-        let options = self.options(manifest.task.outputs())?;
+        let mut options = self.options(manifest.task.outputs())?;
+        let start = self.start.as_deref().map(Weights::open).transpose().map_err(CommandError::refused)?;
+        if let Some(start) = &start {
+            let refuse = |e: String| CommandError::usage(format!("--start {}: {e}", start.path.display()));
+            options.start_from(&start.info).map_err(refuse)?;
+        }
+        let options = options;
         // A share of the memory, the scans of a large table are read again; nothing where the user set the limit.
         let share = match memory::limit().source {
             Source::Given => 0,
@@ -277,6 +286,7 @@ impl Train {
                 cache: &cache,
                 memory,
                 contents: contents.as_ref(),
+                start: start.as_ref(),
                 intended_use: self.intended_use.as_deref(),
             };
             let (record, auroc) = self.one_run(context, &options, &out, &test, console)?;

@@ -178,7 +178,9 @@ unsafe fn drive_f32<const TRANSPOSED: bool>(
     match isa.0 {
         // SAFETY: the `Isa` proves the instruction set; the rest is the caller's promise.
         #[cfg(target_arch = "x86_64")]
-        Set::Avx512 | Set::Avx512Bf16 => unsafe { drive_avx512::<TRANSPOSED>(left, b, Columns::NONE, n, out, ldc, store) },
+        Set::Avx512 | Set::Avx512Bf16 => unsafe {
+            drive_avx512::<TRANSPOSED>(left, b, Columns::NONE, n, out, ldc, store)
+        },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Set::Avx2 => unsafe { drive_avx2::<TRANSPOSED>(left, b, Columns::NONE, n, out, ldc, store) },

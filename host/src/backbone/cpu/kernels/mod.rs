@@ -128,6 +128,16 @@ impl Set {
     }
 }
 
+impl std::fmt::Display for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Plain => f.write_str("plain"),
+            Self::Fast(isa) if isa.has_vnni() => write!(f, "{} with VNNI", isa.name()),
+            Self::Fast(isa) => f.write_str(isa.name()),
+        }
+    }
+}
+
 impl Kernels {
     /// The fastest this CPU has, unless `ANYMC3D_KERNELS` names another.
     pub fn detect() -> Result<Self, BackboneError> {

@@ -1,18 +1,19 @@
-//! What `host eval` leaves in its folder.
+//! What an evaluation leaves in its folder: metrics, predictions and charts.
 
-use anymc3d_host::eval::chart::{calibration, confusion, precision_recall, roc};
-use anymc3d_host::eval::evaluation::Evaluation;
-use anymc3d_host::eval::predictions::{Predictions, Question};
+use super::chart::{calibration, confusion, precision_recall, roc};
+use super::evaluation::Evaluation;
+use super::predictions::{Predictions, Question};
 
 /// Written last: a folder without it is one that was not finished.
-pub(super) const METRICS: &str = "metrics.json";
-pub(super) const PREDICTIONS: &str = "predictions.csv";
+pub const METRICS: &str = "metrics.json";
+/// Every case with its truth and scores.
+pub const PREDICTIONS: &str = "predictions.csv";
 
 /// Names and bytes, in the order in which they are to be put into place.
 ///
 /// # Errors
 /// One line: what cannot be drawn or written as JSON.
-pub(super) fn of(
+pub fn files_of(
     evaluation: &Evaluation,
     questions: &[Question],
     predictions: &Predictions,

@@ -1,0 +1,79 @@
+//! `host completions` and `host man`: what a shell and `man` know of this command line.
+
+use crate::command_line;
+use crate::console::Console;
+use crate::outcome::{CommandError, Outcome};
+use clap::Args;
+use clap_complete::{Generator, Shell};
+use std::path::{Path, PathBuf};
+
+const COMPLETIONS: &str = "\
+Examples:
+  host completions bash > ~/.local/share/bash-completion/completions/host
+  host completions zsh > ~/.zfunc/_host
+  host completions fish > ~/.config/fish/completions/host.fish";
+
+/// Print what a shell completes this command line with
+#[derive(Debug, Args)]
+#[command(before_help = COMPLETIONS)]
+pub(super) struct Completions {
+    /// Shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
+        let mut command = command_line();
+        command.set_bin_name("host");
+        command.build();
+        let mut script = Vec::new();
+        self.shell.generate(&command, &mut script);
+        console.result(String::from_utf8_lossy(&script).trim_end());
+        Ok(Outcome::Done)
+    }
+}
+
+const MAN: &str = "\
+Examples:
+  host man --out man1        host.1, host-run.1 and a page for every other command
+  man -l man1/host-run.1";
+
+/// Write the manual pages
+#[derive(Debug, Args)]
+#[command(before_help = MAN)]
+pub(super) struct Man {
+    /// Folder for the pages
+    #[arg(long, short, value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl Man {
+    pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
+        std::fs::create_dir_all(&self.out).map_err(|e| unwritten(&self.out, &e))?;
+        let mut command = command_line();
+        command.set_bin_name("host");
+        command.build();
+        let mut pages = 0;
+        page(&command, "host", &self.out, &mut pages)?;
+        console.result(format!("{pages} pages in {}", self.out.display()));
+        Ok(Outcome::Done)
+    }
+}
+
+fn unwritten(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::failed(format!("{}: cannot be written ({error})", path.display()))
+}
+
+/// The page of a command, and those of its own commands: `host-plugin-new.1`.
+fn page(command: &clap::Command, name: &str, out: &Path, pages: &mut usize) -> Result<(), CommandError> {
+    let path = out.join(format!("{name}.1"));
+    let mut text = Vec::new();
+    // Called `host-run`, as git has it.
+    clap_mangen::Man::new(command.clone()).render(&mut text).map_err(|e| unwritten(&path, &e))?;
+    std::fs::write(&path, text).map_err(|e| unwritten(&path, &e))?;
+    *pages += 1;
+    for own in command.get_subcommands().filter(|own| !own.is_hide_set() && own.get_name() != "help") {
+        page(own, &format!("{name}-{}", own.get_name()), out, pages)?;
+    }
+    Ok(())
+}
