@@ -41,6 +41,7 @@ NOT_RUN = {
     "export AWS_": "an account of the reader's; tests/outside/s3/check.sh",
     "host batch --plugin lung_nodule s3://": "a store of the reader's; tests/outside/s3/check.sh",
     "host merge s3://": "a store of the reader's; tests/outside/s3/check.sh",
+    "ulimit -v": "an hour of damaged files; host/dicom/examples/fuzz.rs",
     "host bench": "minutes of measuring; tests/tests/commands runs each measure once",
     "host train --plugin nodule_": "the cohort does not lie in this repository",
     "host train --plugin raptor": "the cohort is the reader's",

@@ -7,6 +7,7 @@ use super::resume::{Resume, State, made_by};
 use super::scan_files::{FetchError, ScanFiles};
 use super::shard::{Shard, partition};
 use super::shard_case::{Asked, Pending, Took, failed_case, kind_of};
+use super::shard_outcome::{BatchEvents, Left, ShardOutcome, Why};
 use super::upstream::Upstream;
 use super::usage;
 use crate::engine::result::Provenance;
@@ -18,7 +19,7 @@ use crate::run::{
 };
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,56 +51,6 @@ pub struct ShardOptions<'a> {
     pub scans: ScanFiles<'a>,
     /// Where the records go from the batch's folder.
     pub upstream: Option<&'a dyn Upstream>,
-}
-
-/// Hears how a shard goes.
-pub trait BatchEvents: Events {
-    /// What is left of the shard, before the first case.
-    fn begin(&self, plan: &Left);
-
-    /// A case is done; `failures` names plugins and reasons.
-    fn case_done(&self, case: &str, failures: &[(String, String)]);
-}
-
-/// What is left of a shard.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Left {
-    /// Cases of the shard.
-    pub cases: usize,
-    /// Are done already.
-    pub done: usize,
-    /// Failed before and are not tried again.
-    pub failed: usize,
-    /// Are done anew, by what is different.
-    pub outdated: BTreeMap<String, usize>,
-}
-
-/// How a process's part ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardOutcome {
-    /// Why.
-    pub why: Why,
-    /// Cases that this process did.
-    pub done: usize,
-    /// Of these, how many failed for some plugin; with those that failed before and were left.
-    pub failed: usize,
-    /// Cases of the shard that are left.
-    pub left: usize,
-}
-
-/// Why it ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// All is done.
-    Finished,
-    /// It was asked to stop.
-    Stopped,
-    /// As many cases failed as it was told to bear.
-    TooManyFailures,
-    /// The folder cannot be written to any more; one line.
-    Unwritable(String),
-    /// The store of the scans or of the records does not take or give them any more; one line.
-    Store(String),
 }
 
 /// Runs what is left of a shard. `reopen` opens a session as the first one was, after a plugin's process was given up.

@@ -28,6 +28,8 @@ const PART: usize = 16 << 20;
 /// How long a request is tried again before the store counts as gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 const TRIES: usize = 6;
+/// Before a conditional request is sent again, for the first time.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// What an object is by now: another content has another tag.
 pub type Tag = Option<String>;
@@ -236,18 +238,28 @@ impl Objects {
             When::Absent => PutMode::Create,
             When::Still(tag) => PutMode::Update(UpdateVersion { e_tag: tag.clone(), version: None }),
         };
-        let options = PutOptions { mode, ..PutOptions::default() };
         let key = self.key(name).map_err(PutError::Store)?;
-        let put = self.store.put_opts(&key, PutPayload::from(bytes.clone()), options);
-        match self.runtime.block_on(put) {
-            Ok(put) => Ok(put.e_tag),
-            // A request that is sent again finds what the first has written.
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => match self.read(name) {
-                Ok(Some((theirs, tag))) if theirs == bytes => Ok(tag),
-                Ok(_) => Err(PutError::Changed),
-                Err(e) => Err(PutError::Store(e)),
-            },
-            Err(e) => Err(PutError::Store(self.failed(name, e))),
+        let mut pause = PAUSE;
+        loop {
+            let options = PutOptions { mode: mode.clone(), ..PutOptions::default() };
+            let put = self.store.put_opts(&key, PutPayload::from(bytes.clone()), options);
+            match self.runtime.block_on(put) {
+                Ok(put) => return Ok(put.e_tag),
+                // A request that is sent again finds what the first has written.
+                Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
+                    return match self.read(name) {
+                        Ok(Some((theirs, tag))) if theirs == bytes => Ok(tag),
+                        Ok(_) => Err(PutError::Changed),
+                        Err(e) => Err(PutError::Store(e)),
+                    };
+                }
+                // The client sends a conditional request once. With the condition a second one does no harm.
+                Err(_) if *when != When::Always && pause < PATIENCE / 4 => {
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
+                Err(e) => return Err(PutError::Store(self.failed(name, e))),
+            }
         }
     }
 
