@@ -148,6 +148,7 @@ fn a_study_is_one_table_with_intervals_tests_parameters_time_and_memory() {
         assert!(row["cost"]["milliseconds"].as_f64().unwrap() > 0.0 && row["cost"]["scans"] == 2, "{row}");
         if cfg!(target_os = "linux") {
             assert!(row["cost"]["peak_bytes"].as_u64().unwrap() > 1 << 20, "{row}");
+            assert!(row["cost"]["processor_ms"].as_f64().unwrap() >= 0.0, "{row}");
         }
         assert_eq!(row["auroc_seed_sd"].is_null(), row["method"] != "linear", "{row}");
     }

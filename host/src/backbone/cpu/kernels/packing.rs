@@ -4,7 +4,7 @@
 //! row after row, zero where it reaches beyond n; with bf16 two consecutive rows share a row of pairs. So
 //! a tile streams its panel front to back and never reads past an end.
 
-use super::halves::Halves;
+use super::halves::{Half, Halves};
 use super::math::round_bits;
 use super::pairs::{round_pairs, round_rows};
 use super::{Isa, Set};
@@ -69,11 +69,9 @@ impl Packed {
         packed
     }
 
-    /// B [k, n] from its transpose [n, k], whose rows are then scaled, in the 16 bits of the file for products in f32; `None`
-    /// where 16 bits do not hold the numbers.
-    pub fn narrow(turned: &[f32], k: usize, n: usize, scale: Option<&[f32]>) -> Option<Self> {
-        let halves = Halves::new(turned, k, n, scale)?;
-        Some(Self { k, n, data: Data::Halves(halves), rounded: false })
+    /// B [k, n] from its transpose [n, k], whose rows are then scaled, in the 16 bits of the file for products in f32.
+    pub fn narrow<H: Half>(turned: &[H], k: usize, n: usize, scale: Option<&[f32]>) -> Self {
+        Self { k, n, data: Data::Halves(Halves::new(turned, k, n, scale)), rounded: false }
     }
 
     /// As [`Self::new`], into memory that is there already.
