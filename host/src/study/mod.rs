@@ -9,14 +9,14 @@ mod cell;
 mod error;
 mod file;
 mod measure;
-mod plan;
 mod report;
 mod rows;
 mod run;
+mod study_plan;
 
 pub use error::StudyError;
 pub use measure::{Measuring, ScanCost};
-pub use plan::Study;
 pub use report::StudyTable;
 pub use rows::{OverallRow, StudyRow};
 pub use run::{StudyOptions, StudyProgress};
+pub use study_plan::Study;

@@ -1,7 +1,7 @@
 //! A study's table, as Markdown, CSV and JSON, and as a picture.
 
-use super::plan::Study;
 use super::rows::{self, Names, Outcome, OverallRow, StudyRow};
+use super::study_plan::Study;
 use crate::eval::chart::{ScatterPanel, ScatterPoint, scatter};
 use crate::eval::evaluation::RESEARCH_ONLY;
 use serde_json::json;

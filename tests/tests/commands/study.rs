@@ -256,7 +256,7 @@ fn what_a_study_names_and_is_not_there_is_refused_before_anything_runs() {
     let desk = Desk::new();
     let library = plugin_library("lung_nodule").display().to_string();
     for (old, new, code, says) in [
-        ("slices = 4", "slice = 4", 2, vec!["study.toml: line 8: unknown field `slice`"]),
+        ("slices = 4", "slice = 4", 2, vec!["study.toml: line 9: unknown field `slice`"]),
         (library.as_str(), "lung_nodul", 3, vec!["task ball", "lung_nodul"]),
         (
             "[[backbone]]\nname = \"registers\"\nfolder",

@@ -4,11 +4,11 @@
 //! that it has with 32-bit numbers. It costs one pass over a panel per product, a few hundredths of it: worth it where the weights
 //! would otherwise take twice the memory of a large model's file.
 
-use super::packing::{PANEL, panel};
+use super::panels::{PANEL, panel};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-/// Panels as [`super::packing`] lays them out.
+/// Panels as `packing` lays them out.
 pub(super) struct Halves {
     k: usize,
     n: usize,

@@ -16,6 +16,7 @@ pub(crate) mod math;
 mod micro;
 mod packing;
 mod pairs;
+mod panels;
 pub(crate) mod rotate;
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,9 @@
 use super::halves::{Half, Halves};
 use super::math::round_bits;
 use super::pairs::{round_pairs, round_rows};
+use super::panels::{PANEL, panel};
 use super::{Isa, Set};
 use crate::backbone::precision::Precision;
-
-pub(super) const PANEL: usize = 64;
 
 /// A right-hand side ready for the tiles of one instruction set.
 #[derive(Default)]
@@ -153,15 +152,6 @@ impl Packed {
         }
         rows
     }
-}
-
-/// The columns of the panel that begins at `first`, and their number with padding.
-///
-/// Panels are walked by plain loops: a closure would be compiled without the instruction set around it.
-#[inline(always)]
-pub(super) fn panel(n: usize, first: usize) -> (usize, usize) {
-    let columns = PANEL.min(n - first);
-    (columns, columns.div_ceil(16) * 16)
 }
 
 #[inline(always)]
