@@ -62,7 +62,8 @@ def onnx_session(model, pixels, folder, threads):
 
     path = str(folder / "backbone.onnx")
     with torch.no_grad():
-        torch.onnx.export(Tokens(), (pixels[:8],), path, input_names=["pixels"], output_names=["tokens"], dynamo=False,
+        # The export leaves every part in the mode that the whole was in, and DINOv3 moves its positions at random in training.
+        torch.onnx.export(Tokens().eval(), (pixels[:8],), path, input_names=["pixels"], output_names=["tokens"], dynamo=False,
                           dynamic_axes={"pixels": {0: "slices"}})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -73,7 +73,7 @@ impl Study {
             accept_licences();
         }
         self.threads.apply()?;
-        let study = study::Study::open(&self.study, self.data.as_deref()).map_err(told)?;
+        let study = study::Study::open(&self.study, self.data.as_deref()).map_err(refusal)?;
         let _out = options::out_folder(&self.out).map_err(CommandError::failed)?;
         let options = StudyOptions {
             out: self.out.clone(),
@@ -83,7 +83,7 @@ impl Study {
             cache: options::open_cache(self.cache.as_deref(), self.cache_size)?,
             measuring: self.measuring(console),
         };
-        let table = study.run(&options, &mut Told(console)).map_err(told)?;
+        let table = study.run(&options, &mut StudyNotes(console)).map_err(refusal)?;
         self.tell(&table, console);
         Ok(if table.failures() > 0 { Outcome::Failed } else { Outcome::Done })
     }
@@ -117,7 +117,7 @@ impl Study {
 }
 
 /// A study that does not begin, with the option that helps.
-fn told(error: StudyError) -> CommandError {
+fn refusal(error: StudyError) -> CommandError {
     match &error {
         StudyError::Backbone(e) => options::refused(e),
         StudyError::Plugin { .. } => CommandError::refused(error),
@@ -128,9 +128,9 @@ fn told(error: StudyError) -> CommandError {
 }
 
 /// Cells as notes on stderr, training as `host train` shows it.
-struct Told<'a>(&'a Console);
+struct StudyNotes<'a>(&'a Console);
 
-impl StudyProgress for Told<'_> {
+impl StudyProgress for StudyNotes<'_> {
     fn cell(&mut self, number: usize, of: usize, name: &str) {
         self.0.note(format!("cell {number} of {of}: {name}"));
     }

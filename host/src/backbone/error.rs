@@ -37,6 +37,20 @@ impl BackboneError {
     pub(crate) fn weights(path: &Path, message: impl Into<String>) -> Self {
         Self::Weights { path: path.to_path_buf(), message: message.into() }
     }
+    /// The same of a file that was copied to `folder`, by the place that it was copied from.
+    pub(crate) fn of_original(mut self, folder: &Path, original: impl Fn(&Path) -> PathBuf) -> Self {
+        if let Self::Io { path, .. }
+        | Self::UnknownFamily { path, .. }
+        | Self::Config { path, .. }
+        | Self::Weights { path, .. }
+        | Self::MissingTensors { path, .. }
+        | Self::UnknownTensors { path, .. } = &mut self
+            && let Ok(below) = path.strip_prefix(folder)
+        {
+            *path = original(below);
+        }
+        self
+    }
     pub(crate) fn adapter(path: &Path, message: impl Into<String>) -> Self {
         Self::Adapter { path: path.to_path_buf(), message: message.into() }
     }

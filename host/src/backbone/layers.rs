@@ -42,7 +42,7 @@ impl Linear {
         d_out: usize,
         bias: bool,
     ) -> std::result::Result<Self, BackboneError> {
-        let weight = weights.take(&format!("{name}.weight"), &[d_out, d_in])?;
+        let weight = weights.take_matrix(&format!("{name}.weight"), &[d_out, d_in])?;
         let bias = match bias {
             true => weights.take(&format!("{name}.bias"), &[d_out])?,
             false => Tensor::zeros(d_out, DType::F32, &Device::Cpu)?,

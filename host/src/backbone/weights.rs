@@ -7,6 +7,8 @@
 use super::config::read_json;
 use super::error::BackboneError;
 use candle_core::{Device, Tensor};
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -39,6 +41,8 @@ pub(crate) struct Weights {
     taken: HashSet<String>,
     /// Whether tensors are only checked: they stand as zeros.
     checking: bool,
+    /// Whether matrices stay in the numbers of the file.
+    as_stored: bool,
 }
 
 impl Weights {
@@ -64,7 +68,14 @@ impl Weights {
     }
 
     fn of(shards: Arc<Vec<Shard>>, entries: Arc<HashMap<String, Entry>>) -> Self {
-        Self { shards, entries, missing: Vec::new(), taken: HashSet::new(), checking: false }
+        Self {
+            shards,
+            entries,
+            missing: Vec::new(),
+            taken: HashSet::new(),
+            checking: false,
+            as_stored: false,
+        }
     }
 
     /// The same files, to be read again later.
@@ -134,7 +145,11 @@ impl Weights {
 
     /// The tensor as f32. A missing one is noted for [`Self::finish`] and stands as zeros until then.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, BackboneError> {
-        match self.read(name, Some(shape))? {
+        self.take_as(name, shape, false)
+    }
+
+    fn take_as(&mut self, name: &str, shape: &[usize], as_stored: bool) -> Result<Tensor, BackboneError> {
+        match self.read_as(name, Some(shape), as_stored)? {
             Some(tensor) => {
                 self.taken.insert(name.to_owned());
                 Ok(tensor)
@@ -146,8 +161,30 @@ impl Weights {
         }
     }
 
+    /// A linear layer's weight: as [`Self::take`], and in the numbers of the file where [`Self::stored`] says so.
+    pub fn take_matrix(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, BackboneError> {
+        let as_stored = self.as_stored;
+        self.take_as(name, shape, as_stored)
+    }
+
+    /// From here on [`Self::take_matrix`] leaves 16-bit numbers as they are.
+    #[must_use]
+    pub fn stored(mut self) -> Self {
+        self.as_stored = true;
+        self
+    }
+
     /// The tensor as f32, of any shape unless one is expected; `None` where the checkpoint lacks it.
     pub fn read(&self, name: &str, expected: Option<&[usize]>) -> Result<Option<Tensor>, BackboneError> {
+        self.read_as(name, expected, false)
+    }
+
+    fn read_as(
+        &self,
+        name: &str,
+        expected: Option<&[usize]>,
+        as_stored: bool,
+    ) -> Result<Option<Tensor>, BackboneError> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
         let Shard { path, file } = &self.shards[entry.shard];
         if let Some(expected) = expected.filter(|e| *e != entry.shape) {
@@ -161,22 +198,43 @@ impl Weights {
             let zero = Tensor::zeros(vec![1; shape.len()], candle_core::DType::F32, &Device::Cpu)?;
             return Ok(Some(zero.broadcast_as(shape)?));
         }
-        let mut bytes = vec![0u8; entry.bytes];
-        {
+        let read = |into: &mut [u8]| -> Result<(), BackboneError> {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(entry.start)).map_err(BackboneError::io(path))?;
-            file.read_exact(&mut bytes).map_err(BackboneError::io(path))?;
-        }
-        let numbers: Vec<f32> = match entry.dtype.as_str() {
-            "F32" => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            "F16" => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            "BF16" => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            file.read_exact(into).map_err(BackboneError::io(path))
+        };
+        let cpu = &Device::Cpu;
+        let tensor = match entry.dtype.as_str() {
+            "F32" => {
+                let mut numbers = vec![0f32; entry.bytes / 4];
+                read(bytemuck::cast_slice_mut(&mut numbers))?;
+                numbers.iter_mut().for_each(|x| *x = f32::from_bits(u32::from_le(x.to_bits())));
+                Tensor::from_vec(numbers, shape, cpu)?
+            }
+            "F16" | "BF16" => {
+                let mut bits = vec![0u16; entry.bytes / 2];
+                read(bytemuck::cast_slice_mut(&mut bits))?;
+                bits.iter_mut().for_each(|x| *x = u16::from_le(*x));
+                let mut wide = vec![0f32; if as_stored { 0 } else { bits.len() }];
+                match (entry.dtype.as_str(), as_stored) {
+                    ("F16", true) => Tensor::from_vec(bits.reinterpret_into::<f16>(), shape, cpu)?,
+                    (_, true) => Tensor::from_vec(bits.reinterpret_into::<bf16>(), shape, cpu)?,
+                    ("F16", false) => {
+                        bits.reinterpret_cast::<f16>().convert_to_f32_slice(&mut wide);
+                        Tensor::from_vec(wide, shape, cpu)?
+                    }
+                    (_, false) => {
+                        bits.reinterpret_cast::<bf16>().convert_to_f32_slice(&mut wide);
+                        Tensor::from_vec(wide, shape, cpu)?
+                    }
+                }
+            }
             other => {
                 let message = format!("{name} is stored as {other}, expected F32, F16 or BF16");
                 return Err(BackboneError::weights(path, message));
             }
         };
-        Ok(Some(Tensor::from_vec(numbers, shape, &Device::Cpu)?))
+        Ok(Some(tensor))
     }
 
     /// Fails with every name that [`Self::take`] did not find, and with every tensor that nobody took, unless its name behind

@@ -3,7 +3,7 @@
 
 use super::file::{MethodEntry, folder_name};
 use super::measure::{Measured, Measuring, ScanCost};
-use super::plan::{PlannedBackbone, PlannedTask, Trial};
+use super::study_plan::{PlannedBackbone, PlannedTask, Trial};
 use crate::backbone::{Backbone, Precision};
 use crate::engine::precision_name;
 use crate::eval::predictions::Predictions;

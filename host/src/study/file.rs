@@ -152,7 +152,7 @@ impl StudyFile {
         let refuse = |reason: String| StudyError::File { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read ({e})")))?;
         let file: Self = toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+            let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
             refuse(format!("line {line}: {}", e.message()))
         })?;
         file.check().map_err(refuse)?;

@@ -19,6 +19,9 @@ use {
 pub struct ScanCost {
     /// Milliseconds from the first byte that is read of it to the answer, the median.
     pub milliseconds: f64,
+    /// Milliseconds of all its threads on the processors, the mean; absent where the system does not tell. Other work on the machine
+    /// lengthens it little.
+    pub processor_ms: Option<f64>,
     /// Most resident bytes of the process, backbone and task included; absent where the system does not tell.
     pub peak_bytes: Option<u64>,
     /// How many scans were measured, without the first, which warms up.
@@ -83,19 +86,24 @@ impl Measuring {
         if let Some(refused) = session.refused().first() {
             return Err(refused.reason.clone());
         }
-        let mut took = Vec::new();
-        for case in std::iter::once(first).chain(cases) {
+        let mut run = |case: &Case| -> Result<f64, String> {
+            let mut took = 0.0;
             for answer in session.run(case, Wanted::default(), &Silent) {
-                took.push(
-                    answer.map_err(|e| format!("case {}: {}", case.name, e.message))?.result.timing_ms.total,
-                );
+                let answer = answer.map_err(|e| format!("case {}: {}", case.name, e.message))?;
+                took += answer.result.timing_ms.total;
             }
-        }
-        let mut took = took.split_off(1);
+            Ok(took)
+        };
+        run(first)?;
+        let child = || process.load(Ordering::Relaxed);
+        let before = processor_ms_of(child());
+        let mut took = cases.iter().map(&mut run).collect::<Result<Vec<_>, _>>()?;
+        let spent = processor_ms_of(child()).zip(before).map(|(now, before)| now - before);
         took.sort_by(f64::total_cmp);
         let cost = took.get(took.len() / 2).map(|milliseconds| ScanCost {
             milliseconds: *milliseconds,
-            peak_bytes: peak_of(process.load(Ordering::Relaxed)),
+            processor_ms: spent.map(|spent| spent / took.len() as f64),
+            peak_bytes: peak_of(child()),
             scans: took.len(),
         });
         session.close(&Silent);
@@ -115,4 +123,16 @@ fn peak_of(process: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// Milliseconds that a process has spent on the processors. Linux.
+#[cfg(unix)]
+fn processor_ms_of(process: u32) -> Option<f64> {
+    /// USER_HZ, in which Linux counts processor time in /proc: part of its ABI.
+    const TICK_MS: f64 = 10.0;
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name in brackets may hold blanks and brackets itself; utime and stime are the 12th and 13th field after it.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks: f64 = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
+    Some(ticks * TICK_MS)
 }

@@ -1,7 +1,7 @@
 //! A study's table, as Markdown, CSV and JSON, and as a picture.
 
-use super::plan::Study;
 use super::rows::{self, Names, Outcome, OverallRow, StudyRow};
+use super::study_plan::Study;
 use crate::eval::chart::{ScatterPanel, ScatterPoint, scatter};
 use crate::eval::evaluation::RESEARCH_ONLY;
 use serde_json::json;
@@ -132,7 +132,7 @@ impl StudyTable {
                 let _ = write!(
                     text,
                     "\n## {title}{cases}\n\n| backbone | method | AUROC (95 %) | SD of seeds | difference | p | p, Holm | parameters \
-                     | ms per scan | MB |\n|---|---|---|---|---|---|---|---|---|---|\n"
+                     | ms per scan | processor ms | MB |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
                 );
                 before = title;
             }
@@ -170,7 +170,7 @@ fn cells(row: &StudyRow) -> Vec<String> {
     let mut cells = vec![plain(&row.backbone), plain(&row.method)];
     if let Some(reason) = &row.failed {
         cells.push(format!("failed: {}", plain(reason)));
-        cells.extend(std::iter::repeat_n(String::new(), 7));
+        cells.extend(std::iter::repeat_n(String::new(), 8));
         return cells;
     }
     let p = |p: Option<f64>| match (p, row.baseline) {
@@ -189,6 +189,7 @@ fn cells(row: &StudyRow) -> Vec<String> {
         p(row.p_holm),
         row.parameters.map_or_else(none, |n| n.to_string()),
         row.cost.map_or_else(none, |c| format!("{:.0}", c.milliseconds)),
+        row.cost.and_then(|c| c.processor_ms).map_or_else(none, |ms| format!("{ms:.0}")),
         row.cost.and_then(|c| c.peak_bytes).map_or_else(none, |b| format!("{:.0}", b as f64 / 1e6)),
     ]);
     cells
@@ -196,7 +197,7 @@ fn cells(row: &StudyRow) -> Vec<String> {
 
 /// A line per row, all digits.
 fn csv(rows: &[StudyRow]) -> Vec<u8> {
-    const HEADER: [&str; 18] = [
+    const HEADER: [&str; 19] = [
         "task",
         "label",
         "backbone",
@@ -213,6 +214,7 @@ fn csv(rows: &[StudyRow]) -> Vec<u8> {
         "baseline",
         "parameters",
         "ms_per_scan",
+        "processor_ms_per_scan",
         "peak_bytes",
         "failed",
     ];
@@ -239,6 +241,7 @@ fn csv(rows: &[StudyRow]) -> Vec<u8> {
             row.baseline.to_string(),
             row.parameters.map_or(String::new(), |n| n.to_string()),
             number(row.cost.map(|c| c.milliseconds)),
+            number(row.cost.and_then(|c| c.processor_ms)),
             row.cost.and_then(|c| c.peak_bytes).map_or(String::new(), |n| n.to_string()),
             row.failed.clone().unwrap_or_default(),
         ]);

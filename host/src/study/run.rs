@@ -4,9 +4,9 @@
 use super::cell::{Cell, Computing, Found, unwritable};
 use super::error::StudyError;
 use super::measure::Measuring;
-use super::plan::{PlannedBackbone, Study};
 use super::report::StudyTable;
 use super::rows::CellOutcome;
+use super::study_plan::{PlannedBackbone, Study};
 use crate::backbone::{Backbone, Precision};
 use crate::device::DeviceChoice;
 use crate::engine::open_backbone_on;

@@ -127,7 +127,8 @@ fn what_does_not_open_is_not_imported_and_leaves_nothing() {
     fs::remove_file(bare.join("expected.safetensors")).unwrap();
     fs::remove_file(bare.join("preprocessor_config.json")).unwrap();
     let import = ["backbone", "import", text(&bare), "--name", "tiny"];
-    home.refused(&import, &["image_mean", "preprocessor_config.json"]);
+    let missing = bare.join("preprocessor_config.json");
+    home.refused(&import, &["image_mean", text(&missing)]);
     assert!(home.backbones().is_empty());
     // Told by hand, it is complete; a single file brings what describes it.
     let file = bare.join("model.safetensors");

@@ -148,6 +148,7 @@ fn a_study_is_one_table_with_intervals_tests_parameters_time_and_memory() {
         assert!(row["cost"]["milliseconds"].as_f64().unwrap() > 0.0 && row["cost"]["scans"] == 2, "{row}");
         if cfg!(target_os = "linux") {
             assert!(row["cost"]["peak_bytes"].as_u64().unwrap() > 1 << 20, "{row}");
+            assert!(row["cost"]["processor_ms"].as_f64().unwrap() >= 0.0, "{row}");
         }
         assert_eq!(row["auroc_seed_sd"].is_null(), row["method"] != "linear", "{row}");
     }
@@ -255,7 +256,7 @@ fn what_a_study_names_and_is_not_there_is_refused_before_anything_runs() {
     let desk = Desk::new();
     let library = plugin_library("lung_nodule").display().to_string();
     for (old, new, code, says) in [
-        ("slices = 4", "slice = 4", 2, vec!["study.toml: line 8: unknown field `slice`"]),
+        ("slices = 4", "slice = 4", 2, vec!["study.toml: line 9: unknown field `slice`"]),
         (library.as_str(), "lung_nodul", 3, vec!["task ball", "lung_nodul"]),
         (
             "[[backbone]]\nname = \"registers\"\nfolder",

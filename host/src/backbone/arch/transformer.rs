@@ -104,7 +104,9 @@ impl Blocks {
         let of_block = |i: usize| {
             let layer = format!("{}.{i}", files.prefix);
             let described = (files.names, &files.shape);
-            Ok(load_fused(&mut files.weights.again(), &layer, described, heads, arithmetic)?)
+            let weights = files.weights.again();
+            let mut weights = if arithmetic.keeps_halves() { weights.stored() } else { weights };
+            Ok(load_fused(&mut weights, &layer, described, heads, arithmetic)?)
         };
         // A layer as it is read, and as f32; the largest is about a third of the block.
         let at_once = (2 * BESIDE / self.bytes.max(1)).clamp(1, self.count.max(1));

@@ -9,7 +9,8 @@ use crate::backbone::activation::Activation;
 use crate::backbone::adapter::LowRank;
 use crate::backbone::layers::{LayerNorm, Linear};
 use crate::backbone::precision::Precision;
-use candle_core::{Result, Storage, Tensor, bail};
+use candle_core::{DType, Result, Storage, Tensor, WithDType, bail};
+use half::{bf16, f16};
 use std::sync::OnceLock;
 
 /// The arithmetic that a model's layers share.
@@ -40,6 +41,11 @@ impl Arithmetic {
         }
     }
 
+    /// Whether 16-bit weights are packed as they are stored.
+    pub fn keeps_halves(self) -> bool {
+        self.narrow && self.precision == Precision::F32
+    }
+
     fn pack(self, source: &[f32], k: usize, n: usize, strides: (usize, usize)) -> Packed {
         Packed::new(self.isa, self.precision, source, k, n, strides)
     }
@@ -53,13 +59,13 @@ pub(crate) fn numbers(x: &Tensor) -> Result<Vec<f32>> {
 }
 
 /// `f` of the numbers of a tensor on the processor, where they lie.
-fn with_numbers<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
+fn with_numbers<N: WithDType, T>(x: &Tensor, f: impl FnOnce(&[N]) -> T) -> Result<T> {
     let x = x.contiguous()?;
     let (storage, layout) = x.storage_and_layout();
     let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
         bail!("frozen weights are packed from the processor's memory")
     };
-    Ok(f(&storage.as_slice()?[from..to]))
+    Ok(f(&storage.as_slice::<N>()?[from..to]))
 }
 
 /// A frozen layer, packed for both directions; for the backward pass only once a gradient is asked for.
@@ -81,17 +87,17 @@ impl Layer {
         if let Some(scale) = &scale {
             bias.iter_mut().zip(scale).for_each(|(b, s)| *b *= s);
         }
-        let forward = with_numbers(&linear.weight, |weight| {
-            let narrow = arithmetic.narrow && arithmetic.precision == Precision::F32;
-            let kept = narrow.then(|| Packed::narrow(weight, d_in, d_out, scaled)).flatten();
-            kept.unwrap_or_else(|| match scaled {
-                None => arithmetic.pack(weight, d_in, d_out, (1, d_in)),
-                Some(_) => {
-                    let weight = scaled_rows(weight.to_vec(), scaled);
-                    arithmetic.pack(&weight, d_in, d_out, (1, d_in))
-                }
-            })
-        })?;
+        let packed = |weight: &[f32]| arithmetic.pack(weight, d_in, d_out, (1, d_in));
+        let forward = match linear.weight.dtype() {
+            DType::F16 => with_numbers::<f16, _>(&linear.weight, |w| Packed::narrow(w, d_in, d_out, scaled)),
+            DType::BF16 => {
+                with_numbers::<bf16, _>(&linear.weight, |w| Packed::narrow(w, d_in, d_out, scaled))
+            }
+            _ => with_numbers(&linear.weight, |weight: &[f32]| match scaled {
+                None => packed(weight),
+                Some(_) => packed(&scaled_rows(weight.to_vec(), scaled)),
+            }),
+        }?;
         Ok(Self { scale, bias, forward, backward: OnceLock::new(), arithmetic })
     }
 

@@ -175,7 +175,14 @@ fn files_of(from: &Path) -> Result<Vec<(PathBuf, String)>, StoreError> {
 }
 
 fn card_of(folder: &Path, wanted: &Import, licence: Option<Licence>) -> Result<BackboneCard, StoreError> {
-    let backbone = Backbone::open(folder, Precision::F32)?;
+    // The copy is gone by the time somebody reads the message.
+    let from = &wanted.from;
+    let original = |below: &Path| match from.is_file() {
+        true if below == Path::new(WEIGHTS) => from.clone(),
+        true => from.parent().unwrap_or(Path::new("")).join(below),
+        false => from.join(below),
+    };
+    let backbone = Backbone::open(folder, Precision::F32).map_err(|e| e.of_original(folder, original))?;
     let golden = golden_of(&backbone)?;
     if golden.iter().any(|x| !x.is_finite()) {
         let message = format!(

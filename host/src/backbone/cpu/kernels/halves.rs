@@ -4,11 +4,11 @@
 //! that it has with 32-bit numbers. It costs one pass over a panel per product, a few hundredths of it: worth it where the weights
 //! would otherwise take twice the memory of a large model's file.
 
-use super::packing::{PANEL, panel};
+use super::panels::{PANEL, panel};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-/// Panels as [`super::packing`] lays them out.
+/// Panels as `packing` lays them out.
 pub(super) struct Halves {
     k: usize,
     n: usize,
@@ -17,31 +17,27 @@ pub(super) struct Halves {
     scale: Option<Vec<f32>>,
 }
 
-enum Bits {
+pub(crate) enum Bits {
     F16(Vec<f16>),
     Bf16(Vec<bf16>),
 }
 
-/// Numbers that are converted and compared at a time.
-const CHUNK: usize = 4096;
+/// A 16-bit number.
+pub(crate) trait Half: Copy + Default {
+    /// Numbers of this type.
+    fn bits(numbers: Vec<Self>) -> Bits;
+}
 
-/// `numbers` in 16 bits, where each of them is the same number there.
-fn exact<H: Copy + Default>(
-    numbers: &[f32],
-    narrow: impl Fn(&mut [H], &[f32]),
-    widen: impl Fn(&[H], &mut [f32]),
-) -> Option<Vec<H>> {
-    let mut halves = vec![H::default(); numbers.len()];
-    let mut back = [0f32; CHUNK];
-    for (halves, numbers) in halves.chunks_mut(CHUNK).zip(numbers.chunks(CHUNK)) {
-        let back = &mut back[..numbers.len()];
-        narrow(halves, numbers);
-        widen(halves, back);
-        if back.iter().zip(numbers).any(|(b, x)| b.to_bits() != x.to_bits()) {
-            return None;
-        }
+impl Half for f16 {
+    fn bits(numbers: Vec<Self>) -> Bits {
+        Bits::F16(numbers)
     }
-    Some(halves)
+}
+
+impl Half for bf16 {
+    fn bits(numbers: Vec<Self>) -> Bits {
+        Bits::Bf16(numbers)
+    }
 }
 
 /// Rows of `turned` [n, k] as panels of B [k, n].
@@ -65,27 +61,10 @@ fn panels<H: Copy + Default>(turned: &[H], k: usize, n: usize) -> Vec<H> {
 }
 
 impl Halves {
-    /// Packs B [k, n] from its transpose [n, k], whose rows are then scaled. `None` where 16 bits do not hold its numbers.
-    pub fn new(turned: &[f32], k: usize, n: usize, scale: Option<&[f32]>) -> Option<Self> {
+    /// Packs B [k, n] from its transpose [n, k], whose rows are then scaled.
+    pub fn new<H: Half>(turned: &[H], k: usize, n: usize, scale: Option<&[f32]>) -> Self {
         assert!(turned.len() == k * n && scale.is_none_or(|s| s.len() == n), "B is of another size");
-        let of_f16 = || {
-            let halves = exact(
-                turned,
-                |h: &mut [f16], x| h.convert_from_f32_slice(x),
-                |h, x| h.convert_to_f32_slice(x),
-            );
-            halves.map(|h| Bits::F16(panels(&h, k, n)))
-        };
-        let of_bf16 = || {
-            let halves = exact(
-                turned,
-                |h: &mut [bf16], x| h.convert_from_f32_slice(x),
-                |h, x| h.convert_to_f32_slice(x),
-            );
-            halves.map(|h| Bits::Bf16(panels(&h, k, n)))
-        };
-        let bits = of_f16().or_else(of_bf16)?;
-        Some(Self { k, n, bits, scale: scale.map(<[f32]>::to_vec) })
+        Self { k, n, bits: H::bits(panels(turned, k, n)), scale: scale.map(<[f32]>::to_vec) }
     }
 
     /// The panel that begins at column `first`, as 32-bit numbers: k rows of its width.

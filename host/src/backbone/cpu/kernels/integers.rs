@@ -6,7 +6,8 @@
 //! multiplies twice as many of them as bf16. Units are chosen anew for every row of A: what one token holds does not coarsen another.
 
 use super::micro::Columns;
-use super::packing::{LINE, Line, PANEL, elements, panel};
+use super::packing::{LINE, Line, elements};
+use super::panels::{PANEL, panel};
 use super::{Isa, per_isa};
 use crate::backbone::precision::Precision;
 

@@ -18,6 +18,7 @@ mod micro;
 mod micro_integers;
 mod packing;
 mod pairs;
+mod panels;
 pub(crate) mod rotate;
 #[cfg(test)]
 mod tests;

@@ -4,14 +4,13 @@
 //! row after row, zero where it reaches beyond n; with bf16 two consecutive rows share a row of pairs. So
 //! a tile streams its panel front to back and never reads past an end.
 
-use super::halves::Halves;
+use super::halves::{Half, Halves};
 use super::integers::{Integers, Width};
 use super::math::round_bits;
 use super::pairs::{round_pairs, round_rows};
+use super::panels::{PANEL, panel};
 use super::{Isa, Set};
 use crate::backbone::precision::Precision;
-
-pub(super) const PANEL: usize = 64;
 
 /// A right-hand side ready for the tiles of one instruction set.
 #[derive(Default)]
@@ -71,11 +70,9 @@ impl Packed {
         packed
     }
 
-    /// B [k, n] from its transpose [n, k], whose rows are then scaled, in the 16 bits of the file for products in f32; `None`
-    /// where 16 bits do not hold the numbers.
-    pub fn narrow(turned: &[f32], k: usize, n: usize, scale: Option<&[f32]>) -> Option<Self> {
-        let halves = Halves::new(turned, k, n, scale)?;
-        Some(Self { k, n, data: Data::Halves(halves), rounded: false })
+    /// B [k, n] from its transpose [n, k], whose rows are then scaled, in the 16 bits of the file for products in f32.
+    pub fn narrow<H: Half>(turned: &[H], k: usize, n: usize, scale: Option<&[f32]>) -> Self {
+        Self { k, n, data: Data::Halves(Halves::new(turned, k, n, scale)), rounded: false }
     }
 
     /// As [`Self::new`], into memory that is there already.
@@ -164,15 +161,6 @@ impl Packed {
         }
         rows
     }
-}
-
-/// The columns of the panel that begins at `first`, and their number with padding.
-///
-/// Panels are walked by plain loops: a closure would be compiled without the instruction set around it.
-#[inline(always)]
-pub(super) fn panel(n: usize, first: usize) -> (usize, usize) {
-    let columns = PANEL.min(n - first);
-    (columns, columns.div_ceil(16) * 16)
 }
 
 #[inline(always)]
