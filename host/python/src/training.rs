@@ -29,11 +29,11 @@ const PACE: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs that were cancelled and still end: the next run waits for them.
-static ENDING: Mutex<Vec<JoinHandle<Ended>>> = Mutex::new(Vec::new());
+static ENDING: Mutex<Vec<JoinHandle<RunOutcome>>> = Mutex::new(Vec::new());
 
 /// The class of the exception and what it says.
 type Failure = (&'static str, String);
-type Ended = Result<Value, Failure>;
+type RunOutcome = Result<Value, Failure>;
 
 /// All that a run needs, owned: its thread may outlive the call.
 struct Work {
@@ -52,19 +52,19 @@ struct Work {
 }
 
 /// What happens in a run, as JSON for the callback.
-struct Told {
+struct ProgressSender {
     to: Sender<Value>,
     cancelled: Arc<AtomicBool>,
 }
 
-impl Told {
+impl ProgressSender {
     /// Nobody listens any more where the run was cancelled.
     fn say(&self, event: Value) {
         let _ = self.to.send(event);
     }
 }
 
-impl Progress for Told {
+impl Progress for ProgressSender {
     fn begin(&mut self, cases: u64, done: u64) {
         self.say(json!({ "event": "begin", "cases": cases, "done": done }));
     }
@@ -111,7 +111,7 @@ fn options(given: &str) -> Result<TrainOptions, String> {
 }
 
 impl Work {
-    fn run(mut self, mut told: Told) -> Ended {
+    fn run(mut self, mut sender: ProgressSender) -> RunOutcome {
         let plugin = |e: &dyn ToString| ("PluginError", e.to_string());
         let data = |e: &dyn ToString| ("TrainError", e.to_string());
         let library = open_library(&self.plugin).map_err(|e| plugin(&e))?;
@@ -126,7 +126,7 @@ impl Work {
             true => Some(self.examined(&table, manifest, &decoded)?),
             false => None,
         };
-        if told.cancelled() {
+        if sender.cancelled() {
             return Err(failure(TrainError::Cancelled));
         }
         let split = table.split(self.options.val_fraction, self.options.seed);
@@ -150,7 +150,7 @@ impl Work {
             intended_use: self.intended_use.as_deref(),
         };
         let trained =
-            train_task(context, &self.options, &self.out, self.resume, &mut told).map_err(failure)?;
+            train_task(context, &self.options, &self.out, self.resume, &mut sender).map_err(failure)?;
         Ok(json!({
             "weights": trained.weights,
             "record": trained.record,
@@ -225,8 +225,8 @@ pub fn train(
     wait_for_cancelled(py)?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let (to, from) = channel();
-    let told = Told { to, cancelled: cancelled.clone() };
-    let thread = std::thread::Builder::new().name("training".to_owned()).spawn(move || work.run(told));
+    let sender = ProgressSender { to, cancelled: cancelled.clone() };
+    let thread = std::thread::Builder::new().name("training".to_owned()).spawn(move || work.run(sender));
     let thread = thread.map_err(errors::of("TrainError"))?;
     if let Err(error) = listen(py, from, progress.as_ref()) {
         cancelled.store(true, Ordering::Relaxed);
@@ -258,7 +258,7 @@ fn listen(py: Python<'_>, from: Receiver<Value>, progress: Option<&Py<PyAny>>) -
 }
 
 /// Waits a moment for a cancelled run; what then still ends is left to the next run.
-fn let_end(thread: JoinHandle<Ended>) {
+fn let_end(thread: JoinHandle<RunOutcome>) {
     let begun = Instant::now();
     while !thread.is_finished() && begun.elapsed() < GRACE {
         sleep(PACE / 5);

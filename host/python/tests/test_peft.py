@@ -38,6 +38,9 @@ def head(seed: int = 1) -> dict[str, Any]:
         "weight": torch.randn(1, 384) * 0.02,
         "bias": torch.tensor([0.1]),
         "evidence": torch.zeros(1),
+        # This head reads the layer that its decoder trains.
+        "segmentation.weight": torch.randn(384) * 0.02,
+        "segmentation.bias": torch.zeros(1),
     }
 
 

@@ -37,12 +37,15 @@ pub fn import_lora(
         [_] => vec!["adapter".to_owned()],
         several => several.iter().map(|view| format!("adapter.{}", view.name)).collect(),
     };
-    // What the plugin asks for, with this variant.
+    // What the plugin asks for, with this variant: with its decoder, and what a prediction needs without.
     let seen = as_plugins_see(info);
-    let source = ParameterSource::Training { seed: 0, start: BTreeMap::new() };
-    let options = TaskOptions { segmentation: true, variant: variant.clone() };
-    let task = Task::build(library, &seen, source, DType::F32, &Device::Cpu, &options)?;
-    let asked = task.parameters();
+    let build = |segmentation: bool| {
+        let source = ParameterSource::Training { seed: 0, start: BTreeMap::new() };
+        let options = TaskOptions { segmentation, variant: variant.clone() };
+        Task::build(library, &seen, source, DType::F32, &Device::Cpu, &options)
+    };
+    let task = build(true)?;
+    let (asked, needed) = (task.parameters(), build(false)?.parameters());
     let wrong_kind = task.adapters().iter().any(|a| !matches!(a, TaskAdapter::Lora { .. }));
     if wrong_kind && !sites.is_empty() {
         return Err(refuse("its adapter has no low-rank terms".to_owned()));
@@ -73,8 +76,7 @@ pub fn import_lora(
             None => problems.push(format!("`{given}` is no parameter of it")),
         }
     }
-    let of_head = |n: &&String| !(n.starts_with("adapter.") || n.starts_with("segmentation."));
-    let wanted: Vec<&String> = asked.keys().filter(of_head).collect();
+    let wanted: Vec<&String> = needed.keys().filter(|n| !n.starts_with("adapter.")).collect();
     if !head.is_empty() {
         let missing = wanted.iter().filter(|n| !tensors.contains_key(**n));
         problems.extend(missing.map(|n| format!("`{n}` {:?} is missing", asked[*n].tensor().dims())));

@@ -16,6 +16,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 mod case_names;
+mod peft;
 
 const PLUGIN: &str = "lung_nodule";
 const SHAPE: [usize; 3] = [24, 20, 10];

@@ -65,7 +65,7 @@ class View:
     #: Number of slices S.
     slices: int
     #: ``[S]``: weight of each slice; empty where the head tells none.
-    weights: list[float]
+    weights: list[float] = field(repr=False)
     #: The heaviest slices, heaviest first.
     top_slices: list[TopSlice]
 
