@@ -138,7 +138,7 @@ def test_heatmap_and_affine_lie_on_the_scan(scan_path: Path, host: anymc3d.Host,
     assert heatmap is not None and heatmap.shape == image.shape and heatmap.dtype == np.float32
     assert result.affine is not None and np.allclose(result.affine, image.affine)
     written = nibabel.load(result.save(tmp_path) / "heatmap.nii.gz")
-    assert np.abs(written.get_fdata() - heatmap).max() <= written.dataobj.slope / 2 * 1.001
+    assert np.abs(written.get_fdata() - heatmap).max() <= written.dataobj.slope / 2 * 1.01
     # Where it looked hardest is near the nodule of the sample scan.
     mask = np.asarray(nibabel.load(scan_path.with_name("chest_phantom_mask.nii.gz")).dataobj)
     nodule = (image.affine @ [*np.argwhere(mask).mean(0), 1])[:3]

@@ -14,7 +14,7 @@ fn logit(arguments: &[&str]) -> f64 {
 #[test]
 fn weights_go_to_peft_and_back_and_the_answer_stays_what_it_was() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| text(&folder.path().join(name));
+    let at = |name: &str| text(folder.path().join(name));
     let (scan, task) = (chest(&folder.path().join("scan.nii")), text(&bench().library));
     let (peft, head, back) = (at("peft"), at("peft/head.safetensors"), at("back.safetensors"));
     let ran = host(["weights", "export", "--plugin", &task, "--out", &peft]);
@@ -34,7 +34,7 @@ fn weights_go_to_peft_and_back_and_the_answer_stays_what_it_was() {
 #[test]
 fn an_adapter_without_a_head_is_a_start_and_does_not_run() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| text(&folder.path().join(name));
+    let at = |name: &str| text(folder.path().join(name));
     let (scan, task) = (chest(&folder.path().join("scan.nii")), text(&bench().library));
     let (peft, start) = (at("peft"), at("start.safetensors"));
     host(["weights", "export", "--plugin", &task, "--out", &peft]);
@@ -42,7 +42,7 @@ fn an_adapter_without_a_head_is_a_start_and_does_not_run() {
     assert!(ran.code == 0 && ran.out.contains("host train --plugin lung_nodule --start"), "{ran:#?}");
     host(["run", "--plugin", &task, "--weights", &start, &scan]).refused(3, &["head.weight", "is missing"]);
     // A head that is none: each tensor by its name.
-    let weights = text(&bench().library.with_file_name("lung_nodule.safetensors"));
+    let weights = text(bench().library.with_file_name("lung_nodule.safetensors"));
     let ran = host([
         "weights",
         "import",
