@@ -165,7 +165,7 @@ mod tests {
             "the centre, where none is"
         );
         assert!((kept.share() - 2.0 / 12.0).abs() < 1e-12);
-        assert_eq!(KeptPatches::showing(&vec![1.0; 2 * 4 * 6], (2, 3), 2), None);
+        assert_eq!(KeptPatches::showing(&[1.0; 2 * 4 * 6], (2, 3), 2), None);
         let table = kept.table(DType::U8, &Device::Cpu).unwrap();
         assert_eq!(KeptPatches::of_table(&table).unwrap(), Some(kept));
     }

@@ -156,7 +156,8 @@ fn mean_of_rows(rows: &[f32], nx: usize, edge: usize, cells: &mut [f32]) {
 fn joined_to_edge(dark: &[bool], width: usize) -> Vec<bool> {
     let height = dark.len() / width;
     let mut outside = vec![false; dark.len()];
-    let edge = |i: usize| i % width == 0 || i % width == width - 1 || i < width || i >= dark.len() - width;
+    let edge =
+        |i: usize| i.is_multiple_of(width) || i % width == width - 1 || i < width || i >= dark.len() - width;
     let mut open: Vec<usize> = (0..dark.len()).filter(|&i| dark[i] && edge(i)).collect();
     open.iter().for_each(|&i| outside[i] = true);
     while let Some(i) = open.pop() {

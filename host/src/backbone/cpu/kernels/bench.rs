@@ -4,9 +4,9 @@
 use super::attention::{self, Scratch, Shape};
 use super::clock::Moment;
 use super::gemm::{Packed, Store, gemm};
-use super::micro::peak;
 use super::rotate::Turns;
 use super::{Isa, activate, math};
+use super::{micro, micro_integers};
 use crate::backbone::Precision;
 use crate::backbone::activation::Activation;
 use crate::backbone::cpu::packed::Arithmetic;
@@ -45,9 +45,12 @@ impl Kernel {
 /// The limit itself, as a kernel.
 pub fn limit(isa: Isa, precision: Precision) -> Kernel {
     const ROUNDS: usize = 1 << 12;
-    let operations = peak(isa, precision, 1) * ROUNDS;
+    let peak = move |rounds| {
+        micro_integers::peak(isa, precision, rounds).unwrap_or_else(|| micro::peak(isa, precision, rounds))
+    };
+    let operations = peak(1) * ROUNDS;
     Kernel::new("limit: multiply-add in registers".to_owned(), operations, 0, move || {
-        std::hint::black_box(peak(isa, precision, ROUNDS));
+        std::hint::black_box(peak(ROUNDS));
     })
 }
 

@@ -5,10 +5,10 @@ use super::integers::{Integers, Width, quantise};
 use super::math::round_f32;
 use super::micro::{Columns, Micro, Portable, TileOutput};
 use super::micro_integers::PortableSixteen;
+use super::packing::Data;
 pub(crate) use super::packing::Packed;
-use super::packing::{Data, LINE};
 use super::pairs::{round_pairs, round_rows};
-use super::panels::{PANEL, panel};
+use super::panels::{LINE, PANEL, panel};
 use super::{Isa, Set};
 use crate::backbone::activation::Activation;
 use std::cell::RefCell;
@@ -216,32 +216,31 @@ unsafe fn product_of_integers(
     {
         let wide = matches!(isa.0, Set::Avx512 | Set::Avx512Bf16);
         match (b.width, wide, isa.has_vnni()) {
-            // SAFETY: the caller's promise; the `Isa` proves set and VNNI.
             (Width::Eight, true, true) => {
+                // SAFETY: the caller's promise; the `Isa` proves set and VNNI.
                 return unsafe { drive_avx512_eight(left, words, columns, n, out, ldc, store) };
             }
-            // SAFETY: as above.
             (Width::Eight, false, true) => {
+                // SAFETY: as above.
                 return unsafe { drive_avx2_eight(left, words, columns, n, out, ldc, store) };
             }
-            (Width::Eight, _, false) => unreachable!("8 bits are packed only where VNNI was detected"),
-            // SAFETY: as above.
             (Width::Sixteen, true, true) => {
+                // SAFETY: as above.
                 return unsafe { drive_avx512_sixteen_vnni(left, words, columns, n, out, ldc, store) };
             }
-            // SAFETY: as above.
             (Width::Sixteen, true, false) => {
+                // SAFETY: as above.
                 return unsafe { drive_avx512_sixteen(left, words, columns, n, out, ldc, store) };
             }
-            // SAFETY: as above.
             (Width::Sixteen, false, true) => {
+                // SAFETY: as above.
                 return unsafe { drive_avx2_sixteen_vnni(left, words, columns, n, out, ldc, store) };
             }
-            // SAFETY: as above.
             (Width::Sixteen, false, false) if isa.0 == Set::Avx2 => {
+                // SAFETY: as above.
                 return unsafe { drive_avx2_sixteen(left, words, columns, n, out, ldc, store) };
             }
-            (Width::Sixteen, false, false) => {}
+            (Width::Eight, _, false) | (Width::Sixteen, false, false) => {}
         }
     }
     assert!(b.width == Width::Sixteen, "8 bits are packed only where VNNI was detected");

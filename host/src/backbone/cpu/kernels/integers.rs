@@ -6,8 +6,7 @@
 //! multiplies twice as many of them as bf16. Units are chosen anew for every row of A: what one token holds does not coarsen another.
 
 use super::micro::Columns;
-use super::packing::{LINE, Line, elements};
-use super::panels::{PANEL, panel};
+use super::panels::{LINE, Line, PANEL, at, elements, panel};
 use super::{Isa, per_isa};
 use crate::backbone::precision::Precision;
 
@@ -95,7 +94,7 @@ impl Integers {
     pub fn at(&self, k: usize, n: usize, i: usize, j: usize) -> f32 {
         let (first, each) = (j / PANEL * PANEL, self.width.each());
         let (_, wide) = panel(n, first);
-        let word = super::packing::at(&self.lines, first * k.div_ceil(each) + i / each * wide + j - first);
+        let word = at(&self.lines, first * k.div_ceil(each) + i / each * wide + j - first);
         let number = match self.width {
             Width::Sixteen => i32::from((word >> (16 * (i % 2))) as u16 as i16),
             Width::Eight => i32::from((word >> (8 * (i % 4))) as u8 as i8),

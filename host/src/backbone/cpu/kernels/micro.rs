@@ -64,25 +64,7 @@ pub(super) trait Micro {
 /// Multiplies and adds in registers only, `rounds` times; how many operations that were.
 pub(super) fn peak(isa: super::Isa, precision: crate::backbone::Precision, rounds: usize) -> usize {
     use super::Set;
-    use crate::backbone::Precision;
-    let bf16 = precision == Precision::Bf16;
-    #[cfg(target_arch = "x86_64")]
-    if matches!(precision, Precision::Int8 | Precision::Int16) {
-        use super::micro_integers::{peak_avx2, peak_avx2_vnni, peak_avx512, peak_avx512_vnni};
-        // Of 16 bits the same instructions do half as much.
-        let part = if precision == Precision::Int16 && isa.has_vnni() { 2 } else { 1 };
-        match (isa.0, isa.has_vnni()) {
-            // SAFETY: the `Isa` proves set and VNNI.
-            (Set::Avx512 | Set::Avx512Bf16, true) => return unsafe { peak_avx512_vnni(rounds) } / part,
-            // SAFETY: as above.
-            (Set::Avx512 | Set::Avx512Bf16, false) => return unsafe { peak_avx512(rounds) },
-            // SAFETY: as above.
-            (Set::Avx2, true) => return unsafe { peak_avx2_vnni(rounds) } / part,
-            // SAFETY: as above.
-            (Set::Avx2, false) => return unsafe { peak_avx2(rounds) },
-            (Set::Portable, _) => {}
-        }
-    }
+    let bf16 = precision == crate::backbone::Precision::Bf16;
     match isa.0 {
         // SAFETY: the `Isa` proves the instruction set.
         #[cfg(target_arch = "x86_64")]

@@ -3,7 +3,10 @@
 //! A word of A is two numbers of 16 bits or four of 8, and B has as many rows to a word, so that one instruction multiplies a word
 //! of A with a word of each column and adds the products up. VNNI does it in one instruction, AVX2 and AVX-512 alone in two.
 
+use super::integers::Width;
 use super::micro::{Micro, TileOutput};
+use super::{Isa, Set};
+use crate::backbone::precision::Precision;
 
 pub(super) struct PortableSixteen;
 
@@ -56,9 +59,28 @@ impl Micro for PortableSixteen {
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{Avx2Eight, Avx2Sixteen, Avx512Eight, Avx512Sixteen};
 
-/// Multiplies and adds in registers only; how many operations that were.
-#[cfg(target_arch = "x86_64")]
-pub(super) use x86::{peak_avx2, peak_avx2_vnni, peak_avx512, peak_avx512_vnni};
+/// Multiplies and adds integers in registers only, `rounds` times; how many operations that were. `None` where the set has no
+/// instructions for it, or the precision no integers.
+pub(super) fn peak(isa: Isa, precision: Precision, rounds: usize) -> Option<usize> {
+    let width = Width::of(isa, precision)?;
+    // Of 16 bits VNNI's instructions do half as much.
+    let part = if width == Width::Sixteen { 2 } else { 1 };
+    match (isa.0, isa.has_vnni()) {
+        // SAFETY: the `Isa` proves set and VNNI.
+        #[cfg(target_arch = "x86_64")]
+        (Set::Avx512 | Set::Avx512Bf16, true) => Some(unsafe { x86::peak_avx512_vnni(rounds) } / part),
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        (Set::Avx512 | Set::Avx512Bf16, false) => Some(unsafe { x86::peak_avx512(rounds) }),
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        (Set::Avx2, true) => Some(unsafe { x86::peak_avx2_vnni(rounds) } / part),
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        (Set::Avx2, false) => Some(unsafe { x86::peak_avx2(rounds) }),
+        _ => None,
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {

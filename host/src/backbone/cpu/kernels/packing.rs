@@ -8,7 +8,7 @@ use super::halves::{Half, Halves};
 use super::integers::{Integers, Width};
 use super::math::round_bits;
 use super::pairs::{round_pairs, round_rows};
-use super::panels::{PANEL, panel};
+use super::panels::{LINE, Line, PANEL, at, elements, panel};
 use super::{Isa, Set};
 use crate::backbone::precision::Precision;
 
@@ -29,24 +29,6 @@ pub(super) enum Data {
     Integers(Integers),
     /// At the width of the file, for products in f32.
     Halves(Halves),
-}
-
-/// A cache line, so that no load of a tile straddles two.
-#[derive(Clone, Copy, Default)]
-#[repr(C, align(64))]
-pub(super) struct Line<E>([E; LINE]);
-
-pub(super) const LINE: usize = 16;
-
-/// The lines' elements in a row.
-pub(super) fn elements<E>(lines: &mut [Line<E>]) -> &mut [E] {
-    // SAFETY: a `Line` is sixteen elements of four bytes and nothing else (repr(C), 64 bytes).
-    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LINE) }
-}
-
-/// An element of the lines.
-pub(super) fn at<E: Copy>(lines: &[Line<E>], i: usize) -> E {
-    lines[i / LINE].0[i % LINE]
 }
 
 impl Default for Data {
