@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn terms_of_different_ranks_are_refused() {
-        let info = BackboneInfo::for_tests();
+        let info = BackboneInfo { family: "dinov2".to_owned(), ..BackboneInfo::for_tests() };
         let mut all = terms(&info);
         let (_, first) = all.values_mut().next().unwrap();
         first.a = Tensor::zeros((3, first.a.dim(1).unwrap()), DType::F32, &Device::Cpu).unwrap();

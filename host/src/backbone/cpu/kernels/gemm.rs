@@ -8,7 +8,7 @@ use super::micro_integers::PortableSixteen;
 use super::packing::Data;
 pub(crate) use super::packing::Packed;
 use super::pairs::{round_pairs, round_rows};
-use super::panels::{LINE, PANEL, panel};
+use super::panels::{LINE, Line, PANEL, panel};
 use super::{Isa, Set};
 use crate::backbone::activation::Activation;
 use std::cell::RefCell;
@@ -42,6 +42,8 @@ impl<'a> Store<'a> {
 thread_local! {
     /// A as the tiles read it, reused from product to product.
     static LEFT: RefCell<(Vec<f32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    /// A panel of B, where it is kept in 16 bits: in lines, because a tile loads whole ones.
+    static WIDENED: RefCell<Vec<Line<f32>>> = const { RefCell::new(Vec::new()) };
     /// Units of A's rows, where they are integers.
     static UNITS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
@@ -149,16 +151,17 @@ fn product<const TRANSPOSED: bool>(
             // SAFETY: A was checked by the callers and `out` above, and `data` holds k rows of n columns padded to 16.
             unsafe { drive_f32::<TRANSPOSED>(isa, left, data.as_ptr().cast(), n, out, ldc, store) }
         }
-        Data::Halves(halves) => {
+        Data::Halves(halves) => WIDENED.with_borrow_mut(|lines| {
             for first in (0..n).step_by(PANEL) {
                 let (columns, _) = panel(n, first);
-                halves.widen(first, floats);
+                halves.widen(first, lines);
                 let left = Left { a: a.as_ptr(), lda, m, k, units: std::ptr::null() };
                 let (out, store) = (&mut out[first..], store.of(first..first + columns));
-                // SAFETY: as above, of the panel alone: `floats` holds k rows of its columns padded to 16.
-                unsafe { drive_f32::<TRANSPOSED>(isa, left, floats.as_ptr(), columns, out, ldc, store) }
+                // SAFETY: as above, of the panel alone: `lines` hold k rows of its columns padded to 16, from a multiple of 64
+                // bytes on.
+                unsafe { drive_f32::<TRANSPOSED>(isa, left, lines.as_ptr().cast(), columns, out, ldc, store) }
             }
-        }
+        }),
     });
 }
 

@@ -4,7 +4,7 @@
 //! that it has with 32-bit numbers. It costs one pass over a panel per product, a few hundredths of it: worth it where the weights
 //! would otherwise take twice the memory of a large model's file.
 
-use super::panels::{PANEL, panel};
+use super::panels::{LINE, Line, PANEL, elements, panel};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -67,11 +67,12 @@ impl Halves {
         Self { k, n, bits: H::bits(panels(turned, k, n)), scale: scale.map(<[f32]>::to_vec) }
     }
 
-    /// The panel that begins at column `first`, as 32-bit numbers: k rows of its width.
-    pub fn widen(&self, first: usize, into: &mut Vec<f32>) {
+    /// The panel that begins at column `first`, as 32-bit numbers: k rows of its width, in lines as a tile loads them.
+    pub fn widen(&self, first: usize, lines: &mut Vec<Line<f32>>) {
         let (columns, width) = panel(self.n, first);
         let at = first * self.k..(first + width) * self.k;
-        into.resize(at.len(), 0.0);
+        lines.resize(at.len() / LINE, Line::default());
+        let into = elements(lines);
         match &self.bits {
             Bits::F16(all) => all[at].convert_to_f32_slice(into),
             Bits::Bf16(all) => all[at].convert_to_f32_slice(into),

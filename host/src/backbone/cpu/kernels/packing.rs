@@ -131,7 +131,7 @@ impl Packed {
                 for (j, to) in row[first..first + columns].iter_mut().enumerate() {
                     *to = match &self.data {
                         Data::F32(lines) => at(lines, first * k + i * width + j),
-                        Data::Halves(_) => wide[i * width + j],
+                        Data::Halves(_) => at(&wide, i * width + j),
                         Data::Pairs(lines) => {
                             let pair = at(lines, first * k.div_ceil(2) + i / 2 * width + j);
                             f32::from_bits(if i % 2 == 0 { pair << 16 } else { pair & 0xffff_0000 })
