@@ -23,7 +23,7 @@ pub(super) struct Completions {
 
 impl Completions {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
-        let mut command = command_line();
+        let mut command = shown(&command_line());
         command.set_bin_name("host");
         command.build();
         let mut script = Vec::new();
@@ -31,6 +31,19 @@ impl Completions {
         console.result(String::from_utf8_lossy(&script).trim_end());
         Ok(Outcome::Done)
     }
+}
+
+/// The command without what is hidden, which clap_complete would offer too.
+fn shown(command: &clap::Command) -> clap::Command {
+    // A name must live as long as the program, which ends after this command.
+    let name: &'static str = Box::leak(command.get_name().to_owned().into_boxed_str());
+    let own = command.get_subcommands().filter(|own| !own.is_hide_set()).map(shown);
+    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set()).cloned();
+    let mut all = clap::Command::new(name).args(arguments).subcommands(own);
+    if let Some(about) = command.get_about() {
+        all = all.about(about.clone());
+    }
+    all.version(env!("CARGO_PKG_VERSION"))
 }
 
 const MAN: &str = "\
