@@ -82,11 +82,19 @@ fn page(command: &clap::Command, name: &str, out: &Path, pages: &mut usize) -> R
     let path = out.join(format!("{name}.1"));
     let mut text = Vec::new();
     // Called `host-run`, as git has it.
-    clap_mangen::Man::new(command.clone()).render(&mut text).map_err(|e| unwritten(&path, &e))?;
+    let page_of = command.clone().after_help(examples_and_exit_codes(command));
+    clap_mangen::Man::new(page_of).render(&mut text).map_err(|e| unwritten(&path, &e))?;
     std::fs::write(&path, text).map_err(|e| unwritten(&path, &e))?;
     *pages += 1;
     for own in command.get_subcommands().filter(|own| !own.is_hide_set() && own.get_name() != "help") {
         page(own, &format!("{name}-{}", own.get_name()), out, pages)?;
     }
     Ok(())
+}
+
+/// What `--help` shows before and after the options: a page has no place for the first.
+fn examples_and_exit_codes(command: &clap::Command) -> String {
+    let around = [command.get_before_help(), command.get_after_help()];
+    let texts: Vec<String> = around.into_iter().flatten().map(ToString::to_string).collect();
+    texts.join("\n\n")
 }
