@@ -21,6 +21,8 @@ fi
 pip="$scratch/venv/bin/pip --quiet --disable-pip-version-check"
 $pip install "$wheel"
 export ANYMC3D_HOME="$scratch/home" ANYMC3D_REPOSITORY="$root"
+# As in an environment that was activated: the notebooks call the program too.
+export PATH="$scratch/venv/bin:$PATH"
 (cd "$scratch" && venv/bin/host run --plugin lung_nodule "$root/examples/scans/chest_phantom.nii.gz" --out answer)
 test -s "$scratch/answer/chest_phantom/lung_nodule/result.json"
 "$scratch/venv/bin/python" -X importtime -c 'import anymc3d' 2>&1 | awk -F'|' '/ anymc3d$/ { printf "import anymc3d: %.3f s\n", $2 / 1e6 }'
