@@ -2,6 +2,7 @@
 
 mod backbones;
 mod batch;
+mod bench;
 mod command_line;
 mod dicom;
 mod evaluation;
