@@ -46,6 +46,8 @@ else
   SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2> /dev/null || echo 1767225600)
   export SOURCE_DATE_EPOCH
   export RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$root=/anymc3d"
+  # Across crates the linker finds what is there twice: two megabytes of the wheel, whose most are 60. It changes no number.
+  export CARGO_PROFILE_RELEASE_LTO=thin
   glibc=2.28
   [ "$target" = "$here" ] || rustup target add "$target"
   cargo zigbuild --release --locked --target "$target.$glibc" "${packages[@]}"
