@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A folder with cases, a home and a study file.
-struct Desk(tempfile::TempDir);
+struct StudyFolder(tempfile::TempDir);
 
 struct Ran {
     code: i32,
@@ -21,11 +21,11 @@ const METHODS: &str = "[[method]]\nname = \"linear\"\nkind = \"linear_probe\"\ne
     [[method]]\nname = \"attention\"\nkind = \"attention_probe\"\nepochs = 2\nhead_lr = 1e-2\n";
 const LORA: &str = "[[method]]\nname = \"LoRA\"\nkind = \"lora\"\nepochs = 1\nrank = 2\n";
 
-impl Desk {
+impl StudyFolder {
     fn new() -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
-        cases(desk.0.path(), 18);
-        desk
+        let folder = Self(tempfile::tempdir().unwrap());
+        cases(folder.0.path(), 18);
+        folder
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -35,15 +35,15 @@ impl Desk {
     /// Two tiny random backbones of two families; `any` says whether the second may be tried.
     fn file(&self, any: bool, methods: &str) {
         let fixtures = workspace().join("tests/fixtures");
-        let folder = |name: &str| fixtures.join(name).display().to_string();
+        let fixture = |name: &str| fixtures.join(name).display().to_string();
         let text = format!(
             "[study]\nbaseline = {{ backbone = \"registers\", method = \"attention\" }}\ntimed_scans = 2\n\
              [[task]]\nname = \"ball\"\nplugin = \"{}\"\ntable = \"table.csv\"\nfolds = 3\nslices = 4\nsize = [56, 56]\n\
              any_backbone = {any}\n\
              [[backbone]]\nname = \"registers\"\nfolder = \"{}\"\n[[backbone]]\nname = \"rotary\"\nfolder = \"{}\"\n{methods}",
             plugin_library("lung_nodule").display(),
-            folder("dinov2_registers"),
-            folder("families/dinov3"),
+            fixture("dinov2_registers"),
+            fixture("families/dinov3"),
         );
         fs::write(self.path("study.toml"), text).unwrap();
     }
@@ -122,11 +122,11 @@ fn area_by_hand(cell: &Path, seeds: &[u32]) -> f64 {
 
 #[test]
 fn a_study_is_one_table_with_intervals_tests_parameters_time_and_memory() {
-    let desk = Desk::new();
-    desk.file(true, &format!("{METHODS}{LORA}"));
-    let ran = desk.run("out");
+    let folder = StudyFolder::new();
+    folder.file(true, &format!("{METHODS}{LORA}"));
+    let ran = folder.run("out");
     assert_eq!(ran.code, 0, "{}", ran.err);
-    let rows = desk.rows("out");
+    let rows = folder.rows("out");
     assert_eq!(rows.len(), 6, "{rows:?}");
     let row = |backbone: &str, method: &str| {
         rows.iter().find(|r| r["backbone"] == backbone && r["method"] == method).unwrap()
@@ -134,7 +134,7 @@ fn a_study_is_one_table_with_intervals_tests_parameters_time_and_memory() {
     for (backbone, method, seeds) in
         [("registers", "linear", &[1, 2][..]), ("rotary", "attention", &[0]), ("rotary", "LoRA", &[0])]
     {
-        let cell = desk.path("out").join(format!("cells/ball/{backbone}/{method}"));
+        let cell = folder.path("out").join(format!("cells/ball/{backbone}/{method}"));
         let found = row(backbone, method)["auroc"].as_f64().unwrap();
         assert!((found - area_by_hand(&cell, seeds)).abs() < 1e-9, "{backbone} {method}: {found}");
     }
@@ -157,103 +157,103 @@ fn a_study_is_one_table_with_intervals_tests_parameters_time_and_memory() {
     let (area, base) = (row("rotary", "LoRA"), row("registers", "attention"));
     let difference = area["auroc"].as_f64().unwrap() - base["auroc"].as_f64().unwrap();
     assert!((area["difference"].as_f64().unwrap() - difference).abs() < 1e-12);
-    let markdown = fs::read_to_string(desk.path("out/study.md")).unwrap();
+    let markdown = fs::read_to_string(folder.path("out/study.md")).unwrap();
     assert!(
         markdown.contains("## ball: 18 cases, 9 positive") && markdown.contains("| baseline |"),
         "{markdown}"
     );
-    assert!(fs::read_to_string(desk.path("out/auroc_time.svg")).unwrap().contains(">LoRA<"));
-    assert!(fs::read(desk.path("out/auroc_time.png")).unwrap().starts_with(b"\x89PNG"));
-    assert_eq!(fs::read_to_string(desk.path("out/study.csv")).unwrap().lines().count(), 7);
+    assert!(fs::read_to_string(folder.path("out/auroc_time.svg")).unwrap().contains(">LoRA<"));
+    assert!(fs::read(folder.path("out/auroc_time.png")).unwrap().starts_with(b"\x89PNG"));
+    assert_eq!(fs::read_to_string(folder.path("out/study.csv")).unwrap().lines().count(), 7);
 }
 
 #[test]
 fn frozen_features_are_computed_once_per_backbone_and_case_whatever_reads_them() {
-    let desk = Desk::new();
-    desk.file(true, METHODS);
-    assert_eq!(desk.run("out").code, 0);
+    let folder = StudyFolder::new();
+    folder.file(true, METHODS);
+    assert_eq!(folder.run("out").code, 0);
     // Two probes, three seeds of them, three folds.
-    let cached = files(&desk.path("home/cache/prefix"), ".safetensors");
+    let cached = files(&folder.path("home/cache/prefix"), ".safetensors");
     assert_eq!(cached.len(), 2 * 18);
 }
 
 #[test]
 fn what_is_done_is_kept_and_what_changed_is_done_anew() {
-    let desk = Desk::new();
-    desk.file(true, METHODS);
-    assert_eq!(desk.run("out").code, 0);
-    let (before, rows) = (files(&desk.path("out"), "cell.json"), desk.rows("out"));
+    let folder = StudyFolder::new();
+    folder.file(true, METHODS);
+    assert_eq!(folder.run("out").code, 0);
+    let (before, rows) = (files(&folder.path("out"), "cell.json"), folder.rows("out"));
     assert_eq!(before.len(), 4);
-    let again = desk.run("out");
+    let again = folder.run("out");
     assert_eq!((again.code, again.err.matches("done by an earlier call").count()), (0, 4), "{}", again.err);
-    assert_eq!(files(&desk.path("out"), "cell.json"), before);
-    assert_eq!(desk.rows("out"), rows);
-    desk.changed(
+    assert_eq!(files(&folder.path("out"), "cell.json"), before);
+    assert_eq!(folder.rows("out"), rows);
+    folder.changed(
         "study.toml",
         "kind = \"attention_probe\"\nepochs = 2",
         "kind = \"attention_probe\"\nepochs = 3",
     );
-    let changed = desk.run("out");
+    let changed = folder.run("out");
     assert_eq!(changed.err.matches("options.epochs was 2, now it is 3").count(), 2, "{}", changed.err);
     assert_eq!(changed.err.matches("done by an earlier call").count(), 2, "{}", changed.err);
-    for (path, time) in files(&desk.path("out"), "cell.json") {
+    for (path, time) in files(&folder.path("out"), "cell.json") {
         assert_eq!(before[&path] == time, path.to_string_lossy().contains("linear"), "{path:?}");
     }
 }
 
 #[test]
 fn a_study_that_was_killed_goes_on_and_ends_with_the_same_figures() {
-    let desk = Desk::new();
-    desk.file(true, &METHODS.replace("epochs = 2", "epochs = 30"));
-    assert_eq!(desk.run("whole").code, 0);
-    let mut child = desk.command("killed").spawn().unwrap();
+    let folder = StudyFolder::new();
+    folder.file(true, &METHODS.replace("epochs = 2", "epochs = 30"));
+    assert_eq!(folder.run("whole").code, 0);
+    let mut child = folder.command("killed").spawn().unwrap();
     let begin = Instant::now();
     // The first cell is done, the second is under way.
-    while files(&desk.path("killed"), "cell.json").is_empty()
-        || files(&desk.path("killed/cells/ball/registers/attention"), "metrics.csv").is_empty()
+    while files(&folder.path("killed"), "cell.json").is_empty()
+        || files(&folder.path("killed/cells/ball/registers/attention"), "metrics.csv").is_empty()
     {
         assert!(begin.elapsed() < Duration::from_secs(120), "a cell takes minutes");
         std::thread::sleep(Duration::from_millis(2));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    let done = files(&desk.path("killed"), "cell.json");
+    let done = files(&folder.path("killed"), "cell.json");
     assert!(done.len() < 4, "it was through before it was killed");
-    let ran = desk.run("killed");
+    let ran = folder.run("killed");
     assert_eq!(ran.code, 0, "{}", ran.err);
-    let now = files(&desk.path("killed"), "cell.json");
+    let now = files(&folder.path("killed"), "cell.json");
     done.iter().for_each(|(path, time)| assert_eq!(now[path], *time));
     let figures = |out: &str| -> Vec<(Value, Value)> {
-        desk.rows(out).into_iter().map(|r| (r["auroc"].clone(), r["p_value"].clone())).collect()
+        folder.rows(out).into_iter().map(|r| (r["auroc"].clone(), r["p_value"].clone())).collect()
     };
     assert_eq!(figures("killed"), figures("whole"));
 }
 
 #[test]
 fn a_cell_that_fails_has_a_row_with_its_reason_and_the_others_go_on() {
-    let desk = Desk::new();
-    desk.file(false, METHODS);
+    let folder = StudyFolder::new();
+    folder.file(false, METHODS);
     // Wide enough by the plugin's manifest is neither; the second is of another family too.
-    let ran = desk.run("out");
+    let ran = folder.run("out");
     assert_eq!(ran.code, 1, "{}", ran.err);
-    let rows = desk.rows("out");
+    let rows = folder.rows("out");
     let reasons: Vec<&str> = rows.iter().map(|r| r["failed"].as_str().unwrap_or("")).collect();
     assert!(reasons[0].contains("needs an embedding of 384"), "{reasons:?}");
     assert!(reasons[2].contains("needs a backbone of dinov2, found dinov3"), "{reasons:?}");
-    let markdown = fs::read_to_string(desk.path("out/study.md")).unwrap();
+    let markdown = fs::read_to_string(folder.path("out/study.md")).unwrap();
     assert!(markdown.contains("failed: "), "{markdown}");
     // What failed is tried again, and what is mended is done.
-    desk.file(true, METHODS);
-    fs::write(desk.path("0.nii"), b"no scan").unwrap();
-    fs::remove_dir_all(desk.path("out/cells/ball/rotary")).unwrap();
-    let ran = desk.run("out");
+    folder.file(true, METHODS);
+    fs::write(folder.path("0.nii"), b"no scan").unwrap();
+    fs::remove_dir_all(folder.path("out/cells/ball/rotary")).unwrap();
+    let ran = folder.run("out");
     assert!(ran.code == 1 && ran.err.contains("case c0"), "{}", ran.err);
-    assert_eq!(desk.rows("out").len(), 4);
+    assert_eq!(folder.rows("out").len(), 4);
 }
 
 #[test]
 fn what_a_study_names_and_is_not_there_is_refused_before_anything_runs() {
-    let desk = Desk::new();
+    let folder = StudyFolder::new();
     let library = plugin_library("lung_nodule").display().to_string();
     for (old, new, code, says) in [
         ("slices = 4", "slice = 4", 2, vec!["study.toml: line 9: unknown field `slice`"]),
@@ -268,22 +268,22 @@ fn what_a_study_names_and_is_not_there_is_refused_before_anything_runs() {
         ("folds = 3\n", "", 1, vec!["0 to test on", "`folds`"]),
         ("method = \"attention\"", "method = \"atention\"", 2, vec!["baseline: method `atention`"]),
     ] {
-        desk.file(true, METHODS);
-        desk.changed("study.toml", old, new);
-        let ran = desk.run("out");
+        folder.file(true, METHODS);
+        folder.changed("study.toml", old, new);
+        let ran = folder.run("out");
         assert_eq!((ran.code, ran.err.trim_end().lines().count()), (code, 1), "{new}: {}", ran.err);
         says.iter().for_each(|words| assert!(ran.err.contains(words), "`{words}` is missing: {}", ran.err));
-        assert!(!desk.path("out").exists(), "{new}");
+        assert!(!folder.path("out").exists(), "{new}");
     }
-    let bound = desk.path("bound");
+    let bound = folder.path("bound");
     fs::create_dir(&bound).unwrap();
     for file in ["config.json", "model.safetensors", "preprocessor_config.json"] {
         fs::copy(workspace().join("tests/fixtures/dinov2_registers").join(file), bound.join(file)).unwrap();
     }
     fs::write(bound.join("LICENSE.md"), "Terms that bind.").unwrap();
-    desk.file(true, METHODS);
+    folder.file(true, METHODS);
     let folder = workspace().join("tests/fixtures/dinov2_registers").display().to_string();
-    desk.changed("study.toml", &folder, "bound");
-    let ran = desk.run("out");
+    folder.changed("study.toml", &folder, "bound");
+    let ran = folder.run("out");
     assert!(ran.code == 3 && ran.err.contains("--accept-licence"), "{}", ran.err);
 }
