@@ -81,10 +81,10 @@ impl Engine {
         let prepared = data
             .slices(path, view, &case.region, backbone.info(), 0)
             .map_err(|e| CaseError::Scan(e.to_string()))?;
-        let by_task = backbone.forward(&prepared.pixels, &TaskSiteAdapter::new(adapter), false)?;
+        let by_task = backbone.forward(prepared.slices(), &TaskSiteAdapter::new(adapter), false)?;
         let frozen = match adapted {
             true => None,
-            false => Some(backbone.forward(&prepared.pixels, &NoAdapter, false)?),
+            false => Some(backbone.forward(prepared.slices(), &NoAdapter, false)?),
         };
         let mask = prepared.mask_tensors(view, by_task.grid, backbone.device())?;
         let geometry = Arc::new(prepared.stack.grid.geometry(by_task.grid));
