@@ -282,8 +282,8 @@ fn what_a_study_names_and_is_not_there_is_refused_before_anything_runs() {
     }
     fs::write(bound.join("LICENSE.md"), "Terms that bind.").unwrap();
     folder.file(true, METHODS);
-    let folder = workspace().join("tests/fixtures/dinov2_registers").display().to_string();
-    folder.changed("study.toml", &folder, "bound");
+    let fixture = workspace().join("tests/fixtures/dinov2_registers").display().to_string();
+    folder.changed("study.toml", &fixture, "bound");
     let ran = folder.run("out");
     assert!(ran.code == 3 && ran.err.contains("--accept-licence"), "{}", ran.err);
 }
