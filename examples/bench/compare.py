@@ -49,25 +49,35 @@ def timed(work):
     return (time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3
 
 
-def onnx_session(model, pixels, folder, threads):
-    import onnxruntime
+def onnx_file(model, pixels, folder, output):
+    """The model's `output` of pixels, for any number of slices."""
 
-    class Tokens(torch.nn.Module):
+    class Output(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.model = model
 
         def forward(self, pixels):
-            return self.model(pixels).last_hidden_state
+            return getattr(self.model(pixels), output)
 
     path = str(folder / "backbone.onnx")
     with torch.no_grad():
         # The export leaves every part in the mode that the whole was in, and DINOv3 moves its positions at random in training.
-        torch.onnx.export(Tokens().eval(), (pixels[:8],), path, input_names=["pixels"], output_names=["tokens"], dynamo=False,
-                          dynamic_axes={"pixels": {0: "slices"}})
+        torch.onnx.export(Output().eval(), (pixels[:8],), path, input_names=["pixels"], output_names=["output"], dynamo=False,
+                          dynamic_axes={"pixels": {0: "slices"}, "output": {0: "slices"}})
+    return path
+
+
+def onnx_session(path, threads):
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def cosine(a, b):
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 def peft_model(folder):
@@ -135,7 +145,7 @@ def main():
 
     half = AutoModel.from_pretrained(args.backbone, dtype=torch.bfloat16).eval()
     full = AutoModel.from_pretrained(args.backbone, dtype=torch.float32).eval()
-    session = None if args.no_onnx else onnx_session(full, pixels, folder, args.threads)
+    session = None if args.no_onnx else onnx_session(onnx_file(full, pixels, folder, "last_hidden_state"), args.threads)
     parts = pixels.split(args.batch)
     in_half = [p.to(torch.bfloat16) for p in parts]
     arrays = [p.numpy() for p in parts]
@@ -194,7 +204,6 @@ def main():
     with torch.inference_mode():
         truth = np.concatenate([full(p).pooler_output.numpy() for p in parts])
         theirs = np.concatenate([half(p).pooler_output.float().numpy() for p in in_half])
-    cosine = lambda a, b: (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     print("\nlowest cosine of a class token to PyTorch's f32")
     for precision in ("bf16", "f32"):
         out = str(folder / "out.safetensors")

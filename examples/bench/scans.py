@@ -30,6 +30,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModel
 
+from compare import cosine, onnx_file, onnx_session
+
 FEW, MORE = 2, 10
 
 
@@ -67,30 +69,11 @@ class Host:
         return (more - few) / (MORE - FEW) / self.scans * 1e3
 
 
-def onnx_file(model, pixels, folder):
-    class Tokens(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = model
-
-        def forward(self, pixels):
-            return self.model(pixels).pooler_output
-
-    path = str(folder / "backbone.onnx")
-    with torch.no_grad():
-        torch.onnx.export(Tokens(), (pixels[:8],), path, input_names=["pixels"], output_names=["class"], dynamo=False,
-                          dynamic_axes={"pixels": {0: "slices"}, "class": {0: "slices"}})
-    return path
-
-
 def onnx_engines(path, samples, folder, threads):
-    import onnxruntime
     from onnxruntime import quantization
 
     def engine(path):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnx_session(path, threads)
         return lambda pixels: session.run(None, {"pixels": pixels})[0]
 
     class Samples(quantization.CalibrationDataReader):
@@ -171,7 +154,7 @@ def main():
 
     peers = {"torch f32": torch_engine(full, torch.float32), "torch bf16": torch_engine(half, torch.bfloat16)}
     try:
-        path = onnx_file(full, torch.from_numpy(samples[0]), folder)
+        path = onnx_file(full, torch.from_numpy(samples[0]), folder, "pooler_output")
         peers |= onnx_engines(path, samples[:4], folder, args.threads)
         peers |= openvino_engines(path, samples[:4], args.threads)
     except ImportError as missing:
@@ -194,7 +177,6 @@ def main():
             spent = work()
             if repetition:
                 times[name].append(spent)
-    cosine = lambda a, b: (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     tokens = {name: np.concatenate([engine(s) for s in samples]) for name, engine in peers.items()}
     file, out = str(folder / "pixels.safetensors"), str(folder / "out.safetensors")
     save_file({"pixels": np.concatenate(samples)}, file)

@@ -136,6 +136,15 @@ impl KeptRows<'_> {
         }
     }
 
+    /// The kept rows of `x` [T, width] move to its front.
+    pub fn compact(&self, width: usize, x: &mut [f32]) {
+        // From the first on: a row never moves to the back, so no row is overwritten before it has moved.
+        for i in 0..self.count() {
+            let from = self.place(i) * width;
+            x.copy_within(from..from + width, i * width);
+        }
+    }
+
     /// The first `count` rows of `x` [T, width] move to their places; all other rows become 0.
     pub fn spread(&self, width: usize, x: &mut [f32]) {
         // From the last on: a row never moves to the front, so no row is overwritten before it has moved.
@@ -177,6 +186,9 @@ mod tests {
             let rows = KeptRows { leading: 1, patches };
             let mut found = vec![9.0; 8 * 3];
             rows.gather(3, &x, &mut found);
+            let mut in_place = x.clone();
+            rows.compact(3, &mut in_place);
+            assert_eq!(in_place[..rows.count() * 3], found[..rows.count() * 3]);
             rows.spread(3, &mut found);
             for (i, row) in found.chunks_exact(3).enumerate() {
                 let kept = i == 0 || patches.contains(&(i as u32 - 1));

@@ -1,6 +1,7 @@
 //! The program `host` as a user types it, one module per group of commands.
 
 mod backbones;
+mod background;
 mod batch;
 mod bench;
 mod command_line;

@@ -18,6 +18,8 @@ import nibabel
 import numpy as np
 import SimpleITK
 
+from grids import on_grid
+
 
 def nifti_volumes(dcm2niix, folder):
     with tempfile.TemporaryDirectory() as out:
@@ -31,19 +33,10 @@ def nifti_volumes(dcm2niix, folder):
                 yield f"{path.name} {t}", image.affine, data[..., t] if data.ndim == 4 else data
 
 
-def on_grid(volume, affine, other, other_affine):
+def difference(volume, affine, other, other_affine):
     """Largest distance of a centre to a centre in mm, and largest difference of values; None if the grids differ."""
-    to = np.linalg.inv(other_affine) @ affine
-    corners = np.array([[i, j, k, 1] for i in (0, volume.shape[0] - 1) for j in (0, volume.shape[1] - 1)
-                        for k in (0, volume.shape[2] - 1)], float)
-    there = corners @ to.T
-    rounded = np.round(there[:, :3])
-    off = np.abs((there[:, :3] - rounded) * np.linalg.norm(other_affine[:3, :3], axis=0)).max()
-    if off > 0.01 or rounded.min() < 0 or (rounded.max(0) >= other.shape).any() or volume.size != other.size:
-        return None
-    i, j, k = np.indices(volume.shape).reshape(3, -1)
-    index = np.round(to[:3, :3] @ np.stack([i, j, k]) + to[:3, 3:]).astype(int)
-    return off, np.abs(other[tuple(index)] - volume.reshape(-1)).max()
+    found = on_grid(volume, affine, other, other_affine)
+    return found and (found[0], np.abs(other[found[1]] - volume.reshape(-1)).max())
 
 
 def simple_itk(files):
@@ -72,12 +65,12 @@ def main():
                 if any("resampled" in w for w in line["warnings"]):
                     print(f"{name}: straightened to {dims}, not compared")
                     continue
-                pairs = [(n, on_grid(data.astype(float), affine, d, a)) for n, a, d in theirs]
+                pairs = [(n, difference(data.astype(float), affine, d, a)) for n, a, d in theirs]
                 close = min((p for p in pairs if p[1]), key=lambda p: p[1][1], default=None)
                 text = f"dcm2niix {close[0]}: {close[1][0]:.4f} mm, {close[1][1]:.2g}" if close else "no NIfTI on its grid"
                 if len(set(line["files"])) == dims[2] > 1:
                     itk_affine, itk = simple_itk(line["files"])
-                    found = on_grid(data.astype(float), affine, itk, itk_affine)
+                    found = difference(data.astype(float), affine, itk, itk_affine)
                     text += f"; SimpleITK: {found[0]:.4f} mm, {found[1]:.2g}" if found else "; SimpleITK: another grid"
                     failed += not found
                 print(f"{name}: {dims} {text} {line['warnings']}")

@@ -118,8 +118,8 @@ impl CustomOp2 for BlockOp {
             .map(|(i, (whole, mut map))| {
                 let rows = self.rows(i, t);
                 let turns = kept_turns(self.turns.as_deref(), rows);
-                if let Cow::Owned(few) = Self::computed(rows, d, whole) {
-                    whole[..few.len()].copy_from_slice(&few);
+                if let Some(rows) = rows {
+                    rows.compact(d, whole);
                 }
                 let n = rows.map_or(t, |rows| rows.count());
                 let kept = with_scratch(|scratch| {

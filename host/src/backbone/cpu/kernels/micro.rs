@@ -137,6 +137,28 @@ impl Micro for Portable {
     }
 }
 
+/// A function that repeats one step on `$sums` registers and returns how many operations that were, `$operations` a register.
+#[cfg(target_arch = "x86_64")]
+macro_rules! register_loop {
+    ($name:ident, $features:literal, $sums:literal, $operations:literal, $zero:expr, $step:expr) => {
+        #[target_feature(enable = $features)]
+        pub(in $crate::backbone::cpu::kernels) fn $name(rounds: usize) -> usize {
+            let mut sums = [$zero; $sums];
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = $step(*sum);
+                }
+                // Otherwise the compiler would find out what it comes to.
+                std::hint::black_box(());
+            }
+            std::hint::black_box(sums);
+            $sums * $operations * rounds
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use register_loop;
+
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{Avx2, Avx512, Avx512Bf16};
 
@@ -145,26 +167,9 @@ mod x86 {
     use super::{Micro, TileOutput, at};
     use std::arch::x86_64::*;
 
-    macro_rules! peak {
-        ($name:ident, $features:literal, $sums:literal, $operations:literal, $zero:expr, $step:expr) => {
-            #[target_feature(enable = $features)]
-            pub(in super::super) fn $name(rounds: usize) -> usize {
-                let mut sums = [$zero; $sums];
-                for _ in 0..rounds {
-                    for sum in &mut sums {
-                        *sum = $step(*sum);
-                    }
-                    // Otherwise the compiler would find out what it comes to.
-                    std::hint::black_box(());
-                }
-                std::hint::black_box(sums);
-                $sums * $operations * rounds
-            }
-        };
-    }
-    peak!(peak_avx2, "avx2,fma", 12, 16, _mm256_set1_ps(0.5), |s| _mm256_fmadd_ps(s, s, s));
-    peak!(peak_avx512, "avx512f", 24, 32, _mm512_set1_ps(0.5), |s| _mm512_fmadd_ps(s, s, s));
-    peak!(peak_avx512bf16, "avx512f,avx512bf16", 24, 64, _mm512_set1_ps(0.5), |s| {
+    register_loop!(peak_avx2, "avx2,fma", 12, 16, _mm256_set1_ps(0.5), |s| _mm256_fmadd_ps(s, s, s));
+    register_loop!(peak_avx512, "avx512f", 24, 32, _mm512_set1_ps(0.5), |s| _mm512_fmadd_ps(s, s, s));
+    register_loop!(peak_avx512bf16, "avx512f,avx512bf16", 24, 64, _mm512_set1_ps(0.5), |s| {
         // SAFETY: `__m512` and `__m512bh` are the same 64 bytes.
         let pairs: __m512bh = unsafe { std::mem::transmute(s) };
         _mm512_dpbf16_ps(s, pairs, pairs)

@@ -84,40 +84,22 @@ pub(super) fn peak(isa: Isa, precision: Precision, rounds: usize) -> Option<usiz
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::super::micro::register_loop;
     use super::{Micro, TileOutput};
     use std::arch::x86_64::*;
 
-    macro_rules! peak {
-        ($name:ident, $features:literal, $sums:literal, $operations:literal, $zero:expr, $step:expr) => {
-            #[target_feature(enable = $features)]
-            pub(in super::super) fn $name(rounds: usize) -> usize {
-                let mut sums = [$zero; $sums];
-                let factor = std::hint::black_box($zero);
-                for _ in 0..rounds {
-                    for sum in &mut sums {
-                        *sum = $step(*sum, factor);
-                    }
-                    // Otherwise the compiler would find out what it comes to.
-                    std::hint::black_box(());
-                }
-                std::hint::black_box(sums);
-                $sums * $operations * rounds
-            }
-        };
-    }
-    peak!(peak_avx2, "avx2", 12, 32, _mm256_set1_epi32(3), |s, f| _mm256_add_epi32(
+    register_loop!(peak_avx2, "avx2", 12, 32, _mm256_set1_epi32(3), |s| _mm256_add_epi32(
         s,
-        _mm256_madd_epi16(s, f)
+        _mm256_madd_epi16(s, s)
     ));
-    peak!(peak_avx2_vnni, "avx2,avxvnni", 12, 64, _mm256_set1_epi32(3), |s, f| {
-        _mm256_dpbusd_avx_epi32(s, f, f)
+    register_loop!(peak_avx2_vnni, "avx2,avxvnni", 12, 64, _mm256_set1_epi32(3), |s| {
+        _mm256_dpbusd_avx_epi32(s, s, s)
     });
-    peak!(peak_avx512, "avx512f,avx512bw", 24, 64, _mm512_set1_epi32(3), |s, f| _mm512_add_epi32(
-        s,
-        _mm512_madd_epi16(s, f)
-    ));
-    peak!(peak_avx512_vnni, "avx512f,avx512vnni", 24, 128, _mm512_set1_epi32(3), |s, f| {
-        _mm512_dpbusd_epi32(s, f, f)
+    register_loop!(peak_avx512, "avx512f,avx512bw", 24, 64, _mm512_set1_epi32(3), |s| {
+        _mm512_add_epi32(s, _mm512_madd_epi16(s, s))
+    });
+    register_loop!(peak_avx512_vnni, "avx512f,avx512vnni", 24, 128, _mm512_set1_epi32(3), |s| {
+        _mm512_dpbusd_epi32(s, s, s)
     });
 
     /// A tile of 256-bit registers, whose step is `$step(sums, a, b)`.

@@ -43,6 +43,21 @@ const ACTIVATIONS: [Activation; 4] =
 
 const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
+/// `before` with the product of m rows and n columns in it, at stride `ldc`: added to what is there with a bias, or in its place.
+fn stored(
+    before: &[f32],
+    (m, n, ldc): (usize, usize, usize),
+    bias: Option<&Vec<f32>>,
+    sum: impl Fn(usize, usize) -> f64,
+) -> Vec<f32> {
+    let mut all = before.to_vec();
+    for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+        let at = &mut all[i * ldc + j];
+        *at = sum(i, j) as f32 + bias.map_or(0.0, |bias| *at + bias[j]);
+    }
+    all
+}
+
 #[test]
 fn products_of_any_shape_are_right_and_write_nothing_beside_themselves() {
     let shapes = [
@@ -69,16 +84,10 @@ fn products_of_any_shape_are_right_and_write_nothing_beside_themselves() {
                     let mut out = before.clone();
                     let store = if add { Store::Add(Some(&bias)) } else { Store::Set(None) };
                     gemm(isa, &a, lda, m, &packed, &mut out, ldc, store);
-                    let mut expected = before.clone();
-                    for i in 0..m {
-                        for j in 0..n {
-                            let terms = (0..k)
-                                .map(|p| input(a[i * lda + p]) * input(b[p * strides.0 + j * strides.1]));
-                            let at = &mut expected[i * ldc + j];
-                            let rest = if add { *at + bias[j] } else { 0.0 };
-                            *at = terms.sum::<f64>() as f32 + rest;
-                        }
-                    }
+                    let terms = |i: usize, j: usize| {
+                        (0..k).map(|p| input(a[i * lda + p]) * input(b[p * strides.0 + j * strides.1])).sum()
+                    };
+                    let expected = stored(&before, (m, n, ldc), add.then_some(&bias), terms);
                     let what = format!("{} {precision:?} {m}x{k}x{n} turned {turned} add {add}", isa.name());
                     assert_close(&what, &out, &expected, 2e-5);
                 }
@@ -446,16 +455,11 @@ fn products_of_integers_are_the_sums_of_their_rounded_numbers_and_write_nothing_
                     let mut out = before.clone();
                     let store = if add { Store::Add(Some(&bias)) } else { Store::Set(None) };
                     gemm(isa, &a, lda, m, &packed, &mut out, ldc, store);
-                    let mut expected = before.clone();
-                    for i in 0..m {
-                        let row = stepped(&a[i * lda..i * lda + k], steps);
-                        for j in 0..n {
-                            let sum: f64 =
-                                row.iter().enumerate().map(|(p, a)| a * f64::from(rounded[p * n + j])).sum();
-                            let at = &mut expected[i * ldc + j];
-                            *at = sum as f32 + if add { *at + bias[j] } else { 0.0 };
-                        }
-                    }
+                    let rows: Vec<_> = (0..m).map(|i| stepped(&a[i * lda..i * lda + k], steps)).collect();
+                    let terms = |i: usize, j: usize| {
+                        rows[i].iter().enumerate().map(|(p, a)| a * f64::from(rounded[p * n + j])).sum()
+                    };
+                    let expected = stored(&before, (m, n, ldc), add.then_some(&bias), terms);
                     let what = format!("{} {precision:?} {m}x{k}x{n} {strides:?} add {add}", isa.name());
                     assert_close(&what, &out, &expected, 2e-5);
                 }
