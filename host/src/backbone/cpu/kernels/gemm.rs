@@ -1,7 +1,7 @@
 //! Matrix products with a packed right-hand side: `out (+)= A · B + bias`.
 
 use super::activate::activate_body;
-use super::integers::{Integers, Width, quantise};
+use super::integers::{Integers, RowUnit, Width, quantise};
 use super::math::round_f32;
 use super::micro::{Columns, Micro, Portable, TileOutput};
 use super::micro_integers::PortableSixteen;
@@ -46,7 +46,7 @@ thread_local! {
     /// A panel of B, where it is kept in 16 bits: in lines, because a tile loads whole ones.
     static WIDENED: RefCell<Numbers<f32>> = RefCell::default();
     /// Units of A's rows, where they are integers.
-    static UNITS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static UNITS: RefCell<Vec<RowUnit>> = const { RefCell::new(Vec::new()) };
 }
 
 /// `m` rows of A (stride `lda`) times B, into rows of `out` (stride `ldc`).
@@ -135,7 +135,7 @@ fn product<const TRANSPOSED: bool>(
             let words = k.div_ceil(integers.width.each());
             let left = Left { a: halves.as_ptr(), lda: words, m, k: words, units: units.as_ptr() };
             // SAFETY: `halves` holds m rows of `words` words and `units` a unit of each row; the integers have n columns
-            // padded to 16, and as many units and offsets. `out` was checked above.
+            // padded to 16, and as many units and sums. `out` was checked above.
             unsafe { product_of_integers(isa, left, integers, n, out, ldc, store) }
         }),
         Data::F32(data) => {
@@ -200,8 +200,8 @@ struct Left<E> {
     lda: usize,
     m: usize,
     k: usize,
-    /// Of integers: a unit of each row.
-    units: *const f32,
+    /// Of integers: what those of each row are worth.
+    units: *const RowUnit,
 }
 
 /// # Safety

@@ -4,6 +4,7 @@
 //! With 16 bits a row has 8191 steps and a column as many as its sums allow, which is more than bf16 tells apart; a processor
 //! without bf16 multiplies twice as many of them as f32. With 8 bits a row and a column have 255 steps, and a processor with VNNI
 //! multiplies twice as many of them as bf16. Units are chosen anew for every row of A: what one token holds does not coarsen another.
+//! Rows of 8 bits reach from their lowest number to their highest, which are seldom alike: after GELU nothing is far below 0.
 
 use super::micro::Columns;
 use super::numbers::Numbers;
@@ -13,10 +14,10 @@ use crate::backbone::precision::Precision;
 
 /// Most steps from 0 of a row of A in 16 bits. With the columns of B as [`steps_of_column`] has them a sum stays below 2³¹.
 const ROW_STEPS: f32 = 4095.0;
-/// Most steps from 0 in 8 bits.
+/// Most steps from 0 of a column of B in 8 bits.
 const BYTE_STEPS: f32 = 127.0;
-/// A row's 8 bits are unsigned, as VNNI's product wants one side: 128 is 0.
-const BYTE_ZERO: i32 = 128;
+/// Steps from the lowest to the highest number of a row of A in 8 bits, which are unsigned, as VNNI's product wants one side.
+const ROW_BYTE_STEPS: f32 = 255.0;
 
 /// Bits of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +51,17 @@ pub(super) struct Integers {
     pub packed: Numbers<u32>,
     /// What a step of each column is worth; 0 beyond n.
     units: Vec<f32>,
-    /// 8 bits: what the rows' zero adds to each column's sums.
-    offsets: Vec<i32>,
+    /// 8 bits: sum of each column's steps, which a row's zero adds to its sums.
+    sums: Vec<i32>,
+}
+
+/// What the integers of a row of A are worth.
+#[derive(Clone, Copy, Default)]
+pub(super) struct RowUnit {
+    /// A step.
+    pub unit: f32,
+    /// The integer that stands for 0.
+    pub zero: i32,
 }
 
 impl Integers {
@@ -59,7 +69,7 @@ impl Integers {
     pub fn pack(isa: Isa, width: Width, source: &[f32], k: usize, n: usize, strides: (usize, usize)) -> Self {
         let (words, padded) = (k.div_ceil(width.each()), n.div_ceil(LINE) * LINE);
         let mut data = Numbers::zeros(words * padded);
-        let (mut units, mut offsets) = (vec![0f32; padded], vec![0i32; padded]);
+        let (mut units, mut sums) = (vec![0f32; padded], vec![0i32; padded]);
         let (mut column, mut packed) = (vec![0f32; k], vec![0u32; words]);
         for first in (0..n).step_by(PANEL) {
             let (columns, wide) = panel(n, first);
@@ -71,23 +81,22 @@ impl Integers {
                 let steps = steps_of_column(width, &column);
                 units[first + j] = match width {
                     Width::Sixteen => sixteen(isa, &column, steps, &mut packed),
-                    Width::Eight => eight(isa, &column, steps, 0, &mut packed),
+                    Width::Eight => eight(isa, &column, steps, &mut packed),
                 };
                 for (p, word) in packed.iter().enumerate() {
                     panel[p * wide + j] = *word;
                 }
                 if width == Width::Eight {
-                    let sum: i32 =
-                        packed.iter().flat_map(|w| w.to_le_bytes()).map(|b| i32::from(b as i8)).sum();
-                    offsets[first + j] = BYTE_ZERO * sum;
+                    let bytes = packed.iter().flat_map(|w| w.to_le_bytes());
+                    sums[first + j] = bytes.map(|b| i32::from(b as i8)).sum();
                 }
             }
         }
-        Self { width, packed: data, units, offsets }
+        Self { width, packed: data, units, sums }
     }
 
     pub fn bytes(&self) -> usize {
-        self.packed.bytes() + size_of_val(&*self.units) + size_of_val(&*self.offsets)
+        self.packed.bytes() + size_of_val(&*self.units) + size_of_val(&*self.sums)
     }
 
     /// Element (i, j), rounded as it is multiplied with.
@@ -104,7 +113,7 @@ impl Integers {
 
     /// As a tile reads them, from its first column on.
     pub fn columns(&self) -> Columns {
-        Columns { units: self.units.as_ptr(), offsets: self.offsets.as_ptr() }
+        Columns { units: self.units.as_ptr(), sums: self.sums.as_ptr() }
     }
 }
 
@@ -122,22 +131,22 @@ fn steps_of_column(width: Width, column: &[f32]) -> f32 {
     steps.floor().clamp(1.0, f64::from(i16::MAX)) as f32
 }
 
-/// Rows of A, `m` of `k` numbers at stride `lda`: packed words, row after row, and a unit of each row.
+/// Rows of A, `m` of `k` numbers at stride `lda`: packed words, row after row, and what each row's integers are worth.
 pub(super) fn quantise(
     isa: Isa,
     width: Width,
     (a, lda): (&[f32], usize),
     (m, k): (usize, usize),
     words: &mut Vec<u32>,
-    units: &mut Vec<f32>,
+    units: &mut Vec<RowUnit>,
 ) {
     let each = k.div_ceil(width.each());
     words.resize(m * each, 0);
-    units.resize(m, 0.0);
+    units.resize(m, RowUnit::default());
     for ((row, to), unit) in a.chunks(lda).zip(words.chunks_exact_mut(each)).zip(units) {
         *unit = match width {
-            Width::Sixteen => sixteen(isa, &row[..k], ROW_STEPS, to),
-            Width::Eight => eight(isa, &row[..k], BYTE_STEPS, BYTE_ZERO, to),
+            Width::Sixteen => RowUnit { unit: sixteen(isa, &row[..k], ROW_STEPS, to), zero: 0 },
+            Width::Eight => unsigned(isa, &row[..k], to),
         };
     }
 }
@@ -184,10 +193,29 @@ fn sixteen_body(x: &[f32], steps: f32, to: &mut [u32]) -> f32 {
     unit
 }
 
+/// The lowest and the highest of numbers and 0, and 0, or none where one of them is.
 #[inline(always)]
-fn eight_body(x: &[f32], steps: f32, zero: i32, to: &mut [u32]) -> f32 {
-    let (scale, unit) = unit_of(x, steps);
-    let byte = |x: f32| (rounded(x * scale) + zero) as u32 & 0xff;
+fn range_of(x: &[f32]) -> (f32, f32, f32) {
+    let (mut low, mut high, mut none) = ([0f32; LINE], [0f32; LINE], [0f32; LINE]);
+    let (lines, rest) = x.as_chunks::<LINE>();
+    for line in lines {
+        for i in 0..LINE {
+            low[i] = if line[i] < low[i] { line[i] } else { low[i] };
+            high[i] = if line[i] > high[i] { line[i] } else { high[i] };
+            none[i] += line[i] * 0.0;
+        }
+    }
+    for x in rest {
+        low[0] = if *x < low[0] { *x } else { low[0] };
+        high[0] = if *x > high[0] { *x } else { high[0] };
+        none[0] += x * 0.0;
+    }
+    (low.into_iter().fold(0f32, f32::min), high.into_iter().fold(0f32, f32::max), none.iter().sum())
+}
+
+/// Four numbers to a word.
+#[inline(always)]
+fn bytes_of(x: &[f32], to: &mut [u32], byte: impl Fn(f32) -> u32) {
     let (quads, rest) = x.as_chunks::<4>();
     for (quad, to) in quads.iter().zip(&mut *to) {
         *to = byte(quad[0]) | byte(quad[1]) << 8 | byte(quad[2]) << 16 | byte(quad[3]) << 24;
@@ -195,7 +223,34 @@ fn eight_body(x: &[f32], steps: f32, zero: i32, to: &mut [u32]) -> f32 {
     if let (false, Some(to)) = (rest.is_empty(), to.last_mut()) {
         *to = rest.iter().rev().fold(0, |word, x| word << 8 | byte(*x));
     }
+}
+
+#[inline(always)]
+fn eight_body(x: &[f32], steps: f32, to: &mut [u32]) -> f32 {
+    let (scale, unit) = unit_of(x, steps);
+    bytes_of(x, to, |x| rounded(x * scale) as u32 & 0xff);
     unit
+}
+
+#[inline(always)]
+fn unsigned_body(x: &[f32], to: &mut [u32]) -> RowUnit {
+    let (low, high, none) = range_of(x);
+    let range = high - low;
+    if !(range > 0.0 && range.is_finite()) {
+        to.fill(0);
+        return RowUnit { unit: none + range * 0.0, zero: 0 };
+    }
+    let scale = ROW_BYTE_STEPS / range;
+    let zero = rounded(-low * scale);
+    let shift = zero as f32;
+    let byte = |x: f32| {
+        let x = x * scale + shift;
+        // Both ends may round outwards.
+        let x = if x < ROW_BYTE_STEPS { x } else { ROW_BYTE_STEPS };
+        rounded(if x > 0.0 { x } else { 0.0 }) as u32
+    };
+    bytes_of(x, to, byte);
+    RowUnit { unit: range / ROW_BYTE_STEPS + none, zero }
 }
 
 per_isa! {
@@ -203,6 +258,10 @@ per_isa! {
     fn sixteen(x: &[f32], steps: f32, to: &mut [u32]) -> f32 = sixteen_body;
 }
 per_isa! {
-    /// Four numbers to a word, the first in the lowest byte, `zero` for 0; returns what a step is worth.
-    fn eight(x: &[f32], steps: f32, zero: i32, to: &mut [u32]) -> f32 = eight_body;
+    /// Four numbers to a word, the first in the lowest byte; returns what a step is worth.
+    fn eight(x: &[f32], steps: f32, to: &mut [u32]) -> f32 = eight_body;
+}
+per_isa! {
+    /// Four numbers to a word, the first in the lowest byte, as steps from the lowest of the row and 0.
+    fn unsigned(x: &[f32], to: &mut [u32]) -> RowUnit = unsigned_body;
 }

@@ -3,6 +3,8 @@
 //! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major, or `TRANSPOSED`: then its rows
 //! are columns of what lies there. Pointers step by `wrapping_add`: `add` carries checks into debug builds that cost more than the arithmetic here.
 
+use super::integers::RowUnit;
+
 /// Where element p of row i of A lies.
 #[inline(always)]
 fn at<const TRANSPOSED: bool>(lda: usize, i: usize, p: usize) -> usize {
@@ -17,8 +19,8 @@ pub(super) struct TileOutput {
     /// Null where there is none.
     pub bias: *const f32,
     pub add: bool,
-    /// Of integers: a unit of each row.
-    pub rows: *const f32,
+    /// Of integers: what those of each row are worth.
+    pub rows: *const RowUnit,
     /// Of integers, from the tile's first column on.
     pub columns: Columns,
 }
@@ -28,16 +30,16 @@ pub(super) struct TileOutput {
 pub(super) struct Columns {
     /// A unit of each column.
     pub units: *const f32,
-    /// What is taken from the sums of each column first.
-    pub offsets: *const i32,
+    /// What a row's zero adds to the sums of each column; 0 where that is none.
+    pub sums: *const i32,
 }
 
 impl Columns {
-    pub const NONE: Self = Self { units: std::ptr::null(), offsets: std::ptr::null() };
+    pub const NONE: Self = Self { units: std::ptr::null(), sums: std::ptr::null() };
 
     /// From a later column on.
     pub fn from(self, first: usize) -> Self {
-        Self { units: self.units.wrapping_add(first), offsets: self.offsets.wrapping_add(first) }
+        Self { units: self.units.wrapping_add(first), sums: self.sums.wrapping_add(first) }
     }
 }
 
@@ -51,7 +53,7 @@ pub(super) trait Micro {
     /// # Safety
     /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda` (`TRANSPOSED`: `k`
     /// rows of `MR`), `b` `k · 16 · NV` elements from a multiple of 64 bytes, `end` `MR` rows of `16 · NV` numbers and as
-    /// wide a bias; of integers also `MR` units of rows, and as wide units and offsets of columns.
+    /// wide a bias; of integers also `MR` units of rows, and as wide units and sums of columns.
     unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
         a: *const Self::Element,
         lda: usize,

@@ -3,7 +3,7 @@
 //! A word of A is two numbers of 16 bits or four of 8, and B has as many rows to a word, so that one instruction multiplies a word
 //! of A with a word of each column and adds the products up. VNNI does it in one instruction, AVX2 and AVX-512 alone in two.
 
-use super::integers::Width;
+use super::integers::{RowUnit, Width};
 use super::micro::{Micro, TileOutput};
 use super::{Isa, Set};
 use crate::backbone::precision::Precision;
@@ -40,7 +40,7 @@ impl Micro for PortableSixteen {
                 }
                 // SAFETY: i < MR and v < NV, so the units, 16 numbers of the tile, and of the bias where there is one, lie there.
                 unsafe {
-                    let unit = *end.rows.wrapping_add(i);
+                    let RowUnit { unit, .. } = *end.rows.wrapping_add(i);
                     for (j, sum) in sums.into_iter().enumerate() {
                         let column = v * 16 + j;
                         let mut sum = sum as f32 * (unit * *end.columns.units.wrapping_add(column));
@@ -85,7 +85,7 @@ pub(super) fn peak(isa: Isa, precision: Precision, rounds: usize) -> Option<usiz
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::super::micro::register_loop;
-    use super::{Micro, TileOutput};
+    use super::{Micro, RowUnit, TileOutput};
     use std::arch::x86_64::*;
 
     register_loop!(peak_avx2, "avx2", 12, 32, _mm256_set1_epi32(3), |s| _mm256_add_epi32(
@@ -104,7 +104,7 @@ mod x86 {
 
     /// A tile of 256-bit registers, whose step is `$step(sums, a, b)`.
     macro_rules! tile256 {
-        ($(#[$doc:meta])* $name:ident $(<$vnni:ident>)?, $step:expr) => {
+        ($(#[$doc:meta])* $name:ident $(<$vnni:ident>)?, $eight:literal, $step:expr) => {
             $(#[$doc])*
             pub(in super::super) struct $name $(<const $vnni: bool>)?;
 
@@ -138,7 +138,7 @@ mod x86 {
                             }
                             for (i, sums) in sums.iter().enumerate() {
                                 for (half, sum) in sums.iter().enumerate() {
-                                    finish256(i, v * 16 + half * 8, *sum, end);
+                                    finish256::<$eight>(i, v * 16 + half * 8, *sum, end);
                                 }
                             }
                         }
@@ -150,26 +150,30 @@ mod x86 {
 
     tile256!(
         /// 16 bits, with AVX-VNNI or without.
-        Avx2Sixteen<VNNI>, |sums, a, b| match VNNI {
+        Avx2Sixteen<VNNI>, false, |sums, a, b| match VNNI {
         true => _mm256_dpwssd_avx_epi32(sums, a, b),
         false => _mm256_add_epi32(sums, _mm256_madd_epi16(a, b)),
     });
     tile256!(
         /// 8 bits, with AVX-VNNI.
-        Avx2Eight, |sums, a, b| _mm256_dpbusd_avx_epi32(sums, a, b));
+        Avx2Eight, true, |sums, a, b| _mm256_dpbusd_avx_epi32(sums, a, b));
 
     /// Eight sums of row `i` from `column` on.
     ///
     /// # Safety
     /// As [`Micro::tile`] for `end`; the CPU must have AVX2 and FMA.
     #[inline(always)]
-    unsafe fn finish256(i: usize, column: usize, sum: __m256i, end: TileOutput) {
+    unsafe fn finish256<const EIGHT: bool>(i: usize, column: usize, mut sum: __m256i, end: TileOutput) {
         // SAFETY: row and column are of the tile, by the caller's promise.
         unsafe {
-            let offsets = _mm256_loadu_si256(end.columns.offsets.wrapping_add(column).cast());
+            let RowUnit { unit, zero } = *end.rows.wrapping_add(i);
+            if EIGHT {
+                let sums = _mm256_loadu_si256(end.columns.sums.wrapping_add(column).cast());
+                sum = _mm256_sub_epi32(sum, _mm256_mullo_epi32(sums, _mm256_set1_epi32(zero)));
+            }
             let units = _mm256_loadu_ps(end.columns.units.wrapping_add(column));
-            let units = _mm256_mul_ps(units, _mm256_set1_ps(*end.rows.wrapping_add(i)));
-            let mut sum = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(sum, offsets)), units);
+            let units = _mm256_mul_ps(units, _mm256_set1_ps(unit));
+            let mut sum = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), units);
             if !end.bias.is_null() {
                 sum = _mm256_add_ps(sum, _mm256_loadu_ps(end.bias.wrapping_add(column)));
             }
@@ -183,7 +187,7 @@ mod x86 {
 
     /// A tile of 512-bit registers, whose step is `$step(sums, a, b)`.
     macro_rules! tile512 {
-        ($(#[$doc:meta])* $name:ident $(<$vnni:ident>)?, $step:expr) => {
+        ($(#[$doc:meta])* $name:ident $(<$vnni:ident>)?, $eight:literal, $step:expr) => {
             $(#[$doc])*
             pub(in super::super) struct $name $(<const $vnni: bool>)?;
 
@@ -216,7 +220,7 @@ mod x86 {
                                 }
                             }
                         }
-                        finish512(&sums, end);
+                        finish512::<$eight, MR, NV>(&sums, end);
                     }
                 }
             }
@@ -225,27 +229,39 @@ mod x86 {
 
     tile512!(
         /// 16 bits, with AVX512-VNNI or without.
-        Avx512Sixteen<VNNI>, |sums, a, b| match VNNI {
+        Avx512Sixteen<VNNI>, false, |sums, a, b| match VNNI {
         true => _mm512_dpwssd_epi32(sums, a, b),
         false => _mm512_add_epi32(sums, _mm512_madd_epi16(a, b)),
     });
     tile512!(
         /// 8 bits, with AVX512-VNNI.
-        Avx512Eight, |sums, a, b| _mm512_dpbusd_epi32(sums, a, b));
+        Avx512Eight, true, |sums, a, b| _mm512_dpbusd_epi32(sums, a, b));
 
     /// # Safety
     /// As [`Micro::tile`] for `end`; the CPU must have AVX-512.
     #[inline(always)]
-    unsafe fn finish512<const MR: usize, const NV: usize>(sums: &[[__m512i; NV]; MR], end: TileOutput) {
+    unsafe fn finish512<const EIGHT: bool, const MR: usize, const NV: usize>(
+        sums: &[[__m512i; NV]; MR],
+        end: TileOutput,
+    ) {
         // SAFETY: rows are below MR and columns below 16 · NV, by the caller's promise.
         unsafe {
             for v in 0..NV {
-                let offsets = _mm512_loadu_si512(end.columns.offsets.wrapping_add(v * 16).cast());
+                let of_zero = match EIGHT {
+                    true => _mm512_loadu_si512(end.columns.sums.wrapping_add(v * 16).cast()),
+                    false => _mm512_setzero_si512(),
+                };
                 let of_columns = _mm512_loadu_ps(end.columns.units.wrapping_add(v * 16));
                 for (i, row) in sums.iter().enumerate() {
-                    let units = _mm512_mul_ps(of_columns, _mm512_set1_ps(*end.rows.wrapping_add(i)));
-                    let sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(row[v], offsets));
-                    let mut sum = _mm512_mul_ps(sum, units);
+                    let RowUnit { unit, zero } = *end.rows.wrapping_add(i);
+                    let units = _mm512_mul_ps(of_columns, _mm512_set1_ps(unit));
+                    let sum = match EIGHT {
+                        true => {
+                            _mm512_sub_epi32(row[v], _mm512_mullo_epi32(of_zero, _mm512_set1_epi32(zero)))
+                        }
+                        false => row[v],
+                    };
+                    let mut sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), units);
                     if !end.bias.is_null() {
                         sum = _mm512_add_ps(sum, _mm512_loadu_ps(end.bias.wrapping_add(v * 16)));
                     }

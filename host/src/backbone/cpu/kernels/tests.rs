@@ -427,6 +427,15 @@ fn stepped(row: &[f32], steps: f32) -> Vec<f64> {
     row.iter().map(|x| f64::from((x * scale).round_ties_even()) * unit).collect()
 }
 
+/// A row as 8 bits hold it: 255 steps from its lowest number to its highest, 0 among them.
+fn stepped_from_the_lowest(row: &[f32]) -> Vec<f64> {
+    let (low, high) = row.iter().fold((0f32, 0f32), |(low, high), x| (low.min(*x), high.max(*x)));
+    let scale = 255.0 / (high - low);
+    let zero = (-low * scale).round_ties_even();
+    let step = |x: &f32| (x * scale + zero).clamp(0.0, 255.0).round_ties_even() - zero;
+    row.iter().map(|x| f64::from(step(x)) * f64::from((high - low) / 255.0)).collect()
+}
+
 #[test]
 fn products_of_integers_are_the_sums_of_their_rounded_numbers_and_write_nothing_beside_themselves() {
     let shapes = [
@@ -447,7 +456,7 @@ fn products_of_integers_are_the_sums_of_their_rounded_numbers_and_write_nothing_
             .into_iter()
             .flat_map(|p| with_and_without_vnni().into_iter().map(move |isa| (p, isa)))
         {
-            let steps = if precision == Precision::Int8 && isa.has_vnni() { 127.0 } else { 4095.0 };
+            let eight = precision == Precision::Int8 && isa.has_vnni();
             for strides in [(n, 1), (1, k)] {
                 let packed = Packed::new(isa, precision, &b, k, n, strides);
                 let rounded = packed.unpacked();
@@ -455,7 +464,11 @@ fn products_of_integers_are_the_sums_of_their_rounded_numbers_and_write_nothing_
                     let mut out = before.clone();
                     let store = if add { Store::Add(Some(&bias)) } else { Store::Set(None) };
                     gemm(isa, &a, lda, m, &packed, &mut out, ldc, store);
-                    let rows: Vec<_> = (0..m).map(|i| stepped(&a[i * lda..i * lda + k], steps)).collect();
+                    let row = |i: usize| match (eight, &a[i * lda..i * lda + k]) {
+                        (true, row) => stepped_from_the_lowest(row),
+                        (false, row) => stepped(row, 4095.0),
+                    };
+                    let rows: Vec<_> = (0..m).map(row).collect();
                     let terms = |i: usize, j: usize| {
                         rows[i].iter().enumerate().map(|(p, a)| a * f64::from(rounded[p * n + j])).sum()
                     };
