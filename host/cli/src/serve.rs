@@ -33,7 +33,7 @@ pub(super) struct Serve {
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
-    session: Option<SessionArgs>,
+    session: SessionArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,10 +128,9 @@ struct ServerArgs {
 
 impl Serve {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
-        match (self.command, self.session) {
-            (Some(ServeCommand::Token(TokenCommand::Add(add))), _) => add.run(console),
-            (None, Some(session)) => self.server.run(session, console),
-            (None, None) => Err(CommandError::usage("give the plugins that are to be served: --plugin NAME")),
+        match self.command {
+            Some(ServeCommand::Token(TokenCommand::Add(add))) => add.run(console),
+            None => self.server.run(self.session, console),
         }
     }
 }
@@ -141,8 +140,7 @@ impl AddToken {
         let hours = self.days.map(|days| i64::from(days) * 24);
         let expires = hours.map(|hours| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours));
         let scopes = self.scope.into_iter().collect();
-        let token =
-            add_token(&self.tokens, &self.name, scopes, expires).map_err(CommandError::failed)?;
+        let token = add_token(&self.tokens, &self.name, scopes, expires).map_err(CommandError::failed)?;
         console.result(token);
         console.note(format!(
             "{}: has the digest alone; nobody can show this token again",
@@ -177,7 +175,8 @@ impl ServerArgs {
             idle: seconds(self.idle),
             scan_bytes: self.max_upload as u64,
             infer_bytes: self.max_request as u64,
-            infer_memory: (self.max_request as u64).saturating_mul(2),
+            // Two of the largest, or many small ones.
+            infer_memory: (self.max_request as u64).saturating_mul(2).max(1 << 30),
             ..RequestLimits::default()
         };
         let files = self.tls_cert.clone().zip(self.tls_key.clone());
