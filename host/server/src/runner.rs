@@ -86,7 +86,7 @@ impl Events for Heard<'_> {
                     model.set_health(Health::Quarantined(self.without_folder(reason)));
                 }
                 let facts = serde_json::json!({ "plugin": plugin, "reason": reason });
-                self.runner.audit.write("quarantine", &[facts.clone()]);
+                self.runner.audit.write("quarantine", std::slice::from_ref(&facts));
                 crate::log::line("error", "plugin_quarantined", facts);
             }
             Notice::Separated { plugin, reason, .. } => {

@@ -226,6 +226,55 @@ fn slow_clients_are_given_up() {
 }
 
 #[test]
+fn a_client_that_does_not_read_its_answers_is_given_up() {
+    let limits = RequestLimits { idle: Duration::from_millis(700), ..Choice::default().limits };
+    let server = serve(Choice { limits, ..Choice::default() });
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let ask = b"GET /v2/models/mean_probe HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
+    let began = Instant::now();
+    let closed = loop {
+        match stream.write(&ask) {
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(_) => break true,
+        }
+        if began.elapsed() > Duration::from_secs(60) {
+            break false;
+        }
+    };
+    assert!(closed, "the connection is still open");
+}
+
+#[test]
+fn connections_and_the_memory_of_requests_have_an_end() {
+    let limits = RequestLimits { connections: 3, infer_memory: 2 << 20, ..Choice::default().limits };
+    let server = serve(Choice { limits, ..Choice::default() });
+    let infer =
+        "POST /v2/models/mean_probe/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1048575\r\n\r\n";
+    let mut holds: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    holds.iter_mut().for_each(|stream| stream.write_all(infer.as_bytes()).unwrap());
+    let until = Instant::now() + Duration::from_secs(30);
+    let busy = loop {
+        let answer = server.raw(infer.as_bytes());
+        if answer.status == 429 || Instant::now() > until {
+            break answer;
+        }
+    };
+    assert!(busy.status == 429 && busy.headers.contains_key("retry-after"), "{busy:?}");
+    holds.push(TcpStream::connect(server.address).unwrap());
+    std::thread::sleep(Duration::from_millis(100));
+    let mut beyond = TcpStream::connect(server.address).unwrap();
+    beyond.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert!(matches!(beyond.read(&mut [0; 1]), Ok(0) | Err(_)), "closed at once");
+    drop(holds);
+    while server.try_get("/healthz").is_none() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[test]
 fn headers_without_end_are_refused() {
     let server = serve(Choice::default());
     let long = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(1_000_000));

@@ -190,6 +190,19 @@ impl Running {
         self.raw(&[head.as_bytes(), body].concat())
     }
 
+    /// The status, where the server answers at all.
+    pub fn try_get(&self, path: &str) -> Option<u16> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        stream
+            .write_all(
+                format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes(),
+            )
+            .ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        (!answer.is_empty()).then(|| taken_apart(&answer).status)
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[], b"")
     }
