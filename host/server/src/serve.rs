@@ -4,7 +4,7 @@ use crate::access::{NamedHosts, TokenError, Tokens};
 use crate::app::{App, router};
 use crate::audit::Audit;
 use crate::jobs::{Jobs, OpenJobsError};
-use crate::listen::{self, told};
+use crate::listen::{self, asked_to_end};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::models::Models;
@@ -223,7 +223,7 @@ impl Server {
 /// Waits for the connections; once `ending` is true no longer than the time of grace.
 async fn end_within(grace: Duration, ending: watch::Receiver<bool>, connections: impl Future<Output = ()>) {
     let deadline = async {
-        told(ending).await;
+        asked_to_end(ending).await;
         tokio::time::sleep(grace).await;
     };
     futures_util::future::select(std::pin::pin!(connections), std::pin::pin!(deadline)).await;
@@ -274,7 +274,7 @@ async fn signals(sender: watch::Sender<bool>) {
 
 /// The server ends: nothing new is taken, and the engine ends after what it is at.
 async fn close_queue(app: Arc<App>, ending: watch::Receiver<bool>) {
-    told(ending).await;
+    asked_to_end(ending).await;
     app.ending.store(true, Ordering::Relaxed);
     app.shared.queue.close();
 }

@@ -108,7 +108,8 @@ fn what_a_model_cannot_answer_is_refused_in_the_protocols_form() {
         edit(&mut asked);
         infer(&server, &asked)
     };
-    let cases: [(&dyn Fn(&mut Value), &str); 9] = [
+    type Edit<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(Edit<'_>, &str); 9] = [
         (&|r| r["inputs"][0]["shape"] = json!([20, 24]), "found 4800 numbers"),
         (&|r| r["inputs"][0]["shape"] = json!([1, 10, 20, 24]), "expected [D,H,W]"),
         (&|r| r["inputs"][0]["name"] = json!("image"), "no input is called `image`"),

@@ -108,7 +108,7 @@ fn a_name_of_a_job_or_a_file_leads_nowhere_else() {
         format!("/jobs/{id}/results//etc/passwd"),
         format!("/jobs/{id}/results/{case}/{plugin}/"),
         format!("/jobs/{}/results/{case}/{plugin}/result.json", id.to_uppercase() + "x"),
-        format!("/v2/models/..%2f..%2fjobs/ready"),
+        "/v2/models/..%2f..%2fjobs/ready".to_owned(),
     ] {
         let answer = server.get(&path);
         assert_eq!(answer.status, 404, "{path}: {answer:?}");
@@ -135,9 +135,9 @@ fn zips_that_lead_outside_or_unpack_without_end_leave_nothing() {
     assert!(
         !outside.path().join("written").exists() && !std::path::Path::new("/tmp/anymc3d-outside").exists()
     );
-    let mut header = vec![0u8; 132];
+    let mut header = [0u8; 132];
     header[128..].copy_from_slice(b"DICM");
-    let bomb = zipped("bomb", &mut header.chain(std::io::repeat(0).take(300 << 20)));
+    let bomb = zipped("bomb", &mut header.as_slice().chain(std::io::repeat(0).take(300 << 20)));
     assert!(bomb.len() < 1 << 20, "{}", bomb.len());
     let said = failed(&server, &server.ask("POST", "/scans", &[], &bomb));
     assert!(said.contains("limit") || said.contains("times"), "{said}");
