@@ -162,7 +162,9 @@ impl Server {
             limits: options.limits,
             queue: options.queue,
             requests,
-            memory: Arc::new(Semaphore::new(usize::try_from(options.limits.infer_memory >> 20).unwrap_or(1))),
+            memory: Arc::new(Semaphore::new(
+                usize::try_from(options.limits.infer_memory >> 20).unwrap_or(1).max(1),
+            )),
             ending: AtomicBool::new(false),
             tls: tls.is_some(),
         });
