@@ -217,7 +217,8 @@ impl Server {
         let finished = runner.is_finished();
         app.shared.audit.write("stop", &[json!({ "job_left": !finished })]);
         log::line("info", "stopped", json!({ "job_left": !finished }));
-        runtime.shutdown_background();
+        // Until nobody holds the database any more; what hangs is left to the end of the process.
+        runtime.shutdown_timeout(Duration::from_secs(5));
         Ok(())
     }
 }
