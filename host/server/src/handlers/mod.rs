@@ -1,0 +1,7 @@
+//! What answers each path.
+
+pub mod events;
+pub mod infer;
+pub mod jobs;
+pub mod models;
+pub mod results;
