@@ -26,6 +26,7 @@ mod uid;
 #[cfg(test)]
 mod tests;
 
+pub use encode::file_meta;
 pub use code::{Code, OWN_SCHEME};
 pub use moment::Moment;
 pub use parametric_map::{ParametricMap, parametric_map};

@@ -1,0 +1,1 @@
+//! Studies from a fake archive to results in it.

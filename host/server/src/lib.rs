@@ -1,0 +1,2 @@
+//! DICOMweb and DIMSE.
+pub mod dicomweb;
