@@ -9,6 +9,7 @@
 //! archive. Logs, folder names, job keys and the status have [`StudyKey`]s, which are keyed hashes.
 
 mod answer;
+mod answer_by_jobs;
 mod backoff;
 mod client;
 mod config;
@@ -30,6 +31,7 @@ mod stow;
 mod tests;
 mod watch;
 
+pub use answer_by_jobs::AnswerByJobs;
 pub use answer::{Answer, AnswerError, AnswerRequest, JobOutcome};
 pub use config::{Peer, ReceiverSettings, RulesFile};
 pub use error::ArchiveError;

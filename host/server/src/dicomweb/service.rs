@@ -35,8 +35,9 @@ pub struct ServiceOptions<'a> {
     pub archive: Option<&'a str>,
     /// rules.toml.
     pub rules: &'a Path,
-    /// A folder of its own: ledger, secret, studies on their way.
-    pub folder: &'a Path,
+    /// The server's folder. Its secret of DICOM names is shared, so that a study is called as its case is; ledger and studies
+    /// on their way lie in `dicomweb/` below it.
+    pub data: &'a Path,
 }
 
 /// Studies that are answered as they come.
@@ -115,7 +116,8 @@ impl Service {
     pub fn start(options: &ServiceOptions<'_>, answer: Arc<dyn Answer>) -> Result<Self, String> {
         let rules = RulesFile::read(options.rules)?;
         let beside = options.rules.parent().unwrap_or(Path::new(""));
-        let named = |e: io::Error| format!("{}: cannot be used ({e})", options.folder.display());
+        let folder = options.data.join("dicomweb");
+        let named = |e: io::Error| format!("{}: cannot be used ({e})", folder.display());
         let archive = match options.archive {
             None => None,
             Some(url) => {
@@ -124,15 +126,14 @@ impl Service {
             }
         };
         check_ways(&rules, archive.is_some()).map_err(|e| format!("{}: {e}", options.rules.display()))?;
-        std::fs::create_dir_all(options.folder).map_err(named)?;
-        private(options.folder).map_err(named)?;
-        let salt = salt_of_folder(options.folder).map_err(named)?;
-        let file = options.folder.join("ledger.redb");
+        std::fs::create_dir_all(&folder).map_err(named)?;
+        private(&folder).map_err(named)?;
+        let salt = salt_of_folder(options.data).map_err(named)?;
+        let file = folder.join("ledger.redb");
         let ledger = Ledger::open(&file).map_err(|e| format!("{}: {e}", file.display()))?;
         let now = Instant::now();
         let open = ledger.list(|record| !record.state.is_final()).map_err(|e| e.to_string())?;
         let agenda: Agenda = open.into_iter().map(|(key, _)| (key, now)).collect();
-        let folder = options.folder.to_owned();
         let incoming = match &rules.receiver {
             None => None,
             Some(receiver) => {
@@ -590,7 +591,7 @@ enum Look {
 
 /// So many days before today in UTC and one more, since hospitals are in other time zones: `20261122`.
 fn date_before(days: u32) -> String {
-    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let now = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
     let then = now.saturating_sub(jiff::Span::new().days(i64::from(days) + 1));
     then.strftime("%Y%m%d").to_string()
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anymc3d_dicom::write::file_meta;
 use dicom_ul::association::server::{AccessControl, ServerAssociationOptions};
-use dicom_ul::association::{Association, ServerAssociation, SyncAssociation};
+use dicom_ul::association::ServerAssociation;
 use dicom_ul::pdu::{
     AssociationRJServiceUserReason, PDataValue, PDataValueType, Pdu, PresentationContextResultReason, UserIdentity,
 };
@@ -240,7 +240,7 @@ fn short(error: &dicom_ul::association::Error) -> String {
     match error {
         Error::Rejected { .. } => "rejected: another called or calling AE title".into(),
         Error::ReceivePdu { .. } => "the connection ended, was silent too long, or sent no PDU".into(),
-        Error::ConnectionClosed => "closed by the caller".into(),
+        Error::ConnectionClosed { .. } => "closed by the caller".into(),
         _ => "the association failed".into(),
     }
 }

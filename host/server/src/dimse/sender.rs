@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use dicom_ul::association::client::{ClientAssociation, ClientAssociationOptions};
-use dicom_ul::association::{Association, SyncAssociation};
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu, PresentationContextResultReason};
 
 use super::EXPLICIT_LITTLE;
