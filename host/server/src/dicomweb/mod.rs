@@ -28,7 +28,7 @@ mod service;
 mod steps;
 mod stow;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watch;
 
 pub use answer_by_jobs::AnswerByJobs;

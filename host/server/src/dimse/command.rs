@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 pub(crate) const C_STORE_RQ: u16 = 0x0001;
 pub(crate) const C_STORE_RSP: u16 = 0x8001;
 pub(crate) const C_ECHO_RQ: u16 = 0x0030;
-pub(crate) const C_ECHO_RSP: u16 = 0x8030;
+
 
 const AFFECTED_SOP_CLASS: u16 = 0x0002;
 const COMMAND_FIELD: u16 = 0x0100;
