@@ -26,6 +26,8 @@ mod registry;
 mod report;
 mod run;
 mod self_test;
+#[cfg(all(unix, feature = "server"))]
+mod serve;
 mod session_options;
 mod shell;
 mod study;
@@ -96,6 +98,8 @@ enum Command {
     Weights(weights::WeightsCommand),
     Bench(bench::Command),
     SelfTest(self_test::SelfTest),
+    #[cfg(all(unix, feature = "server"))]
+    Serve(Box<serve::Serve>),
     Completions(shell::Completions),
     Man(shell::Man),
     #[cfg(unix)]
@@ -121,6 +125,8 @@ impl Command {
             Self::Weights(command) => command.run(console),
             Self::Bench(command) => command.run(console),
             Self::SelfTest(command) => command.run(console),
+            #[cfg(all(unix, feature = "server"))]
+            Self::Serve(command) => command.run(console),
             Self::Completions(command) => command.run(console),
             Self::Man(command) => command.run(console),
             #[cfg(unix)]

@@ -47,8 +47,11 @@ pub(super) struct SessionArgs {
     /// names the plugin, leaves it out from then on, and restarts the child for the other plugins
     #[arg(long)]
     pub isolate: bool,
-    /// Longest time a plugin may take to open, and per case [default: 300]
-    #[arg(long, value_name = "SECONDS", requires = "isolate", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// How many cases in a row may end a plugin's process before it is left out; one where nobody says otherwise.
+    #[arg(skip = 1u32)]
+    pub faults: u32,
+    /// Longest time a plugin may take to open, and per case; needs --isolate [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_limit: Option<u64>,
     /// Most memory for the process, for example 2G: the host reads scans one after the other and refuses a scan that would
     /// need more. With --isolate it limits the address space of the plugins' process, which ends if a plugin asks for more
@@ -79,6 +82,9 @@ impl SessionArgs {
         if !self.weights.is_empty() && self.plugin.len() > 1 {
             return Err(CommandError::usage("--weights belongs to one plugin; give one --plugin with it"));
         }
+        if self.time_limit.is_some() && !self.isolate {
+            return Err(CommandError::usage("--time-limit: nothing ends a plugin in this process; give --isolate with it"));
+        }
         memory::give(self.max_memory);
         self.geometry.apply();
         let wants = |what: RecordOption| self.record.contains(&what);
@@ -102,7 +108,10 @@ impl SessionArgs {
         if self.isolate {
             options.threads = self.backbone.threads.number();
             options.isolation = Some(Isolation {
-                limits: Limits { time: std::time::Duration::from_secs(self.time_limit.unwrap_or(300)) },
+                limits: Limits {
+                    time: std::time::Duration::from_secs(self.time_limit.unwrap_or(300)),
+                    faults: self.faults,
+                },
                 max_memory: options::memory_limit(self.max_memory),
                 micro_ct: self.geometry.micro_ct,
                 spawn: worker::spawn(console),

@@ -4,8 +4,8 @@ use crate::jobs::JobId;
 use anymc3d_host::engine::Case;
 use anymc3d_host::run::{CaseFailure, CaseOutput};
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 /// A case whose client waits for the answer. It is dropped unanswered where the client has left before its turn.
@@ -14,12 +14,20 @@ pub struct WaitingCase {
     pub case: Case,
     /// Index of the plugin that is asked.
     pub plugin: usize,
-    /// Folder of the request; the answer's files go below it.
-    pub folder: PathBuf,
+    /// Folder of the request; the answer's files go below it. It goes with whoever holds it last.
+    pub folder: TempDir,
     /// Whether the heatmap is wanted.
     pub heatmap: bool,
     /// Where the answer goes.
-    pub reply: oneshot::Sender<Result<CaseOutput, CaseFailure>>,
+    pub reply: oneshot::Sender<Result<AnsweredCase, CaseFailure>>,
+}
+
+/// An answer whose files lie in the request's folder.
+pub struct AnsweredCase {
+    /// The answer.
+    pub output: CaseOutput,
+    /// The folder.
+    pub folder: TempDir,
 }
 
 /// What the engine does next.
@@ -138,10 +146,10 @@ fn is_left(work: &Work) -> bool {
 mod tests {
     use super::*;
 
-    fn case() -> (Work, oneshot::Receiver<Result<CaseOutput, CaseFailure>>) {
+    fn case() -> (Work, oneshot::Receiver<Result<AnsweredCase, CaseFailure>>) {
         let (reply, answer) = oneshot::channel();
         let case =
-            WaitingCase { case: Case::default(), plugin: 0, folder: PathBuf::new(), heatmap: false, reply };
+            WaitingCase { case: Case::default(), plugin: 0, folder: tempfile::tempdir().unwrap(), heatmap: false, reply };
         (Work::Case(Box::new(case)), answer)
     }
 

@@ -28,6 +28,18 @@ pub enum Notice {
         /// How the process ended.
         reason: String,
     },
+    /// A plugin ended its process, or took longer than it may, at a case, which has no answer of it. It is asked again at the
+    /// next case.
+    Fault {
+        /// Plugin.
+        plugin: String,
+        /// What it was doing, and how the process ended, in one line that names the plugin.
+        reason: String,
+        /// How many cases in a row that are by now.
+        faults: u32,
+        /// At how many it is left out.
+        most: u32,
+    },
     /// A plugin is left out for the rest of the session.
     Quarantined {
         /// Plugin.
@@ -63,7 +75,8 @@ impl Notice {
     /// How much it matters.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Separated { .. } => Severity::Note,
+            // What a fault leads to is told by the case's failure, and by the quarantine.
+            Self::Separated { .. } | Self::Fault { .. } => Severity::Note,
             Self::Input(notice) if !notice.is_warning() => Severity::Note,
             _ => Severity::Warning,
         }
@@ -76,6 +89,9 @@ impl fmt::Display for Notice {
             Self::Input(notice) => notice.fmt(f),
             Self::Separated { plugin, stage, reason } => {
                 write!(f, "plugin {plugin}: {stage}: {reason}; it is asked again, alone in a process")
+            }
+            Self::Fault { reason, faults, most, .. } => {
+                write!(f, "{reason}; {faults} in a row, at {most} it is left out")
             }
             Self::PlacedElsewhere { reason }
             | Self::Quarantined { reason, .. }

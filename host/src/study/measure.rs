@@ -74,7 +74,7 @@ impl Measuring {
             threads: self.threads,
             weights: vec![what.weights.clone()],
             isolation: Some(Isolation {
-                limits: Limits { time: Duration::from_secs(600) },
+                limits: Limits { time: Duration::from_secs(600), faults: 1 },
                 max_memory: None,
                 micro_ct: self.micro_ct,
                 spawn,

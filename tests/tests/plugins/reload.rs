@@ -56,7 +56,7 @@ fn replaced_after_choosing(folder: &Path, isolated: bool) -> Result<String, Stri
     options.backbone = Some(tiny_backbone().display().to_string());
     if isolated {
         options.isolation = Some(Isolation {
-            limits: Limits { time: Duration::from_secs(120) },
+            limits: Limits { time: Duration::from_secs(120), faults: 1 },
             max_memory: None,
             micro_ct: false,
             spawn: Arc::new(|socket| {

@@ -59,7 +59,7 @@ fn a_programs_own_writer_works_beside_the_others_and_another_process_says_that_i
     assert!(json.contains("a note was written"), "{json}");
 
     options.isolation = Some(Isolation {
-        limits: Limits { time: Duration::from_secs(120) },
+        limits: Limits { time: Duration::from_secs(120), faults: 1 },
         max_memory: None,
         micro_ct: false,
         spawn: Arc::new(|socket| Command::new(host_binary()).args(["-q", "worker"]).stdin(socket).spawn()),

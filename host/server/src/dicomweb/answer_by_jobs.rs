@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::answer::{Answer, AnswerError, AnswerRequest, JobOutcome};
 use super::ledger::Origin;
+use super::told;
 use crate::jobs::{Channel, Job, JobId, JobRegion, Jobs, Submission, SubmitError, Submitter};
 
 /// Name of a study's folder in a job's folder.
@@ -49,7 +50,7 @@ impl Answer for AnswerByJobs {
             Ok(Some(_)) => JobOutcome::Waiting,
             Ok(None) => JobOutcome::Gone,
             Err(e) => {
-                tracing::error!("{e}");
+                told::of_all(told::ERROR, &e);
                 JobOutcome::Waiting
             }
         }

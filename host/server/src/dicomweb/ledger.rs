@@ -147,6 +147,9 @@ pub struct StudyRecord {
     /// Failures that counted.
     #[serde(default)]
     pub attempts: u32,
+    /// How often it was taken up again.
+    #[serde(default)]
+    pub round: u32,
     /// Why it failed, was skipped, or is repeated: one line without identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -169,6 +172,7 @@ impl StudyRecord {
             orders,
             objects: Vec::new(),
             attempts: 0,
+            round: 0,
             reason: None,
             notes: Vec::new(),
             seen: now,
@@ -185,6 +189,25 @@ impl StudyRecord {
         }
         for order in &mut self.orders {
             order.series.clear();
+        }
+    }
+
+    /// A study that failed begins anew: with the results that were not delivered, or without any from the start, by these
+    /// orders.
+    pub fn take_up(&mut self, orders: Vec<Order>) {
+        self.round += 1;
+        self.attempts = 0;
+        self.seen = unix_seconds();
+        (self.reason, self.notes) = (None, Vec::new());
+        if self.objects.is_empty() {
+            (self.state, self.orders) = (StudyState::Seen, orders);
+            return;
+        }
+        self.state = StudyState::Answered;
+        for object in &mut self.objects {
+            if object.state == ObjectState::Refused {
+                object.state = ObjectState::Begun;
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use super::ledger::{
     Ledger, LedgerError, ObjectState, Origin, StudyKey, StudyRecord, StudyState, unix_seconds,
 };
 use super::outbox::{TakeError, take_results};
+use super::told;
 use crate::dimse::sender;
 
 /// When a job is looked up again.
@@ -94,7 +95,7 @@ impl Steps {
             Ok(Some(record)) if !record.state.is_final() => record,
             Ok(_) => return Next::End,
             Err(e) => {
-                tracing::error!(study = %key, "{e}");
+                told::of_study(told::ERROR, key, &e);
                 return Next::After(self.backoff().most);
             }
         };
@@ -142,13 +143,13 @@ impl Steps {
         if old {
             return self.fail(key, record, format!("{reason}; given up after {} h", self.rules.retry.give_up_hours));
         }
-        tracing::warn!(study = %key, state = record.state.name(), attempts = record.attempts, "{reason}; again in {:.1} s", wait.as_secs_f64());
+        told::of_study(told::WARNING, key, format!("{} → {reason}; again in {:.1} s", record.state.name(), wait.as_secs_f64()));
         record.reason = Some(reason);
         self.keep(key, record, Next::After(wait))
     }
 
     fn fail(&self, key: &StudyKey, record: &mut StudyRecord, reason: String) -> Next {
-        tracing::error!(study = %key, state = record.state.name(), "failed for good: {reason}");
+        told::of_study(told::ERROR, key, format!("{} → failed for good: {reason}", record.state.name()));
         record.end(StudyState::Failed, Some(reason));
         self.keep(key, record, Next::End)
     }
@@ -156,16 +157,27 @@ impl Steps {
     /// Writes the record; a study at its end leaves no scan behind.
     fn keep(&self, key: &StudyKey, record: &mut StudyRecord, next: Next) -> Next {
         if let Err(e) = self.ledger.put(key, record) {
-            tracing::error!(study = %key, "{e}");
+            told::of_study(told::ERROR, key, &e);
             return Next::After(self.backoff().most);
         }
         if record.state.is_final() {
-            if let Err(e) = remove_folder(&self.study_folder(key)) {
-                tracing::error!(study = %key, "its files cannot be removed ({e})");
+            if let Err(e) = self.clean(key, record) {
+                told::of_study(told::ERROR, key, format!("its files cannot be removed ({e})"));
             }
             return Next::End;
         }
         next
+    }
+
+    /// Removes the files of a study at its end. Results that could not be delivered stay, so that the study can be taken up
+    /// again under the same UIDs.
+    fn clean(&self, key: &StudyKey, record: &StudyRecord) -> std::io::Result<()> {
+        let folder = self.study_folder(key);
+        if record.state != StudyState::Failed || record.objects.is_empty() {
+            return remove_folder(&folder);
+        }
+        remove_folder(&folder.join("series"))?;
+        (0..record.orders.len()).try_for_each(|number| remove_folder(&order_folder(&folder, number)))
     }
 
     fn step(&self, key: &StudyKey, record: &mut StudyRecord) -> Result<(), Stop> {
@@ -198,20 +210,21 @@ impl Steps {
             let limits = &self.rules.limits;
             instances += fetch_series(archive, &self.salt, (&study, uid), &folder, limits, &mut allowance)?;
         }
-        tracing::info!(study = %key, instances, "fetched");
+        told::of_study(told::INFO, key, format!("fetched, {instances} instances"));
         record.state = StudyState::Fetched;
         Ok(())
     }
 
     fn answer(&self, key: &StudyKey, record: &mut StudyRecord) -> Result<(), Stop> {
         let study = Self::study_uid(record)?;
+        let before = record.clone();
         for number in 0..record.orders.len() {
             if record.orders[number].taken {
                 continue;
             }
             let Some(job) = record.orders[number].job.clone() else {
                 let job = self.submit(key, record, number)?;
-                tracing::info!(study = %key, job, "submitted");
+                told::of_study(told::INFO, key, format!("submitted as job {job}"));
                 record.orders[number].job = Some(job);
                 self.ledger.put(key, record)?;
                 continue;
@@ -241,6 +254,9 @@ impl Steps {
             }
         }
         if record.orders.iter().any(|order| !order.taken) {
+            if *record != before {
+                self.ledger.put(key, record)?;
+            }
             return Err(Stop::Wait(JOB_PACE));
         }
         if record.objects.is_empty() {
@@ -255,7 +271,7 @@ impl Steps {
     fn submit(&self, key: &StudyKey, record: &StudyRecord, number: usize) -> Result<String, Stop> {
         let disk = |e: std::io::Error| Stop::Archive(ArchiveError::Disk(format!("a study cannot be handed over ({e})")));
         let order = &record.orders[number];
-        let scan = self.study_folder(key).join(format!("order-{number}"));
+        let scan = order_folder(&self.study_folder(key), number);
         remove_folder(&scan).map_err(disk)?;
         std::fs::create_dir_all(&scan).map_err(disk)?;
         for (at, series) in order.series.iter().enumerate() {
@@ -263,13 +279,16 @@ impl Steps {
             std::fs::create_dir(&to).map_err(disk)?;
             link_files(&self.series_folder(key, series), &to).map_err(disk)?;
         }
-        let job_key = format!("{key}-{number}");
+        let job_key = match record.round {
+            0 => format!("{key}-{number}"),
+            round => format!("{key}-{number}-{round}"),
+        };
         let (origin, rules) = (record.origin, order.rules.as_slice());
         let request = AnswerRequest { scan: &scan, plugins: &order.plugins, key: &job_key, origin, rules };
         match self.answer.submit(&request) {
             Ok(job) => Ok(job),
             Err(AnswerError::Busy(reason)) => {
-                tracing::debug!(study = %key, "{reason}");
+                told::of_study(told::INFO, key, reason);
                 Err(Stop::Wait(JOB_PACE * 4))
             }
             Err(AnswerError::Refused(reason)) => Err(Stop::Fail(reason)),
@@ -284,7 +303,7 @@ impl Steps {
         if let Some(peer) = &self.rules.results.store_to {
             sender::send_all(peer, &outbox, record, &mut save)?;
             self.refused(record)?;
-            tracing::info!(study = %key, objects = record.objects.len(), "sent");
+            told::of_study(told::INFO, key, format!("sent, {} objects", record.objects.len()));
             record.end(StudyState::Sent, None);
             return Ok(());
         }
@@ -307,7 +326,7 @@ impl Steps {
         }
         verified?;
         self.refused(record)?;
-        tracing::info!(study = %key, objects = record.objects.len(), "verified");
+        told::of_study(told::INFO, key, format!("verified, {} objects", record.objects.len()));
         record.end(StudyState::Verified, None);
         Ok(())
     }
@@ -336,6 +355,10 @@ impl Steps {
     }
 }
 
+fn order_folder(study: &Path, number: usize) -> PathBuf {
+    study.join(format!("order-{number}"))
+}
+
 /// Removes a folder with everything in it; none is fine.
 pub(crate) fn remove_folder(folder: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(folder) {
@@ -351,6 +374,8 @@ pub(crate) fn link_files(from: &Path, to: &Path) -> std::io::Result<()> {
         let name = entry.file_name();
         if name.to_string_lossy().ends_with(".dcm") {
             let target = to.join(&name);
+            // Of an attempt before; a copy onto a link would empty the file that both are.
+            let _ = std::fs::remove_file(&target);
             if std::fs::hard_link(entry.path(), &target).is_err() {
                 std::fs::copy(entry.path(), &target)?;
             }

@@ -12,6 +12,9 @@ struct Candidate {
     uid: String,
     instances: Option<u64>,
     since: Instant,
+    /// How often a look at it failed, and when the next one is due.
+    failures: u32,
+    not_before: Instant,
     /// No rule fits it as it is.
     settled: bool,
     /// It was in the last list, or was named.
@@ -54,6 +57,8 @@ impl Candidates {
                 uid: study.uid.clone(),
                 instances: study.instances,
                 since: now,
+                failures: 0,
+                not_before: now,
                 settled: false,
                 listed: true,
             };
@@ -63,8 +68,24 @@ impl Candidates {
 
     /// Those that are complete and were not looked at.
     pub fn due(&self, now: Instant) -> Vec<(StudyKey, ListedStudy)> {
-        let due = self.known.iter().filter(|(_, c)| !c.settled && now.duration_since(c.since) >= self.quiet);
+        let is_due = |c: &Candidate| !c.settled && now >= c.not_before && now.duration_since(c.since) >= self.quiet;
+        let due = self.known.iter().filter(|(_, c)| is_due(c));
         due.map(|(key, c)| (key.clone(), ListedStudy { uid: c.uid.clone(), instances: c.instances })).collect()
+    }
+
+    /// A look at it failed; how often in all.
+    pub fn fail(&mut self, key: &StudyKey) -> u32 {
+        self.known.get_mut(key).map_or(0, |known| {
+            known.failures += 1;
+            known.failures
+        })
+    }
+
+    /// It is due again then.
+    pub fn look_after(&mut self, key: &StudyKey, at: Instant) {
+        if let Some(known) = self.known.get_mut(key) {
+            known.not_before = at;
+        }
     }
 
     /// No rule fits.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anymc3d_dicom::{Instance, Limits, case_id, read_instance};
 use tempfile::NamedTempFile;
 
-use crate::dicomweb::{SeriesFacts, StudyKey};
+use crate::dicomweb::{SeriesFacts, StudyKey, told};
 
 /// What waits.
 pub(crate) struct Incoming {
@@ -98,7 +98,7 @@ impl Incoming {
     /// [`NotKept`].
     pub fn keep(&self, part: NamedTempFile, sop_class: &str, sop_instance: &str) -> Result<(), NotKept> {
         let disk = |e: io::Error| {
-            tracing::error!("a received instance cannot be written ({e})");
+            told::of_all(told::ERROR, format!("a received instance cannot be written ({e})"));
             NotKept::Refused(OUT_OF_RESOURCES)
         };
         let Ok(instance) = read_instance(part.path(), &Limits::default()) else {
@@ -127,12 +127,11 @@ impl Incoming {
         Ok(())
     }
 
-    /// Takes the studies out that nothing has come of for so long. Each lies in a folder of its own afterwards, below
-    /// `taken/`, until [`Self::done`].
-    pub fn quiet(&self, quiet: Duration) -> Vec<String> {
+    /// The studies that nothing has come of for so long, and when the last instance came.
+    pub fn quiet(&self, quiet: Duration) -> Vec<(String, Instant)> {
         let now = Instant::now();
         let last = self.last();
-        last.iter().filter(|(_, at)| now.duration_since(**at) >= quiet).map(|(study, _)| study.clone()).collect()
+        last.iter().filter(|(_, at)| now.duration_since(**at) >= quiet).map(|(study, at)| (study.clone(), *at)).collect()
     }
 
     /// Reads the headers of a study that is complete; `None` where nothing of it can be read.
@@ -161,12 +160,15 @@ impl Incoming {
         Ok(uid.map(|uid| ReceivedStudy { key: StudyKey::of(&self.salt, &uid), uid, series, folders, folder }))
     }
 
-    /// Removes what is left of a study.
+    /// Removes what is left of a study, unless more of it came after `at`.
     ///
     /// # Errors
     /// Of the disk.
-    pub fn done(&self, study: &str) -> io::Result<()> {
+    pub fn done(&self, study: &str, at: Instant) -> io::Result<()> {
         let mut last = self.last();
+        if last.get(study) != Some(&at) {
+            return Ok(());
+        }
         let folder = self.folder.join(study);
         let bytes = bytes_below(&folder).unwrap_or(0);
         crate::dicomweb::remove_folder(&folder)?;

@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 
 use super::command::{C_ECHO_RQ, C_STORE_RQ, Command};
 use super::incoming::{Incoming, NOT_UNDERSTOOD, NotKept, OUT_OF_RESOURCES};
-use crate::dicomweb::ReceiverSettings;
+use crate::dicomweb::{ReceiverSettings, told};
 
 const VERIFICATION: &str = "1.2.840.10008.1.1";
 
@@ -144,7 +144,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         if shared.open.load(Ordering::Relaxed) >= shared.settings.associations {
-            tracing::warn!("a C-STORE association was closed: {} are open already", shared.settings.associations);
+            told::of_all(told::WARNING, format!("a C-STORE association was closed: {} are open already", shared.settings.associations));
             continue;
         }
         number += 1;
@@ -186,7 +186,7 @@ impl Shared {
 
     fn serve(&self, stream: TcpStream, id: u64) {
         if let Err(reason) = self.associate(stream, id) {
-            tracing::warn!("a C-STORE association ended: {reason}");
+            told::of_all(told::WARNING, format!("a C-STORE association ended: {reason}"));
         }
     }
 
@@ -313,7 +313,7 @@ impl Message<'_> {
                 if class != accepted.abstract_syntax || arriving.request.sop_instance().is_none() {
                     arriving.status = NOT_UNDERSTOOD;
                 } else if !self.shared.incoming.has_room() {
-                    tracing::warn!("an instance was refused: [receiver] waiting_gb is reached");
+                    told::of_all(told::WARNING, "an instance was refused: [receiver] waiting_gb is reached");
                     arriving.status = OUT_OF_RESOURCES;
                 } else {
                     arriving.open(&self.shared.incoming, &accepted.transfer_syntax);
@@ -343,7 +343,7 @@ impl Arriving {
         match opened {
             Ok(file) => self.file = Some(file),
             Err(e) => {
-                tracing::error!("a received instance cannot be written ({e})");
+                told::of_all(told::ERROR, format!("a received instance cannot be written ({e})"));
                 self.status = OUT_OF_RESOURCES;
             }
         }
@@ -353,10 +353,10 @@ impl Arriving {
         self.bytes += bytes.len() as u64;
         let Some(file) = &mut self.file else { return };
         if self.bytes > most {
-            tracing::warn!("an instance was refused: it has more than {most} bytes ([limits] instance_mb)");
+            told::of_all(told::WARNING, format!("an instance was refused: it has more than {most} bytes ([limits] instance_mb)"));
             (self.file, self.status) = (None, OUT_OF_RESOURCES);
         } else if let Err(e) = file.write_all(bytes) {
-            tracing::error!("a received instance cannot be written ({e})");
+            told::of_all(told::ERROR, format!("a received instance cannot be written ({e})"));
             (self.file, self.status) = (None, OUT_OF_RESOURCES);
         }
     }

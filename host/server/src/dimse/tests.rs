@@ -72,8 +72,9 @@ fn a_series_that_is_sent_is_on_the_disk_before_it_is_confirmed() {
     assert!(incoming.quiet(Duration::from_secs(60)).is_empty());
     let waiting = incoming.quiet(Duration::ZERO);
     assert_eq!(waiting.len(), 1);
-    assert!(!waiting[0].contains("1.2.3"));
-    let study = incoming.read(&waiting[0]).unwrap().unwrap();
+    let (name, at) = waiting[0].clone();
+    assert!(!name.contains("1.2.3"));
+    let study = incoming.read(&name).unwrap().unwrap();
     assert_eq!((study.uid.as_str(), study.series.len(), study.series[0].instances), ("1.2.3", 1, Some(4)));
     let to = tempfile::tempdir().unwrap();
     study.hand_over("1.2.3.1", to.path()).unwrap();
@@ -82,7 +83,7 @@ fn a_series_that_is_sent_is_on_the_disk_before_it_is_confirmed() {
     let mut sent = files;
     (kept.sort(), sent.sort());
     assert!(kept == sent, "byte for byte");
-    incoming.done(&waiting[0]).unwrap();
+    incoming.done(&name, at).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Plugins share a process (and so a backbone, slices and frozen blocks) as long as no process ends. The plugin that was
 //! running when a process ended is only a suspect, because a thread of another plugin may have caused the end. The
-//! session runs the suspect again in a separate process, and leaves it out if that process ends too.
+//! session runs the suspect again in a separate process, and leaves it out if that process ends too, or, where the limits
+//! allow a plugin several faults, once it has ended so many in a row without an answer between them.
 
 use super::process::{ExitReason, Process, SpawnWorker};
 use super::wire::{ChosenLibrary, Event, OpenRequest, Request};
@@ -22,6 +23,9 @@ use std::time::{Duration, Instant};
 pub struct Limits {
     /// For being opened, and for its turn at a case.
     pub time: Duration,
+    /// How many cases in a row, with no answer between them, may end its process before it is left out for the rest of the
+    /// session; 1 leaves it out after the first.
+    pub faults: u32,
 }
 
 /// How long opening the backbone may take; no plugin's code runs meanwhile.
@@ -62,6 +66,8 @@ pub struct IsolatedEngine {
     quarantined: BTreeMap<usize, String>,
     /// How often a plugin's own process ended for no visible fault of it.
     strikes: BTreeMap<usize, u32>,
+    /// How many cases in a row a plugin ended its process at.
+    faults: BTreeMap<usize, u32>,
     /// Where the memory of the process went that was started last.
     holdings: Vec<Holdings>,
 }
@@ -84,10 +90,18 @@ impl IsolatedEngine {
         spawn: Arc<SpawnWorker>,
     ) -> Result<(Self, Vec<Refusal>), String> {
         let groups = vec![Group::new(std::mem::take(&mut opening.plugins))];
-        let (quarantined, strikes) = (BTreeMap::new(), BTreeMap::new());
-        let (identities, holdings) = (BTreeMap::new(), Vec::new());
-        let mut engine =
-            Self { opening, names, identities, limits, spawn, groups, quarantined, strikes, holdings };
+        let mut engine = Self {
+            opening,
+            names,
+            identities: BTreeMap::new(),
+            limits,
+            spawn,
+            groups,
+            quarantined: BTreeMap::new(),
+            strikes: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            holdings: Vec::new(),
+        };
         let refused = engine.start(0)?;
         Ok((engine, refused))
     }
@@ -209,11 +223,12 @@ impl IsolatedEngine {
             let folder = folder.map(Path::to_owned);
             let writers = writers.iter().map(|writer| writer.spec()).collect();
             process.send(&Request::Case { case: case.clone(), tasks: left, writers, folder });
-            match self.turns(&mut process, &mut answers) {
+            match self.turns(&mut process, &mut answers, events) {
                 Ok(()) => self.groups[group].process = Some(process),
                 Err((end, at)) => self.attribute_failure(group, &end, at, &case.name, &mut answers, events),
             }
         }
+        self.faults.retain(|task, _| !answers.get(task).is_some_and(Result::is_ok));
         self.groups.retain(|g| !g.plugins.is_empty());
         // A scan that ends every process says nothing of the plugins.
         if self.groups.len() > 1
@@ -241,7 +256,18 @@ impl IsolatedEngine {
         match at {
             Some((task, stage)) if stage.is_plugins() && (alone || slow) => {
                 let message = format!("plugin {}: {stage}: {end}", self.name(task));
-                self.quarantine(task, &message, case, events);
+                let faults = self.faults.entry(task).or_default();
+                *faults += 1;
+                let (faults, most) = (*faults, self.limits.faults);
+                if faults >= most {
+                    self.quarantine(task, &message, case, events);
+                } else {
+                    let (plugin, reason) = (self.name(task).to_owned(), message.clone());
+                    events.notice(&Notice::Fault { plugin, reason, faults, most });
+                    if !alone {
+                        self.separate(group, Some(task));
+                    }
+                }
                 answers.insert(task, Err(CaseFailure::of_task(message)));
             }
             Some((task, stage)) if stage.is_plugins() => {
@@ -319,6 +345,7 @@ impl IsolatedEngine {
         &self,
         process: &mut Process,
         answers: &mut BTreeMap<usize, Answer>,
+        events: &dyn Events,
     ) -> Result<(), (ExitReason, At)> {
         let mut at: At = None;
         let mut until = Instant::now() + self.limits.time;
@@ -328,6 +355,7 @@ impl IsolatedEngine {
                     if at.is_none_or(|(before, _)| before != task) {
                         until = Instant::now() + self.limits.time;
                     }
+                    events.stage(self.name(task), stage);
                     at = Some((task, stage));
                 }
                 Ok(Event::Answered(answered)) => {
@@ -354,6 +382,7 @@ impl IsolatedEngine {
         self.close(events);
         self.quarantined.remove(&task);
         self.strikes.remove(&task);
+        self.faults.remove(&task);
         self.groups.iter_mut().for_each(|g| g.leave_out(task));
         self.groups.retain(|g| !g.plugins.is_empty());
         if self.groups.is_empty() {

@@ -65,6 +65,7 @@ fn the_list_is_looked_at_again_and_again_and_each_study_is_answered_once() {
         wait_for("the second study", || verified(&service) == 2);
         let looks = bench.archive.count("GET /studies");
         wait_for("two more looks", || bench.archive.count("GET /studies") > looks + 4);
+        service.stop();
     }
     let service = service(&bench);
     let looks = bench.archive.count("GET /studies");
@@ -109,10 +110,13 @@ fn a_webhook_names_a_study_and_a_failed_one_is_taken_up_when_asked() {
     let mut bench = Bench::new(3);
     bench.rules = bench.rules.replace("poll_seconds = 1", "poll_seconds = 0");
     let service = service(&bench);
+    // The list of series fails, and then works.
+    bench.archive.fail("GET /studies/1.2.3.4711/series", Fault::Status(500));
     for bad in ["../1.2", "", "1.2?x=y"] {
         assert!(service.name(bad, false).is_err());
     }
     service.name("1.2.404", false).unwrap();
+    bench.archive.fail("POST", Fault::Partly(400));
     for _ in 0..4 {
         bench.archive.fail("POST", Fault::Status(409));
     }
@@ -123,8 +127,22 @@ fn a_webhook_names_a_study_and_a_failed_one_is_taken_up_when_asked() {
     assert_eq!(service.status().unwrap().failed.len(), 1, "a study that failed is left alone");
     service.name(STUDY, true).unwrap();
     wait_for("the answer", || verified(&service) == 1);
-    assert_eq!(bench.archive.own().len(), 2);
+    assert_eq!(bench.archive.own().len(), 2, "what was stored before it failed is not there twice");
     assert_eq!(bench.archive.count("GET /studies/1.2.404"), 0);
+}
+
+#[test]
+fn a_study_that_cannot_even_be_listed_is_named_and_the_others_go_on() {
+    let bench = Bench::new(3);
+    for _ in 0..40 {
+        bench.archive.fail("GET /studies/1.2.8/series", Fault::Status(500));
+    }
+    bench.archive.add(slice("1.2.8", "1.2.8.1", "1.2.8.1.1").bytes());
+    let service = service(&bench);
+    wait_for("both", || verified(&service) == 1 && service.status().unwrap().failed.len() == 1);
+    let failed = service.status().unwrap().failed.remove(0);
+    assert!(failed.reason.unwrap().contains("the list of series: the archive answered 500"));
+    assert_eq!(failed.attempts, 4);
 }
 
 #[test]

@@ -1,0 +1,8 @@
+//! What answers each path.
+
+pub mod events;
+pub mod infer;
+pub mod jobs;
+pub mod models;
+pub mod results;
+pub mod studies;
