@@ -63,14 +63,14 @@ END
 echo "anymc3d:secret" > "$work/account"
 echo pass > "$work/orders"
 
-start_orthanc() {
-  Orthanc "$work/orthanc.json" >> "$work/orthanc.log" 2>&1 &
+start_orthanc() { # [CONFIGURATION URL]
+  Orthanc "${1:-$work/orthanc.json}" >> "$work/orthanc.log" 2>&1 &
   orthanc=$!
-  archive ready "http://127.0.0.1:$http/dicom-web"
+  archive ready "${2:-http://127.0.0.1:$http}/dicom-web"
 }
-start_server() {
+start_server() { # [RULES URL]
   "$host" serve --plugin lung_nodule --listen "127.0.0.1:$listen" --data "$work/data" --no-report \
-    --dicomweb "http://127.0.0.1:$between/dicom-web" --rules "$work/rules.toml" >> "$work/server.log" 2>&1 &
+    --dicomweb "${2:-http://127.0.0.1:$between}/dicom-web" --rules "${1:-$work/rules.toml}" >> "$work/server.log" 2>&1 &
   server=$!
 }
 status() { curl -s "http://127.0.0.1:$listen/studies" || true; }
@@ -93,7 +93,7 @@ carried_out() { [ "$(cat "$work/orders")" = pass ]; }
 killed() { kill -9 "$server"; wait "$server" 2> /dev/null || true; }
 
 url=http://127.0.0.1:$http/dicom-web
-archive copies "$data/example_ct_dicom" "$work/studies" 10
+archive copies "$data/example_ct_dicom" "$work/studies" 11
 start_orthanc
 "$python" "$here/archive_proxy.py" "$between" "$http" "$work/orders" &
 proxy=$!
@@ -143,6 +143,25 @@ wait_for 60 "down: the study is not answered" verified "$number"
 echo "== a webhook names a study that was there before"
 response=$(curl -s -o /dev/null -w '%{http_code}' -d '{"study": "1.2.3"}' "http://127.0.0.1:$listen/webhook/study")
 [ "$response" = 202 ] || fail "webhook: $response"
+
+echo "== over TLS, with a certificate that the machine does not know"
+killed
+kill -9 "$orthanc"; wait "$orthanc" 2> /dev/null || true
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+  -addext basicConstraints=critical,CA:FALSE -keyout "$work/key.pem" -out "$work/ca.pem" 2> /dev/null
+cat "$work/ca.pem" "$work/key.pem" > "$work/both.pem"
+sed 's|"StableAge": 1|"StableAge": 1, "SslEnabled": true, "SslCertificate": "'"$work"'/both.pem"|' "$work/orthanc.json" > "$work/tls.json"
+sed 's|^\[archive\]|[archive]\nca_file = "ca.pem"|' "$work/rules.toml" > "$work/tls.toml"
+start_orthanc "$work/tls.json" "https://localhost:$http"
+url=https://localhost:$http/dicom-web
+start_server "$work/rules.toml" "https://localhost:$http"
+archive push "$url" "$work/studies/study$number"
+wait_for 30 "an unknown certificate is not told" logged "not available.*TLS" 1
+verified "$number" || fail "an unknown certificate was trusted"
+killed
+start_server "$work/tls.toml" "https://localhost:$http"
+number=$((number + 1))
+wait_for 60 "TLS: the study is not answered" verified "$number"
 
 echo "== looks at the list later: nothing twice, nothing of ours answered, nobody's name anywhere"
 sleep 4

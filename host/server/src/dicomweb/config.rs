@@ -35,13 +35,13 @@ pub struct RulesFile {
 #[serde(deny_unknown_fields, default)]
 pub struct ArchiveSettings {
     /// Seconds between two looks at the list of studies; 0: only the webhook.
-    pub poll_seconds: u64,
+    pub poll_seconds: f64,
     /// Studies whose StudyDate is at most this many days ago; 0: all.
     pub window_days: u32,
     /// Answers per request of QIDO-RS.
     pub page: u32,
     /// A study is complete once its number of instances has not changed for so long.
-    pub quiet_seconds: u64,
+    pub quiet_seconds: f64,
     /// To connect.
     pub connect_seconds: u64,
     /// Between two bytes, and until an answer begins.
@@ -56,10 +56,10 @@ pub struct ArchiveSettings {
 impl Default for ArchiveSettings {
     fn default() -> Self {
         Self {
-            poll_seconds: 30,
+            poll_seconds: 30.0,
             window_days: 7,
             page: 100,
-            quiet_seconds: 60,
+            quiet_seconds: 60.0,
             connect_seconds: 10,
             timeout_seconds: 60,
             ca_file: None,
@@ -197,8 +197,8 @@ pub struct ReceiverSettings {
     #[serde(default = "eight")]
     pub associations: usize,
     /// A study is complete once nothing has come for so long.
-    #[serde(default = "sixty")]
-    pub quiet_seconds: u64,
+    #[serde(default = "minute")]
+    pub quiet_seconds: f64,
     /// Most seconds without a byte.
     #[serde(default = "sixty")]
     pub timeout_seconds: u64,
@@ -220,6 +220,10 @@ fn eight() -> usize {
 
 fn sixty() -> u64 {
     60
+}
+
+fn minute() -> f64 {
+    60.0
 }
 
 fn waiting() -> u64 {
@@ -256,6 +260,10 @@ impl RulesFile {
         let Retry { first_seconds, most_seconds, attempts, .. } = self.retry;
         if !(first_seconds > 0.0 && most_seconds >= first_seconds && most_seconds < 1e6) || attempts == 0 {
             return Err("[retry] needs 0 < first_seconds <= most_seconds and attempts above 0".into());
+        }
+        let receiver = self.receiver.as_ref().map_or(0.0, |r| r.quiet_seconds);
+        if [self.archive.poll_seconds, self.archive.quiet_seconds, receiver].iter().any(|s| !(0.0..1e6).contains(s)) {
+            return Err("poll_seconds and quiet_seconds need numbers from 0 to a million".into());
         }
         if self.archive.page == 0 || self.limits.parallel == 0 || self.results.objects.is_empty() {
             return Err("page and parallel must be above 0, and objects must name one at least".into());
@@ -302,7 +310,7 @@ mod tests {
     fn the_shortest_file_is_one_rule() {
         let rules = read(RULE).unwrap();
         assert_eq!(rules.plugins().into_iter().collect::<Vec<_>>(), ["lung_nodule"]);
-        assert_eq!(rules.archive.poll_seconds, 30);
+        assert_eq!(rules.archive.quiet_seconds, 60.0);
         assert_eq!(rules.results.objects.len(), 4);
         assert!(rules.receiver.is_none());
     }
@@ -315,6 +323,7 @@ mod tests {
             (format!("{RULE}[archive]\npol_seconds = 3"), "pol_seconds"),
             (format!("{RULE}[receiver]\ncallers = []"), "callers is empty"),
             (format!("{RULE}[receiver]\ncallers = [\"A TITLE THAT IS LONG\"]"), "is no AE title"),
+            (format!("{RULE}[archive]\nquiet_seconds = -1"), "quiet_seconds need"),
             (format!("{RULE}[results]\nobjects = []"), "objects must name one"),
             (format!("{RULE}[results]\nobjects = [\"pdf\"]"), "pdf"),
             (format!("{RULE}[retry]\nfirst_seconds = 0"), "[retry]"),

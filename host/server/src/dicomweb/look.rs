@@ -188,8 +188,8 @@ impl Shared {
 
     /// Studies that C-STORE brought and that are complete.
     pub fn take_received(&self, incoming: &Incoming) {
-        let quiet = self.steps.rules.receiver.as_ref().map_or(60, |r| r.quiet_seconds);
-        for (study, at) in incoming.quiet(Duration::from_secs(quiet)) {
+        let quiet = self.steps.rules.receiver.as_ref().map_or(60.0, |r| r.quiet_seconds);
+        for (study, at) in incoming.quiet(Duration::from_secs_f64(quiet)) {
             if let Err(e) = self.take_study(incoming, &study, at) {
                 told::of_all(told::ERROR, format!("what was received of study {study} cannot be taken ({e})"));
                 return;

@@ -22,7 +22,7 @@ use super::told;
 use crate::dimse::sender;
 
 /// When a job is looked up again.
-const JOB_PACE: Duration = Duration::from_millis(500);
+const JOB_PACE: Duration = Duration::from_millis(250);
 
 /// What comes after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

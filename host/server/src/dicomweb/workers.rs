@@ -81,7 +81,7 @@ impl Shared {
     /// Looks for new studies until the service ends.
     pub fn watch(&self) {
         let settings = &self.steps.rules.archive;
-        let quiet = Duration::from_secs(settings.quiet_seconds);
+        let quiet = Duration::from_secs_f64(settings.quiet_seconds);
         let mut candidates = Candidates::new(quiet, self.steps.rules.limits.studies);
         let mut next_list = Instant::now();
         let mut failures = 0;
@@ -93,7 +93,7 @@ impl Shared {
                 let now = Instant::now();
                 let mut result = self.take_named(archive, &mut candidates);
                 let mut listed = false;
-                if result.is_ok() && settings.poll_seconds > 0 && now >= next_list {
+                if result.is_ok() && settings.poll_seconds > 0.0 && now >= next_list {
                     result = self.list(archive, &mut candidates);
                     listed = true;
                 }
@@ -104,7 +104,7 @@ impl Shared {
                 match result {
                     Ok(()) => {
                         if listed {
-                            next_list = now + Duration::from_secs(settings.poll_seconds);
+                            next_list = now + Duration::from_secs_f64(settings.poll_seconds);
                         }
                         failures = 0;
                     }

@@ -15,7 +15,7 @@ use crate::dicomweb::{
 };
 
 fn settings(more: &str) -> ReceiverSettings {
-    toml::from_str(&format!("listen = \"127.0.0.1:0\"\ncallers = [\"SENDER\"]\ntimeout_seconds = 2\n{more}")).unwrap()
+    toml::from_str(&format!("listen = \"127.0.0.1:0\"\ncallers = [\"SENDER\"]\ntimeout_seconds = 1\n{more}")).unwrap()
 }
 
 fn receiver(folder: &Path, more: &str, most_instance: u64) -> (Receiver, Arc<Incoming>) {
@@ -141,7 +141,7 @@ fn bounds_of_bytes_and_contradictions_are_answered_with_a_status() {
 #[test]
 fn associations_have_a_bound_and_one_that_is_silent_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let (receiver, _) = receiver(folder.path(), "associations = 2\ntimeout_seconds = 1", 1 << 20);
+    let (receiver, _) = receiver(folder.path(), "associations = 2", 1 << 20);
     let silent: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(receiver.address()).unwrap()).collect();
     std::thread::sleep(Duration::from_millis(200));
     let (_, ended) = send(&peer(&receiver, "SENDER"), &series(), &[CT; 4]);

@@ -24,7 +24,7 @@ use files::{MAP, SR, result, slice};
 const STUDY: &str = "1.2.3.4711";
 const SERIES: &str = "1.2.3.4711.1";
 const RULES: &str = "[[rule]]\nname = \"chest\"\nmodality = [\"CT\"]\nplugins = [\"lung_nodule\"]\n\
-                     [archive]\nwindow_days = 0\nquiet_seconds = 0\npoll_seconds = 1\npage = 3\ntimeout_seconds = 1\n\
+                     [archive]\nwindow_days = 0\nquiet_seconds = 0\npoll_seconds = 0.2\npage = 3\ntimeout_seconds = 1\n\
                      [retry]\nfirst_seconds = 0.01\nmost_seconds = 0.05\nattempts = 4\n";
 
 /// Answers at once, with a report and a heatmap of new UIDs each time; it moves the scan away as the jobs do.

@@ -108,7 +108,7 @@ fn results_of_the_same_plugin_that_lie_there_are_not_made_again() {
 #[test]
 fn a_webhook_names_a_study_and_a_failed_one_is_taken_up_when_asked() {
     let mut bench = Bench::new(3);
-    bench.rules = bench.rules.replace("poll_seconds = 1", "poll_seconds = 0");
+    bench.rules = bench.rules.replace("poll_seconds = 0.2", "poll_seconds = 0");
     let service = service(&bench);
     // The list of series fails, and then works.
     bench.archive.fail("GET /studies/1.2.3.4711/series", Fault::Status(500));
@@ -148,11 +148,11 @@ fn a_study_that_cannot_even_be_listed_is_named_and_the_others_go_on() {
 #[test]
 fn a_study_that_still_grows_is_not_looked_at() {
     let mut bench = Bench::new(1);
-    bench.rules = bench.rules.replace("quiet_seconds = 0", "quiet_seconds = 2");
+    bench.rules = bench.rules.replace("quiet_seconds = 0", "quiet_seconds = 1.2");
     let service = service(&bench);
     for at in 2..6 {
-        std::thread::sleep(Duration::from_millis(700));
-        assert!(service.status().unwrap().studies.is_empty(), "it grew less than two seconds ago");
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(service.status().unwrap().studies.is_empty(), "it grew just now");
         bench.archive.add(slice(STUDY, SERIES, &format!("1.2.3.4711.1.{at}")).bytes());
     }
     wait_for("the study", || verified(&service) == 1);
