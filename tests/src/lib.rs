@@ -2,6 +2,7 @@
 //! scans made up on the spot.
 
 pub mod allocations;
+pub mod small;
 pub mod support;
 
 use anymc3d_host::backbone::{Backbone, BackboneInfo, Precision};

@@ -4,6 +4,7 @@
 
 use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_host::task::{WeightsInfo, weights};
+use anymc3d_tests::small::{SMALL, way_line};
 use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights, workspace};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -23,17 +24,6 @@ struct Bench {
     /// Another good one, with a branch.
     whole: PathBuf,
     scans: [PathBuf; 2],
-}
-
-const SMALL: [(&str, &str); 4] = [
-    ("slices = 40", "slices = 5 "),
-    ("size = [168, 168]", "size = [70 , 56 ]"),
-    ("region = \"lungs\"", "region = \"body\" "),
-    ("min_embed_dim = 384", "min_embed_dim = 48 "),
-];
-
-fn way_line(way: &str) -> String {
-    format!("{:<36}# the way", format!("name = \"{way}\""))
 }
 
 fn bad(folder: &Path, way: &str, to: &str) -> PathBuf {

@@ -115,6 +115,10 @@ impl Head for BadHead {
         let output = self.whole.forward(views)?;
         let host = output.logits.host();
         end(&self.way);
+        // Of its scans some are fine: those whose first slice lies within three metres.
+        if self.way == "abort_far_away" && views[0].slice_positions_mm()?[0].abs() > 3e3 {
+            std::process::abort();
+        }
         Ok(match self.way.as_str() {
             "panic_in_joined_thread" => {
                 let joined = std::thread::spawn(|| panic!("a thread of its own")).join();

@@ -1,0 +1,95 @@
+"""Load on loopback: small scans from 16 clients, beside a plugin that aborts at every tenth. Checks every answer, and prints rate,
+latencies and memory; then the rate of the good plugin alone beside `host batch` on the same scans.
+
+    python load.py HOST BENCH BACKBONE [JOBS]
+"""
+
+import concurrent.futures
+import hashlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from server import Server, answers_of_run, nifti  # noqa: E402
+
+CLIENTS = 16
+FAR = 5000.0
+
+
+def run_all(server, scans):
+    """Submits all scans from several clients; record and seconds of each, in order."""
+    def one(data):
+        began = time.monotonic()
+        while True:
+            status, headers, body = server.ask("POST", "/scans", data)
+            if status != 429:
+                break
+            time.sleep(float(headers["retry-after"]))
+        assert status == 202, (status, body)
+        import json
+        record = server.end(json.loads(body)["id"])
+        return record, time.monotonic() - began
+
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        ended = list(pool.map(one, scans))
+    return ended, time.monotonic() - began
+
+
+def latencies(ended):
+    cuts = statistics.quantiles([seconds for _, seconds in ended], n=100)
+    return ", ".join(f"p{p} {cuts[p - 1] * 1e3:.0f} ms" for p in (50, 95, 99))
+
+
+def main():
+    host, bench, backbone = sys.argv[1:4]
+    count = int(sys.argv[4]) if len(sys.argv) > 4 else 500
+    good = ["--plugin", f"{bench}/good.so", "--backbone", backbone]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "scans").mkdir()
+        near, mixed = [], []
+        for i in range(count):
+            near.append(nifti(i)[0])
+            mixed.append(nifti(i, FAR if i % 10 == 9 else 0.0)[0])
+            (folder / f"scans/{i:04}.nii").write_bytes(near[-1])
+            if i % 10 == 9:
+                (folder / f"far-{i:04}.nii").write_bytes(mixed[-1])
+        expected = answers_of_run(host, good, [folder / "scans", *folder.glob("far-*.nii")])
+
+        server = Server(host, [*good, "--plugin", f"{bench}/misbehaves.so", "--quarantine-after", "5"], folder / "both")
+        warm, _ = run_all(server, mixed[:20])
+        before = server.resident()
+        ended, seconds = run_all(server, mixed)
+        after = server.resident()
+        for i, (record, _) in enumerate(ended):
+            answers = {r["plugin"]: [p["probability"] for p in r["predictions"]] for r in record["results"]}
+            digest = hashlib.sha256(mixed[i]).hexdigest()
+            assert answers["mean_probe"] == expected[digest, "mean_probe"], (i, record)
+            crashed = [f["plugin"] for f in record["failures"]]
+            assert ("misbehaves" in answers) != (i % 10 == 9) and crashed == ["misbehaves"] * (i % 10 == 9), (i, record)
+        assert server.stop() == 0
+        print(f"{count} jobs of two plugins from {CLIENTS} clients, one aborts at every tenth: all answers right, "
+              f"{count / seconds:.1f} jobs/s, {latencies(ended)}; memory {before:.0f} MiB, then {after:.0f}")
+        assert after < 1.5 * before + 50, "memory grows"
+
+        server = Server(host, good, folder / "one")
+        run_all(server, near[:20])
+        ended, seconds = run_all(server, near)
+        assert all(record["state"] == "done" for record, _ in ended)
+        assert server.stop() == 0
+        rate = count / seconds
+        begin = time.monotonic()
+        subprocess.run([host, "batch", *good, "--report", folder / "scans", "--out", folder / "batch"], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        batch = count / (time.monotonic() - begin)
+        print(f"the good plugin alone: {rate:.1f} jobs/s, {latencies(ended)}; host batch --report: {batch:.1f} scans/s "
+              f"({rate / batch:.2f} of its rate)")
+
+
+if __name__ == "__main__":
+    main()
