@@ -34,7 +34,7 @@ pub(super) struct Serve {
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
-    session: Option<SessionArgs>,
+    session: SessionArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,10 +135,9 @@ struct ServerArgs {
 
 impl Serve {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
-        match (self.command, self.session) {
-            (Some(ServeCommand::Token(TokenCommand::Add(add))), _) => add.run(console),
-            (None, Some(session)) => self.server.run(session, console),
-            (None, None) => Err(CommandError::usage("give the plugins that are to be served: --plugin NAME")),
+        match self.command {
+            Some(ServeCommand::Token(TokenCommand::Add(add))) => add.run(console),
+            None => self.server.run(self.session, console),
         }
     }
 }
