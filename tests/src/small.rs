@@ -60,5 +60,6 @@ pub fn scan(path: &Path, seed: usize, origin: [f64; 3]) {
         if inside { (i * (seed + 1) * 7919 % 300) as i16 - 60 } else { -1000 }
     };
     let voxels: Vec<i16> = (0..SHAPE.iter().product()).map(voxel).collect();
-    write_nifti_i16(path, &voxels, SHAPE, &Affine::aligned([9.0, 9.0, 12.0], origin)).expect("a scan is written");
+    write_nifti_i16(path, &voxels, SHAPE, &Affine::aligned([9.0, 9.0, 12.0], origin))
+        .expect("a scan is written");
 }

@@ -147,8 +147,7 @@ impl AddToken {
         let hours = self.days.map(|days| i64::from(days) * 24);
         let expires = hours.map(|hours| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours));
         let scopes = self.scope.into_iter().collect();
-        let token =
-            add_token(&self.tokens, &self.name, scopes, expires).map_err(CommandError::failed)?;
+        let token = add_token(&self.tokens, &self.name, scopes, expires).map_err(CommandError::failed)?;
         console.result(token);
         console.note(format!(
             "{}: has the digest alone; nobody can show this token again",

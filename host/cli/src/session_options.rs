@@ -83,7 +83,9 @@ impl SessionArgs {
             return Err(CommandError::usage("--weights belongs to one plugin; give one --plugin with it"));
         }
         if self.time_limit.is_some() && !self.isolate {
-            return Err(CommandError::usage("--time-limit: nothing ends a plugin in this process; give --isolate with it"));
+            return Err(CommandError::usage(
+                "--time-limit: nothing ends a plugin in this process; give --isolate with it",
+            ));
         }
         memory::give(self.max_memory);
         self.geometry.apply();

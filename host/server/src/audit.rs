@@ -47,10 +47,8 @@ impl Audit {
         let time = Timestamp::now();
         let mut lines = String::new();
         for facts in entries {
-            let mut line = Map::from_iter([
-                ("time".to_owned(), json!(time)),
-                ("event".to_owned(), json!(event)),
-            ]);
+            let mut line =
+                Map::from_iter([("time".to_owned(), json!(time)), ("event".to_owned(), json!(event))]);
             if let Value::Object(facts) = facts {
                 line.extend(facts.clone().into_iter().filter(|(_, value)| !value.is_null()));
             }

@@ -22,7 +22,8 @@ pub(crate) struct Receiving {
 
 /// Refuses a body that says that it is too long, before any of it is read.
 pub(crate) fn check_length(headers: &HeaderMap, most: u64) -> Result<(), ApiError> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     match length {
         Some(length) if length > most => Err(above(most)),
         _ => Ok(()),

@@ -81,14 +81,20 @@ impl Metrics {
             }
         };
         let resident = anymc3d_host::memory::resident().unwrap_or(0);
-        family("queue_waiting", "gauge", "Jobs and requests that wait.", vec![(String::new(), waiting.to_string())]);
+        family(
+            "queue_waiting",
+            "gauge",
+            "Jobs and requests that wait.",
+            vec![(String::new(), waiting.to_string())],
+        );
         family(
             "resident_bytes",
             "gauge",
             "Memory of the server's own process.",
             vec![(String::new(), resident.to_string())],
         );
-        let ready = models.iter().map(|(name, ready)| (format!("plugin=\"{name}\""), u8::from(*ready).to_string()));
+        let ready =
+            models.iter().map(|(name, ready)| (format!("plugin=\"{name}\""), u8::from(*ready).to_string()));
         family("plugin_ready", "gauge", "Whether a plugin answers.", ready.collect());
         self.with(|c| {
             let requests = c.requests.iter().map(|((route, status), n)| {

@@ -171,7 +171,9 @@ impl Runner {
         // What an attempt before had begun.
         let _ = std::fs::remove_dir_all(self.shared.jobs.results_folder(&job.id));
         let outcome = catch_unwind(AssertUnwindSafe(|| self.cases(job)));
-        outcome.unwrap_or_else(|_| failed("the server's own code failed at this scan; its log says where".into()))
+        outcome.unwrap_or_else(|_| {
+            failed("the server's own code failed at this scan; its log says where".into())
+        })
     }
 
     /// The cases of a job's scan, each through the plugins that are asked.
@@ -180,8 +182,7 @@ impl Runner {
         let models = self.models.clone();
         let folder = shared.jobs.job_folder(&job.id);
         let events = heard(&shared, &models, Some(&job.id), &folder.display().to_string());
-        let asked: Vec<usize> =
-            job.plugins.iter().filter_map(|name| Some(models.find(name)?.0)).collect();
+        let asked: Vec<usize> = job.plugins.iter().filter_map(|name| Some(models.find(name)?.0)).collect();
         let manifests: Vec<_> = asked.iter().map(|i| models.all()[*i].manifest()).collect();
         let mut options = InputOptions::default();
         options.names = StudyNames::with_salt_of_folder(&shared.data);
@@ -285,7 +286,8 @@ impl Runner {
         let writers: Vec<Arc<dyn ResultWriter>> =
             if heatmap { vec![Arc::new(HeatmapWriter)] } else { Vec::new() };
         let results = folder.path().join("results");
-        let asked = catch_unwind(AssertUnwindSafe(|| self.ask(&case, &[plugin], &results, &writers, &events)));
+        let asked =
+            catch_unwind(AssertUnwindSafe(|| self.ask(&case, &[plugin], &results, &writers, &events)));
         let answer = asked.ok().and_then(|mut answers| answers.pop());
         let answer = answer.unwrap_or_else(|| {
             let message = "the server's own code failed at this scan; its log says where".to_owned();
@@ -325,12 +327,7 @@ impl Outcome {
     }
 }
 
-fn heard<'a>(
-    shared: &'a Shared,
-    models: &'a Models,
-    job: Option<&'a JobId>,
-    folder: &str,
-) -> Heard<'a> {
+fn heard<'a>(shared: &'a Shared, models: &'a Models, job: Option<&'a JobId>, folder: &str) -> Heard<'a> {
     Heard {
         runner: shared,
         models,

@@ -233,10 +233,13 @@ impl Server {
 fn check_rules(options: &ServerOptions, served: &[String]) -> Result<(), ServeError> {
     let Some(wanted) = &options.studies else { return Ok(()) };
     let rules = RulesFile::read(&wanted.rules).map_err(ServeError::Studies)?;
-    if let Some(plugin) = rules.plugins().into_iter().find(|plugin| !served.iter().any(|name| name == plugin)) {
+    if let Some(plugin) = rules.plugins().into_iter().find(|plugin| !served.iter().any(|name| name == plugin))
+    {
         let there = served.join(", ");
         let rules = wanted.rules.display();
-        return Err(ServeError::Studies(format!("{rules}: plugin {plugin} is not served; there is: {there}")));
+        return Err(ServeError::Studies(format!(
+            "{rules}: plugin {plugin} is not served; there is: {there}"
+        )));
     }
     Ok(())
 }
@@ -246,7 +249,8 @@ fn studies(options: &ServerOptions, jobs: &Arc<Jobs>) -> Result<Option<Arc<Servi
     let Some(wanted) = &options.studies else { return Ok(None) };
     let archive = wanted.archive.as_deref();
     let service = ServiceOptions { archive, rules: &wanted.rules, data: &options.data };
-    let service = Service::start(&service, Arc::new(AnswerByJobs(jobs.clone()))).map_err(ServeError::Studies)?;
+    let service =
+        Service::start(&service, Arc::new(AnswerByJobs(jobs.clone()))).map_err(ServeError::Studies)?;
     Ok(Some(Arc::new(service)))
 }
 

@@ -148,8 +148,13 @@ mod tests {
 
     fn case() -> (Work, oneshot::Receiver<Result<AnsweredCase, CaseFailure>>) {
         let (reply, answer) = oneshot::channel();
-        let case =
-            WaitingCase { case: Case::default(), plugin: 0, folder: tempfile::tempdir().unwrap(), heatmap: false, reply };
+        let case = WaitingCase {
+            case: Case::default(),
+            plugin: 0,
+            folder: tempfile::tempdir().unwrap(),
+            heatmap: false,
+            reply,
+        };
         (Work::Case(Box::new(case)), answer)
     }
 

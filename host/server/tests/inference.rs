@@ -77,13 +77,18 @@ fn json_and_binary_tensors_answer_as_the_scan_does_to_the_bit() {
             serde_json::from_str(output(&json, "result")["data"][0].as_str().unwrap()).unwrap();
         assert_eq!(result["input"]["path"], "voxels.nii");
     }
-    assert_eq!(std::fs::read_dir(server.data.join("requests")).unwrap().count(), 0, "nothing is left of requests");
+    assert_eq!(
+        std::fs::read_dir(server.data.join("requests")).unwrap().count(),
+        0,
+        "nothing is left of requests"
+    );
 }
 
 #[test]
 fn metadata_and_health_are_as_the_protocol_says() {
     let server = serve(Choice::default());
-    for path in ["/v2/health/live", "/v2/health/ready", "/v2/models/mean_probe/ready", "/healthz", "/readyz"] {
+    for path in ["/v2/health/live", "/v2/health/ready", "/v2/models/mean_probe/ready", "/healthz", "/readyz"]
+    {
         assert_eq!(server.get(path).status, 200, "{path}");
     }
     assert_eq!(server.get("/v2").json()["name"], "anymc3d");

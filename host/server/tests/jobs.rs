@@ -55,7 +55,8 @@ fn a_form_names_plugins_and_a_mask_and_dicom_parts_are_one_scan() {
         body.extend(b"--b--\r\n");
         body
     };
-    let named = |name: &str| format!("Content-Disposition: form-data; name=\"{name}\"; filename=\"Doe^John.nii\"");
+    let named =
+        |name: &str| format!("Content-Disposition: form-data; name=\"{name}\"; filename=\"Doe^John.nii\"");
     let bytes = scan(1, NEAR);
     let body = form(&[(&named("scan"), &bytes), (&named("plugin"), b"misbehaves")]);
     let kind = [("content-type", "multipart/form-data; boundary=b")];
@@ -67,7 +68,10 @@ fn a_form_names_plugins_and_a_mask_and_dicom_parts_are_one_scan() {
     let two = form(&[(&named("scan"), &bytes), (&named("scan"), &bytes)]);
     assert_eq!(server.ask("POST", "/scans", &kind, &two).status, 400);
     let unknown = server.ask("POST", "/scans?plugin=other", &[], &bytes);
-    assert!(unknown.status == 400 && unknown.error().contains("there is: mean_probe, misbehaves"), "{unknown:?}");
+    assert!(
+        unknown.status == 400 && unknown.error().contains("there is: mean_probe, misbehaves"),
+        "{unknown:?}"
+    );
 
     let mut dicom = vec![0u8; 132];
     dicom[128..].copy_from_slice(b"DICM");
@@ -76,7 +80,11 @@ fn a_form_names_plugins_and_a_mask_and_dicom_parts_are_one_scan() {
     let answer = server.ask("POST", "/scans", &kind, &form(&[part, part]));
     assert_eq!(answer.status, 202, "{answer:?}");
     let (job, _) = server.end(answer.json()["id"].as_str().unwrap());
-    assert_eq!((job["state"].as_str(), job["failures"][0]["blame"].as_str()), (Some("failed"), Some("scan")), "{job}");
+    assert_eq!(
+        (job["state"].as_str(), job["failures"][0]["blame"].as_str()),
+        (Some("failed"), Some("scan")),
+        "{job}"
+    );
 }
 
 #[test]
@@ -119,7 +127,10 @@ fn a_plugin_that_crashes_costs_its_job_and_is_left_out_after_several_until_it_is
     assert!(left_out.status == 400 && left_out.error().contains("it is left out"), "{left_out:?}");
     assert_eq!(state(&run(5, NEAR)), "partly_failed");
     let index = server.ask("POST", "/v2/repository/index", &[], b"").json();
-    assert_eq!((index[1]["state"].as_str(), index[0]["state"].as_str()), (Some("UNAVAILABLE"), Some("READY")));
+    assert_eq!(
+        (index[1]["state"].as_str(), index[0]["state"].as_str()),
+        (Some("UNAVAILABLE"), Some("READY"))
+    );
     assert_eq!(server.get("/readyz").status, 200, "the other one answers");
     let loaded = server.ask("POST", "/v2/repository/models/misbehaves/load", &[], b"");
     assert_eq!(loaded.status, 200, "{loaded:?}");

@@ -46,7 +46,11 @@ fn no_token_a_wrong_one_or_one_of_another_scope_is_refused() {
         let none = server.get(path);
         assert_eq!((none.status, none.headers["www-authenticate"].as_str()), (401, "Bearer"), "{path}");
         for wrong in ["Bearer x", "Basic eDp5", "Bearer ", "Bearer anymc3d_0000"] {
-            assert_eq!(server.ask("GET", path, &[("authorization", wrong)], b"").status, 401, "{path} {wrong}");
+            assert_eq!(
+                server.ask("GET", path, &[("authorization", wrong)], b"").status,
+                401,
+                "{path} {wrong}"
+            );
         }
     }
     for path in ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"] {
@@ -67,7 +71,8 @@ fn no_token_a_wrong_one_or_one_of_another_scope_is_refused() {
     assert_eq!(with("read", "DELETE", &job, b"").status, 403);
     // Another token with the same scope does not see it.
     let scope = [anymc3d_server::access::Scope::Infer].into();
-    let other = anymc3d_server::access::add_token(&folder.path().join("tokens.toml"), "other", scope, None).unwrap();
+    let other =
+        anymc3d_server::access::add_token(&folder.path().join("tokens.toml"), "other", scope, None).unwrap();
     let until = Instant::now() + Duration::from_secs(30);
     let bearer = format!("Bearer {other}");
     let seen = loop {
@@ -127,7 +132,9 @@ fn zips_that_lead_outside_or_unpack_without_end_leave_nothing() {
         let zip = zipped(name, &mut &b"no DICOM"[..]);
         failed(&server, &server.ask("POST", "/scans", &[], &zip));
     }
-    assert!(!outside.path().join("written").exists() && !std::path::Path::new("/tmp/anymc3d-outside").exists());
+    assert!(
+        !outside.path().join("written").exists() && !std::path::Path::new("/tmp/anymc3d-outside").exists()
+    );
     let mut header = vec![0u8; 132];
     header[128..].copy_from_slice(b"DICM");
     let bomb = zipped("bomb", &mut header.chain(std::io::repeat(0).take(300 << 20)));
@@ -152,7 +159,10 @@ fn what_unpacks_to_more_than_is_taken_is_refused_while_it_unpacks() {
     let longer = gzipped(small.iter().copied().chain(std::iter::repeat_n(0, 300 << 20)));
     let answer = server.ask("POST", "/scans", &[], &longer);
     let (job, _) = server.end(answer.json()["id"].as_str().unwrap());
-    assert!(["done", "failed"].contains(&job["state"].as_str().unwrap()), "what is behind the voxels is not kept");
+    assert!(
+        ["done", "failed"].contains(&job["state"].as_str().unwrap()),
+        "what is behind the voxels is not kept"
+    );
     let mut large = small;
     for at in [42, 44, 46] {
         large[at..at + 2].copy_from_slice(&32767i16.to_le_bytes());
@@ -199,7 +209,8 @@ fn slow_clients_are_given_up() {
             match stream.read(&mut block) {
                 Ok(0) => return String::from_utf8_lossy(&answer).into_owned(),
                 Ok(n) => answer.extend(&block[..n]),
-                Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+                Err(e)
+                    if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
                 Err(_) => return String::from_utf8_lossy(&answer).into_owned(),
             }
         }
@@ -262,7 +273,8 @@ fn a_patients_name_is_told_nowhere_and_html_in_it_is_text() {
     assert_eq!(answer.status, 202, "{answer:?}");
     let (job, _) = server.end(answer.json()["id"].as_str().unwrap());
     assert_eq!(job["state"], "done", "{job}");
-    let files: Vec<&str> = job["results"][0]["files"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
+    let files: Vec<&str> =
+        job["results"][0]["files"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
     assert!(files.iter().any(|f| f.ends_with("dicom/sr.dcm")), "{files:?}");
     let page = files.iter().find(|f| f.ends_with("report.html")).expect("a report");
     let page = String::from_utf8(server.get(page).body).unwrap();
@@ -273,7 +285,10 @@ fn a_patients_name_is_told_nowhere_and_html_in_it_is_text() {
         assert!(!text.contains("Doe") && !text.contains("P-4711"), "{text}");
     }
     // In JSON, which no browser takes for a page.
-    assert_eq!(server.get(&format!("/jobs/{}", job["id"].as_str().unwrap())).headers["content-type"], "application/json");
+    assert_eq!(
+        server.get(&format!("/jobs/{}", job["id"].as_str().unwrap())).headers["content-type"],
+        "application/json"
+    );
 }
 
 /// A CT slice, explicit little endian; `marked` is the patient's name and the series' description.

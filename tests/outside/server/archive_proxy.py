@@ -1,6 +1,6 @@
 """Stands between the server and an archive, and does what a file says: the ways in which an archive fails.
 
-    python archive_proxy.py PORT ARCHIVE_PORT ORDERS
+    python archive_proxy.py PORT ARCHIVE_PORT ORDERS [PEM]      PEM: certificate and key; it then speaks TLS
 
 ORDERS holds one line. An order that was carried out is replaced by `pass`, but for `down`.
     pass                 everything goes through
@@ -14,6 +14,7 @@ ORDERS holds one line. An order that was carried out is replaced by `pass`, but 
 
 import pathlib
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -88,12 +89,16 @@ def serve(client):
 
 def main():
     listener = socket.create_server(("127.0.0.1", PORT))
+    tls = None
+    if len(sys.argv) > 4:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[4])
     while True:
         client, _ = listener.accept()
 
         def one(client=client):
             try:
-                serve(client)
+                serve(tls.wrap_socket(client, server_side=True) if tls else client)
             except OSError:
                 pass
 

@@ -26,8 +26,8 @@ mod uid;
 #[cfg(test)]
 mod tests;
 
-pub use encode::file_meta;
 pub use code::{Code, OWN_SCHEME};
+pub use encode::file_meta;
 pub use moment::Moment;
 pub use parametric_map::{ParametricMap, parametric_map};
 pub use provenance::{Object, Provenance, Software};

@@ -95,7 +95,9 @@ mod tests {
 
     #[test]
     fn only_known_names_and_addresses_reach_the_server() {
-        for good in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:80", "::1", "AI.hospital.example:443"] {
+        for good in
+            ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:80", "::1", "AI.hospital.example:443"]
+        {
             assert!(asked(&[("host", good)], &Method::GET).is_ok(), "{good}");
         }
         for bad in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "x", "[evil]:1"] {

@@ -71,11 +71,11 @@ struct TokenFile {
 }
 
 fn read(file: &Path) -> Result<TokenFile, TokenError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| TokenError::File { file: file.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(file).map_err(|source| TokenError::File { file: file.to_owned(), source })?;
     let wrong = |found: String| TokenError::Content { file: file.to_owned(), found };
-    let parsed: TokenFile =
-        toml::from_str(&text).map_err(|e| wrong(e.message().lines().next().unwrap_or("no TOML").to_owned()))?;
+    let parsed: TokenFile = toml::from_str(&text)
+        .map_err(|e| wrong(e.message().lines().next().unwrap_or("no TOML").to_owned()))?;
     for entry in &parsed.token {
         if entry.sha256.len() != 64 || !entry.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(wrong(format!("a digest of token {} that is no SHA-256", entry.name)));

@@ -30,7 +30,10 @@ pub enum AnswerError {
 pub enum JobOutcome {
     Waiting,
     /// Files of results, `DIR/dicom/NAME.dcm` among them; and what plugins could not answer, a line each.
-    Done { files: Vec<PathBuf>, failures: Vec<String> },
+    Done {
+        files: Vec<PathBuf>,
+        failures: Vec<String>,
+    },
     /// No plugin has answered.
     Failed(String),
     /// No such job: it was removed before its results were taken.

@@ -62,7 +62,8 @@ impl Archive {
     ) -> std::result::Result<Self, String> {
         let base = url.trim_end_matches('/').to_owned();
         let host = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
-        if host.is_none_or(|h| h.is_empty() || h.contains(['@', '?', '#']) || h.contains(char::is_whitespace)) {
+        if host.is_none_or(|h| h.is_empty() || h.contains(['@', '?', '#']) || h.contains(char::is_whitespace))
+        {
             return Err(format!(
                 "--dicomweb {url}: expected http:// or https://, a host and the path of the DICOMweb service, without an account"
             ));
@@ -105,7 +106,8 @@ impl Archive {
         match response.status() {
             status if status.is_success() => Ok(response),
             status if status.is_redirection() => {
-                let message = format!("{asked}: the archive redirects ({}), which is not followed", status.as_u16());
+                let message =
+                    format!("{asked}: the archive redirects ({}), which is not followed", status.as_u16());
                 Err(ArchiveError::Refused(message))
             }
             status => Err(ArchiveError::of_status(status.as_u16(), asked, retry_after(&response))),
@@ -200,7 +202,8 @@ impl Archive {
     /// [`ArchiveError`].
     pub(crate) fn facts(&self, place: Place<'_>) -> Result<SeriesFacts> {
         let asked = "an instance's metadata";
-        let mut response = self.get(&format!("{}/metadata", path_of(place)), "application/dicom+json", asked)?;
+        let mut response =
+            self.get(&format!("{}/metadata", path_of(place)), "application/dicom+json", asked)?;
         match json(&mut response, asked)? {
             Value::Array(items) if !items.is_empty() => Ok(SeriesFacts::of_json(Attributes(&items[0]))),
             _ => Err(ArchiveError::Interrupted(format!("{asked}: the answer is no list"))),
@@ -214,7 +217,9 @@ impl Archive {
     pub(crate) fn has(&self, place: Place<'_>) -> Result<bool> {
         match self.facts(place) {
             Ok(_) => Ok(true),
-            Err(ArchiveError::Refused(reason)) if reason.ends_with(" 404") || reason.ends_with(" 410") => Ok(false),
+            Err(ArchiveError::Refused(reason)) if reason.ends_with(" 404") || reason.ends_with(" 410") => {
+                Ok(false)
+            }
             Err(e) => Err(e),
         }
     }
@@ -248,11 +253,17 @@ impl Archive {
                 Err(e) => return Err(ArchiveError::of_io(&e, asked)),
             };
             let disk = |e: io::Error| ArchiveError::Disk(format!("{asked} cannot be written ({e})"));
-            let mut out = Writing { inner: io::BufWriter::with_capacity(256 << 10, open().map_err(disk)?), failed: None };
+            let mut out = Writing {
+                inner: io::BufWriter::with_capacity(256 << 10, open().map_err(disk)?),
+                failed: None,
+            };
             match part.copy_to(&mut out, most_bytes) {
                 Ok(_) => {}
                 Err(_) if out.failed.is_some() => {
-                    return Err(ArchiveError::Disk(format!("{asked} cannot be written ({})", out.failed.unwrap_or_default())));
+                    return Err(ArchiveError::Disk(format!(
+                        "{asked} cannot be written ({})",
+                        out.failed.unwrap_or_default()
+                    )));
                 }
                 Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
                     return Err(ArchiveError::Refused(format!(
@@ -277,7 +288,10 @@ impl Archive {
             .map_err(|e| ArchiveError::Disk(format!("the results cannot be read ({e})")))?;
         let request = self
             .request("POST", &format!("/studies/{study}"), "application/dicom+json")?
-            .header("Content-Type", format!("multipart/related; type=\"application/dicom\"; boundary={boundary}"))
+            .header(
+                "Content-Type",
+                format!("multipart/related; type=\"application/dicom\"; boundary={boundary}"),
+            )
             .header("Content-Length", length)
             .body(SendBody::from_reader(&mut body));
         let request = request.map_err(|_| ArchiveError::Refused(format!("{asked}: the URL is no URL")))?;
@@ -291,7 +305,9 @@ impl Archive {
             // A 400 or 409 may have kept the good part, and says so.
             400 | 409 if !answer.is_silent() => Ok(answer),
             // Which of them the archive kept is found out by asking for each.
-            400 | 409 => Err(ArchiveError::Interrupted(format!("{asked}: the archive answered {status} and no list"))),
+            400 | 409 => {
+                Err(ArchiveError::Interrupted(format!("{asked}: the archive answered {status} and no list")))
+            }
             status => Err(ArchiveError::of_status(status, asked, wait)),
         }
     }
@@ -326,7 +342,13 @@ fn listed(data: Attributes<'_>) -> Option<ListedStudy> {
 
 fn json(response: &mut Response<Body>, asked: &str) -> Result<Value> {
     let mut bytes = Vec::new();
-    let read = response.body_mut().with_config().limit(u64::MAX).reader().take(MOST_JSON + 1).read_to_end(&mut bytes);
+    let read = response
+        .body_mut()
+        .with_config()
+        .limit(u64::MAX)
+        .reader()
+        .take(MOST_JSON + 1)
+        .read_to_end(&mut bytes);
     read.map_err(|e| ArchiveError::of_io(&e, asked))?;
     if bytes.len() as u64 > MOST_JSON {
         return Err(ArchiveError::Refused(format!("{asked}: the answer has more than {MOST_JSON} bytes")));
@@ -334,7 +356,8 @@ fn json(response: &mut Response<Body>, asked: &str) -> Result<Value> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&bytes).map_err(|_| ArchiveError::Interrupted(format!("{asked}: the answer is no JSON")))
+    serde_json::from_slice(&bytes)
+        .map_err(|_| ArchiveError::Interrupted(format!("{asked}: the answer is no JSON")))
 }
 
 /// Seconds; dates are not read.

@@ -262,7 +262,10 @@ impl RulesFile {
             return Err("[retry] needs 0 < first_seconds <= most_seconds and attempts above 0".into());
         }
         let receiver = self.receiver.as_ref().map_or(0.0, |r| r.quiet_seconds);
-        if [self.archive.poll_seconds, self.archive.quiet_seconds, receiver].iter().any(|s| !(0.0..1e6).contains(s)) {
+        if [self.archive.poll_seconds, self.archive.quiet_seconds, receiver]
+            .iter()
+            .any(|s| !(0.0..1e6).contains(s))
+        {
             return Err("poll_seconds and quiet_seconds need numbers from 0 to a million".into());
         }
         if self.archive.page == 0 || self.limits.parallel == 0 || self.results.objects.is_empty() {
@@ -274,7 +277,9 @@ impl RulesFile {
             return Err(format!("\"{bad}\" is no AE title: 1 to 16 characters of ASCII, no backslash"));
         }
         if self.receiver.as_ref().is_some_and(|r| r.callers.is_empty()) {
-            return Err("[receiver] callers is empty, so nobody could send; name the AE titles that may".into());
+            return Err(
+                "[receiver] callers is empty, so nobody could send; name the AE titles that may".into()
+            );
         }
         Ok(())
     }

@@ -42,7 +42,9 @@ impl CredentialSource {
     pub fn open(&self, folder: &Path) -> Result<Credentials, String> {
         let env = |scheme, name: &String| match std::env::var(name) {
             Ok(value) if !value.trim().is_empty() => Ok(Credentials { scheme, secret: Secret::Kept(value) }),
-            _ => Err(format!("the environment variable {name} is not set; it must hold the archive's secret")),
+            _ => {
+                Err(format!("the environment variable {name} is not set; it must hold the archive's secret"))
+            }
         };
         let file = |scheme, path: &PathBuf| {
             let credentials = Credentials { scheme, secret: Secret::File(folder.join(path)) };
@@ -108,7 +110,9 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_rfc_4648() {
-        for (text, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (text, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(base64(text.as_bytes()), expected);
         }
     }

@@ -170,7 +170,9 @@ pub(crate) fn verify_all(
                 record.note(note);
                 record.objects[at].state = ObjectState::Verified;
             }
-            Some(ReadBack::Other) => refuse(record, at, "is another object in the archive, under the same UID"),
+            Some(ReadBack::Other) => {
+                refuse(record, at, "is another object in the archive, under the same UID")
+            }
             None => {
                 record.objects[at].state = ObjectState::Waiting;
                 lost += 1;
@@ -180,7 +182,9 @@ pub(crate) fn verify_all(
     }
     match lost {
         0 => Ok(()),
-        n => Err(ArchiveError::Interrupted(format!("{n} objects that the archive had confirmed are not there"))),
+        n => Err(ArchiveError::Interrupted(format!(
+            "{n} objects that the archive had confirmed are not there"
+        ))),
     }
 }
 
@@ -198,7 +202,9 @@ fn read_back(archive: &Archive, study: &str, outbox: &Path, object: &SentObject)
     });
     match fetched {
         Ok(()) => Ok(found),
-        Err(ArchiveError::Refused(reason)) if reason.ends_with(" 404") || reason.ends_with(" 410") => Ok(None),
+        Err(ArchiveError::Refused(reason)) if reason.ends_with(" 404") || reason.ends_with(" 410") => {
+            Ok(None)
+        }
         Err(e) => Err(e),
     }
 }

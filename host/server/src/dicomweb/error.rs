@@ -38,7 +38,9 @@ impl ArchiveError {
             408 | 425 | 429 => named("(asks to wait)"),
             502..=504 => named("(down or busy)"),
             413 => Self::TooLarge,
-            409 | 500 | 501 | 505..=599 => Self::Interrupted(format!("{asked}: the archive answered {status}")),
+            409 | 500 | 501 | 505..=599 => {
+                Self::Interrupted(format!("{asked}: the archive answered {status}"))
+            }
             _ => Self::Refused(format!("{asked}: the archive answered {status}")),
         }
     }
@@ -66,6 +68,9 @@ impl ArchiveError {
 
     pub(crate) fn of_io(error: &std::io::Error, asked: &str) -> Self {
         use std::io::ErrorKind;
+        if let Some(tls) = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+            return Self::Unavailable { reason: format!("{asked}: TLS: {tls}"), wait: None };
+        }
         match error.kind() {
             ErrorKind::ConnectionRefused
             | ErrorKind::HostUnreachable

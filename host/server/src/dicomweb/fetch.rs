@@ -75,7 +75,9 @@ pub(crate) fn fetch_series(
     let mut own = 0;
     let mut keep = |file: NamedTempFile| -> Result<()> {
         let Ok(instance) = read_instance(file.path(), &FileLimits::default()) else {
-            return Err(ArchiveError::Interrupted("the archive sent an instance that is no DICOM file".into()));
+            return Err(ArchiveError::Interrupted(
+                "the archive sent an instance that is no DICOM file".into(),
+            ));
         };
         if instance.study_uid != study || instance.series_uid != series {
             return Err(ArchiveError::Interrupted("the archive sent an instance of another series".into()));
@@ -101,12 +103,17 @@ pub(crate) fn fetch_series(
         }
     }
     if own > 0 {
-        return Err(ArchiveError::Refused("a series that was taken for a scan was written by this program".into()));
+        return Err(ArchiveError::Refused(
+            "a series that was taken for a scan was written by this program".into(),
+        ));
     }
     let lost = listed.iter().filter(|uid| !file_of(uid).exists()).count();
     match lost {
         0 => Ok(listed.len()),
-        n => Err(ArchiveError::Interrupted(format!("{n} of {} instances of a series did not come", listed.len()))),
+        n => Err(ArchiveError::Interrupted(format!(
+            "{n} of {} instances of a series did not come",
+            listed.len()
+        ))),
     }
 }
 

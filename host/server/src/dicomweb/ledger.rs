@@ -228,7 +228,9 @@ pub(crate) fn unix_seconds() -> u64 {
 pub enum LedgerError {
     #[error("the ledger: {0}")]
     Database(#[from] redb::Error),
-    #[error("the ledger: the record of study {key} cannot be read ({source}); it was written by another version")]
+    #[error(
+        "the ledger: the record of study {key} cannot be read ({source}); it was written by another version"
+    )]
     Record { key: String, source: serde_json::Error },
     #[error("the ledger: found schema {0}, expected {SCHEMA}; it was written by another version")]
     Schema(String),
@@ -243,7 +245,13 @@ macro_rules! from_database {
         })*
     };
 }
-from_database!(redb::DatabaseError, redb::TransactionError, redb::TableError, redb::StorageError, redb::CommitError);
+from_database!(
+    redb::DatabaseError,
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError
+);
 
 type Result<T> = std::result::Result<T, LedgerError>;
 

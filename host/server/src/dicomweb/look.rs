@@ -57,11 +57,15 @@ impl Shared {
             let Some((uid, again)) = locked(&self.named).front().cloned() else { return Ok(()) };
             let key = self.steps.key(&uid);
             match self.steps.ledger.get(&key)? {
-                Some(record) if again && record.state == StudyState::Failed => self.take_up(archive, &key, record)?,
+                Some(record) if again && record.state == StudyState::Failed => {
+                    self.take_up(archive, &key, record)?
+                }
                 Some(_) => {}
                 None => match archive.study(&uid) {
                     Ok(Some(study)) => candidates.see(key, &study, Instant::now()),
-                    Ok(None) => told::of_study(told::INFO, &key, "named by the webhook, and not in the archive"),
+                    Ok(None) => {
+                        told::of_study(told::INFO, &key, "named by the webhook, and not in the archive")
+                    }
                     // It is asked again: nothing that was named is lost while the archive is away.
                     Err(e @ ArchiveError::Unavailable { .. }) => return Err(e.into()),
                     Err(e) => told::of_study(told::WARNING, &key, format!("named by the webhook: {e}")),
@@ -118,7 +122,8 @@ impl Shared {
                 // One study that cannot be listed must not keep the others.
                 Err(LookError::Archive(e @ (ArchiveError::Refused(_) | ArchiveError::Interrupted(_)))) => {
                     let failures = candidates.fail(&key);
-                    let for_good = matches!(e, ArchiveError::Refused(_)) || failures >= self.steps.rules.retry.attempts;
+                    let for_good =
+                        matches!(e, ArchiveError::Refused(_)) || failures >= self.steps.rules.retry.attempts;
                     if for_good {
                         let mut record = StudyRecord::new(&study.uid, Origin::Archive, Vec::new());
                         record.attempts = failures;
@@ -128,7 +133,11 @@ impl Shared {
                         candidates.forget(&key);
                     } else {
                         let wait = self.steps.backoff().wait(failures);
-                        told::of_study(told::WARNING, &key, format!("{e}; again in {:.1} s", wait.as_secs_f64()));
+                        told::of_study(
+                            told::WARNING,
+                            &key,
+                            format!("{e}; again in {:.1} s", wait.as_secs_f64()),
+                        );
                         candidates.look_after(&key, Instant::now() + wait);
                     }
                 }
@@ -160,7 +169,9 @@ impl Shared {
                 record.note(format!("results of {} lay in the archive already", answered.join(", ")));
             }
             record.orders = if orders.is_empty() { before } else { orders };
-            if !answered.is_empty() && record.orders.iter().all(|o| o.plugins.iter().all(|p| answered.contains(p))) {
+            if !answered.is_empty()
+                && record.orders.iter().all(|o| o.plugins.iter().all(|p| answered.contains(p)))
+            {
                 record.end(StudyState::Skipped, Some("its results lay in the archive already".into()));
             }
         } else {
@@ -168,7 +179,11 @@ impl Shared {
         }
         let state = record.state;
         if self.steps.ledger.enter(key, &record)? {
-            told::of_study(told::INFO, key, format!("entered as {}, {} orders", state.name(), record.orders.len()));
+            told::of_study(
+                told::INFO,
+                key,
+                format!("entered as {}, {} orders", state.name(), record.orders.len()),
+            );
             if !state.is_final() {
                 self.begin(key.clone());
             }
@@ -176,12 +191,19 @@ impl Shared {
         Ok(Look::Entered)
     }
 
-    fn orders(&self, archive: &Archive, study: &str, series: &[SeriesFacts]) -> Result<Vec<Order>, LookError> {
+    fn orders(
+        &self,
+        archive: &Archive,
+        study: &str,
+        series: &[SeriesFacts],
+    ) -> Result<Vec<Order>, LookError> {
         let own = |uid: &str| self.steps.ledger.is_own(uid).map_err(LookError::from);
         let usable: Vec<SeriesFacts> = series.iter().filter(|s| is_uid(&s.uid)).cloned().collect();
         orders_of(&self.steps.rules.rules, &usable, own, |series| {
             let instances = archive.instances(study, &series.uid)?;
-            let Some(first) = instances.first().filter(|uid| is_uid(uid)) else { return Ok(SeriesFacts::default()) };
+            let Some(first) = instances.first().filter(|uid| is_uid(uid)) else {
+                return Ok(SeriesFacts::default());
+            };
             Ok(archive.facts(Place { study, series: &series.uid, instance: Some(first) })?)
         })
     }
@@ -191,7 +213,10 @@ impl Shared {
         let quiet = self.steps.rules.receiver.as_ref().map_or(60.0, |r| r.quiet_seconds);
         for (study, at) in incoming.quiet(Duration::from_secs_f64(quiet)) {
             if let Err(e) = self.take_study(incoming, &study, at) {
-                told::of_all(told::ERROR, format!("what was received of study {study} cannot be taken ({e})"));
+                told::of_all(
+                    told::ERROR,
+                    format!("what was received of study {study} cannot be taken ({e})"),
+                );
                 return;
             }
         }
@@ -205,12 +230,17 @@ impl Shared {
         let key = study.key.clone();
         let known = self.steps.ledger.get(&key).map_err(|e| e.to_string())?;
         if known.is_some() {
-            told::of_study(told::INFO, &key, "instances came after the study was taken; they are not answered");
+            told::of_study(
+                told::INFO,
+                &key,
+                "instances came after the study was taken; they are not answered",
+            );
             return incoming.done(name, at).map_err(text);
         }
         let own = |uid: &str| self.steps.ledger.is_own(uid);
         let rules = &self.steps.rules.rules;
-        let orders = orders_of(rules, &study.series, own, |s| Ok(s.clone())).map_err(|e: LedgerError| e.to_string())?;
+        let orders = orders_of(rules, &study.series, own, |s| Ok(s.clone()))
+            .map_err(|e: LedgerError| e.to_string())?;
         if orders.is_empty() {
             told::of_study(told::INFO, &key, "no rule fits what was received");
             return incoming.done(name, at).map_err(text);

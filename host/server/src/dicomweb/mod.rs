@@ -35,8 +35,8 @@ pub(crate) mod told;
 mod watch;
 mod workers;
 
-pub use answer_by_jobs::AnswerByJobs;
 pub use answer::{Answer, AnswerError, AnswerRequest, JobOutcome};
+pub use answer_by_jobs::AnswerByJobs;
 pub use config::{Peer, ReceiverSettings, RulesFile};
 pub use error::ArchiveError;
 pub use ledger::{ObjectState, Origin, SentObject, StudyKey, StudyRecord, StudyState};

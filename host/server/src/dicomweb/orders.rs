@@ -104,7 +104,8 @@ mod tests {
 
     fn orders(rules: &[Rule], series: &[SeriesFacts], own: &[&str]) -> Vec<Order> {
         let own = |uid: &str| Ok::<_, Infallible>(own.contains(&uid));
-        orders_of(rules, series, own, |s| Ok(SeriesFacts { slice_thickness_mm: Some(1.0), ..s.clone() })).unwrap()
+        orders_of(rules, series, own, |s| Ok(SeriesFacts { slice_thickness_mm: Some(1.0), ..s.clone() }))
+            .unwrap()
     }
 
     #[test]

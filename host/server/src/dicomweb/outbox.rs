@@ -25,7 +25,8 @@ pub(crate) fn take_results(
 ) -> Result<Vec<SentObject>, TakeError> {
     std::fs::create_dir_all(outbox)?;
     let mut objects = Vec::new();
-    let mut found: Vec<(&PathBuf, &str)> = files.iter().filter_map(|file| Some((file, object_name(file)?))).collect();
+    let mut found: Vec<(&PathBuf, &str)> =
+        files.iter().filter_map(|file| Some((file, object_name(file)?))).collect();
     found.sort();
     for (file, name) in found {
         if !ObjectKind::of_file(name).is_some_and(|kind| wanted.contains(&kind)) {
@@ -92,7 +93,10 @@ pub(crate) fn compare(sent: &Path, back: &Path) -> io::Result<ReadBack> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         let mut start = [0; 144];
-        if file.read_exact(&mut start).is_err() || &start[128..132] != b"DICM" || start[132..136] != [2, 0, 0, 0] {
+        if file.read_exact(&mut start).is_err()
+            || &start[128..132] != b"DICM"
+            || start[132..136] != [2, 0, 0, 0]
+        {
             return Ok(None);
         }
         let group = u32::from_le_bytes([start[140], start[141], start[142], start[143]]);
@@ -113,7 +117,8 @@ pub(crate) fn compare(sent: &Path, back: &Path) -> io::Result<ReadBack> {
         return Ok(ReadBack::Other);
     };
     // UIDs are of 122 random bits: the same four are the same object.
-    let uids = |i: &anymc3d_dicom::Instance| [&i.sop_class, &i.sop_instance, &i.series_uid].map(String::clone);
+    let uids =
+        |i: &anymc3d_dicom::Instance| [&i.sop_class, &i.sop_instance, &i.series_uid].map(String::clone);
     let same = uids(&a) == uids(&b) && b.is_own && a.series_description == b.series_description;
     Ok(if same && a.study_uid == b.study_uid { ReadBack::Changed } else { ReadBack::Other })
 }

@@ -4,8 +4,8 @@
 use anymc3d_dicom::{Instance, OWN_MANUFACTURER};
 
 use super::json::{
-    Attributes, BODY_PART, MANUFACTURER, MODALITY, PIXEL_MEASURES, PROTOCOL, SERIES_DESCRIPTION, SERIES_INSTANCES,
-    SERIES_UID, SHARED_GROUPS, SLICE_THICKNESS, SOP_CLASS_UID,
+    Attributes, BODY_PART, MANUFACTURER, MODALITY, PIXEL_MEASURES, PROTOCOL, SERIES_DESCRIPTION,
+    SERIES_INSTANCES, SERIES_UID, SHARED_GROUPS, SLICE_THICKNESS, SOP_CLASS_UID,
 };
 
 /// Every series that this program writes is described so.
@@ -110,7 +110,10 @@ impl SeriesFacts {
         let description = self.description.as_deref().unwrap_or_default();
         let Some(title) = description.strip_prefix(OWN_DESCRIPTION) else { return false };
         ["Heatmap, ", "Preview, ", "Segmentation, "].iter().any(|kind| {
-            title.strip_prefix(kind).and_then(|rest| rest.strip_prefix(plugin)).is_some_and(|rest| rest.starts_with(' '))
+            title
+                .strip_prefix(kind)
+                .and_then(|rest| rest.strip_prefix(plugin))
+                .is_some_and(|rest| rest.starts_with(' '))
         })
     }
 }
@@ -125,7 +128,9 @@ mod tests {
         let facts = SeriesFacts { modality: Some("CT".into()), ..SeriesFacts::default() };
         assert!(!facts.is_own() && !facts.is_derived_object());
         assert!(SeriesFacts { manufacturer: Some("AnyMC3D".into()), ..facts.clone() }.is_own());
-        assert!(SeriesFacts { description: Some("Research only - findings".into()), ..facts.clone() }.is_own());
+        assert!(
+            SeriesFacts { description: Some("Research only - findings".into()), ..facts.clone() }.is_own()
+        );
         for class in ["88.34", "66.4", "30", "7", "7.4", "104.1", "66", "11.1"] {
             let class = format!("1.2.840.10008.5.1.4.1.1.{class}");
             // Raw data (66) is no result of ours and no image either: by its class alone nothing is said about it.

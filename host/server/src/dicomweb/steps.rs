@@ -141,9 +141,17 @@ impl Steps {
             }
         };
         if old {
-            return self.fail(key, record, format!("{reason}; given up after {} h", self.rules.retry.give_up_hours));
+            return self.fail(
+                key,
+                record,
+                format!("{reason}; given up after {} h", self.rules.retry.give_up_hours),
+            );
         }
-        told::of_study(told::WARNING, key, format!("{} → {reason}; again in {:.1} s", record.state.name(), wait.as_secs_f64()));
+        told::of_study(
+            told::WARNING,
+            key,
+            format!("{} → {reason}; again in {:.1} s", record.state.name(), wait.as_secs_f64()),
+        );
         record.reason = Some(reason);
         self.keep(key, record, Next::After(wait))
     }
@@ -269,7 +277,9 @@ impl Steps {
     /// Submits an order as a job, with links to the files of its series: several orders may share a series, and a job
     /// takes its folder over.
     fn submit(&self, key: &StudyKey, record: &StudyRecord, number: usize) -> Result<String, Stop> {
-        let disk = |e: std::io::Error| Stop::Archive(ArchiveError::Disk(format!("a study cannot be handed over ({e})")));
+        let disk = |e: std::io::Error| {
+            Stop::Archive(ArchiveError::Disk(format!("a study cannot be handed over ({e})")))
+        };
         let order = &record.orders[number];
         let scan = order_folder(&self.study_folder(key), number);
         remove_folder(&scan).map_err(disk)?;

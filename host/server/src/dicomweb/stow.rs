@@ -30,7 +30,9 @@ impl Failure {
         match code {
             0x0111 => Self::Duplicate,
             // SOP class not supported; not authorised; no such class; invalid or mismatching data; transfer syntax.
-            0x0122 | 0x0124 | 0x0118 | 0x0106 | 0x0117 | 0xA900..=0xA9FF | 0xC000..=0xCFFF => Self::Refused(code),
+            0x0122 | 0x0124 | 0x0118 | 0x0106 | 0x0117 | 0xA900..=0xA9FF | 0xC000..=0xCFFF => {
+                Self::Refused(code)
+            }
             _ => Self::Later(code),
         }
     }

@@ -68,9 +68,11 @@ impl Candidates {
 
     /// Those that are complete and were not looked at.
     pub fn due(&self, now: Instant) -> Vec<(StudyKey, ListedStudy)> {
-        let is_due = |c: &Candidate| !c.settled && now >= c.not_before && now.duration_since(c.since) >= self.quiet;
+        let is_due =
+            |c: &Candidate| !c.settled && now >= c.not_before && now.duration_since(c.since) >= self.quiet;
         let due = self.known.iter().filter(|(_, c)| is_due(c));
-        due.map(|(key, c)| (key.clone(), ListedStudy { uid: c.uid.clone(), instances: c.instances })).collect()
+        due.map(|(key, c)| (key.clone(), ListedStudy { uid: c.uid.clone(), instances: c.instances }))
+            .collect()
     }
 
     /// A look at it failed; how often in all.

@@ -56,7 +56,8 @@ impl Shared {
                     // A stop that is asked for between two waits must be seen as well.
                     other => {
                         let wait = other.map_or(TICK, |(_, at)| at.duration_since(now)).min(TICK * 5);
-                        agenda = self.wake.wait_timeout(agenda, wait).unwrap_or_else(PoisonError::into_inner).0;
+                        agenda =
+                            self.wake.wait_timeout(agenda, wait).unwrap_or_else(PoisonError::into_inner).0;
                     }
                 }
             };
@@ -111,7 +112,9 @@ impl Shared {
                     Err(e) => {
                         failures += 1;
                         let asked = match &e {
-                            LookError::Archive(ArchiveError::Unavailable { wait, .. }) => wait.unwrap_or_default(),
+                            LookError::Archive(ArchiveError::Unavailable { wait, .. }) => {
+                                wait.unwrap_or_default()
+                            }
                             _ => Duration::ZERO,
                         };
                         let wait = self.steps.backoff().wait(failures).max(asked);

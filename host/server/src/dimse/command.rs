@@ -6,7 +6,6 @@ pub(crate) const C_STORE_RQ: u16 = 0x0001;
 pub(crate) const C_STORE_RSP: u16 = 0x8001;
 pub(crate) const C_ECHO_RQ: u16 = 0x0030;
 
-
 const AFFECTED_SOP_CLASS: u16 = 0x0002;
 const COMMAND_FIELD: u16 = 0x0100;
 const MESSAGE_ID: u16 = 0x0110;
@@ -149,7 +148,10 @@ mod tests {
         let request = Command::store(7, "1.2.840.10008.5.1.4.1.1.2", "1.2.3");
         let read = Command::read(&request.write()).unwrap();
         assert_eq!((read.field(), read.message(), read.has_data_set()), (Some(C_STORE_RQ), Some(7), true));
-        assert_eq!((read.sop_class(), read.sop_instance()), (Some("1.2.840.10008.5.1.4.1.1.2"), Some("1.2.3")));
+        assert_eq!(
+            (read.sop_class(), read.sop_instance()),
+            (Some("1.2.840.10008.5.1.4.1.1.2"), Some("1.2.3"))
+        );
         let answer = Command::read(&read.answer(0xA700).write()).unwrap();
         assert_eq!((answer.field(), answer.answered_message()), (Some(C_STORE_RSP), Some(7)));
         assert_eq!((answer.status(), answer.has_data_set()), (Some(0xA700), false));

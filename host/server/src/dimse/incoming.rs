@@ -104,7 +104,10 @@ impl Incoming {
         let Ok(instance) = read_instance(part.path(), &Limits::default()) else {
             return Err(NotKept::Refused(NOT_UNDERSTOOD));
         };
-        if instance.sop_class != sop_class || instance.sop_instance != sop_instance || instance.study_uid.is_empty() {
+        if instance.sop_class != sop_class
+            || instance.sop_instance != sop_instance
+            || instance.study_uid.is_empty()
+        {
             return Err(NotKept::Refused(DOES_NOT_MATCH));
         }
         if instance.is_own {
@@ -131,7 +134,10 @@ impl Incoming {
     pub fn quiet(&self, quiet: Duration) -> Vec<(String, Instant)> {
         let now = Instant::now();
         let last = self.last();
-        last.iter().filter(|(_, at)| now.duration_since(**at) >= quiet).map(|(study, at)| (study.clone(), *at)).collect()
+        last.iter()
+            .filter(|(_, at)| now.duration_since(**at) >= quiet)
+            .map(|(study, at)| (study.clone(), *at))
+            .collect()
     }
 
     /// Reads the headers of a study that is complete; `None` where nothing of it can be read.
@@ -172,7 +178,9 @@ impl Incoming {
         let folder = self.folder.join(study);
         let bytes = bytes_below(&folder).unwrap_or(0);
         crate::dicomweb::remove_folder(&folder)?;
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| Some(all.saturating_sub(bytes)));
+        let _ = self
+            .bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| Some(all.saturating_sub(bytes)));
         last.remove(study);
         Ok(())
     }

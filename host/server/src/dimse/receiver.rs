@@ -8,10 +8,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anymc3d_dicom::write::file_meta;
-use dicom_ul::association::server::{AccessControl, ServerAssociationOptions};
 use dicom_ul::association::ServerAssociation;
+use dicom_ul::association::server::{AccessControl, ServerAssociationOptions};
 use dicom_ul::pdu::{
-    AssociationRJServiceUserReason, PDataValue, PDataValueType, Pdu, PresentationContextResultReason, UserIdentity,
+    AssociationRJServiceUserReason, PDataValue, PDataValueType, Pdu, PresentationContextResultReason,
+    UserIdentity,
 };
 use tempfile::NamedTempFile;
 
@@ -103,7 +104,11 @@ impl Receiver {
     ///
     /// # Errors
     /// When the address cannot be had.
-    pub(crate) fn start(settings: ReceiverSettings, most_instance: u64, incoming: Arc<Incoming>) -> io::Result<Self> {
+    pub(crate) fn start(
+        settings: ReceiverSettings,
+        most_instance: u64,
+        incoming: Arc<Incoming>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(settings.listen)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
@@ -116,7 +121,8 @@ impl Receiver {
             until: Mutex::default(),
             stop: stop.clone(),
         });
-        let thread = std::thread::Builder::new().name("dimse".into()).spawn(move || accept(&listener, &shared))?;
+        let thread =
+            std::thread::Builder::new().name("dimse".into()).spawn(move || accept(&listener, &shared))?;
         Ok(Self { address, stop, thread: Some(thread) })
     }
 
@@ -144,7 +150,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         if shared.open.load(Ordering::Relaxed) >= shared.settings.associations {
-            told::of_all(told::WARNING, format!("a C-STORE association was closed: {} are open already", shared.settings.associations));
+            told::of_all(
+                told::WARNING,
+                format!(
+                    "a C-STORE association was closed: {} are open already",
+                    shared.settings.associations
+                ),
+            );
             continue;
         }
         number += 1;
@@ -263,7 +275,11 @@ struct Arriving {
 }
 
 impl Message<'_> {
-    fn take(&mut self, association: &mut ServerAssociation<TcpStream>, value: PDataValue) -> Result<(), String> {
+    fn take(
+        &mut self,
+        association: &mut ServerAssociation<TcpStream>,
+        value: PDataValue,
+    ) -> Result<(), String> {
         let context = value.presentation_context_id;
         match value.value_type {
             PDataValueType::Command => {
@@ -278,7 +294,9 @@ impl Message<'_> {
                 }
             }
             PDataValueType::Data => {
-                let Some(arriving) = &mut self.arriving else { return Err("a data set without a command".into()) };
+                let Some(arriving) = &mut self.arriving else {
+                    return Err("a data set without a command".into());
+                };
                 if arriving.context != context {
                     return Err("a data set in another presentation context than its command".into());
                 }
@@ -353,7 +371,10 @@ impl Arriving {
         self.bytes += bytes.len() as u64;
         let Some(file) = &mut self.file else { return };
         if self.bytes > most {
-            told::of_all(told::WARNING, format!("an instance was refused: it has more than {most} bytes ([limits] instance_mb)"));
+            told::of_all(
+                told::WARNING,
+                format!("an instance was refused: it has more than {most} bytes ([limits] instance_mb)"),
+            );
             (self.file, self.status) = (None, OUT_OF_RESOURCES);
         } else if let Err(e) = file.write_all(bytes) {
             told::of_all(told::ERROR, format!("a received instance cannot be written ({e})"));

@@ -55,7 +55,10 @@ pub(crate) fn send_all(
             0 | 0xB000..=0xBFFF | 0x0111 => record.objects[at].state = ObjectState::Stored,
             // Out of resources, processing failure.
             status @ (0xA700..=0xA7FF | 0x0110) => {
-                again = Some(ArchiveError::Interrupted(format!("{name}: {} answered {status:04X}", peer.ae_title)));
+                again = Some(ArchiveError::Interrupted(format!(
+                    "{name}: {} answered {status:04X}",
+                    peer.ae_title
+                )));
             }
             status => {
                 record.objects[at].state = ObjectState::Refused;
@@ -69,11 +72,17 @@ pub(crate) fn send_all(
     again.map_or(Ok(()), Err)
 }
 
-fn associate<'a>(peer: &Peer, classes: impl Iterator<Item = &'a str>) -> Result<ClientAssociation<TcpStream>> {
+fn associate<'a>(
+    peer: &Peer,
+    classes: impl Iterator<Item = &'a str>,
+) -> Result<ClientAssociation<TcpStream>> {
     let mut classes: Vec<&str> = classes.collect();
     classes.sort_unstable();
     classes.dedup();
-    let away = |reason: &str| ArchiveError::Unavailable { reason: format!("{}: {reason}", peer.ae_title), wait: None };
+    let away = |reason: &str| ArchiveError::Unavailable {
+        reason: format!("{}: {reason}", peer.ae_title),
+        wait: None,
+    };
     let address = peer.address.to_socket_addrs().ok().and_then(|mut all| all.next());
     let address = address.ok_or_else(|| away("its address is not known"))?;
     let mut options = ClientAssociationOptions::new()

@@ -10,12 +10,11 @@ use super::incoming::Incoming;
 use super::receiver::Receiver;
 use super::sender::send_all;
 use crate::dicomweb::tests::files::{CT, SR, result, slice};
-use crate::dicomweb::{
-    ArchiveError, ObjectState, Origin, Peer, ReceiverSettings, SentObject, StudyRecord,
-};
+use crate::dicomweb::{ArchiveError, ObjectState, Origin, Peer, ReceiverSettings, SentObject, StudyRecord};
 
 fn settings(more: &str) -> ReceiverSettings {
-    toml::from_str(&format!("listen = \"127.0.0.1:0\"\ncallers = [\"SENDER\"]\ntimeout_seconds = 1\n{more}")).unwrap()
+    toml::from_str(&format!("listen = \"127.0.0.1:0\"\ncallers = [\"SENDER\"]\ntimeout_seconds = 1\n{more}"))
+        .unwrap()
 }
 
 fn receiver(folder: &Path, more: &str, most_instance: u64) -> (Receiver, Arc<Incoming>) {
@@ -39,7 +38,8 @@ fn send(peer: &Peer, files: &[Vec<u8>], classes: &[&str]) -> (StudyRecord, Resul
     for (at, (bytes, class)) in files.iter().zip(classes).enumerate() {
         let file = format!("0-{at}-x.dcm");
         std::fs::write(outbox.path().join(&file), bytes).unwrap();
-        let instance = anymc3d_dicom::read_instance(&outbox.path().join(&file), &Default::default()).ok().unwrap();
+        let instance =
+            anymc3d_dicom::read_instance(&outbox.path().join(&file), &Default::default()).ok().unwrap();
         record.objects.push(SentObject {
             file,
             sop_class: (*class).to_owned(),
@@ -124,7 +124,11 @@ fn bounds_of_bytes_and_contradictions_are_answered_with_a_status() {
     let (record, ended) = send(&peer(&small, "SENDER"), &series(), &[CT; 4]);
     assert!(matches!(ended, Err(ArchiveError::Interrupted(reason)) if reason.contains("A700")));
     assert!(record.objects.iter().all(|o| o.state == ObjectState::Begun));
-    assert_eq!((incoming.len(), std::fs::read_dir(folder.path()).unwrap().count()), (0, 0), "nothing half-written");
+    assert_eq!(
+        (incoming.len(), std::fs::read_dir(folder.path()).unwrap().count()),
+        (0, 0),
+        "nothing half-written"
+    );
     drop(small);
     // The disk of what waits is full.
     let (full, incoming) = receiver(folder.path(), "waiting_gb = 0", 1 << 20);
@@ -147,7 +151,11 @@ fn associations_have_a_bound_and_one_that_is_silent_ends() {
     let (_, ended) = send(&peer(&receiver, "SENDER"), &series(), &[CT; 4]);
     assert!(matches!(ended, Err(ArchiveError::Unavailable { .. })), "two are open already");
     std::thread::sleep(Duration::from_millis(1200));
-    assert_eq!(send(&peer(&receiver, "SENDER"), &series(), &[CT; 4]).1, Ok(()), "the silent ones were closed");
+    assert_eq!(
+        send(&peer(&receiver, "SENDER"), &series(), &[CT; 4]).1,
+        Ok(()),
+        "the silent ones were closed"
+    );
     drop(silent);
 }
 
@@ -155,7 +163,9 @@ fn associations_have_a_bound_and_one_that_is_silent_ends() {
 fn bytes_that_are_no_dicom_end_the_association_and_not_the_receiver() {
     let folder = tempfile::tempdir().unwrap();
     let (receiver, _) = receiver(folder.path(), "", 1 << 20);
-    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[1, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0], &[4, 0, 0, 0, 0, 0], &[0; 64]] {
+    for bytes in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[1, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0], &[4, 0, 0, 0, 0, 0], &[0; 64]]
+    {
         let mut stream = TcpStream::connect(receiver.address()).unwrap();
         stream.write_all(bytes).unwrap();
     }

@@ -79,7 +79,9 @@ fn memory(app: &App, headers: &HeaderMap) -> Result<tokio::sync::OwnedSemaphoreP
 fn json_bytes(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
     let Some(value) = headers.get(LENGTH_HEADER) else { return Ok(None) };
     let number = value.to_str().ok().and_then(|value| value.parse().ok());
-    number.map(Some).ok_or_else(|| ApiError::bad_request("Inference-Header-Content-Length: expected a number"))
+    number
+        .map(Some)
+        .ok_or_else(|| ApiError::bad_request("Inference-Header-Content-Length: expected a number"))
 }
 
 fn refused(failure: CaseFailure) -> ApiError {
@@ -92,12 +94,7 @@ fn refused(failure: CaseFailure) -> ApiError {
     ApiError::new(status, failure.message)
 }
 
-fn record(
-    app: &App,
-    who: &Principal,
-    plugin: &str,
-    answer: Result<&CaseOutput, &CaseFailure>,
-) {
+fn record(app: &App, who: &Principal, plugin: &str, answer: Result<&CaseOutput, &CaseFailure>) {
     let facts = match answer {
         Ok(output) => {
             let result = &output.result;

@@ -3,7 +3,7 @@
 use crate::access::{Principal, Scope};
 use crate::app::App;
 use crate::error::{ApiError, json};
-use crate::jobs::{Channel, Job, JobId, JobState, SubmitError, Submission, Submitted, Submitter};
+use crate::jobs::{Channel, Job, JobId, JobState, Submission, SubmitError, Submitted, Submitter};
 use crate::scans::{point, receive};
 use axum::Extension;
 use axum::body::Body;
@@ -76,7 +76,8 @@ pub async fn submit(
 fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| (1..=KEY).contains(&text.len()));
-    let wrong = || ApiError::bad_request(format!("Idempotency-Key: expected 1 to {KEY} printable characters"));
+    let wrong =
+        || ApiError::bad_request(format!("Idempotency-Key: expected 1 to {KEY} printable characters"));
     text.map(|text| Some(text.to_owned())).ok_or_else(wrong)
 }
 
@@ -167,16 +168,13 @@ pub async fn get(
 }
 
 /// `GET /jobs?state=…&limit=…`, the newest first.
-pub async fn list(
-    State(app): State<Arc<App>>,
-    Extension(who): Extension<Principal>,
-    uri: Uri,
-) -> Answer {
+pub async fn list(State(app): State<Arc<App>>, Extension(who): Extension<Principal>, uri: Uri) -> Answer {
     if !who.may(Scope::Infer) {
         app.require(&who, Scope::Read)?;
     }
     let (mut most, mut state) = (LISTED, None);
-    let wrong = |what: &str| ApiError::bad_request(format!("the query takes state=STATE and limit=N; {what}"));
+    let wrong =
+        |what: &str| ApiError::bad_request(format!("the query takes state=STATE and limit=N; {what}"));
     for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         match name.as_ref() {
             "limit" => most = value.parse().ok().filter(|n| *n <= 10_000).ok_or_else(|| wrong("limit"))?,

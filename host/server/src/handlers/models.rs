@@ -20,7 +20,10 @@ type Named = Path<HashMap<String, String>>;
 type Answer = Result<Response<Body>, ApiError>;
 
 /// The model of a path, in the version that the path names.
-pub(super) fn find<'a>(app: &'a App, named: &HashMap<String, String>) -> Result<(usize, &'a Model), ApiError> {
+pub(super) fn find<'a>(
+    app: &'a App,
+    named: &HashMap<String, String>,
+) -> Result<(usize, &'a Model), ApiError> {
     let name = named.get("name").map_or("", String::as_str);
     let unknown = || {
         let there: Vec<&str> = app.models.all().iter().map(|model| model.name.as_str()).collect();

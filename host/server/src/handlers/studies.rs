@@ -29,7 +29,8 @@ struct Named {
 }
 
 fn service(app: &App) -> Result<&Arc<Service>, ApiError> {
-    let absent = || ApiError::not_found("this server answers no studies by itself: it was started without --rules");
+    let absent =
+        || ApiError::not_found("this server answers no studies by itself: it was started without --rules");
     app.studies.as_ref().ok_or_else(absent)
 }
 
@@ -46,7 +47,9 @@ pub async fn named(
     let body = body.map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come"))?;
     let body = body.map_err(|_| ApiError::too_large(format!("expected at most {MOST} bytes")))?;
     let named: Named = serde_json::from_slice(&body).map_err(|_| {
-        ApiError::bad_request("expected {\"study\": \"StudyInstanceUID\"}, and \"again\": true to take up a failed study")
+        ApiError::bad_request(
+            "expected {\"study\": \"StudyInstanceUID\"}, and \"again\": true to take up a failed study",
+        )
     })?;
     match service.name(&named.study, named.again) {
         Ok(()) => Ok(json(StatusCode::ACCEPTED, &serde_json::json!({}))),

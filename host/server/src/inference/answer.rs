@@ -49,7 +49,9 @@ pub(super) fn outputs(manifest: &Manifest) -> Vec<(String, Output)> {
         [_] => all.push(("slice_weights".to_owned(), Output::SliceWeights(0))),
         views => {
             let named = views.iter().enumerate();
-            all.extend(named.map(|(i, view)| (format!("slice_weights.{}", view.name), Output::SliceWeights(i))));
+            all.extend(
+                named.map(|(i, view)| (format!("slice_weights.{}", view.name), Output::SliceWeights(i))),
+            );
         }
     }
     all.extend([("heatmap".to_owned(), Output::Heatmap), ("result".to_owned(), Output::Result)]);
@@ -106,7 +108,11 @@ impl Values {
     }
 }
 
-fn values(output: &Output, answer: &CaseOutput, manifest: &Manifest) -> Result<(Vec<usize>, Values), ApiError> {
+fn values(
+    output: &Output,
+    answer: &CaseOutput,
+    manifest: &Manifest,
+) -> Result<(Vec<usize>, Values), ApiError> {
     let result = &answer.result;
     let flat = |values: Values| {
         let n = match &values {
@@ -117,7 +123,9 @@ fn values(output: &Output, answer: &CaseOutput, manifest: &Manifest) -> Result<(
         (vec![n], values)
     };
     Ok(match output {
-        Output::Probabilities => flat(Values::F64(result.predictions.iter().map(|p| p.probability).collect())),
+        Output::Probabilities => {
+            flat(Values::F64(result.predictions.iter().map(|p| p.probability).collect()))
+        }
         Output::Logits => flat(Values::F64(result.predictions.iter().map(|p| p.logit).collect())),
         Output::Values => flat(Values::F64(result.values.iter().map(|v| v.value).collect())),
         Output::SliceWeights(view) => flat(Values::F32(slice_weights(result, &manifest.views[*view].name))),

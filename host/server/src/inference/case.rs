@@ -25,7 +25,11 @@ pub(super) fn names(manifest: &Manifest) -> Vec<String> {
 }
 
 /// The case of a request, its files in `folder`. It writes files: not for a thread that serves others.
-pub(crate) fn case_of(request: &InferRequest<'_>, manifest: &Manifest, folder: &Path) -> Result<Case, ApiError> {
+pub(crate) fn case_of(
+    request: &InferRequest<'_>,
+    manifest: &Manifest,
+    folder: &Path,
+) -> Result<Case, ApiError> {
     let known = names(manifest);
     if let Some(input) = request.inputs.iter().find(|input| !known.contains(&input.name)) {
         let (found, known) = (shown(&input.name), known.join(", "));
@@ -66,9 +70,8 @@ pub(crate) fn case_of(request: &InferRequest<'_>, manifest: &Manifest, folder: &
 /// Refuses a scan that its sender calls another modality than the model's.
 fn check_modality(request: &InferRequest<'_>, manifest: &Manifest) -> Result<(), ApiError> {
     let Some(said) = &request.modality else { return Ok(()) };
-    let fits = |modality: Modality| {
-        modality == Modality::Any || format!("{modality:?}").eq_ignore_ascii_case(said)
-    };
+    let fits =
+        |modality: Modality| modality == Modality::Any || format!("{modality:?}").eq_ignore_ascii_case(said);
     if manifest.views.iter().any(|view| fits(view.modality)) {
         return Ok(());
     }
@@ -80,7 +83,11 @@ fn check_modality(request: &InferRequest<'_>, manifest: &Manifest) -> Result<(),
 /// The affine of a view, else the one of all.
 fn affine(request: &InferRequest<'_>, view: Option<&str>) -> Result<Affine, ApiError> {
     let own = view.and_then(|view| request.input(&format!("affine.{view}")));
-    let wrong = || ApiError::bad_request("input `affine`: expected FP64 or FP32 [4,4], voxel index (x, y, z) to RAS millimetres");
+    let wrong = || {
+        ApiError::bad_request(
+            "input `affine`: expected FP64 or FP32 [4,4], voxel index (x, y, z) to RAS millimetres",
+        )
+    };
     let input = own.or_else(|| request.input("affine")).ok_or_else(wrong)?;
     let numbers = input.f64s()?;
     if input.shape != [4, 4] || numbers.len() != 16 || !numbers.iter().all(|v| v.is_finite()) {
@@ -107,8 +114,10 @@ fn write(input: &Tensor<'_>, affine: &Affine, path: &Path) -> Result<(), ApiErro
         return Err(ApiError::bad_request(message));
     };
     if ![d, h, w].iter().all(|n| (1..=LONGEST).contains(n)) || input.datatype == DataType::Bytes {
-        let message =
-            format!("input `{name}`: found {:?} {:?}, expected numbers, 1 to {LONGEST} along each axis", input.datatype, input.shape);
+        let message = format!(
+            "input `{name}`: found {:?} {:?}, expected numbers, 1 to {LONGEST} along each axis",
+            input.datatype, input.shape
+        );
         return Err(ApiError::bad_request(message));
     }
     let voxels = input.f32s()?;

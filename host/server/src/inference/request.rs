@@ -112,16 +112,22 @@ fn tensor<'a>(input: RawInput, binary: &mut &'a [u8]) -> Result<Tensor<'a>, ApiE
     let RawInput { name, shape, datatype, parameters, data } = input;
     let name = shown(&name);
     let wrong = |what: String| ApiError::bad_request(format!("input `{name}`: {what}"));
-    let count = Tensor::elements(&shape).ok_or_else(|| wrong(format!("shape {shape:?} has too many elements")))?;
+    let count =
+        Tensor::elements(&shape).ok_or_else(|| wrong(format!("shape {shape:?} has too many elements")))?;
     let numbers = match (parameters.get("binary_data_size"), data) {
         (Some(size), None) => {
             let size = size.as_u64().and_then(|size| usize::try_from(size).ok());
             let Some((bytes, rest)) = size.and_then(|size| binary.split_at_checked(size)) else {
-                return Err(wrong("binary_data_size is more than the bytes that came behind the JSON".into()));
+                return Err(wrong(
+                    "binary_data_size is more than the bytes that came behind the JSON".into(),
+                ));
             };
             *binary = rest;
             if datatype.size().is_some_and(|size| count.checked_mul(size) != Some(bytes.len())) {
-                return Err(wrong(format!("found {} bytes for {datatype:?} of shape {shape:?}", bytes.len())));
+                return Err(wrong(format!(
+                    "found {} bytes for {datatype:?} of shape {shape:?}",
+                    bytes.len()
+                )));
             }
             Numbers::Binary(bytes)
         }
@@ -129,9 +135,14 @@ fn tensor<'a>(input: RawInput, binary: &mut &'a [u8]) -> Result<Tensor<'a>, ApiE
             Numbers::Plain(numbers)
         }
         (None, Some(Flat(numbers))) => {
-            return Err(wrong(format!("found {} numbers for {datatype:?} of shape {shape:?}", numbers.len())));
+            return Err(wrong(format!(
+                "found {} numbers for {datatype:?} of shape {shape:?}",
+                numbers.len()
+            )));
         }
-        (Some(_), Some(_)) => return Err(wrong("has data and binary_data_size; expected one of them".into())),
+        (Some(_), Some(_)) => {
+            return Err(wrong("has data and binary_data_size; expected one of them".into()));
+        }
         (None, None) => return Err(wrong("has neither data nor binary_data_size".into())),
     };
     Ok(Tensor { name, shape, datatype, numbers })
@@ -161,7 +172,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_its_shape_is_refused_before_it_is_allocated() {
-        let with = |rest: &str| format!(r#"{{"inputs":[{{"name":"v","datatype":"FP32",{rest}}}]}}"#).into_bytes();
+        let with =
+            |rest: &str| format!(r#"{{"inputs":[{{"name":"v","datatype":"FP32",{rest}}}]}}"#).into_bytes();
         for (rest, said) in [
             (r#""shape":[2],"data":[1]"#, "found 1 numbers"),
             (r#""shape":[2]"#, "neither data nor"),

@@ -81,7 +81,8 @@ pub(crate) async fn receive(
         plugins: Vec::new(),
     };
     if kind.to_ascii_lowercase().starts_with("multipart/") {
-        let boundary = boundary(kind).ok_or_else(|| ApiError::bad_request("multipart: expected a boundary"))?;
+        let boundary =
+            boundary(kind).ok_or_else(|| ApiError::bad_request("multipart: expected a boundary"))?;
         parts(&mut receiving, &boundary, &mut files).await?;
     } else {
         let mut sink = Sink::create(&intake.folder().join("arriving"))?;
@@ -148,7 +149,8 @@ impl Files<'_> {
             (Some("mask"), Target::File(sink)) => self.mask(sink).await,
             (_, Target::File(sink)) => self.file(sink, kind.starts_with("application/dicom")).await,
             (name, Target::Field(text)) => {
-                let text = String::from_utf8(text).map_err(|_| ApiError::bad_request("a field that is no text"))?;
+                let text =
+                    String::from_utf8(text).map_err(|_| ApiError::bad_request("a field that is no text"))?;
                 match name {
                     Some("point") => self.region.point_mm = Some(point(&text)?),
                     _ => self.plugins.push(text.trim().to_owned()),
@@ -243,7 +245,8 @@ mod tests {
         assert_eq!(content(&540i32.to_be_bytes()), Some(Content::Nifti));
         assert_eq!(content(b"PK\x03\x04"), Some(Content::Zip));
         assert_eq!(content(b"\x1f\x8b\x08"), Some(Content::Gzip));
-        for other in [&b"ObjectType = Image\nElementDataFile = /etc/passwd"[..], b"NRRD0004", b"", b"<html>"] {
+        for other in [&b"ObjectType = Image\nElementDataFile = /etc/passwd"[..], b"NRRD0004", b"", b"<html>"]
+        {
             assert_eq!(content(other), None);
         }
     }

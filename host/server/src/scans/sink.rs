@@ -44,7 +44,8 @@ impl Sink {
             buffer.clear();
             (written, file, hash, buffer)
         };
-        let (written, file, hash, buffer) = tokio::task::spawn_blocking(write).await.map_err(ApiError::internal)?;
+        let (written, file, hash, buffer) =
+            tokio::task::spawn_blocking(write).await.map_err(ApiError::internal)?;
         written.map_err(|e| match e.kind() {
             std::io::ErrorKind::StorageFull => {
                 tracing::error!("the disk is full");

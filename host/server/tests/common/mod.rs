@@ -235,8 +235,6 @@ pub const NEAR: [f64; 3] = [0.0, 0.0, 0.0];
 pub fn tokens(folder: &Path) -> (PathBuf, BTreeMap<&'static str, String>) {
     let file = folder.join("tokens.toml");
     let scopes = [("read", Scope::Read), ("infer", Scope::Infer), ("admin", Scope::Admin)];
-    let made = scopes.map(|(name, scope)| {
-        (name, add_token(&file, name, [scope].into(), None).unwrap())
-    });
+    let made = scopes.map(|(name, scope)| (name, add_token(&file, name, [scope].into(), None).unwrap()));
     (file, made.into())
 }

@@ -100,7 +100,10 @@ fn what_is_too_large_at_once_goes_in_parts_and_what_is_too_large_alone_is_named(
     let record = finish(&steps, &key);
     assert_eq!(record.state, StudyState::Failed);
     let reason = record.reason.unwrap();
-    assert!(reason.contains("1 of 2 objects are stored") && reason.contains("heatmap.dcm is too large"), "{reason}");
+    assert!(
+        reason.contains("1 of 2 objects are stored") && reason.contains("heatmap.dcm is too large"),
+        "{reason}"
+    );
     assert_eq!(bench.archive.own().len(), 1, "the report is there");
 }
 
@@ -121,7 +124,8 @@ fn a_fetch_that_was_cut_goes_on_with_what_is_missing() {
     assert_answered(&bench, &steps, &record);
     let whole = bench.archive.state().requests.iter().filter(|r| r.ends_with("/series/1.2.3.4711.1")).count();
     assert_eq!(whole, 1, "the series was asked for once");
-    let single = bench.archive.state().requests.iter().filter(|r| r.contains("/instances/1.2.3.4711.1.")).count();
+    let single =
+        bench.archive.state().requests.iter().filter(|r| r.contains("/instances/1.2.3.4711.1.")).count();
     assert!((1..=4).contains(&single), "{single}");
 }
 

@@ -141,7 +141,8 @@ fn keep(state: &mut State, mut bytes: Vec<u8>) -> String {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&bytes).unwrap();
     let instance = read_instance(file.path(), &Limits::default()).ok().unwrap();
-    let text = |vr: &str, value: Option<&str>| json!({"vr": vr, "Value": value.into_iter().collect::<Vec<_>>()});
+    let text =
+        |vr: &str, value: Option<&str>| json!({"vr": vr, "Value": value.into_iter().collect::<Vec<_>>()});
     let own = if instance.is_own { Some("AnyMC3D") } else { None };
     let facts = json!({
         "00080016": text("UI", Some(&instance.sop_class)),
@@ -230,7 +231,11 @@ fn serve(stream: TcpStream, shared: &Mutex<State>) -> std::io::Result<()> {
             },
             _ => get(&shared.lock().unwrap(), path, query),
         };
-        write!(out, "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", answer.len())?;
+        write!(
+            out,
+            "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            answer.len()
+        )?;
         if let Some(after) = cut {
             out.write_all(&answer[..after.min(answer.len())])?;
             return Ok(());
@@ -256,9 +261,7 @@ fn store(
         files.push(bytes);
     }
     let item = |uid: &String| json!({"00081155": {"vr": "UI", "Value": [uid]}});
-    let failed = |uid: &String, code: u16| {
-        json!({"00081155": {"vr": "UI", "Value": [uid]}, "00081197": {"vr": "US", "Value": [code]}})
-    };
+    let failed = |uid: &String, code: u16| json!({"00081155": {"vr": "UI", "Value": [uid]}, "00081197": {"vr": "US", "Value": [code]}});
     let uid_of = |bytes: &Vec<u8>| keep(&mut State::default(), bytes.clone());
     let reply = |status, stored: Vec<Value>, failed: Vec<Value>| {
         let value = json!({
@@ -293,7 +296,11 @@ fn store(
 
 fn get(state: &State, path: &str, query: &str) -> Answer {
     let parameter = |name: &str| {
-        query.split('&').filter_map(|p| p.split_once('=')).find(|(n, _)| *n == name).map(|(_, v)| v.to_owned())
+        query
+            .split('&')
+            .filter_map(|p| p.split_once('='))
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| v.to_owned())
     };
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let within = |stored: &&Stored, study: &str, series: Option<&str>| {
@@ -301,8 +308,11 @@ fn get(state: &State, path: &str, query: &str) -> Answer {
     };
     let list = |items: Vec<Value>| {
         let number = |name| parameter(name).and_then(|n| n.parse::<usize>().ok());
-        let page: Vec<Value> =
-            items.into_iter().skip(number("offset").unwrap_or(0)).take(number("limit").unwrap_or(100)).collect();
+        let page: Vec<Value> = items
+            .into_iter()
+            .skip(number("offset").unwrap_or(0))
+            .take(number("limit").unwrap_or(100))
+            .collect();
         match page.is_empty() {
             true => (204, "text/plain".to_owned(), Vec::new()),
             false => (200, "application/dicom+json".to_owned(), Value::Array(page).to_string().into_bytes()),
@@ -320,7 +330,10 @@ fn get(state: &State, path: &str, query: &str) -> Answer {
             list(
                 items
                     .map(|(uid, n)| {
-                        merged([related("00201208", n.into()), json!({"0020000D": {"vr": "UI", "Value": [uid]}})])
+                        merged([
+                            related("00201208", n.into()),
+                            json!({"0020000D": {"vr": "UI", "Value": [uid]}}),
+                        ])
                     })
                     .collect(),
             )
@@ -354,9 +367,10 @@ fn get(state: &State, path: &str, query: &str) -> Answer {
                 ["instances", uid] => Some(*uid),
                 _ => None,
             };
-            let found = state.instances.iter().filter(|(known, s)| {
-                within(s, study, Some(series)) && uid.is_none_or(|uid| *known == uid)
-            });
+            let found = state
+                .instances
+                .iter()
+                .filter(|(known, s)| within(s, study, Some(series)) && uid.is_none_or(|uid| *known == uid));
             let mut body = Vec::new();
             for (_, stored) in found {
                 body.extend(b"\r\n--frontier\r\nContent-Type: application/dicom\r\n\r\n");

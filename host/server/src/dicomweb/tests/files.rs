@@ -64,7 +64,9 @@ impl File<'_> {
             element(&mut out, 0x0028_0004, b"CS", b"MONOCHROME2");
             element(&mut out, 0x0028_0010, b"US", &rows.to_le_bytes());
             element(&mut out, 0x0028_0011, b"US", &columns.to_le_bytes());
-            for (tag, value) in [(0x0028_0100, 16_u16), (0x0028_0101, 16), (0x0028_0102, 15), (0x0028_0103, 0)] {
+            for (tag, value) in
+                [(0x0028_0100, 16_u16), (0x0028_0101, 16), (0x0028_0102, 15), (0x0028_0103, 0)]
+            {
                 element(&mut out, tag, b"US", &value.to_le_bytes());
             }
             let pixels: Vec<u8> = (0..self.pixels * self.pixels * 2).map(|i| (i * 7) as u8).collect();

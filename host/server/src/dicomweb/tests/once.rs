@@ -1,7 +1,7 @@
 //! Once, across restarts, and never our own.
 
-use super::fake_archive::Fault;
 use super::super::service::{Service, ServiceOptions};
+use super::fake_archive::Fault;
 use super::*;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,8 @@ fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
 fn service(bench: &Bench) -> Service {
     let rules = bench.folder.path().join("rules.toml");
     std::fs::write(&rules, &bench.rules).unwrap();
-    let options = ServiceOptions { archive: Some(&bench.archive.url), rules: &rules, data: bench.folder.path() };
+    let options =
+        ServiceOptions { archive: Some(&bench.archive.url), rules: &rules, data: bench.folder.path() };
     Service::start(&options, bench.answer.clone()).unwrap()
 }
 
@@ -86,7 +87,12 @@ fn our_own_objects_are_never_answered_even_by_a_rule_for_everything() {
     // As an archive might show them that renames manufacturers, and one that renames descriptions.
     let disguised = files::File { manufacturer: "Archive", ..result("1.2.10", MAP, "2.25.95", "2.25.96") };
     bench.archive.add(disguised.bytes());
-    let renamed = files::File { description: "x", class: files::CT, modality: "CT", ..result("1.2.11", MAP, "2.25.97", "2.25.98") };
+    let renamed = files::File {
+        description: "x",
+        class: files::CT,
+        modality: "CT",
+        ..result("1.2.11", MAP, "2.25.97", "2.25.98")
+    };
     bench.archive.add(renamed.bytes());
     let service = service(&bench);
     wait_for("looks", || bench.archive.count("GET /studies") > 12);
