@@ -95,7 +95,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/jobs/{id}/results/{*file}", get(handlers::results::file));
     let studies = Router::new()
         .route("/webhook/study", post(handlers::studies::named))
-        .route("/studies", get(handlers::studies::status));
+        .route("/studies", get(handlers::studies::status))
+        .route("/studies/again", post(handlers::studies::again));
     Router::new()
         .merge(models)
         .merge(jobs)

@@ -36,7 +36,7 @@ def order_for(method):
 
 def whole_request(client):
     """Header and body of a request, of a known length."""
-    data = b""
+    data = bytearray()
     while b"\r\n\r\n" not in data:
         more = client.recv(65536)
         if not more:
@@ -75,7 +75,7 @@ def serve(client):
             archive.sendall(head + body)
             if order[0] == "slow":
                 time.sleep(float(order[1]))
-            answer = b""
+            answer = bytearray()
             while more := archive.recv(65536):
                 if order[0] in ("cut-answer", "hold"):
                     answer += more

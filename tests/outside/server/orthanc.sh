@@ -53,7 +53,7 @@ plugins = ["lung_nodule"]
 window_days = 0
 poll_seconds = 1
 quiet_seconds = 1
-timeout_seconds = 4
+timeout_seconds = 6
 credentials = { basic_file = "account" }
 
 [retry]
@@ -125,7 +125,7 @@ kill -9 "$orthanc"; wait "$orthanc" 2> /dev/null || true
 sleep 2
 start_orthanc
 number=2
-for order in "slow 6 POST" "status 409 POST" "status 413 POST" "status 503 GET" "cut-request POST" "cut-answer POST" "cut-answer GET"; do
+for order in "slow 9 POST" "status 409 POST" "status 413 POST" "status 503 GET" "cut-request POST" "cut-answer POST" "cut-answer GET"; do
   echo "$order" > "$work/orders"
   archive push "$url" "$work/studies/study$number"
   number=$((number + 1))

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 const STUDIES: TableDefinition<&str, &[u8]> = TableDefinition::new("studies");
 const SENT: TableDefinition<&str, &str> = TableDefinition::new("sent");
+/// What a webhook named and nobody has looked at yet: UIDs, with [`AGAIN`] before those to be taken up again.
+const NAMED: TableDefinition<&str, &str> = TableDefinition::new("named");
+const AGAIN: char = '+';
 const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about");
 const SCHEMA: &str = "anymc3d/ledger/1";
 
@@ -218,6 +221,14 @@ impl StudyRecord {
     }
 }
 
+/// A webhook's word.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedStudy {
+    pub uid: String,
+    /// Whether it is to be taken up again where it failed.
+    pub again: bool,
+}
+
 pub(crate) fn unix_seconds() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.unwrap_or_default().as_secs()
@@ -277,6 +288,7 @@ impl Ledger {
         {
             write.open_table(STUDIES)?;
             write.open_table(SENT)?;
+            write.open_table(NAMED)?;
             let mut about = write.open_table(ABOUT)?;
             let found = about.get("schema")?.map(|v| v.value().to_owned());
             match found {
@@ -334,6 +346,51 @@ impl Ledger {
         }
         write.commit()?;
         Ok(())
+    }
+
+    /// Enters what a webhook named.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn name(&self, key: &StudyKey, named: &NamedStudy) -> Result<()> {
+        let value = if named.again { format!("{AGAIN}{}", named.uid) } else { named.uid.clone() };
+        let write = self.database.begin_write()?;
+        write.open_table(NAMED)?.insert(key.as_str(), value.as_str())?;
+        write.commit()?;
+        Ok(())
+    }
+
+    /// It was looked at.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn unname(&self, key: &StudyKey) -> Result<()> {
+        // Most studies were named by nobody.
+        if self.database.begin_read()?.open_table(NAMED)?.get(key.as_str())?.is_none() {
+            return Ok(());
+        }
+        let write = self.database.begin_write()?;
+        write.open_table(NAMED)?.remove(key.as_str())?;
+        write.commit()?;
+        Ok(())
+    }
+
+    /// What was named and not looked at.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn named(&self) -> Result<Vec<NamedStudy>> {
+        let read = self.database.begin_read()?;
+        let mut found = Vec::new();
+        for row in read.open_table(NAMED)?.iter()? {
+            let value = row?.1;
+            let (again, uid) = match value.value().strip_prefix(AGAIN) {
+                Some(uid) => (true, uid.to_owned()),
+                None => (false, value.value().to_owned()),
+            };
+            found.push(NamedStudy { uid, again });
+        }
+        Ok(found)
     }
 
     /// Whether a UID is one of an object or series that this server made.

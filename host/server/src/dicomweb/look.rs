@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::client::{Archive, ListedStudy, Place};
 use super::error::ArchiveError;
 use super::json::is_uid;
-use super::ledger::{LedgerError, Order, Origin, StudyKey, StudyRecord, StudyState};
+use super::ledger::{LedgerError, NamedStudy, Order, Origin, StudyKey, StudyRecord, StudyState};
 use super::orders::{leave_out_answered, orders_of};
 use super::series::SeriesFacts;
 use super::told;
@@ -52,37 +52,66 @@ enum Look {
 
 impl Shared {
     /// What the webhook named.
-    pub fn take_named(&self, archive: &Archive, candidates: &mut Candidates) -> Result<(), LookError> {
+    pub fn take_named(&self, candidates: &mut Candidates) -> Result<(), LookError> {
         loop {
-            let Some((uid, again)) = locked(&self.named).front().cloned() else { return Ok(()) };
-            let key = self.steps.key(&uid);
-            match self.steps.ledger.get(&key)? {
-                Some(record) if again && record.state == StudyState::Failed => {
-                    self.take_up(archive, &key, record)?
+            let Some(named) = locked(&self.named).front().cloned() else { return Ok(()) };
+            let key = self.steps.key(&named.uid);
+            match self.take_one(&key, &named, candidates) {
+                Ok(()) => {}
+                // It is asked again: nothing that was named is lost while the archive is away.
+                Err(e @ (LookError::Archive(ArchiveError::Unavailable { .. }) | LookError::Ledger(_))) => {
+                    return Err(e);
                 }
-                Some(_) => {}
-                None => match archive.study(&uid) {
-                    Ok(Some(study)) => candidates.see(key, &study, Instant::now()),
-                    Ok(None) => {
-                        told::of_study(told::INFO, &key, "named by the webhook, and not in the archive")
-                    }
-                    // It is asked again: nothing that was named is lost while the archive is away.
-                    Err(e @ ArchiveError::Unavailable { .. }) => return Err(e.into()),
-                    Err(e) => told::of_study(told::WARNING, &key, format!("named by the webhook: {e}")),
-                },
+                Err(e) => {
+                    told::of_study(told::WARNING, &key, format!("named by the webhook: {e}"));
+                    self.steps.ledger.unname(&key)?;
+                }
             }
             locked(&self.named).pop_front();
         }
     }
 
+    fn take_one(
+        &self,
+        key: &StudyKey,
+        named: &NamedStudy,
+        candidates: &mut Candidates,
+    ) -> Result<(), LookError> {
+        match self.steps.ledger.get(key)? {
+            Some(record) if named.again && record.state == StudyState::Failed => self.take_up(key, record)?,
+            Some(_) => {}
+            None => {
+                let Some(archive) = &self.steps.archive else { return Ok(self.steps.ledger.unname(key)?) };
+                let unseen = || Some(ListedStudy { uid: named.uid.clone(), instances: None });
+                // What cannot be said now is asked when it is looked at, and counted there.
+                let found = match archive.study(&named.uid) {
+                    Err(ArchiveError::Interrupted(_)) => unseen(),
+                    other => other?,
+                };
+                if let Some(study) = found {
+                    candidates.see(key.clone(), &study, Instant::now());
+                    return Ok(());
+                }
+                told::of_study(told::INFO, key, "named by the webhook, and not in the archive");
+            }
+        }
+        Ok(self.steps.ledger.unname(key)?)
+    }
+
     /// A failed study begins anew. Results that were made keep their UIDs.
-    fn take_up(&self, archive: &Archive, key: &StudyKey, mut record: StudyRecord) -> Result<(), LookError> {
+    fn take_up(&self, key: &StudyKey, mut record: StudyRecord) -> Result<(), LookError> {
         let Some(uid) = record.study_uid.clone() else { return Ok(()) };
         let mut orders = Vec::new();
         if record.objects.is_empty() {
-            orders = self.orders(archive, &uid, &archive.series(&uid)?)?;
+            if let Some(archive) = &self.steps.archive {
+                orders = self.orders(archive, &uid, &archive.series(&uid)?)?;
+            }
             if orders.is_empty() {
-                told::of_study(told::WARNING, key, "not taken up again: no rule fits it any more");
+                told::of_study(
+                    told::WARNING,
+                    key,
+                    "not taken up again: its scan is not there, or no rule fits it",
+                );
                 return Ok(());
             }
         }
@@ -117,8 +146,14 @@ impl Shared {
             }
             match self.look(archive, &key, &study) {
                 Ok(Look::Growing(now)) => candidates.see(key, &now, Instant::now()),
-                Ok(Look::NoRule) => candidates.settle(&key),
-                Ok(Look::Entered | Look::Gone) => candidates.forget(&key),
+                Ok(Look::NoRule) => {
+                    candidates.settle(&key);
+                    self.steps.ledger.unname(&key)?;
+                }
+                Ok(Look::Entered | Look::Gone) => {
+                    candidates.forget(&key);
+                    self.steps.ledger.unname(&key)?;
+                }
                 // One study that cannot be listed must not keep the others.
                 Err(LookError::Archive(e @ (ArchiveError::Refused(_) | ArchiveError::Interrupted(_)))) => {
                     let failures = candidates.fail(&key);
@@ -130,6 +165,7 @@ impl Shared {
                         record.end(StudyState::Failed, Some(e.to_string()));
                         told::of_study(told::ERROR, &key, format!("failed for good: {e}"));
                         self.steps.ledger.enter(&key, &record)?;
+                        self.steps.ledger.unname(&key)?;
                         candidates.forget(&key);
                     } else {
                         let wait = self.steps.backoff().wait(failures);

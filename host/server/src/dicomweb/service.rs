@@ -13,7 +13,7 @@ use super::answer::Answer;
 use super::client::Archive;
 use super::config::RulesFile;
 use super::json::is_uid;
-use super::ledger::{Ledger, LedgerError};
+use super::ledger::{Ledger, LedgerError, NamedStudy, StudyState};
 use super::status::ServiceStatus;
 use super::steps::Steps;
 use super::workers::{Agenda, Shared, locked};
@@ -41,7 +41,7 @@ pub struct Service {
 }
 
 /// Why a webhook's word is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum NameError {
     /// Not numbers joined by dots, at most 64 characters.
     #[error("study: expected a StudyInstanceUID")]
@@ -52,6 +52,9 @@ pub enum NameError {
     /// As many wait as may.
     #[error("too many studies wait to be looked at; try again later")]
     Full,
+    /// It could not be written down.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 impl Service {
@@ -63,7 +66,7 @@ impl Service {
         let rules = RulesFile::read(options.rules)?;
         let beside = options.rules.parent().unwrap_or(Path::new(""));
         let folder = options.data.join("dicomweb");
-        let named = |e: io::Error| format!("{}: cannot be used ({e})", folder.display());
+        let unusable = |e: io::Error| format!("{}: cannot be used ({e})", folder.display());
         let archive = match options.archive {
             None => None,
             Some(url) => {
@@ -72,19 +75,20 @@ impl Service {
             }
         };
         check_ways(&rules, archive.is_some()).map_err(|e| format!("{}: {e}", options.rules.display()))?;
-        std::fs::create_dir_all(&folder).map_err(named)?;
-        private(&folder).map_err(named)?;
-        let salt = salt_of_folder(options.data).map_err(named)?;
+        std::fs::create_dir_all(&folder).map_err(unusable)?;
+        private(&folder).map_err(unusable)?;
+        let salt = salt_of_folder(options.data).map_err(unusable)?;
         let file = folder.join("ledger.redb");
         let ledger = Ledger::open(&file).map_err(|e| format!("{}: {e}", file.display()))?;
         let now = Instant::now();
         let open = ledger.list(|record| !record.state.is_final()).map_err(|e| e.to_string())?;
+        let named = ledger.named().map_err(|e| e.to_string())?.into();
         let agenda: Agenda = open.into_iter().map(|(key, _)| (key, now)).collect();
         let incoming = match &rules.receiver {
             None => None,
             Some(receiver) => {
                 let place = folder.join("incoming");
-                Some(Arc::new(Incoming::open(&place, &salt, receiver.waiting_gb << 30).map_err(named)?))
+                Some(Arc::new(Incoming::open(&place, &salt, receiver.waiting_gb << 30).map_err(unusable)?))
             }
         };
         let receiver = match (&rules.receiver, &incoming) {
@@ -103,7 +107,7 @@ impl Service {
             incoming,
             agenda: Mutex::new(agenda),
             wake: Condvar::new(),
-            named: Mutex::default(),
+            named: Mutex::new(named),
             waiting: AtomicU32::new(0),
             stop: AtomicBool::new(false),
         });
@@ -120,6 +124,7 @@ impl Service {
     }
 
     /// A webhook's word: this study is new or has changed. With `again` a study that failed for good is taken up once more.
+    /// On the disk when the call returns.
     ///
     /// # Errors
     /// [`NameError`].
@@ -127,15 +132,28 @@ impl Service {
         if !is_uid(study_uid) {
             return Err(NameError::NoUid);
         }
-        if self.shared.steps.archive.is_none() {
+        let steps = &self.shared.steps;
+        if steps.archive.is_none() && !again {
             return Err(NameError::NoArchive);
         }
-        let mut named = locked(&self.shared.named);
-        if named.len() >= MOST_NAMED {
+        if locked(&self.shared.named).len() >= MOST_NAMED {
             return Err(NameError::Full);
         }
-        named.push_back((study_uid.to_owned(), again));
+        let named = NamedStudy { uid: study_uid.to_owned(), again };
+        steps.ledger.name(&steps.key(study_uid), &named)?;
+        locked(&self.shared.named).push_back(named);
         Ok(())
+    }
+
+    /// Takes up every study that failed for good; returns how many.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn take_up_failed(&self) -> Result<usize, NameError> {
+        let failed = self.shared.steps.ledger.list(|record| record.state == StudyState::Failed)?;
+        let uids: Vec<String> = failed.into_iter().filter_map(|(_, record)| record.study_uid).collect();
+        uids.iter().try_for_each(|uid| self.name(uid, true))?;
+        Ok(uids.len())
     }
 
     /// What it is doing.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::ArchiveError;
-use super::ledger::StudyKey;
+use super::ledger::{NamedStudy, StudyKey};
 use super::look::LookError;
 use super::steps::{Next, Steps};
 use super::told;
@@ -22,8 +22,8 @@ pub(crate) struct Shared {
     pub incoming: Option<Arc<Incoming>>,
     pub agenda: Mutex<Agenda>,
     pub wake: Condvar,
-    /// What the webhook named, and whether it is to be taken up again.
-    pub named: Mutex<VecDeque<(String, bool)>>,
+    /// What the webhook named; the ledger has it as well.
+    pub named: Mutex<VecDeque<NamedStudy>>,
     /// New studies that were not looked at yet.
     pub waiting: AtomicU32,
     pub stop: AtomicBool,
@@ -90,10 +90,10 @@ impl Shared {
             if let Some(incoming) = &self.incoming {
                 self.take_received(incoming);
             }
+            let now = Instant::now();
+            let mut listed = false;
+            let mut result = self.take_named(&mut candidates);
             if let Some(archive) = &self.steps.archive {
-                let now = Instant::now();
-                let mut result = self.take_named(archive, &mut candidates);
-                let mut listed = false;
                 if result.is_ok() && settings.poll_seconds > 0.0 && now >= next_list {
                     result = self.list(archive, &mut candidates);
                     listed = true;
@@ -101,28 +101,22 @@ impl Shared {
                 if result.is_ok() {
                     result = self.look_at_due(archive, &mut candidates);
                 }
-                self.waiting.store(candidates.len() as u32, Ordering::Relaxed);
-                match result {
-                    Ok(()) => {
-                        if listed {
-                            next_list = now + Duration::from_secs_f64(settings.poll_seconds);
-                        }
-                        failures = 0;
-                    }
-                    Err(e) => {
-                        failures += 1;
-                        let asked = match &e {
-                            LookError::Archive(ArchiveError::Unavailable { wait, .. }) => {
-                                wait.unwrap_or_default()
-                            }
-                            _ => Duration::ZERO,
-                        };
-                        let wait = self.steps.backoff().wait(failures).max(asked);
-                        told::of_all(told::WARNING, format!("{e}; again in {:.1} s", wait.as_secs_f64()));
-                        self.pause(wait);
-                        continue;
-                    }
-                }
+            }
+            self.waiting.store(candidates.len() as u32, Ordering::Relaxed);
+            if let Err(e) = result {
+                failures += 1;
+                let asked = match &e {
+                    LookError::Archive(ArchiveError::Unavailable { wait, .. }) => wait.unwrap_or_default(),
+                    _ => Duration::ZERO,
+                };
+                let wait = self.steps.backoff().wait(failures).max(asked);
+                told::of_all(told::WARNING, format!("{e}; again in {:.1} s", wait.as_secs_f64()));
+                self.pause(wait);
+                continue;
+            }
+            failures = 0;
+            if listed {
+                next_list = now + Duration::from_secs_f64(settings.poll_seconds);
             }
             self.pause(TICK);
         }

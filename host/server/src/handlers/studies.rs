@@ -1,4 +1,4 @@
-//! `POST /webhook/study` and `GET /studies`
+//! `POST /webhook/study`, `GET /studies` and `POST /studies/again`
 
 use crate::access::{Principal, Scope};
 use crate::app::App;
@@ -51,12 +51,29 @@ pub async fn named(
             "expected {\"study\": \"StudyInstanceUID\"}, and \"again\": true to take up a failed study",
         )
     })?;
-    match service.name(&named.study, named.again) {
-        Ok(()) => Ok(json(StatusCode::ACCEPTED, &serde_json::json!({}))),
-        Err(e @ NameError::NoUid) => Err(ApiError::bad_request(e.to_string())),
-        Err(e @ NameError::NoArchive) => Err(ApiError::new(StatusCode::CONFLICT, e.to_string())),
-        Err(e @ NameError::Full) => Err(ApiError::busy(e.to_string(), 60)),
+    let service = service.clone();
+    let done =
+        spawn_blocking(move || service.name(&named.study, named.again)).await.map_err(ApiError::internal)?;
+    done.map_err(refused)?;
+    Ok(json(StatusCode::ACCEPTED, &serde_json::json!({})))
+}
+
+fn refused(error: NameError) -> ApiError {
+    match error {
+        NameError::NoUid => ApiError::bad_request(error.to_string()),
+        NameError::NoArchive => ApiError::new(StatusCode::CONFLICT, error.to_string()),
+        NameError::Full => ApiError::busy(error.to_string(), 60),
+        NameError::Ledger(e) => ApiError::internal(e),
     }
+}
+
+/// Every study that failed for good is taken up once more.
+pub async fn again(State(app): State<Arc<App>>, Extension(who): Extension<Principal>) -> Answer {
+    app.require(&who, Scope::Admin)?;
+    app.takes_work()?;
+    let service = service(&app)?.clone();
+    let taken = spawn_blocking(move || service.take_up_failed()).await.map_err(ApiError::internal)?;
+    Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "studies": taken.map_err(refused)? })))
 }
 
 /// What became of studies, without identity.

@@ -137,6 +137,45 @@ fn a_webhook_names_a_study_and_a_failed_one_is_taken_up_when_asked() {
     assert_eq!(bench.archive.count("GET /studies/1.2.404"), 0);
 }
 
+/// Without a list nobody else would name it once more.
+#[test]
+fn what_a_webhook_named_survives_the_end_of_the_process_before_it_is_looked_at() {
+    let mut bench = Bench::new(3);
+    bench.rules = bench.rules.replace("poll_seconds = 0.2", "poll_seconds = 0");
+    let quiet = bench.rules.clone();
+    bench.rules = bench.rules.replace("quiet_seconds = 0", "quiet_seconds = 1000");
+    let first = service(&bench);
+    first.name(STUDY, false).unwrap();
+    wait_for("the look", || first.status().unwrap().awaited == 1);
+    first.stop();
+    bench.rules = quiet;
+    let second = service(&bench);
+    wait_for("the study", || verified(&second) == 1);
+    second.stop();
+    let steps = bench.steps();
+    assert!(steps.ledger.named().unwrap().is_empty(), "it was looked at");
+}
+
+#[test]
+fn all_that_failed_is_taken_up_at_once() {
+    let mut bench = Bench::new(3);
+    bench.rules = bench.rules.replace("poll_seconds = 0.2", "poll_seconds = 0");
+    bench.archive.add(slice("1.2.8", "1.2.8.1", "1.2.8.1.1").bytes());
+    for _ in 0..2 {
+        bench.archive.fail("POST", Fault::Status(415));
+        bench.archive.fail("POST", Fault::Status(415));
+        bench.archive.fail("POST", Fault::Status(415));
+    }
+    let service = service(&bench);
+    service.name(STUDY, false).unwrap();
+    service.name("1.2.8", false).unwrap();
+    wait_for("the failures", || service.status().unwrap().failed.len() == 2);
+    assert_eq!(service.take_up_failed().unwrap(), 2);
+    wait_for("the answers", || verified(&service) == 2);
+    assert_eq!(bench.archive.own().len(), 4);
+    assert_eq!(bench.answer.submitted.load(Ordering::Relaxed), 2, "results that were made are sent");
+}
+
 #[test]
 fn a_study_that_cannot_even_be_listed_is_named_and_the_others_go_on() {
     let bench = Bench::new(3);
