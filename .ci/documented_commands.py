@@ -29,6 +29,7 @@ ELSEWHERE = {
     "examples/third_party_plugin/README.md": "tests/tests/plugins, third_party",
     "host/cuda/README.md": "ANYMC3D_CI_GPU=1 .ci/run: NVIDIA's compiler",
     "host/python/README.md": "host/python/check.sh, in an environment that has the wheel",
+    "docs/server.md": "tests/outside/server/check.sh, by a binary that has the feature",
     "examples/phantom_difficulty/README.md": "PyTorch and minutes of its time",
 }
 

@@ -182,7 +182,8 @@ impl ServerArgs {
             idle: seconds(self.idle),
             scan_bytes: self.max_upload as u64,
             infer_bytes: self.max_request as u64,
-            infer_memory: (self.max_request as u64).saturating_mul(2),
+            // Two of the largest, or many small ones.
+            infer_memory: (self.max_request as u64).saturating_mul(2).max(1 << 30),
             ..RequestLimits::default()
         };
         let files = self.tls_cert.clone().zip(self.tls_key.clone());

@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
 /// Waits until the server is told to end.
-pub(crate) async fn told(mut ending: watch::Receiver<bool>) {
+pub(crate) async fn asked_to_end(mut ending: watch::Receiver<bool>) {
     // A sender that is gone tells nothing else.
     let _ = ending.wait_for(|ending| *ending).await;
 }
@@ -35,7 +35,7 @@ pub(crate) async fn serve(
     let most = u32::try_from(limits.connections).unwrap_or(u32::MAX);
     let open = Arc::new(Semaphore::new(most as usize));
     loop {
-        let end = pin!(told(ending.clone()));
+        let end = pin!(asked_to_end(ending.clone()));
         let stream = match select(end, pin!(listener.accept())).await {
             Either::Left(_) => break,
             Either::Right((Ok((stream, _)), _)) => stream,
@@ -87,7 +87,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.header_time).max_buf_size(limits.header_bytes);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
-    let end = pin!(told(ending));
+    let end = pin!(asked_to_end(ending));
     // A connection that breaks is its client's business.
     if let Either::Right((_, _)) = select(connection.as_mut(), end).await {
         connection.as_mut().graceful_shutdown();

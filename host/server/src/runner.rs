@@ -86,7 +86,7 @@ impl Events for Heard<'_> {
                     model.set_health(Health::Quarantined(self.without_folder(reason)));
                 }
                 let facts = serde_json::json!({ "plugin": plugin, "reason": reason });
-                self.runner.audit.write("quarantine", &[facts.clone()]);
+                self.runner.audit.write("quarantine", std::slice::from_ref(&facts));
                 crate::log::line("error", "plugin_quarantined", facts);
             }
             Notice::Separated { plugin, reason, .. } => {
@@ -134,6 +134,8 @@ impl Runner {
         let ended = match shared.jobs.begin(id) {
             Ok(Some(job)) => {
                 let outcome = self.outcome(&job);
+                // Counted before anybody hears of the end.
+                shared.metrics.job(state(&outcome).name());
                 shared.jobs.end(id, |job| {
                     job.state = state(&outcome);
                     job.answers = outcome.answers;
@@ -145,7 +147,6 @@ impl Runner {
         };
         match ended {
             Ok(Some(job)) => {
-                shared.metrics.job(job.state.name());
                 if shared.audit.job(&job)
                     && let Err(e) = shared.jobs.audited(id)
                 {

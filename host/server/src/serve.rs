@@ -5,7 +5,7 @@ use crate::app::{App, router};
 use crate::audit::Audit;
 use crate::dicomweb::{AnswerByJobs, RulesFile, Service, ServiceOptions};
 use crate::jobs::{Jobs, OpenJobsError};
-use crate::listen::{self, told};
+use crate::listen::{self, asked_to_end};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::models::Models;
@@ -257,7 +257,7 @@ fn studies(options: &ServerOptions, jobs: &Arc<Jobs>) -> Result<Option<Arc<Servi
 /// Waits for the connections; once `ending` is true no longer than the time of grace.
 async fn end_within(grace: Duration, ending: watch::Receiver<bool>, connections: impl Future<Output = ()>) {
     let deadline = async {
-        told(ending).await;
+        asked_to_end(ending).await;
         tokio::time::sleep(grace).await;
     };
     futures_util::future::select(std::pin::pin!(connections), std::pin::pin!(deadline)).await;
@@ -308,7 +308,7 @@ async fn signals(sender: watch::Sender<bool>) {
 
 /// The server ends: nothing new is taken, and the engine ends after what it is at.
 async fn close_queue(app: Arc<App>, ending: watch::Receiver<bool>) {
-    told(ending).await;
+    asked_to_end(ending).await;
     app.ending.store(true, Ordering::Relaxed);
     app.shared.queue.close();
     if let Some(studies) = app.studies.clone() {

@@ -108,12 +108,13 @@ fn what_a_model_cannot_answer_is_refused_in_the_protocols_form() {
         edit(&mut asked);
         infer(&server, &asked)
     };
-    let cases: [(&dyn Fn(&mut Value), &str); 9] = [
+    type Edit<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(Edit<'_>, &str); 9] = [
         (&|r| r["inputs"][0]["shape"] = json!([20, 24]), "found 4800 numbers"),
         (&|r| r["inputs"][0]["shape"] = json!([1, 10, 20, 24]), "expected [D,H,W]"),
         (&|r| r["inputs"][0]["name"] = json!("image"), "no input is called `image`"),
         (&|r| drop(r["inputs"].as_array_mut().unwrap().pop()), "input `affine`: expected"),
-        (&|r| r["inputs"][1]["data"] = json!([0; 16]), "three independent axes"),
+        (&|r| r["inputs"][1]["data"] = json!(vec![0; 16]), "three independent axes"),
         (&|r| r["outputs"] = json!([{ "name": "masks" }]), "no output is called `masks`"),
         (&|r| r["parameters"] = json!({ "modality": "MR" }), "found MR, expected CT"),
         (&|r| r["inputs"][0]["datatype"] = json!("FP8"), "no inference request"),

@@ -108,7 +108,7 @@ fn a_name_of_a_job_or_a_file_leads_nowhere_else() {
         format!("/jobs/{id}/results//etc/passwd"),
         format!("/jobs/{id}/results/{case}/{plugin}/"),
         format!("/jobs/{}/results/{case}/{plugin}/result.json", id.to_uppercase() + "x"),
-        format!("/v2/models/..%2f..%2fjobs/ready"),
+        "/v2/models/..%2f..%2fjobs/ready".to_owned(),
     ] {
         let answer = server.get(&path);
         assert_eq!(answer.status, 404, "{path}: {answer:?}");
@@ -135,9 +135,9 @@ fn zips_that_lead_outside_or_unpack_without_end_leave_nothing() {
     assert!(
         !outside.path().join("written").exists() && !std::path::Path::new("/tmp/anymc3d-outside").exists()
     );
-    let mut header = vec![0u8; 132];
+    let mut header = [0u8; 132];
     header[128..].copy_from_slice(b"DICM");
-    let bomb = zipped("bomb", &mut header.chain(std::io::repeat(0).take(300 << 20)));
+    let bomb = zipped("bomb", &mut header.as_slice().chain(std::io::repeat(0).take(300 << 20)));
     assert!(bomb.len() < 1 << 20, "{}", bomb.len());
     let said = failed(&server, &server.ask("POST", "/scans", &[], &bomb));
     assert!(said.contains("limit") || said.contains("times"), "{said}");
@@ -223,6 +223,55 @@ fn slow_clients_are_given_up() {
     assert!(until_closed(head, b"0123456789").starts_with("HTTP/1.1 408"), "too few come");
     let folders = std::fs::read_dir(server.data.join("jobs")).unwrap().count();
     assert_eq!(folders, 0, "nothing is left of them");
+}
+
+#[test]
+fn a_client_that_does_not_read_its_answers_is_given_up() {
+    let limits = RequestLimits { idle: Duration::from_millis(700), ..Choice::default().limits };
+    let server = serve(Choice { limits, ..Choice::default() });
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let ask = b"GET /v2/models/mean_probe HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
+    let began = Instant::now();
+    let closed = loop {
+        match stream.write(&ask) {
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(_) => break true,
+        }
+        if began.elapsed() > Duration::from_secs(60) {
+            break false;
+        }
+    };
+    assert!(closed, "the connection is still open");
+}
+
+#[test]
+fn connections_and_the_memory_of_requests_have_an_end() {
+    let limits = RequestLimits { connections: 3, infer_memory: 2 << 20, ..Choice::default().limits };
+    let server = serve(Choice { limits, ..Choice::default() });
+    let infer =
+        "POST /v2/models/mean_probe/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1048575\r\n\r\n";
+    let mut holds: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    holds.iter_mut().for_each(|stream| stream.write_all(infer.as_bytes()).unwrap());
+    let until = Instant::now() + Duration::from_secs(30);
+    let busy = loop {
+        let answer = server.raw(infer.as_bytes());
+        if answer.status == 429 || Instant::now() > until {
+            break answer;
+        }
+    };
+    assert!(busy.status == 429 && busy.headers.contains_key("retry-after"), "{busy:?}");
+    holds.push(TcpStream::connect(server.address).unwrap());
+    std::thread::sleep(Duration::from_millis(100));
+    let mut beyond = TcpStream::connect(server.address).unwrap();
+    beyond.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert!(matches!(beyond.read(&mut [0; 1]), Ok(0) | Err(_)), "closed at once");
+    drop(holds);
+    while server.try_get("/healthz").is_none() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.get("/healthz").status, 200);
 }
 
 #[test]
@@ -366,7 +415,8 @@ fn a_client_that_leaves_while_it_waits_costs_nothing() {
     let server = serve(Choice::default());
     let jobs = server.jobs.clone().unwrap();
     // Something to wait behind.
-    (0..8).for_each(|seed| drop(server.submit(&scan(seed, NEAR))));
+    const JOBS: usize = 30;
+    (0..JOBS).for_each(|seed| drop(server.submit(&scan(seed, NEAR))));
     let voxels = vec!["1,2,3,4,5,6"; 800].join(",");
     let body = format!(
         "{{\"inputs\":[{{\"name\":\"voxels\",\"shape\":[10,20,24],\"datatype\":\"FP32\",\"data\":[{voxels}]}},\
@@ -390,4 +440,10 @@ fn a_client_that_leaves_while_it_waits_costs_nothing() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!((jobs.waiting(), requests()), (0, 0));
+    let metrics = || String::from_utf8(server.get("/metrics").body).unwrap();
+    let all = format!("anymc3d_answers_total{{plugin=\"mean_probe\",outcome=\"answered\"}} {JOBS}\n");
+    while !metrics().contains(&all) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(metrics().contains(&all), "the jobs alone were computed: {}", metrics());
 }

@@ -6,6 +6,7 @@ latencies and memory; then the rate of the good plugin alone beside `host batch`
 
 import concurrent.futures
 import hashlib
+import json
 import statistics
 import subprocess
 import sys
@@ -30,7 +31,6 @@ def run_all(server, scans):
                 break
             time.sleep(float(headers["retry-after"]))
         assert status == 202, (status, body)
-        import json
         record = server.end(json.loads(body)["id"])
         return record, time.monotonic() - began
 

@@ -1,5 +1,6 @@
 """A running `host serve` and a client for it, of the standard library alone."""
 
+import atexit
 import http.client
 import json
 import os
@@ -41,10 +42,13 @@ class Server:
         self.command = [host, "serve", "--listen", "127.0.0.1:0", "--data", str(data), *map(str, arguments)]
         self.secure = secure
         self.process = self.port = None
+        # A check that fails leaves no server behind.
+        atexit.register(lambda: self.process.kill())
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                        stdin=subprocess.DEVNULL, text=True)
         said = []
         for line in self.process.stderr:
             said.append(line)

@@ -3,6 +3,7 @@
     python tls.py HOST BENCH BACKBONE
 """
 
+import http.client
 import os
 import ssl
 import subprocess
@@ -57,7 +58,7 @@ def main():
         server.secure = None
         try:
             status = server.ask("GET", "/healthz")[0]
-        except OSError:
+        except (OSError, http.client.HTTPException):
             status = 0
         assert status == 0, "plain HTTP is answered"
         print("with TLS: a token is asked for, plain HTTP is not answered")

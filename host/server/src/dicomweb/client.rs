@@ -64,9 +64,10 @@ impl Archive {
         let host = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
         if host.is_none_or(|h| h.is_empty() || h.contains(['@', '?', '#']) || h.contains(char::is_whitespace))
         {
-            return Err(format!(
-                "--dicomweb {url}: expected http:// or https://, a host and the path of the DICOMweb service, without an account"
-            ));
+            // It is not shown: it may hold an account.
+            return Err("--dicomweb: expected http:// or https://, a host and the path of the DICOMweb service, without an \
+                        account (which goes into rules.toml)"
+                .into());
         }
         let roots = match &settings.ca_file {
             None => RootCerts::PlatformVerifier,

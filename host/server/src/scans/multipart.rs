@@ -23,7 +23,7 @@ pub enum Piece {
     /// Bytes of it.
     Data(Vec<u8>),
     /// It ends.
-    End,
+    Finish,
 }
 
 /// A body that is not what its boundary says.
@@ -89,7 +89,7 @@ impl Multipart {
                         break;
                     }
                     if inside {
-                        pieces.push(Piece::End);
+                        pieces.push(Piece::Finish);
                     }
                     taken += self.length;
                     self.at = At::Delimiter;
@@ -199,7 +199,7 @@ mod tests {
                         all.push((headers, Vec::new()));
                     }
                     Piece::Data(data) => all.last_mut().unwrap().1.extend(data),
-                    Piece::End => open = false,
+                    Piece::Finish => open = false,
                 }
             }
         }

@@ -114,7 +114,7 @@ async fn parts(receiving: &mut Receiving, boundary: &str, files: &mut Files<'_>)
                     Some((_, Target::Field(text))) if text.len() + data.len() <= FIELD => text.extend(data),
                     _ => return Err(ApiError::bad_request("a field of the form is too long")),
                 },
-                Piece::End => {
+                Piece::Finish => {
                     if let Some((headers, target)) = open.take() {
                         files.part(headers, target).await?;
                     }
