@@ -16,6 +16,8 @@ if ! command -v storescu > /dev/null; then
     || { echo "skipped: dcmtk cannot be installed"; exit 0; }
 fi
 
+# A copy of the binary finds the backbone from here.
+cd "$root"
 work=$(mktemp -d)
 server= scp=
 end() {
@@ -48,7 +50,7 @@ first_seconds = 0.1
 most_seconds = 1
 END
 start_server() {
-  "$host" serve --plugin lung_nodule --listen "127.0.0.1:$listen" --data "$work/data" --no-report --rules "$work/rules.toml" \
+  "$host" serve --plugin "$root/target/release/liblung_nodule.so" --listen "127.0.0.1:$listen" --data "$work/data" --no-report --rules "$work/rules.toml" \
     >> "$work/server.log" 2>&1 &
   server=$!
   for _ in $(seq 100); do curl -sf "http://127.0.0.1:$listen/studies" > /dev/null && return; sleep 0.1; done

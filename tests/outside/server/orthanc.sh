@@ -19,6 +19,8 @@ if [ ! -e "$plugin" ] || ! command -v Orthanc > /dev/null; then
     || { echo "skipped: Orthanc cannot be installed (Debian: orthanc, orthanc-dicomweb)"; exit 0; }
 fi
 
+# A copy of the binary finds the backbone from here.
+cd "$root"
 work=$(mktemp -d)
 orthanc= proxy= tls= server=
 end() {
@@ -69,7 +71,7 @@ start_orthanc() {
   archive ready "$url"
 }
 start_server() { # [RULES URL]
-  "$host" serve --plugin lung_nodule --listen "127.0.0.1:$listen" --data "$work/data" --no-report \
+  "$host" serve --plugin "$root/target/release/liblung_nodule.so" --listen "127.0.0.1:$listen" --data "$work/data" --no-report \
     --dicomweb "${2:-http://127.0.0.1:$between}/dicom-web" --rules "${1:-$work/rules.toml}" >> "$work/server.log" 2>&1 &
   server=$!
 }

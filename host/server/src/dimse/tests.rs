@@ -81,7 +81,8 @@ fn a_series_that_is_sent_is_on_the_disk_before_it_is_confirmed() {
     let mut kept: Vec<Vec<u8>> =
         std::fs::read_dir(to.path()).unwrap().map(|f| std::fs::read(f.unwrap().path()).unwrap()).collect();
     let mut sent = files;
-    (kept.sort(), sent.sort());
+    kept.sort();
+    sent.sort();
     assert!(kept == sent, "byte for byte");
     incoming.done(&name, at).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
