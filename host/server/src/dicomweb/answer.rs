@@ -10,7 +10,7 @@ pub struct AnswerRequest<'a> {
     /// A second request under the same key is the first one.
     pub key: &'a str,
     /// By which way it came, and by which rules: for the job's record.
-    pub origin: super::ledger::Origin,
+    pub origin: super::ledger::StudyOrigin,
     pub rules: &'a [String],
 }
 

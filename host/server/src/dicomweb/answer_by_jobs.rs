@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::answer::{Answer, AnswerError, AnswerRequest, JobOutcome};
-use super::ledger::Origin;
-use super::told;
+use super::ledger::StudyOrigin;
+use super::study_log;
 use crate::jobs::{Channel, Job, JobId, JobRegion, Jobs, Submission, SubmitError, Submitter};
 
 /// Name of a study's folder in a job's folder.
@@ -23,8 +23,8 @@ impl Answer for AnswerByJobs {
         let intake = self.0.intake().map_err(|e| busy(&e))?;
         intake.take(request.scan, SCAN).map_err(|e| busy(&e))?;
         let channel = match request.origin {
-            Origin::Archive => Channel::Dicomweb,
-            Origin::Dimse => Channel::Dimse,
+            StudyOrigin::Archive => Channel::Dicomweb,
+            StudyOrigin::Dimse => Channel::Dimse,
         };
         let submission = Submission {
             scan: SCAN.to_owned(),
@@ -50,7 +50,7 @@ impl Answer for AnswerByJobs {
             Ok(Some(_)) => JobOutcome::Waiting,
             Ok(None) => JobOutcome::Gone,
             Err(e) => {
-                told::of_all(told::ERROR, &e);
+                study_log::of_all(study_log::ERROR, &e);
                 JobOutcome::Waiting
             }
         }

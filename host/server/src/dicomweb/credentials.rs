@@ -30,7 +30,7 @@ pub struct Credentials {
 enum Secret {
     #[default]
     None,
-    Kept(String),
+    Variable(String),
     File(PathBuf),
 }
 
@@ -41,7 +41,9 @@ impl CredentialSource {
     /// One line, when several are named, or the named one is absent or empty.
     pub fn open(&self, folder: &Path) -> Result<Credentials, String> {
         let env = |scheme, name: &String| match std::env::var(name) {
-            Ok(value) if !value.trim().is_empty() => Ok(Credentials { scheme, secret: Secret::Kept(value) }),
+            Ok(value) if !value.trim().is_empty() => {
+                Ok(Credentials { scheme, secret: Secret::Variable(value) })
+            }
             _ => {
                 Err(format!("the environment variable {name} is not set; it must hold the archive's secret"))
             }
@@ -73,7 +75,7 @@ impl Credentials {
     pub fn header(&self) -> Result<Option<String>, String> {
         let secret = match &self.secret {
             Secret::None => return Ok(None),
-            Secret::Kept(secret) => secret.clone(),
+            Secret::Variable(secret) => secret.clone(),
             Secret::File(path) => std::fs::read_to_string(path)
                 .map_err(|e| format!("{}: the archive's secret cannot be read ({e})", path.display()))?,
         };

@@ -85,7 +85,7 @@ impl StudyState {
 /// By which way a study came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Origin {
+pub enum StudyOrigin {
     /// Seen in the archive.
     Archive,
     /// Received by C-STORE.
@@ -139,7 +139,7 @@ pub struct SentObject {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudyRecord {
     pub state: StudyState,
-    pub origin: Origin,
+    pub origin: StudyOrigin,
     /// Kept as long as the archive must be asked for it, and of a study that failed, for who looks into it; else removed
     /// at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,7 +166,7 @@ pub struct StudyRecord {
 }
 
 impl StudyRecord {
-    pub fn new(study_uid: &str, origin: Origin, orders: Vec<Order>) -> Self {
+    pub fn new(study_uid: &str, origin: StudyOrigin, orders: Vec<Order>) -> Self {
         let now = unix_seconds();
         Self {
             state: StudyState::Seen,
@@ -453,7 +453,7 @@ mod tests {
             job: None,
             taken: false,
         };
-        StudyRecord::new("1.2.3", Origin::Archive, vec![order])
+        StudyRecord::new("1.2.3", StudyOrigin::Archive, vec![order])
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::client::{Archive, ListedStudy, Place};
 use super::error::ArchiveError;
 use super::json::is_uid;
-use super::ledger::{LedgerError, NamedStudy, Order, Origin, StudyKey, StudyRecord, StudyState};
+use super::ledger::{LedgerError, NamedStudy, Order, StudyKey, StudyOrigin, StudyRecord, StudyState};
 use super::orders::{leave_out_answered, orders_of};
 use super::series::SeriesFacts;
-use super::told;
+use super::study_log;
 use super::watch::Candidates;
 use super::workers::{Shared, locked};
 use crate::dimse::Incoming;
@@ -63,7 +63,7 @@ impl Shared {
                     return Err(e);
                 }
                 Err(e) => {
-                    told::of_study(told::WARNING, &key, format!("named by the webhook: {e}"));
+                    study_log::of_study(study_log::WARNING, &key, format!("named by the webhook: {e}"));
                     self.steps.ledger.unname(&key)?;
                 }
             }
@@ -92,7 +92,7 @@ impl Shared {
                     candidates.see(key.clone(), &study, Instant::now());
                     return Ok(());
                 }
-                told::of_study(told::INFO, key, "named by the webhook, and not in the archive");
+                study_log::of_study(study_log::INFO, key, "named by the webhook, and not in the archive");
             }
         }
         Ok(self.steps.ledger.unname(key)?)
@@ -107,15 +107,15 @@ impl Shared {
                 orders = self.orders(archive, &uid, &archive.series(&uid)?)?;
             }
             if orders.is_empty() {
-                told::of_study(
-                    told::WARNING,
+                study_log::of_study(
+                    study_log::WARNING,
                     key,
                     "not taken up again: its scan is not there, or no rule fits it",
                 );
                 return Ok(());
             }
         }
-        told::of_study(told::INFO, key, "taken up again");
+        study_log::of_study(study_log::INFO, key, "taken up again");
         record.take_up(orders);
         self.steps.ledger.put(key, &mut record)?;
         self.begin(key.clone());
@@ -160,17 +160,17 @@ impl Shared {
                     let for_good =
                         matches!(e, ArchiveError::Refused(_)) || failures >= self.steps.rules.retry.attempts;
                     if for_good {
-                        let mut record = StudyRecord::new(&study.uid, Origin::Archive, Vec::new());
+                        let mut record = StudyRecord::new(&study.uid, StudyOrigin::Archive, Vec::new());
                         record.attempts = failures;
                         record.end(StudyState::Failed, Some(e.to_string()));
-                        told::of_study(told::ERROR, &key, format!("failed for good: {e}"));
+                        study_log::of_study(study_log::ERROR, &key, format!("failed for good: {e}"));
                         self.steps.ledger.enter(&key, &record)?;
                         self.steps.ledger.unname(&key)?;
                         candidates.forget(&key);
                     } else {
                         let wait = self.steps.backoff().wait(failures);
-                        told::of_study(
-                            told::WARNING,
+                        study_log::of_study(
+                            study_log::WARNING,
                             &key,
                             format!("{e}; again in {:.1} s", wait.as_secs_f64()),
                         );
@@ -197,7 +197,7 @@ impl Shared {
         if orders.is_empty() {
             return Ok(Look::NoRule);
         }
-        let mut record = StudyRecord::new(&study.uid, Origin::Archive, Vec::new());
+        let mut record = StudyRecord::new(&study.uid, StudyOrigin::Archive, Vec::new());
         if self.steps.rules.archive.skip_answered {
             let before = orders.clone();
             let answered = leave_out_answered(&mut orders, &series);
@@ -215,8 +215,8 @@ impl Shared {
         }
         let state = record.state;
         if self.steps.ledger.enter(key, &record)? {
-            told::of_study(
-                told::INFO,
+            study_log::of_study(
+                study_log::INFO,
                 key,
                 format!("entered as {}, {} orders", state.name(), record.orders.len()),
             );
@@ -249,8 +249,8 @@ impl Shared {
         let quiet = self.steps.rules.receiver.as_ref().map_or(60.0, |r| r.quiet_seconds);
         for (study, at) in incoming.quiet(Duration::from_secs_f64(quiet)) {
             if let Err(e) = self.take_study(incoming, &study, at) {
-                told::of_all(
-                    told::ERROR,
+                study_log::of_all(
+                    study_log::ERROR,
                     format!("what was received of study {study} cannot be taken ({e})"),
                 );
                 return;
@@ -266,8 +266,8 @@ impl Shared {
         let key = study.key.clone();
         let known = self.steps.ledger.get(&key).map_err(|e| e.to_string())?;
         if known.is_some() {
-            told::of_study(
-                told::INFO,
+            study_log::of_study(
+                study_log::INFO,
                 &key,
                 "instances came after the study was taken; they are not answered",
             );
@@ -278,7 +278,7 @@ impl Shared {
         let orders = orders_of(rules, &study.series, own, |s| Ok(s.clone()))
             .map_err(|e: LedgerError| e.to_string())?;
         if orders.is_empty() {
-            told::of_study(told::INFO, &key, "no rule fits what was received");
+            study_log::of_study(study_log::INFO, &key, "no rule fits what was received");
             return incoming.done(name, at).map_err(text);
         }
         for series in orders.iter().flat_map(|order| &order.series) {
@@ -286,7 +286,7 @@ impl Shared {
         }
         // From here on the ledger has it; what is still in `incoming` after a kill is known by then, and goes.
         if self.steps.received(&study.uid, orders).map_err(|e| e.to_string())? {
-            told::of_study(told::INFO, &key, "received");
+            study_log::of_study(study_log::INFO, &key, "received");
             self.begin(key);
         }
         incoming.done(name, at).map_err(text)

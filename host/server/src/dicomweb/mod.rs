@@ -29,9 +29,9 @@ mod service;
 mod status;
 mod steps;
 mod stow;
+pub(crate) mod study_log;
 #[cfg(test)]
 pub(crate) mod tests;
-pub(crate) mod told;
 mod watch;
 mod workers;
 
@@ -39,7 +39,7 @@ pub use answer::{Answer, AnswerError, AnswerRequest, JobOutcome};
 pub use answer_by_jobs::AnswerByJobs;
 pub use config::{Peer, ReceiverSettings, RulesFile};
 pub use error::ArchiveError;
-pub use ledger::{ObjectState, Origin, SentObject, StudyKey, StudyRecord, StudyState};
+pub use ledger::{ObjectState, SentObject, StudyKey, StudyOrigin, StudyRecord, StudyState};
 pub use series::SeriesFacts;
 pub use service::{NameError, Service, ServiceOptions};
 pub use status::{ServiceStatus, StudyStatus};

@@ -15,10 +15,10 @@ use super::deliver::{send_all, verify_all};
 use super::error::ArchiveError;
 use super::fetch::{Allowance, fetch_series};
 use super::ledger::{
-    Ledger, LedgerError, ObjectState, Origin, StudyKey, StudyRecord, StudyState, unix_seconds,
+    Ledger, LedgerError, ObjectState, StudyKey, StudyOrigin, StudyRecord, StudyState, unix_seconds,
 };
 use super::outbox::{TakeError, take_results};
-use super::told;
+use super::study_log;
 use crate::dimse::sender;
 
 /// When a job is looked up again.
@@ -30,7 +30,7 @@ pub(crate) enum Next {
     Now,
     After(Duration),
     /// Nothing, or nothing any more.
-    End,
+    Finished,
 }
 
 /// Why a step did not end.
@@ -93,9 +93,9 @@ impl Steps {
     pub fn advance(&self, key: &StudyKey) -> Next {
         let mut record = match self.ledger.get(key) {
             Ok(Some(record)) if !record.state.is_final() => record,
-            Ok(_) => return Next::End,
+            Ok(_) => return Next::Finished,
             Err(e) => {
-                told::of_study(told::ERROR, key, &e);
+                study_log::of_study(study_log::ERROR, key, &e);
                 return Next::After(self.backoff().most);
             }
         };
@@ -147,8 +147,8 @@ impl Steps {
                 format!("{reason}; given up after {} h", self.rules.retry.give_up_hours),
             );
         }
-        told::of_study(
-            told::WARNING,
+        study_log::of_study(
+            study_log::WARNING,
             key,
             format!("{} → {reason}; again in {:.1} s", record.state.name(), wait.as_secs_f64()),
         );
@@ -157,22 +157,26 @@ impl Steps {
     }
 
     fn fail(&self, key: &StudyKey, record: &mut StudyRecord, reason: String) -> Next {
-        told::of_study(told::ERROR, key, format!("{} → failed for good: {reason}", record.state.name()));
+        study_log::of_study(
+            study_log::ERROR,
+            key,
+            format!("{} → failed for good: {reason}", record.state.name()),
+        );
         record.end(StudyState::Failed, Some(reason));
-        self.keep(key, record, Next::End)
+        self.keep(key, record, Next::Finished)
     }
 
     /// Writes the record; a study at its end leaves no scan behind.
     fn keep(&self, key: &StudyKey, record: &mut StudyRecord, next: Next) -> Next {
         if let Err(e) = self.ledger.put(key, record) {
-            told::of_study(told::ERROR, key, &e);
+            study_log::of_study(study_log::ERROR, key, &e);
             return Next::After(self.backoff().most);
         }
         if record.state.is_final() {
             if let Err(e) = self.clean(key, record) {
-                told::of_study(told::ERROR, key, format!("its files cannot be removed ({e})"));
+                study_log::of_study(study_log::ERROR, key, format!("its files cannot be removed ({e})"));
             }
-            return Next::End;
+            return Next::Finished;
         }
         next
     }
@@ -218,7 +222,7 @@ impl Steps {
             let limits = &self.rules.limits;
             instances += fetch_series(archive, &self.salt, (&study, uid), &folder, limits, &mut allowance)?;
         }
-        told::of_study(told::INFO, key, format!("fetched, {instances} instances"));
+        study_log::of_study(study_log::INFO, key, format!("fetched, {instances} instances"));
         record.state = StudyState::Fetched;
         Ok(())
     }
@@ -232,7 +236,7 @@ impl Steps {
             }
             let Some(job) = record.orders[number].job.clone() else {
                 let job = self.submit(key, record, number)?;
-                told::of_study(told::INFO, key, format!("submitted as job {job}"));
+                study_log::of_study(study_log::INFO, key, format!("submitted as job {job}"));
                 record.orders[number].job = Some(job);
                 self.ledger.put(key, record)?;
                 continue;
@@ -298,7 +302,7 @@ impl Steps {
         match self.answer.submit(&request) {
             Ok(job) => Ok(job),
             Err(AnswerError::Busy(reason)) => {
-                told::of_study(told::INFO, key, reason);
+                study_log::of_study(study_log::INFO, key, reason);
                 Err(Stop::Wait(JOB_PACE * 4))
             }
             Err(AnswerError::Refused(reason)) => Err(Stop::Fail(reason)),
@@ -313,7 +317,7 @@ impl Steps {
         if let Some(peer) = &self.rules.results.store_to {
             sender::send_all(peer, &outbox, record, &mut save)?;
             self.refused(record)?;
-            told::of_study(told::INFO, key, format!("sent, {} objects", record.objects.len()));
+            study_log::of_study(study_log::INFO, key, format!("sent, {} objects", record.objects.len()));
             record.end(StudyState::Sent, None);
             return Ok(());
         }
@@ -336,7 +340,7 @@ impl Steps {
         }
         verified?;
         self.refused(record)?;
-        told::of_study(told::INFO, key, format!("verified, {} objects", record.objects.len()));
+        study_log::of_study(study_log::INFO, key, format!("verified, {} objects", record.objects.len()));
         record.end(StudyState::Verified, None);
         Ok(())
     }
@@ -359,7 +363,7 @@ impl Steps {
 impl Steps {
     /// A study whose files were received: entered as fetched.
     pub fn received(&self, study_uid: &str, orders: Vec<super::ledger::Order>) -> Result<bool, LedgerError> {
-        let mut record = StudyRecord::new(study_uid, Origin::Dimse, orders);
+        let mut record = StudyRecord::new(study_uid, StudyOrigin::Dimse, orders);
         record.state = StudyState::Fetched;
         self.ledger.enter(&self.key(study_uid), &record)
     }

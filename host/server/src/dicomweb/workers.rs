@@ -9,7 +9,7 @@ use super::error::ArchiveError;
 use super::ledger::{NamedStudy, StudyKey};
 use super::look::LookError;
 use super::steps::{Next, Steps};
-use super::told;
+use super::study_log;
 use super::watch::Candidates;
 use crate::dimse::Incoming;
 
@@ -65,7 +65,7 @@ impl Shared {
             drop(agenda);
             let next = self.steps.advance(&key);
             let at = match next {
-                Next::End => continue,
+                Next::Finished => continue,
                 Next::Now => Instant::now(),
                 Next::After(wait) => Instant::now() + wait,
             };
@@ -110,7 +110,7 @@ impl Shared {
                     _ => Duration::ZERO,
                 };
                 let wait = self.steps.backoff().wait(failures).max(asked);
-                told::of_all(told::WARNING, format!("{e}; again in {:.1} s", wait.as_secs_f64()));
+                study_log::of_all(study_log::WARNING, format!("{e}; again in {:.1} s", wait.as_secs_f64()));
                 self.pause(wait);
                 continue;
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anymc3d_dicom::{Instance, Limits, case_id, read_instance};
 use tempfile::NamedTempFile;
 
-use crate::dicomweb::{SeriesFacts, StudyKey, told};
+use crate::dicomweb::{SeriesFacts, StudyKey, study_log};
 
 /// What waits.
 pub(crate) struct Incoming {
@@ -98,7 +98,7 @@ impl Incoming {
     /// [`NotKept`].
     pub fn keep(&self, part: NamedTempFile, sop_class: &str, sop_instance: &str) -> Result<(), NotKept> {
         let disk = |e: io::Error| {
-            told::of_all(told::ERROR, format!("a received instance cannot be written ({e})"));
+            study_log::of_all(study_log::ERROR, format!("a received instance cannot be written ({e})"));
             NotKept::Refused(OUT_OF_RESOURCES)
         };
         let Ok(instance) = read_instance(part.path(), &Limits::default()) else {

@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 
 use super::command::{C_ECHO_RQ, C_STORE_RQ, Command};
 use super::incoming::{Incoming, NOT_UNDERSTOOD, NotKept, OUT_OF_RESOURCES};
-use crate::dicomweb::{ReceiverSettings, told};
+use crate::dicomweb::{ReceiverSettings, study_log};
 
 const VERIFICATION: &str = "1.2.840.10008.1.1";
 
@@ -150,8 +150,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         if shared.open.load(Ordering::Relaxed) >= shared.settings.associations {
-            told::of_all(
-                told::WARNING,
+            study_log::of_all(
+                study_log::WARNING,
                 format!(
                     "a C-STORE association was closed: {} are open already",
                     shared.settings.associations
@@ -198,7 +198,7 @@ impl Shared {
 
     fn serve(&self, stream: TcpStream, id: u64) {
         if let Err(reason) = self.associate(stream, id) {
-            told::of_all(told::WARNING, format!("a C-STORE association ended: {reason}"));
+            study_log::of_all(study_log::WARNING, format!("a C-STORE association ended: {reason}"));
         }
     }
 
@@ -331,7 +331,10 @@ impl Message<'_> {
                 if class != accepted.abstract_syntax || arriving.request.sop_instance().is_none() {
                     arriving.status = NOT_UNDERSTOOD;
                 } else if !self.shared.incoming.has_room() {
-                    told::of_all(told::WARNING, "an instance was refused: [receiver] waiting_gb is reached");
+                    study_log::of_all(
+                        study_log::WARNING,
+                        "an instance was refused: [receiver] waiting_gb is reached",
+                    );
                     arriving.status = OUT_OF_RESOURCES;
                 } else {
                     arriving.open(&self.shared.incoming, &accepted.transfer_syntax);
@@ -361,7 +364,7 @@ impl Arriving {
         match opened {
             Ok(file) => self.file = Some(file),
             Err(e) => {
-                told::of_all(told::ERROR, format!("a received instance cannot be written ({e})"));
+                study_log::of_all(study_log::ERROR, format!("a received instance cannot be written ({e})"));
                 self.status = OUT_OF_RESOURCES;
             }
         }
@@ -371,13 +374,13 @@ impl Arriving {
         self.bytes += bytes.len() as u64;
         let Some(file) = &mut self.file else { return };
         if self.bytes > most {
-            told::of_all(
-                told::WARNING,
+            study_log::of_all(
+                study_log::WARNING,
                 format!("an instance was refused: it has more than {most} bytes ([limits] instance_mb)"),
             );
             (self.file, self.status) = (None, OUT_OF_RESOURCES);
         } else if let Err(e) = file.write_all(bytes) {
-            told::of_all(told::ERROR, format!("a received instance cannot be written ({e})"));
+            study_log::of_all(study_log::ERROR, format!("a received instance cannot be written ({e})"));
             (self.file, self.status) = (None, OUT_OF_RESOURCES);
         }
     }

@@ -10,7 +10,9 @@ use super::incoming::Incoming;
 use super::receiver::Receiver;
 use super::sender::send_all;
 use crate::dicomweb::tests::files::{CT, SR, result, slice};
-use crate::dicomweb::{ArchiveError, ObjectState, Origin, Peer, ReceiverSettings, SentObject, StudyRecord};
+use crate::dicomweb::{
+    ArchiveError, ObjectState, Peer, ReceiverSettings, SentObject, StudyOrigin, StudyRecord,
+};
 
 fn settings(more: &str) -> ReceiverSettings {
     toml::from_str(&format!("listen = \"127.0.0.1:0\"\ncallers = [\"SENDER\"]\ntimeout_seconds = 1\n{more}"))
@@ -34,7 +36,7 @@ fn peer(receiver: &Receiver, calling: &str) -> Peer {
 /// Sends files as results are sent.
 fn send(peer: &Peer, files: &[Vec<u8>], classes: &[&str]) -> (StudyRecord, Result<(), ArchiveError>) {
     let outbox = tempfile::tempdir().unwrap();
-    let mut record = StudyRecord::new("1.2.3", Origin::Dimse, Vec::new());
+    let mut record = StudyRecord::new("1.2.3", StudyOrigin::Dimse, Vec::new());
     for (at, (bytes, class)) in files.iter().zip(classes).enumerate() {
         let file = format!("0-{at}-x.dcm");
         std::fs::write(outbox.path().join(&file), bytes).unwrap();

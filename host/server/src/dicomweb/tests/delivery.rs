@@ -154,7 +154,7 @@ fn a_study_that_cannot_be_had_fails_with_its_reason_and_is_left_alone() {
         assert_eq!(left.len(), record.objects.len(), "{left:?}");
         assert!(left.iter().all(|file| file.parent().unwrap().ends_with("outbox")), "{left:?}");
         let asked = bench.archive.state().requests.len();
-        assert_eq!(steps.advance(&key), Next::End);
+        assert_eq!(steps.advance(&key), Next::Finished);
         assert_eq!(bench.archive.state().requests.len(), asked);
     }
 }

@@ -16,7 +16,7 @@ use super::answer::{Answer, AnswerError, AnswerRequest, JobOutcome};
 use super::client::Archive;
 use super::config::RulesFile;
 use super::credentials::Credentials;
-use super::ledger::{Ledger, Order, Origin, StudyKey, StudyRecord, StudyState};
+use super::ledger::{Ledger, Order, StudyKey, StudyOrigin, StudyRecord, StudyState};
 use super::steps::{Next, Steps};
 use fake_archive::FakeArchive;
 use files::{MAP, SR, result, slice};
@@ -144,7 +144,7 @@ impl Bench {
             taken: false,
         };
         let key = steps.key(STUDY);
-        steps.ledger.enter(&key, &StudyRecord::new(STUDY, Origin::Archive, vec![order])).unwrap();
+        steps.ledger.enter(&key, &StudyRecord::new(STUDY, StudyOrigin::Archive, vec![order])).unwrap();
         key
     }
 }
@@ -153,7 +153,7 @@ impl Bench {
 fn finish(steps: &Steps, key: &StudyKey) -> StudyRecord {
     for _ in 0..200 {
         match steps.advance(key) {
-            Next::End => return steps.ledger.get(key).unwrap().unwrap(),
+            Next::Finished => return steps.ledger.get(key).unwrap().unwrap(),
             Next::Now => {}
             Next::After(wait) => std::thread::sleep(wait),
         }

@@ -25,7 +25,7 @@ fn a_process_that_ends_after_each_step_answers_once() {
                 let now: Vec<String> = record.objects.iter().map(|o| o.sop_instance.clone()).collect();
                 assert_eq!(*uids.get_or_insert(now.clone()), now, "UIDs stay");
             }
-            if next == Next::End {
+            if next == Next::Finished {
                 assert_answered(&bench, &steps, &record);
                 break;
             }
@@ -234,7 +234,7 @@ fn no_identity_is_in_names_of_files_in_the_status_or_in_what_stays() {
         }
         let record = steps.ledger.get(&key).unwrap().unwrap();
         assert!(innocent(&format!("{:?} {:?}", record.reason, record.notes)));
-        if next == Next::End {
+        if next == Next::Finished {
             assert!(innocent(&serde_json::to_string(&record).unwrap()), "{record:?}");
             break;
         }
