@@ -28,7 +28,9 @@ pub(crate) fn send_all(
     save(record)?;
     // Groups that fit into one request; a group that is too large for the archive is halved.
     let waiting: Vec<usize> = indices(record, ObjectState::Waiting);
-    let mut groups = grouped(&waiting, record, outbox, most_bytes);
+    // After a failure each goes alone: one that the archive cannot take must not keep the others.
+    let alone = record.attempts > 0;
+    let mut groups = grouped(&waiting, record, outbox, if alone { 0 } else { most_bytes });
     groups.reverse();
     let mut last = None;
     while let Some(group) = groups.pop() {
@@ -65,6 +67,7 @@ pub(crate) fn send_all(
                     }
                 }
             }
+            Err(e @ ArchiveError::Interrupted(_)) if alone => last = Some(e),
             Err(e) => {
                 save(record)?;
                 return Err(e);

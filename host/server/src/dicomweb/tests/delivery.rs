@@ -108,6 +108,19 @@ fn what_is_too_large_at_once_goes_in_parts_and_what_is_too_large_alone_is_named(
 }
 
 #[test]
+fn an_object_that_spoils_its_request_does_not_keep_the_others() {
+    let bench = Bench::new(3);
+    bench.archive.state().poison = Some(MAP);
+    let steps = bench.steps();
+    let key = bench.enter(&steps);
+    let record = finish(&steps, &key);
+    assert_eq!(record.state, StudyState::Failed);
+    assert!(record.reason.unwrap().contains("answered 400"));
+    assert_eq!(bench.archive.own().len(), 1, "the report is there");
+    assert_eq!(bench.archive.state().repeated, 0);
+}
+
+#[test]
 fn a_fetch_that_was_cut_goes_on_with_what_is_missing() {
     let bench = Bench::new(12);
     // About nine of twelve instances.

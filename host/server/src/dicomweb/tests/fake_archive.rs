@@ -61,6 +61,8 @@ pub(super) struct State {
     pub repeated: usize,
     /// SOP Instance UIDs in the order in which they came.
     pub stored: Vec<String>,
+    /// A SOP class with which a whole request is answered 400, and nothing of it is kept.
+    pub poison: Option<&'static str>,
     /// Whether PatientName is changed as archives do.
     pub coerce: bool,
 }
@@ -259,6 +261,11 @@ fn store(
         let mut bytes = Vec::new();
         part.copy_to(&mut bytes, u64::MAX).unwrap();
         files.push(bytes);
+    }
+    if let Some(class) = state.poison
+        && files.iter().any(|file| file.windows(class.len()).any(|w| w == class.as_bytes()))
+    {
+        return Some((400, "text/plain".to_owned(), b"bad".to_vec()));
     }
     let item = |uid: &String| json!({"00081155": {"vr": "UI", "Value": [uid]}});
     let failed = |uid: &String, code: u16| json!({"00081155": {"vr": "UI", "Value": [uid]}, "00081197": {"vr": "US", "Value": [code]}});
