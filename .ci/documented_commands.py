@@ -54,6 +54,8 @@ NOT_RUN = {
     "host study examples/study/nodules": "the cohort does not lie in this repository",
     "host train --plugin mine": "the archive is the reader's",
     "host eval --plugin mine": "the archive is the reader's",
+    "host serve --plugin lung_nodule --dicomweb": "the archive is the reader's; tests/outside/server/orthanc.sh",
+    "host serve --plugin lung_nodule --rules": "the archive is the reader's; tests/outside/server/dimse.sh",
 }
 
 # A name that a reader replaces, or a size that would take an hour, and what stands for it here.

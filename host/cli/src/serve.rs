@@ -9,7 +9,7 @@ use anymc3d_host::plugin::find;
 use anymc3d_host::run::Selection;
 use anymc3d_server::access::{Scope, add_token};
 use anymc3d_server::jobs::Retention;
-use anymc3d_server::{Outputs, RequestLimits, ServeError, Server, ServerOptions, TlsFiles};
+use anymc3d_server::{Outputs, RequestLimits, ServeError, Server, ServerOptions, StudyOptions, TlsFiles};
 use clap::{Args, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ Examples:
   curl --data-binary @scan.nii.gz localhost:8080/scans            a job; then localhost:8080/jobs/ID
   curl localhost:8080/v2/models/lung_nodule                       the model as Triton's and KServe's clients see it
   host serve token add pacs --scope read,infer --tokens tokens.toml      prints a token, and keeps its digest
+  host serve --plugin lung_nodule --dicomweb http://pacs:8042/dicom-web --rules rules.toml     answers studies as they come
   host serve --plugin lung_nodule --listen 0.0.0.0:8443 --host ai.hospital.example \\
     --tls-cert cert.pem --tls-key key.pem --tokens tokens.toml --data /var/lib/anymc3d";
 
@@ -112,6 +113,12 @@ struct ServerArgs {
     /// How many cases in a row may end a plugin's process before the plugin is left out
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     quarantine_after: u32,
+    /// DICOMweb service of an archive whose studies are answered as they come, for example http://pacs:8042/dicom-web
+    #[arg(long, value_name = "URL", requires = "rules")]
+    dicomweb: Option<String>,
+    /// Which series are answered by which plugins, how the archive is asked, who may send by C-STORE: see docs/dicomweb.md
+    #[arg(long, value_name = "FILE", conflicts_with = "no_dicom")]
+    rules: Option<PathBuf>,
     /// Seconds that what runs may go on for after SIGTERM; a job that takes longer runs again at the next start
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3600))]
     grace: u32,
@@ -195,6 +202,7 @@ impl ServerArgs {
             },
             outputs: Outputs { heatmap: !self.no_heatmap, report: !self.no_report, dicom: !self.no_dicom },
             grace: seconds(self.grace),
+            studies: self.rules.clone().map(|rules| StudyOptions { archive: self.dicomweb.clone(), rules }),
         }
     }
 }

@@ -143,9 +143,10 @@ fn header_of(data: &Dataset, opening: &FileMeta, limits: &Limits) -> Result<Inst
         None => data.item(AnatomicRegionSequence)?.and_then(|code| code.text(CodeMeaning)),
         stored => stored,
     };
-    // Enhanced objects keep the window in a functional group.
+    // Enhanced objects keep window and thickness in functional groups.
     let shared = data.item(SharedFunctionalGroupsSequence)?.unwrap_or_default();
     let shared_window = shared.item(FrameVOILUTSequence)?.unwrap_or_default();
+    let shared_measures = shared.item(PixelMeasuresSequence)?.unwrap_or_default();
     let window_of = |level: &Dataset| Some([level.number(WindowCenter)?, level.number(WindowWidth)?]);
     let header = InstanceHeader {
         file: 0,
@@ -182,7 +183,7 @@ fn header_of(data: &Dataset, opening: &FileMeta, limits: &Limits) -> Result<Inst
             inversion_time: data.number(InversionTime),
         },
         kernel: data.text(ConvolutionKernel),
-        slice_thickness_mm: data.number(SliceThickness),
+        slice_thickness_mm: data.number(SliceThickness).or_else(|| shared_measures.number(SliceThickness)),
         gantry_tilt_degrees: data.number(GantryDetectorTilt),
         unit: data.text(Units).or_else(|| data.text(RescaleType)),
         burned_in_annotation: data.text(BurnedInAnnotation).is_some_and(|t| t.eq_ignore_ascii_case("YES")),

@@ -1,6 +1,7 @@
 //! Paths and what answers them. Every request passes the guard first, and is logged and counted at its end.
 
 use crate::access::{NamedHosts, Principal, Scope, Tokens, guard};
+use crate::dicomweb::Service;
 use crate::error::ApiError;
 use crate::models::Models;
 use crate::options::RequestLimits;
@@ -34,6 +35,8 @@ pub(crate) struct App {
     /// The server ends: it answers what it has begun, and takes nothing new.
     pub ending: AtomicBool,
     pub tls: bool,
+    /// Studies of an archive.
+    pub studies: Option<Arc<Service>>,
 }
 
 impl App {
@@ -90,9 +93,14 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/jobs/{id}", get(handlers::jobs::get).delete(handlers::jobs::delete))
         .route("/jobs/{id}/events", get(handlers::events::events))
         .route("/jobs/{id}/results/{*file}", get(handlers::results::file));
+    let studies = Router::new()
+        .route("/webhook/study", post(handlers::studies::named))
+        .route("/studies", get(handlers::studies::status))
+        .route("/studies/again", post(handlers::studies::again));
     Router::new()
         .merge(models)
         .merge(jobs)
+        .merge(studies)
         .route("/healthz", get(handlers::models::live))
         .route("/readyz", get(handlers::models::ready))
         .route("/metrics", get(handlers::models::metrics))

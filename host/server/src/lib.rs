@@ -2,7 +2,8 @@
 //!
 //! Rooms, from the ground up: [`jobs`] (scans that were submitted and their results, kept across restarts) with [`work`] (the
 //! queue before the one engine), [`access`] (who may ask, and from where), `body` and [`scans`] (what arrives), `inference`
-//! (the Open Inference Protocol), `runner` (the thread that owns the session), `handlers` and `app` (paths), `listen` and `tls`
+//! (the Open Inference Protocol), `runner` (the thread that owns the session), [`dicomweb`] and [`dimse`] (studies of an
+//! archive that become jobs by rules, and their results on the way back), `handlers` and `app` (paths), `listen` and `tls`
 //! (connections), [`Server`] (all of it).
 //!
 //! Everything about scans and results is the library's, `anymc3d-host`: a job is read, computed and written as `host run`
@@ -13,6 +14,8 @@ pub mod access;
 mod app;
 mod audit;
 mod body;
+pub mod dicomweb;
+pub mod dimse;
 mod error;
 mod handlers;
 mod inference;
@@ -28,6 +31,6 @@ mod serve;
 mod tls;
 pub mod work;
 
-pub use options::{Outputs, RequestLimits, ServerOptions};
+pub use options::{Outputs, RequestLimits, ServerOptions, StudyOptions};
 pub use serve::{ServeError, Server, Stop};
 pub use tls::{TlsError, TlsFiles};

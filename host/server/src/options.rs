@@ -31,6 +31,17 @@ pub struct ServerOptions {
     pub outputs: Outputs,
     /// How long what runs may go on when the server is told to end.
     pub grace: Duration,
+    /// Studies that are answered as an archive gets them.
+    pub studies: Option<StudyOptions>,
+}
+
+/// Where studies come from by themselves.
+#[derive(Debug, Clone)]
+pub struct StudyOptions {
+    /// Base URL of a DICOMweb archive; without it they come by C-STORE.
+    pub archive: Option<String>,
+    /// rules.toml: which series are answered by which plugins.
+    pub rules: PathBuf,
 }
 
 /// Files beside `result.json`.

@@ -3,6 +3,7 @@
 use crate::access::{NamedHosts, TokenError, Tokens};
 use crate::app::{App, router};
 use crate::audit::Audit;
+use crate::dicomweb::{AnswerByJobs, RulesFile, Service, ServiceOptions};
 use crate::jobs::{Jobs, OpenJobsError};
 use crate::listen::{self, asked_to_end};
 use crate::log;
@@ -72,6 +73,9 @@ pub enum ServeError {
     /// Plugins that are refused: a server without one of them would be noticed late.
     #[error("{} plugins are refused; nothing is served", .0.len())]
     Refused(Vec<RefusedPlugin>),
+    /// Rules, archive, ledger or receiver.
+    #[error("{0}")]
+    Studies(String),
     /// The system.
     #[error("the server cannot be started ({0})")]
     System(io::Error),
@@ -153,7 +157,10 @@ impl Server {
         let (data, outputs) = (options.data.clone(), options.outputs);
         let metrics = Metrics::default();
         let shared = Arc::new(Shared { data, jobs, queue: queue.clone(), audit, metrics, outputs });
+        let names: Vec<String> = selection.plugins.iter().map(|p| p.manifest.plugin.name.clone()).collect();
+        check_rules(&options, &names)?;
         let (runner, models) = start(selection, session, shared.clone())?;
+        let studies = studies(&options, &shared.jobs)?;
         let app = Arc::new(App {
             shared,
             models,
@@ -167,6 +174,7 @@ impl Server {
             )),
             ending: AtomicBool::new(false),
             tls: tls.is_some(),
+            studies,
         });
         Ok(Self { app, listener, tls, options, runner })
     }
@@ -211,7 +219,8 @@ impl Server {
         });
         served?;
         let until = std::time::Instant::now() + options.grace;
-        while !runner.is_finished() && std::time::Instant::now() < until {
+        let ended = || runner.is_finished() && app.studies.as_ref().is_none_or(|studies| studies.has_ended());
+        while !ended() && std::time::Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
         }
         let finished = runner.is_finished();
@@ -221,6 +230,31 @@ impl Server {
         runtime.shutdown_timeout(Duration::from_secs(5));
         Ok(())
     }
+}
+
+/// Rules that ask for a plugin that is not served would fail each of their studies.
+fn check_rules(options: &ServerOptions, served: &[String]) -> Result<(), ServeError> {
+    let Some(wanted) = &options.studies else { return Ok(()) };
+    let rules = RulesFile::read(&wanted.rules).map_err(ServeError::Studies)?;
+    if let Some(plugin) = rules.plugins().into_iter().find(|plugin| !served.iter().any(|name| name == plugin))
+    {
+        let there = served.join(", ");
+        let rules = wanted.rules.display();
+        return Err(ServeError::Studies(format!(
+            "{rules}: plugin {plugin} is not served; there is: {there}"
+        )));
+    }
+    Ok(())
+}
+
+/// Begins to look for studies.
+fn studies(options: &ServerOptions, jobs: &Arc<Jobs>) -> Result<Option<Arc<Service>>, ServeError> {
+    let Some(wanted) = &options.studies else { return Ok(None) };
+    let archive = wanted.archive.as_deref();
+    let service = ServiceOptions { archive, rules: &wanted.rules, data: &options.data };
+    let service =
+        Service::start(&service, Arc::new(AnswerByJobs(jobs.clone()))).map_err(ServeError::Studies)?;
+    Ok(Some(Arc::new(service)))
 }
 
 /// Waits for the connections; once `ending` is true no longer than the time of grace.
@@ -280,6 +314,10 @@ async fn close_queue(app: Arc<App>, ending: watch::Receiver<bool>) {
     asked_to_end(ending).await;
     app.ending.store(true, Ordering::Relaxed);
     app.shared.queue.close();
+    if let Some(studies) = app.studies.clone() {
+        // The receiver waits for its associations for a moment.
+        let _ = spawn_blocking(move || studies.end()).await;
+    }
 }
 
 /// Changed files are read again, and old jobs removed.

@@ -27,6 +27,15 @@ echo "-- TLS and tokens"
 python3 "$here/tls.py" "$HOST_SERVER" "$scratch/bench" "$backbone"
 echo "-- the commands of docs/server.md"
 python3 "$here/docs.py" "$HOST_SERVER"
+echo "-- an archive (Orthanc) over DICOMweb, and C-STORE both ways (dcmtk)"
+readers=${PYTHON:-python3}
+if ! "$readers" -c 'import pydicom, highdicom' 2> /dev/null; then
+  python3 -m venv "$scratch/readers"
+  readers=$scratch/readers/bin/python
+  "$readers" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 pydicom==3.0.2 highdicom==0.28.2 || true
+fi
+"$here/orthanc.sh" "$HOST_SERVER" "$readers"
+"$here/dimse.sh" "$HOST_SERVER" "$readers"
 echo "-- tritonclient"
 python=${PYTHON:-$scratch/venv/bin/python}
 if [ -z "${PYTHON:-}" ] || ! "$python" -c 'import tritonclient.http' 2> /dev/null; then

@@ -193,16 +193,16 @@ pub(crate) fn decimal(value: f64) -> String {
     (0..=14).rev().map(|digits| format!("{value:.digits$}")).find(|t| t.len() <= 16).unwrap_or(shortest)
 }
 
-/// A whole file: preamble, meta group, data set. `utf8`: the data set's character set is ISO_IR 192.
+/// What stands before the data set in a file: preamble and meta group, for a data set in `transfer_syntax`.
 ///
 /// # Errors
 /// [`ErrorKind::AboveLimit`] where a value is longer than its length field can say.
-pub(crate) fn part10(data: &DataSet, sop_class: &str, sop_instance: &str, utf8: bool) -> Result<Vec<u8>> {
+pub fn file_meta(sop_class: &str, sop_instance: &str, transfer_syntax: &str) -> Result<Vec<u8>> {
     let meta = DataSet::build(|d| {
         d.bytes(FileMetaInformationVersion, vec![0, 1])
             .text(MediaStorageSOPClassUID, sop_class)
             .text(MediaStorageSOPInstanceUID, sop_instance)
-            .text(TransferSyntaxUID, EXPLICIT_LITTLE)
+            .text(TransferSyntaxUID, transfer_syntax)
             .text(ImplementationClassUID, IMPLEMENTATION_CLASS)
             .text(ImplementationVersionName, IMPLEMENTATION_VERSION);
     });
@@ -215,6 +215,15 @@ pub(crate) fn part10(data: &DataSet, sop_class: &str, sop_instance: &str, utf8: 
     })
     .write(&mut out, true)?;
     out.extend(group);
+    Ok(out)
+}
+
+/// A whole file: preamble, meta group, data set. `utf8`: the data set's character set is ISO_IR 192.
+///
+/// # Errors
+/// As [`file_meta`].
+pub(crate) fn part10(data: &DataSet, sop_class: &str, sop_instance: &str, utf8: bool) -> Result<Vec<u8>> {
+    let mut out = file_meta(sop_class, sop_instance, EXPLICIT_LITTLE)?;
     data.write(&mut out, utf8)?;
     Ok(out)
 }

@@ -27,6 +27,7 @@ mod uid;
 mod tests;
 
 pub use code::{Code, OWN_SCHEME};
+pub use encode::file_meta;
 pub use moment::Moment;
 pub use parametric_map::{ParametricMap, parametric_map};
 pub use provenance::{Object, Provenance, Software};

@@ -5,3 +5,4 @@ pub mod infer;
 pub mod jobs;
 pub mod models;
 pub mod results;
+pub mod studies;

@@ -5,7 +5,7 @@ use anymc3d_host::run::isolate::Limits;
 use anymc3d_host::run::{Isolation, Selection, SessionOptions};
 use anymc3d_server::access::{Scope, add_token};
 use anymc3d_server::jobs::{Jobs, Retention};
-use anymc3d_server::{Outputs, RequestLimits, Server, ServerOptions, Stop};
+use anymc3d_server::{Outputs, RequestLimits, ServeError, Server, ServerOptions, Stop, StudyOptions};
 use anymc3d_tests::{host_binary, small, tiny_backbone};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -64,6 +64,7 @@ pub struct Choice {
     pub queue: usize,
     pub faults: u32,
     pub data: Option<PathBuf>,
+    pub studies: Option<StudyOptions>,
 }
 
 impl Default for Choice {
@@ -75,11 +76,23 @@ impl Default for Choice {
             infer_memory: 64 << 20,
             ..RequestLimits::default()
         };
-        Self { plugins: vec![plugins()[0].clone()], tokens: None, limits, queue: 64, faults: 1, data: None }
+        Self {
+            plugins: vec![plugins()[0].clone()],
+            tokens: None,
+            limits,
+            queue: 64,
+            faults: 1,
+            data: None,
+            studies: None,
+        }
     }
 }
 
 pub fn serve(choice: Choice) -> Running {
+    try_serve(choice).unwrap_or_else(|e| panic!("{e}"))
+}
+
+pub fn try_serve(choice: Choice) -> Result<Running, ServeError> {
     let folder = choice.data.is_none().then(|| tempfile::tempdir().unwrap());
     let data = choice.data.unwrap_or_else(|| folder.as_ref().unwrap().path().to_owned());
     let names: Vec<String> = choice.plugins.iter().map(|p| p.display().to_string()).collect();
@@ -97,15 +110,16 @@ pub fn serve(choice: Choice) -> Running {
         retention: Retention { age: None, bytes: None },
         outputs: Outputs::default(),
         grace: Duration::from_secs(20),
+        studies: choice.studies,
     };
-    let server = Server::open(selection, session, options).unwrap_or_else(|e| panic!("{e}"));
+    let server = Server::open(selection, session, options)?;
     let (address, jobs) = (server.address().unwrap(), server.jobs());
     let (sender, ready) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         server.run(|stop| sender.send(stop).unwrap()).unwrap();
     });
     let stop = ready.recv().unwrap();
-    Running { data, address, jobs: Some(jobs), stop, thread: Some(thread), _folder: folder }
+    Ok(Running { data, address, jobs: Some(jobs), stop, thread: Some(thread), _folder: folder })
 }
 
 impl Drop for Running {
