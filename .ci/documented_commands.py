@@ -52,6 +52,12 @@ NOT_RUN = {
     "ANYMC3D_FAMILIES=": "a test run; .ci/run has it",
     "host study examples/study/nodules": "the cohort does not lie in this repository",
     "host train --plugin mine": "the archive is the reader's",
+    "host train --plugin adrenal_mass": "the archive is the reader's",
+    "host benchmark examples/benchmark/twelve": "the cohorts do not lie in this repository",
+    "python3 examples/cohorts/": "the cohorts are the reader's; examples/cohorts/test_cohorts.py",
+    "host doctor --data cohort/table.csv": "the cohort is the reader's",
+    "python3 examples/baselines/": "PyTorch and MONAI; tests/outside/baselines.sh",
+    "python3 examples/nodules/": "the cohort does not lie in this repository",
     "host eval --plugin mine": "the archive is the reader's",
 }
 

@@ -4,6 +4,7 @@ mod backbones;
 mod background;
 mod batch;
 mod bench;
+mod benchmark;
 mod command_line;
 mod dicom;
 mod evaluation;
