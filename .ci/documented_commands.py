@@ -53,6 +53,7 @@ NOT_RUN = {
     "host study examples/study/nodules": "the cohort does not lie in this repository",
     "host train --plugin mine": "the archive is the reader's",
     "host train --plugin adrenal_mass": "the archive is the reader's",
+    "host benchmark SUITE": "the suite is the reader's",
     "host benchmark examples/benchmark/twelve": "the cohorts do not lie in this repository",
     "python3 examples/cohorts/": "the cohorts are the reader's; examples/cohorts/test_cohorts.py",
     "host doctor --data cohort/table.csv": "the cohort is the reader's",

@@ -51,7 +51,7 @@ pub(super) struct Embed {
     #[arg(long, value_name = "T.csv", conflicts_with_all = ["input", "peft", "view", "mask", "point"])]
     table: Option<PathBuf>,
     /// Folder with a mask for each case of the table, called as its image file is; instead of the table's column `mask`
-    #[arg(long, value_name = "DIR", requires = "table", env = "MASKS_DIR")]
+    #[arg(long, value_name = "DIR", requires = "table")]
     masks_dir: Option<PathBuf>,
     /// Output file (.safetensors, f32; with --table also .h5, or a folder that ends with /)
     #[arg(long, short, value_name = "F")]

@@ -97,7 +97,7 @@ def main(host, scan, backbone="backbones/dinov2-small"):
         with open(table, "w") as file:
             file.write(f"case,image\na,{os.path.abspath(scan)}\n")
         out = os.path.join(work, "out.safetensors")
-        subprocess.run([host, "embed", "--table", table, "--plugin", "raptor", "--out", out, "--quiet"], check=True)
+        subprocess.run([host, "embed", "--table", table, "--plugin", "raptor", "--backbone", backbone, "--out", out, "--quiet"], check=True)
         theirs = load_file(out)["embeddings"][0]
     ours = embedding(scan, backbone)
     assert ours.shape == theirs.shape, (ours.shape, theirs.shape)

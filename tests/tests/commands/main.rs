@@ -12,6 +12,7 @@ mod faults;
 mod full_device;
 mod memory_limits;
 mod one_path;
+mod prompt;
 mod regions;
 mod registry;
 mod sequences;
