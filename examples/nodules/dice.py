@@ -59,6 +59,7 @@ def main():
     options.add_argument("plugin")
     options.add_argument("host", nargs="?", default="target/release/host")
     options.add_argument("--out", default="dice.csv")
+    options.add_argument("--backbone", default="dinov2-small")
     given = options.parse_args()
     rows = {row["case"]: row for row in csv.DictReader(open(given.table, newline=""))}
     said = {row["case"]: row for row in csv.DictReader(open(os.path.join(given.run, "predictions.csv"), newline=""))}
@@ -74,7 +75,7 @@ def main():
                 writer.writerows(rows[case] for case, row in said.items() if row["fold"] == fold)
             weights = os.path.join(given.run, f"fold-{int(fold)}", f"{name}.safetensors")
             call = [given.host, "run", "--plugin", given.plugin, "--weights", weights, table, "--segmentation", "--heatmap=false",
-                    "--quiet", "--threads", "1", "--out", os.path.join(work, fold)]
+                    "--quiet", "--backbone", given.backbone, "--threads", "1", "--out", os.path.join(work, fold)]
             subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
         for case, row in said.items():
             picture = nibabel.load(rows[case]["image"])

@@ -108,7 +108,8 @@ fn markdown(table: &StudyTable, rows: &[BenchmarkRow], overall: &[OverallRow]) -
     for (title, rows) in by_panel(rows) {
         text += &panel(&title, &rows, &baselines, table.axes().0);
     }
-    if rows.iter().any(|row| row.task != rows[0].task) {
+    let several = rows.iter().any(|row| row.task != rows[0].task);
+    if several && overall.iter().any(|row| row.mean_auroc.is_some()) {
         text += "\n## Over all tasks\n\nOf methods that have figures on every label of every task.\n\n\
             | method | mean AUROC | mean rank |\n|---|---|---|\n";
         for row in overall.iter().filter(|row| row.mean_auroc.is_some()) {
