@@ -15,7 +15,8 @@ const SHAPE: [usize; 3] = [24, 20, 16];
 fn scan() -> (Vec<i16>, Affine) {
     let voxel = |i: usize| {
         let at = [i % SHAPE[0], i / SHAPE[0] % SHAPE[1], i / (SHAPE[0] * SHAPE[1])];
-        let far: f64 = (0..3).map(|a| ((at[a] as f64 - [15.0, 6.0, 9.0][a]) * [1.5, 1.5, 2.5][a]).powi(2)).sum();
+        let far: f64 =
+            (0..3).map(|a| ((at[a] as f64 - [15.0, 6.0, 9.0][a]) * [1.5, 1.5, 2.5][a]).powi(2)).sum();
         if far < 40.0 { 40 } else { -850 + (i * 7919 % 60) as i16 }
     };
     let affine = Affine::aligned([1.5, 1.5, 2.5], [-20.0, 10.0, 60.0]);
@@ -89,7 +90,9 @@ fn the_answer_at_a_point_is_the_same_in_all_48_orientations_and_another_at_anoth
     // The ball's centre: -20 + 15 × 1.5, 10 + 6 × 1.5, 60 + 9 × 2.5.
     let (point, other) = ("2.5,19,82.5", "-14,31,70");
     let mut first: Option<(f64, Vec<f32>)> = None;
-    for (n, order) in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].into_iter().enumerate() {
+    for (n, order) in
+        [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].into_iter().enumerate()
+    {
         for flips in 0..8 {
             let flip = [flips & 1 > 0, flips & 2 > 0, flips & 4 > 0];
             let (voxels, shape, affine) = stored(order, flip);
@@ -100,7 +103,10 @@ fn the_answer_at_a_point_is_the_same_in_all_48_orientations_and_another_at_anoth
             match &first {
                 None => first = Some((logit, mask)),
                 Some((expected, drawn)) => {
-                    assert!((logit - expected).abs() < 1e-3, "{order:?} {flip:?}: {logit}, expected {expected}");
+                    assert!(
+                        (logit - expected).abs() < 1e-3,
+                        "{order:?} {flip:?}: {logit}, expected {expected}"
+                    );
                     let differ = mask.iter().zip(drawn).filter(|(a, b)| a != b).count();
                     // A voxel whose logit is next to 0 may fall on either side.
                     assert!(differ * 500 < mask.len(), "{order:?} {flip:?}: {differ} voxels differ");
