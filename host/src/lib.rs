@@ -8,12 +8,13 @@
 //! backbone and many tasks to predictions), [`output`] (results as files), [`check`] (is a plugin fit to be
 //! shipped), [`run`] (sessions: cases through plugins, here or in a process of their own), [`batch`] (a cohort: its work
 //! in shards, what is done, one table of all), [`eval`] (predictions, metrics, charts), [`train`] (adapters and heads), [`study`] (tasks ×
-//! backbones × methods as one table). An arrow never points up this list.
+//! backbones × methods as one table), [`benchmark`] (methods against baselines). An arrow never points up this list.
 //!
 //! The command line is a package of its own, `host/cli`; it knows this library, and this library does not know it.
 
 pub mod backbone;
 pub mod batch;
+pub mod benchmark;
 pub mod check;
 pub mod data;
 pub mod device;

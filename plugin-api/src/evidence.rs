@@ -58,7 +58,10 @@ impl Head for PatchEvidence {
         let Some((decoder, gain)) = &self.patches else { return Ok(pooled) };
         let suspicion = Suspicion::of(decoder, view)?;
         let logits = pooled.logits.add(&gain.mul(&suspicion.evidence)?)?;
-        Ok(HeadOutput::new(logits).slice_weights(suspicion.slices).patch_weights(suspicion.patches))
+        let mut output =
+            HeadOutput::new(logits).slice_weights(suspicion.slices).patch_weights(suspicion.patches);
+        output.embedding = pooled.embedding;
+        Ok(output)
     }
 }
 

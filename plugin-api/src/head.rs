@@ -50,12 +50,23 @@ pub struct HeadOutput {
     /// Weights `[S, h, w]` of the patches of each view, in the order of the views, from a head that weighs patches.
     /// The heatmap shows these instead of the backbone's class attention.
     pub patch_weights: Vec<Tensor>,
+    /// The vector `[E]` that the head makes of a case before its last layer, for `host embed --table`. A host that does not ask
+    /// for it leaves it.
+    pub embedding: Option<Tensor>,
 }
 
 impl HeadOutput {
     /// Logits alone.
     pub fn new(logits: Tensor) -> Self {
-        Self { logits, slice_weights: Vec::new(), view_weights: None, patch_weights: Vec::new() }
+        let (slice_weights, patch_weights) = (Vec::new(), Vec::new());
+        Self { logits, slice_weights, view_weights: None, patch_weights, embedding: None }
+    }
+
+    /// Sets the vector `[E]` before the last layer.
+    #[must_use]
+    pub fn embedding(mut self, embedding: Tensor) -> Self {
+        self.embedding = Some(embedding);
+        self
     }
 
     /// Other logits `[C]`, with the same weights.
@@ -212,6 +223,7 @@ impl Head for AttentionPooling {
     fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
         let Pooled { embedding, slice_weights, view_weights } = self.pooled(views)?;
         let logits = self.linear(&embedding)?;
-        Ok(HeadOutput { logits, slice_weights, view_weights, patch_weights: Vec::new() })
+        let patch_weights = Vec::new();
+        Ok(HeadOutput { logits, slice_weights, view_weights, patch_weights, embedding: Some(embedding) })
     }
 }

@@ -17,6 +17,7 @@ mod mask_loss;
 mod params;
 mod patch_pooling;
 mod pooling;
+mod prompt;
 mod region_pooling;
 mod segmentation;
 mod task;
@@ -42,6 +43,7 @@ pub use mask_loss::MaskLoss;
 pub use params::{Init, Params};
 pub use patch_pooling::PatchPooling;
 pub use pooling::{Pool, Pooling, pool};
+pub use prompt::{PromptDecoder, PromptEncoding, PromptPooling};
 pub use region_pooling::RegionPooling;
 pub use segmentation::{Segmentation, SomeSegmentation, TokenDecoder, patch_maximum, patch_mean};
 pub use task::TaskPlugin;
@@ -57,7 +59,7 @@ pub mod prelude {
     pub use crate::{
         Adapter, AttentionPooling, BackboneInfo, Boxed, Build, Decoder, Error, Head, HeadOutput, Init,
         LabelQueryPooling, Lora, MaskFeatures, MaskLoss, Params, PatchEvidence, PatchPooling, Pool, Pooling,
-        RegionPooling, Result, Segmentation, Site, SiteAdapter, SliceGeometry, SomeSegmentation, TaskPlugin,
-        Tensor, TokenDecoder, ViewFeatures, VolumeDecoder, export_plugin, pool,
+        PromptDecoder, PromptPooling, RegionPooling, Result, Segmentation, Site, SiteAdapter, SliceGeometry,
+        SomeSegmentation, TaskPlugin, Tensor, TokenDecoder, ViewFeatures, VolumeDecoder, export_plugin, pool,
     };
 }

@@ -1,4 +1,6 @@
-//! `host embed`: writes the backbone's features of a scan to a file.
+//! `host embed`: writes the backbone's features of a scan to a file, or a vector for each case of a table.
+
+mod table;
 
 use super::console::Console;
 use super::options::{BackboneOptions, GeometryOption, PrecisionOption};
@@ -25,19 +27,33 @@ const EXAMPLES: &str = "\
 Examples:
   host embed scan.nii.gz --out features.safetensors
   host embed scan.nii.gz --plugin lung_nodule --out features.safetensors
-  host embed pixels.safetensors --peft adapter/ --out features.safetensors";
+  host embed pixels.safetensors --peft adapter/ --out features.safetensors
+  host embed --table cohort.csv --plugin lung_nodule --out cohort.safetensors     a vector for each case
+  host embed --table cohort.csv --masks-dir masks --out features/                 a file CASE.h5 for each";
 
 /// Export the backbone's features of a scan: `class` [S,d], `patches` [S,h,w,d], `class_attention` [S,h,w]
 ///
 /// Without --plugin the host cuts the full extent of a scan into 32 axial slices, pads them to squares and scales them to
 /// 224 x 224 pixels. It windows a CT (recognised by its intensities) from -1000 to 1000 HU, and any other scan from its
 /// percentile 0.5 to 99.5.
+///
+/// With --table each case becomes one vector: what the last layer of the plugin's head reads, or without a plugin the mean class
+/// token of its slices, cut around the mask where --masks-dir gives one. Without weights the head is as it is drawn. FILE.safetensors
+/// holds `embeddings` [N,E] and the cases' names, FILE.h5 a dataset per case, and a folder FOLDER/ a file CASE.h5 with a
+/// dataset `y_hat` for each. docs/benchmark.md describes them.
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct Embed {
     /// A scan, or a .safetensors file with `pixels` [S,3,H,W], already normalised
-    input: PathBuf,
-    /// Output file (.safetensors, f32)
+    #[arg(required_unless_present = "table")]
+    input: Option<PathBuf>,
+    /// A table of cases instead of a scan: a vector for each
+    #[arg(long, value_name = "T.csv", conflicts_with_all = ["input", "peft", "view", "mask", "point"])]
+    table: Option<PathBuf>,
+    /// Folder with a mask for each case of the table, called as its image file is; instead of the table's column `mask`
+    #[arg(long, value_name = "DIR", requires = "table")]
+    masks_dir: Option<PathBuf>,
+    /// Output file (.safetensors, f32; with --table also .h5, or a folder that ends with /)
     #[arg(long, short, value_name = "F")]
     out: PathBuf,
     /// Plugin whose preprocessing is used, and whose adapter if it has weights
@@ -93,6 +109,9 @@ impl Embed {
             other => other.resolve(self.backbone.device),
         };
         let library = self.library()?;
+        if let Some(table) = &self.table {
+            return self.embed_table(table, library, precision, console);
+        }
         crate::options::out_file("--out", &self.out).map_err(CommandError::failed)?;
         let backbone = self.backbone.open(precision)?;
         let chosen = library.map(|l| self.choose(l, &backbone, console)).transpose()?;
@@ -117,6 +136,11 @@ impl Embed {
         let (h, w) = features.grid;
         console.result(format!("{slices} slices, {h} × {w} patches, width {width}: {}", self.out.display()));
         Ok(Outcome::Done)
+    }
+
+    /// The scan; of a call with a table nothing.
+    fn input(&self) -> &Path {
+        self.input.as_deref().unwrap_or(Path::new(""))
     }
 
     fn library(&self) -> Result<Option<Inspected>, CommandError> {
@@ -145,7 +169,7 @@ impl Embed {
             let views: Vec<&str> = apart.iter().map(|v| v.name.as_str()).collect();
             return Err(CommandError::usage(format!(
                 "{}: plugin {} has views of different sequences: {}; say which of them this scan is: --view NAME",
-                self.input.display(),
+                self.input().display(),
                 manifest.plugin.name,
                 views.join(", ")
             )));
@@ -173,25 +197,26 @@ impl Embed {
         backbone: &BackboneInfo,
         console: &Console,
     ) -> Result<Input, String> {
-        if self.input.extension().is_some_and(|e| e == "safetensors") {
-            return pixels(&self.input);
+        let scan = self.input();
+        if scan.extension().is_some_and(|e| e == "safetensors") {
+            return pixels(scan);
         }
         if let Some(chosen) = chosen {
             let view = chosen.manifest.views[chosen.view].clone();
             self.region.check(&[Manifest { views: vec![view], ..chosen.manifest.clone() }])?;
         }
         let mut data = CaseData::default();
-        let read = data.scan(&self.input).map_err(|e| e.to_string())?;
+        let read = data.scan(scan).map_err(|e| e.to_string())?;
         let view = match chosen {
             Some(chosen) => chosen.manifest.views[chosen.view].clone(),
             None => default_view(read.scan.modality.or(read.scan.modality_guess)),
         };
         let region = self.region.of_case();
-        let prepared = data.slices(&self.input, &view, &region, backbone, 0).map_err(|e| e.to_string())?;
+        let prepared = data.slices(scan, &view, &region, backbone, 0).map_err(|e| e.to_string())?;
         let smallest_mm = chosen.and_then(|chosen| chosen.manifest.task.smallest_mm);
         warnings(prepared, &view, smallest_mm)
             .iter()
-            .for_each(|w| console.warning(format!("{}: {w}", self.input.display())));
+            .for_each(|w| console.warning(format!("{}: {w}", scan.display())));
         let (pixels, kept) = (prepared.pixels.clone(), prepared.kept.clone());
         Ok(Input { pixels, kept, sha256: read.scan.sha256.clone(), view: Some(view) })
     }
@@ -215,7 +240,7 @@ impl Embed {
             ("backbone", backbone.name.clone()),
             ("sha256", backbone.sha256.clone()),
             ("precision", precision_name(precision).to_owned()),
-            ("input", self.input.display().to_string()),
+            ("input", self.input().display().to_string()),
             ("input_sha256", input.sha256.clone()),
             ("adapter", adapter),
             ("host", env!("CARGO_PKG_VERSION").to_owned()),

@@ -24,7 +24,8 @@ pub(super) fn combined(mut answers: Vec<HeadAnswer>) -> Result<Option<HeadAnswer
     let told: Option<Vec<&Tensor>> = answers.iter().map(|a| a.view_weights.as_ref()).collect();
     let view_weights = told.map(|told| mean(told.into_iter())).transpose()?;
     let logits = mean(answers.iter().map(|a| &a.logits))?;
-    Ok(Some(HeadAnswer { logits, slice_weights, view_weights, patch_weights }))
+    // The members' vectors are of spaces of their own.
+    Ok(Some(HeadAnswer { logits, slice_weights, view_weights, patch_weights, embedding: None }))
 }
 
 /// The mean of tensors of one shape; of one the tensor itself.

@@ -25,7 +25,7 @@ pub use backbones::{
 pub use case::{Case, CaseError, Remedy, Stage};
 pub use case_data::{CaseData, PrepareError, Prepared, ReadScan, TrainingSlices, ms, warnings};
 pub use decoder::ViewLogits;
-pub use embedding::ViewEmbedding;
+pub use embedding::{ViewEmbedding, case_embedding};
 pub use memory::{Holdings, MemoryCap};
 pub use predict::Engine;
 pub use prediction::{Prediction, ViewEvidence};

@@ -242,7 +242,8 @@ pub fn questions(predictions: &Predictions, thresholds: &[f64]) -> Vec<Question>
     questions
 }
 
-fn metrics_of(q: &Question) -> LabelMetrics {
+/// A question's figures, within folds where there are folds.
+pub(crate) fn metrics_of(q: &Question) -> LabelMetrics {
     let metrics = LabelMetrics::decided(&q.truth, &q.probabilities, q.threshold, &q.positive);
     match q.folds.is_empty() {
         true => metrics,
@@ -250,8 +251,8 @@ fn metrics_of(q: &Question) -> LabelMetrics {
     }
 }
 
-/// `patients`: of every case, whose it is.
-fn judged_of(q: &Question, patients: &[usize]) -> Judged {
+/// A question's cases, ready to be drawn. `patients`: of every case, whose it is.
+pub(crate) fn judged_of(q: &Question, patients: &[usize]) -> Judged {
     let patients: Vec<usize> = q.cases.iter().map(|c| patients[*c]).collect();
     let judged = Judged::new(&q.truth, &q.probabilities, &q.positive, &patients);
     match q.folds.is_empty() {

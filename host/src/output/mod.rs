@@ -6,6 +6,7 @@ pub(crate) mod drawing;
 mod evidence;
 mod failures;
 mod folder;
+pub mod hdf5;
 mod heatmap;
 mod id_salt;
 mod kept;

@@ -1,5 +1,6 @@
 //! Who computes a session's answers: engines in this process, one per backbone, or engines in processes of their own.
 
+use super::answer::{CaseOutput, Computed, Wanted};
 use super::events::{Events, Notice};
 use super::failure::CaseFailure;
 use super::identity::TaskIdentity;
@@ -7,42 +8,14 @@ use super::identity::TaskIdentity;
 use super::isolate::{ChosenLibrary, IsolatedEngine};
 #[cfg(unix)]
 use super::named_backbone::backbone_of;
-use super::placing::{Computed, Placing};
-use crate::engine::result::CaseResult;
+use super::placing::Placing;
 use crate::engine::{Case, Engine, Holdings, Prediction};
+use crate::output::OutputFolder;
 use crate::output::naming::Names;
-use crate::output::{OutputFolder, ResultWriter, need_evidence};
 use crate::plugin::Inspected;
 use crate::task::LoadedTask;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// What is wanted of a case besides its results.
-#[derive(Clone, Copy, Default)]
-pub struct Wanted<'a> {
-    /// Where files go, `<folder>/<case>/<plugin>`; without it results come back and no file is written.
-    pub output: Option<&'a OutputFolder>,
-    /// What writes files beside `result.json`; [`crate::output::standard_writers`] gives those of `host run`.
-    pub writers: &'a [Arc<dyn ResultWriter>],
-}
-
-impl Wanted<'_> {
-    /// Whether something will be written from the evidence.
-    fn evidence(&self) -> bool {
-        self.output.is_some() && need_evidence(self.writers)
-    }
-}
-
-/// A plugin's answer to a case, its files in place.
-#[derive(Debug, Clone)]
-pub struct CaseOutput {
-    /// The record.
-    pub result: CaseResult,
-    /// The record as one line of JSON (`anymc3d/result/1`).
-    pub json: String,
-    /// The folder that holds its files; none without an output folder.
-    pub folder: Option<PathBuf>,
-}
 
 /// Computes the answers of a session's plugins, in the order of the plugins.
 pub trait Executor {

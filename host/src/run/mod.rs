@@ -5,6 +5,7 @@
 //! results to [`Events`]. [`inputs`] finds the cases of files, folders, DICOM and tables; [`watch`] finds those that arrive
 //! later.
 
+mod answer;
 mod engines;
 mod events;
 mod executor;
@@ -20,13 +21,13 @@ mod placing;
 mod session;
 pub mod watch;
 
+pub use answer::{CaseOutput, Computed, Wanted};
 pub use events::{Events, Notice, Severity, Silent};
 #[cfg(unix)]
 pub use executor::IsolatedExecutor;
-pub use executor::{CaseOutput, Engines, Executor, LocalExecutor, Wanted};
+pub use executor::{Engines, Executor, LocalExecutor};
 pub use failure::{Blame, CaseFailure};
 pub use identity::TaskIdentity;
-pub use placing::Computed;
 #[cfg(unix)]
 pub use session::Isolation;
 pub use session::{

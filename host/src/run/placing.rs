@@ -1,7 +1,7 @@
 //! A case's answers are put into their place: here, or on a thread beside the next case.
 
+use super::answer::{CaseOutput, Wanted};
 use super::events::{Events, Notice};
-use super::executor::{CaseOutput, Wanted};
 use super::failure::CaseFailure;
 use crate::engine::result::CaseResult;
 use crate::engine::{Case, Prediction};
@@ -9,14 +9,6 @@ use crate::output::naming::{Names, Scans};
 use crate::output::{self, OutputFolder};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-
-/// A case's answers, in the order of the plugins that were asked.
-pub enum Computed {
-    /// Their files are in place.
-    Placed(Vec<Result<CaseOutput, CaseFailure>>),
-    /// Nothing of them is written yet.
-    Predicted(Vec<Result<Prediction, CaseFailure>>),
-}
 
 /// Answers whose files are in place, and what was to be told meanwhile.
 pub(super) struct Placed {
@@ -31,13 +23,13 @@ pub(super) fn place(
     wanted: Wanted<'_>,
 ) -> Placed {
     #[derive(Default)]
-    struct Kept(RefCell<Vec<Notice>>);
-    impl Events for Kept {
+    struct Collected(RefCell<Vec<Notice>>);
+    impl Events for Collected {
         fn notice(&self, notice: &Notice) {
             self.0.borrow_mut().push(notice.clone());
         }
     }
-    let (notices, mut names) = (Kept::default(), Names::default());
+    let (notices, mut names) = (Collected::default(), Names::default());
     let mut placing = Placing { case, wanted, names: &mut names, events: &notices };
     let answers = predictions.into_iter().map(|p| p.and_then(|p| placing.record(p))).collect();
     Placed { answers, notices: notices.0.into_inner() }

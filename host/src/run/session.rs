@@ -1,12 +1,13 @@
 //! A session: backbones and the plugins on them, opened once, then any number of cases.
 
+use super::answer::{CaseOutput, Computed, Wanted};
 use super::events::Events;
-use super::executor::{CaseOutput, Executor, LocalExecutor, Wanted};
+use super::executor::{Executor, LocalExecutor};
 use super::failure::CaseFailure;
 use super::identity::TaskIdentity;
 #[cfg(unix)]
 use super::isolate::{Limits, SpawnWorker};
-use super::placing::{Computed, Placed, place};
+use super::placing::{Placed, place};
 use crate::backbone::{Backbone, Precision};
 use crate::device::DeviceChoice;
 use crate::engine::{Case, Engine, FindBackboneError, Holdings, PrecisionChoice};

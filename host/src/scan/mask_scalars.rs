@@ -1,5 +1,6 @@
 //! Six numbers of what lies inside a mask: how much, how bright, how uneven, how long.
 
+use crate::memory::{OutOfMemory, copied};
 use crate::scan::canonical::Volume;
 use crate::scan::intensity::percentile;
 use crate::scan::region_of_interest::{INSIDE, empty};
@@ -18,12 +19,26 @@ pub fn mask_scalars(volume: &Volume, mask: &Volume) -> Result<[f64; 6], VolumeEr
     if inside.is_empty() {
         return Err(empty(mask));
     }
-    let n = inside.len() as f64;
-    let voxel_mm3 = volume.affine.determinant().abs();
-    let mean = inside.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let variance = inside.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
-    let [low, high] = [5.0, 95.0].map(|p| percentile(&mut inside, p));
-    Ok([(n * voxel_mm3).ln(), mean, variance.sqrt(), low, high, longest_diameter(mask, &volume.affine)])
+    let [volume_mm3, mean, deviation, low, high] = amount_and_values(&mut inside, &volume.affine);
+    Ok([volume_mm3, mean, deviation, low, high, longest_diameter(mask, &volume.affine)])
+}
+
+/// Of all voxels of a scan: natural logarithm of its volume in mm³; mean, standard deviation, 5th and 95th percentile of
+/// its values, as [`mask_scalars`] has them.
+///
+/// # Errors
+/// When there is no memory for a copy of the voxels.
+pub fn scan_scalars(volume: &Volume) -> Result<[f64; 5], OutOfMemory> {
+    Ok(amount_and_values(&mut copied(&volume.voxels)?, &volume.affine))
+}
+
+/// Reorders `values`, of which there is at least one.
+fn amount_and_values(values: &mut [f32], affine: &Affine) -> [f64; 5] {
+    let n = values.len() as f64;
+    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+    let [low, high] = [5.0, 95.0].map(|p| percentile(values, p));
+    [(n * affine.determinant().abs()).ln(), mean, variance.sqrt(), low, high]
 }
 
 /// Longest distance between the centres of two voxels of a mask, mm.
@@ -104,6 +119,17 @@ mod tests {
         let found = mask_scalars(&volume, &mask).unwrap();
         // numpy: log(48), mean 5, std 3.391165, percentile 5 0.35, percentile 95 9.65; sqrt(1 + 4 + 9).
         for (found, expected) in found.iter().zip([48f64.ln(), 5.0, 3.391_165, 0.35, 9.65, 14f64.sqrt()]) {
+            assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn a_scans_numbers_are_those_of_a_mask_of_all_of_it() {
+        let volume = scan((0..24).map(|i| i as f32).collect(), [3, 2, 4], [1.0, 2.0, 3.0]);
+        let all = mask_scalars(&volume, &scan(vec![1.0; 24], [3, 2, 4], [1.0, 2.0, 3.0])).unwrap();
+        assert_eq!(scan_scalars(&volume).unwrap()[..], all[..5]);
+        // numpy: log(24 * 6), mean 11.5, std 6.922187, percentiles 1.15 and 21.85
+        for (found, expected) in all.iter().zip([144f64.ln(), 11.5, 6.922_187, 1.15, 21.85]) {
             assert!((found - expected).abs() < 1e-5, "{found}, expected {expected}");
         }
     }

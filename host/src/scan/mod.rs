@@ -44,7 +44,7 @@ pub use decoded::DecodedScans;
 pub use error::VolumeError;
 pub use forms::Forms;
 pub use limits::{Content, GeometryLimits, ReadLimits, allow_micro_ct};
-pub use mask_scalars::mask_scalars;
+pub use mask_scalars::{mask_scalars, scan_scalars};
 pub use modality::modality_warning;
 pub use nifti::{write_mask, write_nifti_f32, write_nifti_i16, write_nifti_u8, write_planes};
 pub use planes::ScanPlanes;

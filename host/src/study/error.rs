@@ -48,3 +48,9 @@ pub enum StudyError {
     #[error("{0}")]
     Memory(String),
 }
+
+impl StudyError {
+    pub(super) fn folder(path: &std::path::Path, reason: String) -> Self {
+        Self::Folder { path: path.to_owned(), reason }
+    }
+}

@@ -20,9 +20,8 @@
 //! ```
 
 use super::error::StudyError;
-use crate::task::{AdapterChoice, Variant, ViewChange};
-use crate::train::{Recipe, TrainOptions};
-use anymc3d_manifest::{Extent, MaskFeature};
+use super::method::MethodEntry;
+use super::task_entry::TaskEntry;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -39,6 +38,10 @@ pub(super) struct StudyFile {
     pub backbones: Vec<BackboneEntry>,
     #[serde(rename = "method", default)]
     pub methods: Vec<MethodEntry>,
+    /// Methods of other programs by name: a predictions file per task, in whose path `{task}` stands for the task's name as a
+    /// folder's. Below the folder of the data.
+    #[serde(default)]
+    pub predictions: BTreeMap<String, PathBuf>,
 }
 
 /// `[study]`
@@ -47,6 +50,8 @@ pub(super) struct StudyFile {
 pub(super) struct General {
     /// The row that every other row of its task is tested against; the first backbone and method where none is named.
     pub baseline: Option<RowName>,
+    /// Methods that a benchmark tests every other method against, on the same backbone.
+    pub baselines: Vec<String>,
     /// Of folds, and of validation cases that no table names.
     pub seed: u64,
     /// Test cases of each task whose time and memory are measured, one after the other.
@@ -55,7 +60,7 @@ pub(super) struct General {
 
 impl Default for General {
     fn default() -> Self {
-        Self { baseline: None, seed: 0, timed_scans: 3 }
+        Self { baseline: None, baselines: Vec::new(), seed: 0, timed_scans: 3 }
     }
 }
 
@@ -67,32 +72,6 @@ pub(super) struct RowName {
     pub method: String,
 }
 
-/// `[[task]]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TaskEntry {
-    /// In the tables; the plugin's where there is none.
-    pub name: Option<String>,
-    /// By name, or by path below the study file's folder.
-    pub plugin: String,
-    /// Below the folder of the data.
-    pub table: PathBuf,
-    /// Test cases, where neither folds nor the table's `split` column name them.
-    pub test: Option<PathBuf>,
-    /// Each fold of the patients is tested once; the next fold chooses the epoch, the others train.
-    pub folds: Option<usize>,
-    /// Labels that the table calls otherwise.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Whether backbones of families that the plugin does not name are tried too.
-    #[serde(default)]
-    pub any_backbone: bool,
-    pub slices: Option<usize>,
-    pub size: Option<[usize; 2]>,
-    pub size_mm: Option<Extent>,
-    pub mask_features: Option<Vec<MaskFeature>>,
-}
-
 /// `[[backbone]]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,46 +80,6 @@ pub(super) struct BackboneEntry {
     pub name: String,
     /// Below the study file's folder.
     pub folder: Option<PathBuf>,
-}
-
-/// What is adapted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum MethodKind {
-    /// Frozen; a linear layer on the mean of the slices' class tokens.
-    LinearProbe,
-    /// Frozen; a linear layer on the slices' class tokens, pooled by attention.
-    AttentionProbe,
-    /// Low-rank terms in the blocks, and the head of the attention probe.
-    Lora,
-    /// As the plugin says: its adapter, its head, its pixel supervision.
-    Plugin,
-}
-
-/// `[[method]]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct MethodEntry {
-    pub name: String,
-    pub kind: MethodKind,
-    /// A run each; a case's probability is the mean over them.
-    pub seeds: Option<Vec<u64>>,
-    pub epochs: Option<usize>,
-    pub patience: Option<usize>,
-    pub batch: Option<usize>,
-    pub lr: Option<f64>,
-    pub head_lr: Option<f64>,
-    pub weight_decay: Option<f64>,
-    pub head_weight_decay: Option<f64>,
-    pub warmup: Option<f64>,
-    pub clip: Option<f64>,
-    pub lambda: Option<f64>,
-    pub augment: Option<Recipe>,
-    pub augmentations_per_case: Option<usize>,
-    pub rank: Option<usize>,
-    pub alpha: Option<f64>,
-    pub first_block: Option<usize>,
-    pub fusion: Option<String>,
 }
 
 impl StudyFile {
@@ -159,12 +98,17 @@ impl StudyFile {
         Ok(file)
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let tasks: Vec<String> = self.tasks.iter().map(TaskEntry::row_name).collect();
         let backbones: Vec<String> = self.backbones.iter().map(|b| b.name.clone()).collect();
         let methods: Vec<String> = self.methods.iter().map(|m| m.name.clone()).collect();
-        for (kind, names) in [("task", &tasks), ("backbone", &backbones), ("method", &methods)] {
-            if names.is_empty() {
+        let outside: Vec<String> = self.predictions.keys().cloned().collect();
+        let all: Vec<String> = methods.iter().chain(&outside).cloned().collect();
+        let there = [!tasks.is_empty(), !backbones.is_empty(), !methods.is_empty()];
+        for ((kind, names), there) in
+            [("task", &tasks), ("backbone", &backbones), ("method", &all)].into_iter().zip(there)
+        {
+            if !there {
                 return Err(format!("has no [[{kind}]], expected at least one"));
             }
             let mut seen = BTreeSet::new();
@@ -181,8 +125,20 @@ impl StudyFile {
         }
         for method in &self.methods {
             method.check().map_err(|reason| format!("[[method]] `{}`: {reason}", method.name))?;
+            let unknown = method.tasks.iter().flatten().find(|task| !tasks.contains(task));
+            if let Some(task) = unknown {
+                let all = tasks.join(", ");
+                return Err(format!("[[method]] `{}`: tasks: `{task}`, expected some of {all}", method.name));
+            }
+        }
+        if let Some(name) = self.study.baselines.iter().find(|name| !all.contains(name)) {
+            return Err(format!("baselines: method `{name}`, expected some of {}", all.join(", ")));
         }
         for task in &self.tasks {
+            if let Some(name) = task.methods.iter().flatten().find(|name| !methods.contains(name)) {
+                let (task, all) = (task.row_name(), methods.join(", "));
+                return Err(format!("[[task]] `{task}`: methods: `{name}`, expected some of {all}"));
+            }
             if let Some(k) = task.folds.filter(|k| !(3..=100).contains(k)) {
                 return Err(format!(
                     "[[task]] `{}`: folds = {k}, expected 3 to 100: one is tested, one chooses the epoch, the others train",
@@ -198,6 +154,10 @@ impl StudyFile {
         }
         if let Some(RowName { backbone, method }) = &self.study.baseline {
             let known = [("backbone", backbone, &backbones), ("method", method, &methods)];
+            let with = self.methods.iter().filter(|m| m.kind.has_backbone()).map(|m| &m.name);
+            if methods.contains(method) && !with.into_iter().any(|name| name == method) {
+                return Err(format!("baseline: method `{method}` has no backbone; name it in `baselines`"));
+            }
             if let Some((kind, name, all)) = known.into_iter().find(|(_, name, all)| !all.contains(name)) {
                 return Err(format!("baseline: {kind} `{name}`, expected one of {}", all.join(", ")));
             }
@@ -207,111 +167,19 @@ impl StudyFile {
 
     /// Names of the baseline's backbone and method.
     pub fn baseline(&self) -> (&str, &str) {
+        let first = || self.methods.iter().find(|m| m.kind.has_backbone()).unwrap_or(&self.methods[0]);
         match &self.study.baseline {
             Some(row) => (&row.backbone, &row.method),
-            None => (&self.backbones[0].name, &self.methods[0].name),
+            None => (&self.backbones[0].name, &first().name),
         }
     }
 }
 
 /// A name as a folder's: letters, digits, `-` and `.`; everything else is `_`.
-pub(super) fn folder_name(name: &str) -> String {
+pub(crate) fn folder_name(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '_' };
     let plain: String = name.chars().map(plain).collect();
     if plain.chars().any(|c| c.is_ascii_alphanumeric()) { plain } else { String::new() }
-}
-
-impl TaskEntry {
-    pub fn row_name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| crate::plugin::find::stem(Path::new(&self.plugin)))
-    }
-
-    /// What the views differ in from the plugin's.
-    pub fn view(&self) -> ViewChange {
-        ViewChange {
-            slices: self.slices,
-            size: self.size,
-            size_mm: self.size_mm,
-            mask_features: self.mask_features.clone(),
-            ..ViewChange::default()
-        }
-    }
-}
-
-impl MethodEntry {
-    fn check(&self) -> Result<(), String> {
-        if self.seeds.as_ref().is_some_and(Vec::is_empty) {
-            return Err("seeds = [], expected at least one".to_owned());
-        }
-        let lora = [
-            ("rank", self.rank.is_some()),
-            ("alpha", self.alpha.is_some()),
-            ("first_block", self.first_block.is_some()),
-            ("lr", self.lr.is_some()),
-            ("weight_decay", self.weight_decay.is_some()),
-        ];
-        let frozen = matches!(self.kind, MethodKind::LinearProbe | MethodKind::AttentionProbe);
-        if let Some((key, _)) = lora.iter().find(|(_, given)| *given && frozen) {
-            return Err(format!("`{key}` is of an adapter, and a probe has none"));
-        }
-        if self.fusion.is_some() && frozen {
-            return Err("`fusion` is what the kind of a probe says already".to_owned());
-        }
-        self.options(0, &ViewChange::default(), false).check()
-    }
-
-    /// The seeds of its runs.
-    pub fn seeds(&self) -> Vec<u64> {
-        self.seeds.clone().unwrap_or_else(|| vec![0])
-    }
-
-    /// Options of a training run of this method.
-    pub fn options(&self, seed: u64, view: &ViewChange, any_backbone: bool) -> TrainOptions {
-        let start = TrainOptions::default();
-        let own = self.kind == MethodKind::Plugin;
-        let augment = self.augment.unwrap_or(Recipe::None);
-        let pooling = match self.kind {
-            MethodKind::LinearProbe => Some("mean".to_owned()),
-            MethodKind::AttentionProbe => Some("attention".to_owned()),
-            MethodKind::Lora => Some(self.fusion.clone().unwrap_or_else(|| "attention".to_owned())),
-            MethodKind::Plugin => self.fusion.clone(),
-        };
-        let variant = Variant {
-            adapter: match self.kind {
-                MethodKind::LinearProbe | MethodKind::AttentionProbe => Some(AdapterChoice::None),
-                MethodKind::Lora => Some(AdapterChoice::Lora),
-                MethodKind::Plugin => None,
-            },
-            rank: self.rank,
-            alpha: self.alpha,
-            first_block: self.first_block,
-            pooling,
-            class_tokens_only: !own,
-            any_backbone,
-            view: view.clone(),
-            ..Variant::default()
-        };
-        TrainOptions {
-            epochs: self.epochs.unwrap_or(start.epochs),
-            patience: self.patience.unwrap_or(start.patience),
-            batch: self.batch.unwrap_or(start.batch),
-            lr: self.lr.unwrap_or(start.lr),
-            head_lr: self.head_lr.unwrap_or(start.head_lr),
-            weight_decay: self.weight_decay.unwrap_or(start.weight_decay),
-            head_weight_decay: self.head_weight_decay.unwrap_or(start.head_weight_decay),
-            warmup: self.warmup.unwrap_or(start.warmup),
-            clip: self.clip.unwrap_or(start.clip),
-            lambda: self.lambda.unwrap_or(if own { start.lambda } else { 0.0 }),
-            augment,
-            draws: match augment {
-                Recipe::None => 1,
-                _ => self.augmentations_per_case.unwrap_or(start.draws),
-            },
-            val_fraction: start.val_fraction,
-            variant,
-            seed,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -343,6 +211,10 @@ mod tests {
             (("kind = ", "epochs = 0\nkind = "), "epochs 0: expected 1 or more"),
             (("kind = ", "head_lr = -1.0\nkind = "), "head-lr -1: expected a number above 0"),
             (("kind = ", "seeds = []\nkind = "), "seeds = []"),
+            (("kind = ", "tasks = [\"t\"]\nkind = "), "`t`, expected some of lung_nodule"),
+            (("folds = 5", "folds = 5\nmethods = [\"x\"]"), "methods: `x`, expected some of probe"),
+            (("[[task]]", "study.baselines = [\"x\"]\n[[task]]"), "method `x`, expected some of probe"),
+            (("[[task]]", "predictions.probe = \"p.csv\"\n[[task]]"), "`probe` is there twice"),
             (
                 ("[[task]]", "study.baseline = { backbone = \"c\", method = \"probe\" }\n[[task]]"),
                 "`c`, expected one of a, b",
@@ -356,21 +228,7 @@ mod tests {
             assert!(said.contains(says) && said.contains("s.toml"), "{change:?}: {said}");
         }
         assert!(refused("").contains("no [[task]]"));
-    }
-
-    #[test]
-    fn methods_differ_in_what_is_adapted_and_how_slices_are_pooled() {
         let file: StudyFile = toml::from_str(WHOLE).unwrap();
-        let of = |kind| {
-            let method = MethodEntry { kind, ..file.methods[0].clone() };
-            method.options(3, &file.tasks[0].view(), false)
-        };
-        let (linear, lora, own) = (of(MethodKind::LinearProbe), of(MethodKind::Lora), of(MethodKind::Plugin));
-        assert_eq!(linear.variant.pooling.as_deref(), Some("mean"));
-        assert_eq!((linear.variant.adapter, linear.lambda), (Some(AdapterChoice::None), 0.0));
-        assert_eq!(lora.variant.pooling.as_deref(), Some("attention"));
-        assert_eq!((lora.variant.adapter, lora.draws), (Some(AdapterChoice::Lora), 1));
-        assert_eq!((own.variant, own.lambda, own.seed), (Variant::default(), 1.0, 3));
         assert_eq!(file.baseline(), ("a", "probe"));
     }
 }

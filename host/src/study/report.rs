@@ -1,56 +1,99 @@
 //! A study's table, as Markdown, CSV and JSON, and as a picture.
 
-use super::rows::{self, Names, Outcome, OverallRow, StudyRow};
+use super::part::StudyPart;
+use super::rows::{self, CellOutcome, Names, NoFigures, Outcome, OverallRow, StudyRow};
 use super::study_plan::Study;
 use crate::eval::chart::{ScatterPanel, ScatterPoint, scatter};
 use crate::eval::evaluation::RESEARCH_ONLY;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+/// Index of a task, a backbone and a method. A backbone beyond the study's is none; methods beyond the study's are those of
+/// other programs.
+pub(crate) type Place = [usize; 3];
 
 /// The table of a study, as far as it is computed.
 pub struct StudyTable {
     tasks: Vec<String>,
+    /// Tasks whose score orders cases and is no probability.
+    pub(crate) ordering: Vec<bool>,
+    /// The last is none.
     backbones: Vec<String>,
     methods: Vec<String>,
     /// Index of a backbone and of a method.
     baseline: (usize, usize),
-    /// Task, backbone and method by index, and what came of them.
-    cells: Vec<([usize; 3], Outcome)>,
+    /// Methods that a benchmark tests the others against.
+    pub(crate) baselines: Vec<usize>,
+    cells: BTreeMap<Place, Outcome>,
+    of: usize,
 }
 
 impl StudyTable {
     pub(super) fn new(study: &Study) -> Self {
         let tasks = study.tasks.iter().map(|t| t.name.clone()).collect();
-        let backbones: Vec<String> = study.backbones.iter().map(|b| b.name.clone()).collect();
-        let methods: Vec<String> = study.methods.iter().map(|m| m.name.clone()).collect();
+        let backbones = study.backbones.iter().map(|b| b.name.as_str()).chain(["-"]).map(str::to_owned);
+        let backbones: Vec<String> = backbones.collect();
+        let methods = study.methods.iter().map(|m| &m.name).chain(study.outside.iter().map(|m| &m.name));
+        let methods: Vec<String> = methods.cloned().collect();
         // The study file was checked for both.
         let at = |all: &[String], name: &str| all.iter().position(|n| n == name).unwrap_or(0);
         let baseline = (at(&backbones, &study.baseline.0), at(&methods, &study.baseline.1));
-        Self { tasks, backbones, methods, baseline, cells: Vec::new() }
+        let baselines = study.baselines.iter().map(|name| at(&methods, name)).collect();
+        let of = study.cells(&StudyPart::default()) + study.tasks.len() * study.outside.len();
+        let ordering = study.tasks.iter().map(|task| task.entry.cut.is_some()).collect();
+        Self { tasks, ordering, backbones, methods, baseline, baselines, cells: BTreeMap::new(), of }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.cells.len()
+    pub(super) fn put(&mut self, at: Place, outcome: Outcome) {
+        self.cells.insert(at, outcome);
     }
 
-    pub(super) fn put(&mut self, at: [usize; 3], outcome: Outcome) {
-        self.cells.push((at, outcome));
+    /// Whether a cell has figures.
+    pub(super) fn has(&self, at: Place) -> bool {
+        self.cells.get(&at).is_some_and(Result::is_ok)
     }
 
-    /// Cells without figures.
+    /// What came of every cell that had its turn, task by task.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (Place, &Outcome)> {
+        self.cells.iter().map(|(at, outcome)| (*at, outcome))
+    }
+
+    /// Of a cell's task, backbone and method.
+    pub(crate) fn names(&self, [t, b, m]: Place) -> [&str; 3] {
+        [&self.tasks[t], &self.backbones[b], &self.methods[m]]
+    }
+
+    /// The cell of a method on a cell's task and backbone, or without one; beside a cell without a backbone that of the baseline's.
+    pub(crate) fn beside(&self, [t, b, _]: Place, method: usize) -> Option<(Place, &CellOutcome)> {
+        let none = self.backbones.len() - 1;
+        let instead = if b == none { self.baseline.0 } else { none };
+        let places = [[t, b, method], [t, instead, method]];
+        places.into_iter().find_map(|place| Some((place, self.cells.get(&place)?.as_ref().ok()?.as_ref())))
+    }
+
+    /// Names of the backbones, and of the methods.
+    pub(crate) fn axes(&self) -> (&[String], &[String]) {
+        (&self.backbones[..self.backbones.len() - 1], &self.methods)
+    }
+
+    /// How many cells have had their turn, and how many there are.
+    pub fn progress(&self) -> [usize; 2] {
+        [self.cells.len(), self.of]
+    }
+
+    /// Cells that were tried and have no figures.
     pub fn failures(&self) -> usize {
-        self.cells.iter().filter(|(_, outcome)| outcome.is_err()).count()
+        self.cells.values().filter(|outcome| matches!(outcome, Err(NoFigures::Failed(_)))).count()
     }
 
     /// All rows, task by task, in the order of the study file.
     pub fn rows(&self) -> Vec<StudyRow> {
         let (backbone, method) = self.baseline;
-        let mut cells: Vec<_> = self.cells.iter().collect();
-        cells.sort_by_key(|(at, _)| *at);
         let mut rows = Vec::new();
-        for ([t, b, m], outcome) in cells {
-            let base = self.cells.iter().find(|(at, _)| *at == [*t, backbone, method]);
-            let base = base.and_then(|(_, outcome)| outcome.as_ref().ok()).map(AsRef::as_ref);
+        for ([t, b, m], outcome) in &self.cells {
+            let base = self.cells.get(&[*t, backbone, method]);
+            let base = base.and_then(|outcome| outcome.as_ref().ok()).map(AsRef::as_ref);
             let names =
                 Names { task: &self.tasks[*t], backbone: &self.backbones[*b], method: &self.methods[*m] };
             rows.extend(rows::of_cell(names, outcome, base, (*b, *m) == self.baseline));
@@ -65,14 +108,14 @@ impl StudyTable {
     }
 
     /// The files of a study by name.
-    pub(super) fn files(&self) -> Vec<(&'static str, Vec<u8>)> {
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         let rows = self.rows();
         let overall = rows::overall(&rows);
         let (backbone, method) = self.baseline;
         let json = json!({
             "schema": "anymc3d/study/1",
             "cells": self.cells.len(),
-            "of": self.tasks.len() * self.backbones.len() * self.methods.len(),
+            "of": self.of,
             "baseline": { "backbone": self.backbones[backbone], "method": self.methods[method] },
             "rows": rows,
             "overall": overall,
@@ -88,7 +131,7 @@ impl StudyTable {
         files.extend(picture.png().ok().map(|png| ("auroc_time.png", png)));
         // Last, as what programs look for.
         files.push(("study.json", format!("{json:#}\n").into_bytes()));
-        files
+        files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect()
     }
 
     /// AUROC against the time of a scan, a square per label.
@@ -110,7 +153,10 @@ impl StudyTable {
             });
             panels[at].points.extend(point);
         }
-        scatter("AUROC and time per scan", "ms per scan", &panels, &self.backbones, &self.methods)
+        // Methods without a backbone have a colour too, where there are any.
+        let any = self.cells.keys().any(|[_, b, _]| *b + 1 == self.backbones.len());
+        let colours = if any { &self.backbones[..] } else { self.axes().0 };
+        scatter("AUROC and time per scan", "ms per scan", &panels, colours, &self.methods)
     }
 
     /// The table for people: per task its rows, and the means over tasks.
@@ -162,7 +208,7 @@ fn title(row: &StudyRow, rows: &[StudyRow]) -> String {
 }
 
 /// A name must not end a cell of the table.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 

@@ -2,32 +2,53 @@
 
 use super::cell::DoneCell;
 use super::measure::ScanCost;
-use crate::eval::evaluation::{compare, questions, same_cases};
-use crate::eval::metrics::LabelMetrics;
+use crate::eval::evaluation::{compare, metrics_of, questions, same_cases};
 use crate::eval::predictions::{Predictions, Question};
 use serde::Serialize;
 
 /// What came of a cell.
-pub(super) struct CellOutcome {
+pub(crate) struct CellOutcome {
     /// What each seed said of the test cases.
     pub seeds: Vec<Predictions>,
     /// The mean of them.
     pub mean: Predictions,
-    pub parameters: usize,
+    /// Trained numbers of a run.
+    pub parameters: Option<usize>,
     pub cost: Option<ScanCost>,
+    /// Of training, all runs together.
+    pub seconds: Option<f64>,
 }
 
 impl CellOutcome {
     /// Seeds score the same cases, in the table's order.
-    pub fn of(done: DoneCell) -> Self {
+    pub(super) fn of(done: DoneCell) -> Self {
         let DoneCell { record, seeds } = done;
         let mean = Predictions::mean(&seeds).unwrap_or_else(|| seeds[0].clone());
-        Self { mean, seeds, parameters: record.parameters, cost: record.cost }
+        let seconds = record.runs.iter().map(|run| run.seconds).sum();
+        Self { mean, seeds, parameters: Some(record.parameters), cost: record.cost, seconds: Some(seconds) }
+    }
+}
+
+/// Why there are no figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoFigures {
+    /// What was tried did not work.
+    Failed(String),
+    /// Nobody has run it yet.
+    NotRun(String),
+}
+
+impl NoFigures {
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Failed(reason) => reason.clone(),
+            Self::NotRun(reason) => format!("not run: {reason}"),
+        }
     }
 }
 
 /// A cell, or why it has no figures.
-pub(super) type Outcome = Result<Box<CellOutcome>, String>;
+pub(crate) type Outcome = Result<Box<CellOutcome>, NoFigures>;
 
 /// One label of a task, by a backbone and a method.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -125,7 +146,7 @@ pub(super) fn of_cell(
     let empty = StudyRow::empty(names, is_baseline);
     let cell = match outcome {
         Ok(cell) => cell,
-        Err(reason) => return vec![StudyRow { failed: Some(reason.clone()), ..empty }],
+        Err(none) => return vec![StudyRow { failed: Some(none.reason()), ..empty }],
     };
     let of_seeds: Vec<Vec<Question>> = cell.seeds.iter().map(asked).collect();
     let tests = baseline.filter(|_| !is_baseline).and_then(|base| {
@@ -133,8 +154,8 @@ pub(super) fn of_cell(
         Some(compare(&cell.mean, &other))
     });
     let row = |(i, q): (usize, &Question)| {
-        let figures = figures(q);
-        let areas: Vec<f64> = of_seeds.iter().filter_map(|seed| self::figures(&seed[i]).auroc).collect();
+        let figures = metrics_of(q);
+        let areas: Vec<f64> = of_seeds.iter().filter_map(|seed| metrics_of(&seed[i]).auroc).collect();
         let test = tests.as_ref().map(|tests| &tests[i].1);
         StudyRow {
             label: q.name.clone(),
@@ -145,7 +166,7 @@ pub(super) fn of_cell(
             auroc_seed_sd: deviation(&areas),
             difference: test.and_then(|t| Some(t.auroc_a? - t.auroc_b?)),
             p_value: test.and_then(|t| t.p_value),
-            parameters: Some(cell.parameters),
+            parameters: cell.parameters,
             cost: cell.cost,
             ..empty.clone()
         }
@@ -153,33 +174,36 @@ pub(super) fn of_cell(
     asked(&cell.mean).iter().enumerate().map(row).collect()
 }
 
-fn asked(predictions: &Predictions) -> Vec<Question> {
+/// What scored cases answer, at a threshold of a half.
+pub(crate) fn asked(predictions: &Predictions) -> Vec<Question> {
     questions(predictions, &vec![0.5; predictions.labels.len()])
 }
 
-fn figures(q: &Question) -> LabelMetrics {
-    let metrics = LabelMetrics::decided(&q.truth, &q.probabilities, q.threshold, &q.positive);
-    if q.folds.is_empty() { metrics } else { metrics.within_folds(&q.truth, &q.probabilities, &q.folds) }
-}
-
-/// Of several, with n - 1.
-fn deviation(values: &[f64]) -> Option<f64> {
+/// Standard deviation of several values, with n - 1.
+pub(crate) fn deviation(values: &[f64]) -> Option<f64> {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
     (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())
 }
 
-/// Holm's step-down correction (Scand J Stat 6:65, 1979) over every test that the rows have.
+/// Holm's correction over every test that the rows have.
 pub(super) fn holm(rows: &mut [StudyRow]) {
+    let corrected = holm_corrected(&rows.iter().map(|row| row.p_value).collect::<Vec<_>>());
+    rows.iter_mut().zip(corrected).for_each(|(row, p)| row.p_holm = p);
+}
+
+/// Holm's step-down correction (Scand J Stat 6:65, 1979) of the tests that there are.
+pub(crate) fn holm_corrected(p_values: &[Option<f64>]) -> Vec<Option<f64>> {
     let mut tests: Vec<(usize, f64)> =
-        rows.iter().enumerate().filter_map(|(i, row)| Some((i, row.p_value?))).collect();
+        p_values.iter().enumerate().filter_map(|(i, p)| Some((i, (*p)?))).collect();
     tests.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let mut least: f64 = 0.0;
+    let (mut least, mut corrected): (f64, _) = (0.0, vec![None; p_values.len()]);
     for (rank, (i, p)) in tests.iter().enumerate() {
         least = least.max((p * (tests.len() - rank) as f64).min(1.0));
-        rows[*i].p_holm = Some(least);
+        corrected[*i] = Some(least);
     }
+    corrected
 }
 
 /// A row for each backbone and method, in the order in which they come.

@@ -16,6 +16,8 @@ pub struct HeadAnswer {
     pub view_weights: Option<Tensor>,
     /// Per view that was given: `[S, h, w]`, if the head weighs patches.
     pub patch_weights: Vec<Tensor>,
+    /// `[E]`, if the head tells what its last layer reads.
+    pub embedding: Option<Tensor>,
 }
 
 impl Task {
@@ -31,7 +33,7 @@ impl Task {
         let mut logits = None;
         let mut weights: BTreeMap<usize, Tensor> = BTreeMap::new();
         let mut patches: BTreeMap<usize, Tensor> = BTreeMap::new();
-        let mut view_weights = None;
+        let (mut view_weights, mut embedding) = (None, None);
         // Everything that came back is taken before anything is refused: no handle stays behind.
         let mut stale = None;
         for NamedHandle { name, handle } in answer.map_err(|e| self.error(method, e))? {
@@ -45,6 +47,7 @@ impl Task {
             match name.as_str() {
                 "logits" => logits = Some(tensor),
                 "view_weights" => view_weights = Some(tensor),
+                "embedding" => embedding = Some(tensor),
                 other => {
                     if let Some(i) = other.strip_prefix("slice_weights/").and_then(|i| i.parse().ok()) {
                         weights.insert(i, tensor);
@@ -90,7 +93,7 @@ impl Task {
             let dims = [view.class_tokens.dims()[0], view.grid.0, view.grid.1];
             self.check_shape(method, "patch weights", weights, &dims)?;
         }
-        Ok(HeadAnswer { logits, slice_weights, view_weights, patch_weights })
+        Ok(HeadAnswer { logits, slice_weights, view_weights, patch_weights, embedding })
     }
 
     fn check_shape(

@@ -123,7 +123,7 @@ pub struct HeadTable {
     /// Frees the object.
     pub drop: unsafe extern "C" fn(Data) -> Answer<()>,
     /// From `VIEW/class_tokens` and `VIEW/patch_tokens` (with `grid.VIEW` = `h,w` in the settings, and `view_id.VIEW` if the
-    /// host knows slice positions; since 1.1 `VIEW/mask_scalars` and `VIEW/mask_cover` where the manifest asks for them) to `logits`, `slice_weights/I`, `patch_weights/I` and `view_weights`; a host ignores
+    /// host knows slice positions; since 1.1 `VIEW/mask_scalars` and `VIEW/mask_cover` where the manifest asks for them) to `logits`, `slice_weights/I`, `patch_weights/I`, `view_weights` and `embedding`; a host ignores
     /// names that it does not know.
     #[sabi(last_prefix_field)]
     pub forward: unsafe extern "C" fn(

@@ -215,7 +215,8 @@ unsafe extern "C" fn head_forward(
         // SAFETY: the host calls with the data of the object this table came with.
         let head = unsafe { borrow::<Box<dyn Head>>(data) };
         let views = received.views(&Settings::new(settings.as_slice()))?;
-        let HeadOutput { logits, slice_weights, view_weights, patch_weights } = head.forward(&views)?;
+        let HeadOutput { logits, slice_weights, view_weights, patch_weights, embedding } =
+            head.forward(&views)?;
         let mut out = vec![named("logits", logits)];
         for (i, weights) in slice_weights.into_iter().enumerate() {
             out.push(named(format!("slice_weights/{i}"), weights));
@@ -224,6 +225,7 @@ unsafe extern "C" fn head_forward(
             out.push(named(format!("patch_weights/{i}"), weights));
         }
         out.extend(view_weights.map(|w| named("view_weights", w)));
+        out.extend(embedding.map(|e| named("embedding", e)));
         Ok(out.into())
     })
 }

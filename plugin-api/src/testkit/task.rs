@@ -202,13 +202,14 @@ impl Task {
         let host = self.context.host();
         let answer = self.head.forward(self.call(&settings), tensors).map_err(within("forward"))?;
         let (mut slices, mut patches) = (BTreeMap::new(), BTreeMap::new());
-        let (mut logits, mut view_weights) = (None, None);
+        let (mut logits, mut view_weights, mut embedding) = (None, None, None);
         for NamedHandle { name, handle } in answer {
             let tensor = host.adopt(handle);
             let index = |part: &str| name.strip_prefix(part).and_then(|i| i.parse::<usize>().ok());
             match name.as_str() {
                 "logits" => logits = Some(tensor),
                 "view_weights" => view_weights = Some(tensor),
+                "embedding" => embedding = Some(tensor),
                 _ => {
                     if let Some(i) = index("slice_weights/") {
                         slices.insert(i, tensor);
@@ -242,7 +243,7 @@ impl Task {
         if let Some(weights) = &view_weights {
             check_shape("view weights", weights, &[views.len()])?;
         }
-        Ok(HeadOutput { logits, slice_weights, view_weights, patch_weights })
+        Ok(HeadOutput { logits, slice_weights, view_weights, patch_weights, embedding })
     }
 
     /// The classification loss (shape `[]`) of logits `[N, C]`.

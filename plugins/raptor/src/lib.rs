@@ -81,7 +81,7 @@ impl Head for RandomProjection {
         }
         let all = Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)?;
         let scale = 1.0 / (all.dims()?[0] as f64).sqrt();
-        Ok(HeadOutput::new(self.weight.matmul(&all)?.scale(scale)?.add(&self.bias)?))
+        Ok(HeadOutput::new(self.weight.matmul(&all)?.scale(scale)?.add(&self.bias)?).embedding(all))
     }
 }
 

@@ -141,6 +141,7 @@ fn every_help_shows_examples_first() {
         "train",
         "eval",
         "study",
+        "benchmark",
         "phantom",
         "weights",
         "weights import",

@@ -1,7 +1,7 @@
 //! ROC, and precision against recall: all labels in one square, each with its operating point.
 
 use super::axes::{BELOW, LEFT, Square};
-use super::{EDGE, FOOTER, INK, QUIET, TITLE, framed, look_of, with_interval};
+use super::{EDGE, FOOTER, INK, QUIET, TITLE, cases_of, look_of, titled, with_interval};
 use crate::eval::evaluation::{Evaluation, LabelReport};
 use crate::eval::metrics::{Operating, precision_recall_curve, roc_curve};
 use crate::eval::predictions::Question;
@@ -21,6 +21,34 @@ struct Curve {
     operating: Option<[f64; 2]>,
     /// How the point came about.
     decided: String,
+}
+
+/// What a method says of the cases of a question.
+#[derive(Debug, Clone, Copy)]
+pub struct MethodScores<'a> {
+    /// In the legend.
+    pub name: &'a str,
+    /// Its figure there.
+    pub auroc: Option<f64>,
+    /// The interval beside it.
+    pub interval: Option<[f64; 2]>,
+    /// The cases and their scores.
+    pub question: &'a Question,
+}
+
+/// False against true positive rate of several methods on the same cases. A method's folds are in one order here, whatever its
+/// figure is the mean of. `of` says what the cases are.
+pub fn roc_of_methods(title: &str, of: &str, methods: &[MethodScores<'_>]) -> Drawing {
+    let curves = methods.iter().map(|method| Curve {
+        name: method.name.to_owned(),
+        figure: format!("AUROC {}", with_interval(method.auroc, method.interval)),
+        points: roc_curve(&method.question.truth, &method.question.probabilities),
+        operating: None,
+        decided: String::new(),
+    });
+    let mut picture = plotted(title, of, curves.collect());
+    picture.chance();
+    picture.finish()
 }
 
 /// False against true positive rate.
@@ -44,9 +72,7 @@ pub fn roc(evaluation: &Evaluation, questions: &[Question]) -> Drawing {
         }
     };
     let mut picture = picture("ROC", evaluation, questions, curve);
-    picture.square.draw(&mut picture.drawing, "1 − specificity", "sensitivity");
-    let chance = Stroke { dash: &[4.0, 4.0], ..Stroke::thin(QUIET) };
-    picture.drawing.line(&picture.square.places(&[[0.0, 0.0], [1.0, 1.0]]), chance);
+    picture.chance();
     picture.finish()
 }
 
@@ -95,19 +121,29 @@ fn picture(
     questions: &[Question],
     curve: impl Fn(&Question, &LabelReport) -> Curve,
 ) -> Picture {
-    let curves: Vec<Curve> =
-        questions.iter().zip(&evaluation.labels).map(|(q, (_, report))| curve(q, report)).collect();
+    let curves = questions.iter().zip(&evaluation.labels).map(|(q, (_, report))| curve(q, report));
+    plotted(title, &cases_of(evaluation), curves.collect())
+}
+
+fn plotted(title: &str, of: &str, curves: Vec<Curve>) -> Picture {
     let widths = curves.iter().flat_map(|c| [font::width(13.0, &c.name), font::width(11.0, &c.figure)]);
     let legend = widths.fold(0.0f32, f32::max).clamp(LEGEND_WIDTH[0], LEGEND_WIDTH[1]);
     let plot = SIDE + BELOW;
     let height = TITLE + plot.max(curves.len() as f32 * ENTRY + 34.0) + FOOTER;
     let square = Square { at: [EDGE + LEFT, TITLE + 8.0], side: SIDE };
     let width = EDGE + LEFT + SIDE + 28.0 + 34.0 + legend + EDGE;
-    let drawing = framed([width.ceil(), height.ceil()], title, evaluation);
+    let drawing = titled([width.ceil(), height.ceil()], title, of);
     Picture { drawing, square, curves, legend }
 }
 
 impl Picture {
+    /// The axes of an ROC, and what guessing gives.
+    fn chance(&mut self) {
+        self.square.draw(&mut self.drawing, "1 − specificity", "sensitivity");
+        let chance = Stroke { dash: &[4.0, 4.0], ..Stroke::thin(QUIET) };
+        self.drawing.line(&self.square.places(&[[0.0, 0.0], [1.0, 1.0]]), chance);
+    }
+
     /// Curves over the axes, operating points over the curves, and the legend.
     fn finish(mut self) -> Drawing {
         let (drawing, square) = (&mut self.drawing, self.square);
@@ -135,6 +171,9 @@ impl Picture {
             Some(first) if same => first.decided.as_str(),
             _ => "each at its threshold",
         };
+        if self.curves.iter().all(|c| c.operating.is_none()) {
+            return self.drawing;
+        }
         let top = square.at[1] + self.curves.len() as f32 * ENTRY + 14.0;
         drawing.dot([left + 12.0, top - 4.0], 3.5, QUIET);
         drawing.text([left + 34.0, top], 11.0, QUIET, point);

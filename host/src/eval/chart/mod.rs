@@ -7,13 +7,15 @@ mod axes;
 mod calibration;
 mod confusion;
 mod curves;
+mod forest;
 mod scatter;
 #[cfg(test)]
 mod tests;
 
 pub use calibration::calibration;
 pub use confusion::confusion;
-pub use curves::{precision_recall, roc};
+pub use curves::{MethodScores, precision_recall, roc, roc_of_methods};
+pub use forest::{ForestPanel, ForestRow, forest};
 pub use scatter::{ScatterPanel, ScatterPoint, scatter};
 
 use crate::eval::evaluation::{Evaluation, RESEARCH_ONLY};
@@ -28,7 +30,7 @@ const BLUE: Rgb = [31, 90, 166];
 
 /// One colour per label, then the same with other dashes: apart for readers who do not tell red from green, too (after
 /// Okabe & Ito and Tableau 10).
-const COLOURS: [Rgb; 8] = [
+const COLOURS: [Rgb; 10] = [
     BLUE,
     [213, 94, 0],
     [0, 135, 100],
@@ -37,6 +39,8 @@ const COLOURS: [Rgb; 8] = [
     [60, 160, 214],
     [120, 80, 60],
     [90, 90, 90],
+    [222, 120, 160],
+    [120, 134, 20],
 ];
 const DASHES: [&[f32]; 4] = [&[], &[7.0, 3.0], &[2.0, 2.5], &[9.0, 3.0, 2.0, 3.0]];
 
@@ -52,19 +56,27 @@ fn look_of(index: usize) -> Stroke {
 }
 
 /// A picture with title, what it is of, and the notice that belongs to every figure.
-fn framed(size: [f32; 2], title: &str, evaluation: &Evaluation) -> Drawing {
+fn titled(size: [f32; 2], title: &str, of: &str) -> Drawing {
     let mut drawing = Drawing::empty(size);
     drawing.text([EDGE, EDGE + 12.0], 18.0, INK, title);
+    drawing.text([EDGE, EDGE + 31.0], 12.0, QUIET, of);
+    drawing.text([EDGE, size[1] - 14.0], 10.5, QUIET, RESEARCH_ONLY);
+    drawing
+}
+
+fn framed(size: [f32; 2], title: &str, evaluation: &Evaluation) -> Drawing {
+    titled(size, title, &cases_of(evaluation))
+}
+
+/// How many cases an evaluation is of, and of how many patients.
+fn cases_of(evaluation: &Evaluation) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let (labelled, all) = (evaluation.labelled_cases, evaluation.cases);
     let cases = match labelled == all {
         true => count(all, "case"),
         false => format!("{labelled} labelled of {}", count(all, "case")),
     };
-    let of = format!("{cases}, {}", count(evaluation.labelled_patients, "patient"));
-    drawing.text([EDGE, EDGE + 31.0], 12.0, QUIET, &of);
-    drawing.text([EDGE, size[1] - 14.0], 10.5, QUIET, RESEARCH_ONLY);
-    drawing
+    format!("{cases}, {}", count(evaluation.labelled_patients, "patient"))
 }
 
 /// `0.912 [0.870, 0.954]`, as much of it as is defined.

@@ -54,7 +54,7 @@ pub fn scatter(
     let size = [2.0 * EDGE + beside as f32 * step[0] + legend, TITLE + height + FOOTER];
     let mut drawing = Drawing::empty(size.map(f32::ceil));
     drawing.text([EDGE, EDGE + 12.0], 18.0, INK, title);
-    drawing.text([EDGE, EDGE + 31.0], 12.0, QUIET, "lines: 95 % intervals of DeLong");
+    drawing.text([EDGE, EDGE + 31.0], 12.0, QUIET, "lines: 95 % intervals");
     drawing.text([EDGE, drawing.size[1] - 14.0], 10.5, QUIET, RESEARCH_ONLY);
     for (n, panel) in panels.iter().enumerate() {
         let corner =
@@ -118,7 +118,13 @@ impl Plot {
             powers.filter(|v| (low..=high).contains(v)).collect()
         };
         let few = of(&[1.0, 2.0, 5.0]);
-        if few.len() >= 2 { few } else { of(&[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]) }
+        if few.len() > 8 {
+            of(&[1.0])
+        } else if few.len() >= 2 {
+            few
+        } else {
+            of(&[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
+        }
     }
 
     fn draw(&self, drawing: &mut Drawing, panel: &ScatterPanel, cost: &str) {
@@ -162,6 +168,11 @@ impl Plot {
 }
 
 fn short(v: f64) -> String {
+    for (unit, name) in [(1e6, "M"), (1e3, "k")] {
+        if v >= 10.0 * unit || v >= 1e6 {
+            return format!("{:.1}", v / unit).trim_end_matches(".0").to_owned() + name;
+        }
+    }
     let text = if v < 10.0 { format!("{v:.1}") } else { format!("{v:.0}") };
     text.trim_end_matches(".0").to_owned()
 }

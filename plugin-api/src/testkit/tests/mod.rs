@@ -3,5 +3,6 @@
 mod gradients;
 mod handles;
 mod label_queries;
+mod prompt;
 mod regions;
 mod tasks;

@@ -1,9 +1,9 @@
 //! Matrix products with a packed right-hand side: `out (+)= A · B + bias`.
 
 use super::activate::activate_body;
-use super::integers::{Integers, RowUnit, Width, quantise};
+use super::integers::{Integers, Width, quantise};
 use super::math::round_f32;
-use super::micro::{Columns, Micro, Portable, TileOutput};
+use super::micro::{Columns, Micro, Portable, RowUnit, TileOutput};
 use super::micro_integers::PortableSixteen;
 use super::numbers::Numbers;
 use super::packing::Data;

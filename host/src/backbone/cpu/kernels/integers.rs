@@ -6,7 +6,7 @@
 //! multiplies twice as many of them as bf16. Units are chosen anew for every row of A: what one token holds does not coarsen another.
 //! Rows of 8 bits reach from their lowest number to their highest, which are seldom alike: after GELU nothing is far below 0.
 
-use super::micro::Columns;
+use super::micro::{Columns, RowUnit};
 use super::numbers::Numbers;
 use super::panels::{LINE, PANEL, panel};
 use super::{Isa, per_isa};
@@ -53,15 +53,6 @@ pub(super) struct Integers {
     units: Vec<f32>,
     /// 8 bits: sum of each column's steps, which a row's zero adds to its sums.
     sums: Vec<i32>,
-}
-
-/// What the integers of a row of A are worth.
-#[derive(Clone, Copy, Default)]
-pub(super) struct RowUnit {
-    /// A step.
-    pub unit: f32,
-    /// The integer that stands for 0.
-    pub zero: i32,
 }
 
 impl Integers {

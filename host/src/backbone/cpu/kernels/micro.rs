@@ -3,8 +3,6 @@
 //! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major, or `TRANSPOSED`: then its rows
 //! are columns of what lies there. Pointers step by `wrapping_add`: `add` carries checks into debug builds that cost more than the arithmetic here.
 
-use super::integers::RowUnit;
-
 /// Where element p of row i of A lies.
 #[inline(always)]
 fn at<const TRANSPOSED: bool>(lda: usize, i: usize, p: usize) -> usize {
@@ -23,6 +21,15 @@ pub(super) struct TileOutput {
     pub rows: *const RowUnit,
     /// Of integers, from the tile's first column on.
     pub columns: Columns,
+}
+
+/// What the integers of a row of A are worth.
+#[derive(Clone, Copy, Default)]
+pub(super) struct RowUnit {
+    /// A step.
+    pub unit: f32,
+    /// The integer that stands for 0.
+    pub zero: i32,
 }
 
 /// What integers of B are worth.

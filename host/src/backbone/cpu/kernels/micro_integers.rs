@@ -3,8 +3,8 @@
 //! A word of A is two numbers of 16 bits or four of 8, and B has as many rows to a word, so that one instruction multiplies a word
 //! of A with a word of each column and adds the products up. VNNI does it in one instruction, AVX2 and AVX-512 alone in two.
 
-use super::integers::{RowUnit, Width};
-use super::micro::{Micro, TileOutput};
+use super::integers::Width;
+use super::micro::{Micro, RowUnit, TileOutput};
 use super::{Isa, Set};
 use crate::backbone::precision::Precision;
 
