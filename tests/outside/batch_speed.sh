@@ -18,7 +18,8 @@ mkdir "$work/scans"
 scans=("$@")
 for ((i = 0; i < n; i++)); do
   scan=${scans[$((i % ${#scans[@]}))]}
-  cp "$scan" "$work/scans/$(printf 's%02d' "$i").${scan#*.}"
+  name=${scan##*/}
+  cp "$scan" "$work/scans/$(printf 's%02d' "$i").${name#*.}"
 done
 echo "$n scans, $(nproc) cores, load before: $(cut -d' ' -f1-3 /proc/loadavg)"
 now() { date +%s.%N; }

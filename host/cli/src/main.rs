@@ -3,6 +3,7 @@
 //! A new command is a file, a variant of `Command` and a line of its dispatch.
 
 mod advice;
+mod allocator;
 mod backbone;
 mod batch;
 mod bench;
@@ -42,23 +43,6 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use console::{Console, Loudness};
 use outcome::{CommandError, EXIT_CODES, Outcome};
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Keeps freed memory in the process. Every pass through the blocks frees hundreds of megabytes and allocates them again.
-/// If the allocator handed them back in between, the system would clear them each time: a tenth of a training run.
-#[allow(unsafe_code)]
-fn keep_free_memory() {
-    /// `mi_option_purge_delay`, in mimalloc 2 and 3 alike; negative is never.
-    const PURGE_DELAY: std::ffi::c_int = 15;
-    // SAFETY: the function of the allocator that is linked in above, as its `mimalloc.h` declares it.
-    unsafe extern "C" {
-        safe fn mi_option_set_default(option: std::ffi::c_int, value: std::ffi::c_long);
-    }
-    // Unless MIMALLOC_PURGE_DELAY says otherwise.
-    mi_option_set_default(PURGE_DELAY, -1);
-}
 
 const EXAMPLES: &str = "\
 Examples:
@@ -151,7 +135,6 @@ fn parse() -> Result<Cli, clap::Error> {
 
 /// Parses the process's arguments, runs the command, and returns its exit code.
 fn main() -> ExitCode {
-    keep_free_memory();
     let cli = match parse() {
         Ok(cli) => cli,
         // Help and version arrive here too; clap knows the stream and the exit code of each.

@@ -1,6 +1,7 @@
 //! Options that several commands share: the backbone, its precision, the device, threads.
 
 use super::advice::with_acceptance;
+use super::allocator::keep_free_memory;
 use super::outcome::CommandError;
 use anymc3d_host::backbone::{Backbone, Precision};
 use anymc3d_host::device::DeviceChoice;
@@ -223,7 +224,9 @@ impl BackboneOptions {
     /// The backbone, or why it is refused.
     pub fn open(&self, precision: Precision) -> Result<Backbone, CommandError> {
         let place = (self.device, self.most);
-        open_backbone_on(self.backbone.as_deref(), precision, place).map_err(|e| refused(&e))
+        let opened = open_backbone_on(self.backbone.as_deref(), precision, place).map_err(|e| refused(&e))?;
+        keep_free_memory();
+        Ok(opened)
     }
 }
 

@@ -5,6 +5,7 @@ mod sink;
 mod table;
 
 use super::advice::with_remedy;
+use super::allocator::keep_free_memory;
 use super::console::Console;
 use super::count::CaseCount;
 use super::dicom::DicomOptions;
@@ -120,6 +121,7 @@ impl Run {
             }
         };
         let mut session = selection.open(&options)?;
+        keep_free_memory();
         outcome = outcome.or(tell_refused(&session.refused()[refused..], console));
         let holdings = session.holdings();
         if self.session.isolate && holdings.len() > 1 {

@@ -1,5 +1,6 @@
 //! `host study`: compares tasks × backbones × methods as one table.
 
+use super::allocator::keep_free_memory;
 use super::console::Console;
 use super::options::{self, GeometryOption, PrecisionOption, ThreadOption};
 use super::outcome::{CommandError, Outcome};
@@ -67,6 +68,7 @@ pub(super) struct Study {
 
 impl Study {
     pub fn run(self, console: &Console) -> Result<Outcome, CommandError> {
+        keep_free_memory();
         memory::give(self.max_memory);
         self.geometry.apply();
         if self.accept_licence {

@@ -1,5 +1,6 @@
 //! `host worker`: the process that plugins run in, started by other commands.
 
+use super::allocator::keep_free_memory;
 use super::console::Console;
 use super::outcome::{CommandError, Outcome};
 use anymc3d_host::run::isolate::{SpawnWorker, serve};
@@ -16,6 +17,8 @@ pub(super) struct Worker {}
 
 impl Worker {
     pub fn run(self) -> Result<Outcome, CommandError> {
+        // The library opens the backbone and computes in one call.
+        keep_free_memory();
         serve().map_err(|e| match e {
             anymc3d_host::run::isolate::WorkerError::NotAWorker => {
                 CommandError::usage("worker: started by `run --isolate` and `plugin check`, never by hand")

@@ -80,7 +80,7 @@ pub struct RequestLimits {
     pub scan_files: usize,
     /// Bytes of an inference request, as it arrives and after decompression.
     pub infer_bytes: u64,
-    /// Bytes of all inference requests at a time.
+    /// Bytes of all inference requests at a time, with the numbers that come of them.
     pub infer_memory: u64,
 }
 

@@ -169,7 +169,9 @@ impl Server {
             limits: options.limits,
             queue: options.queue,
             requests,
-            memory: Arc::new(Semaphore::new(usize::try_from(options.limits.infer_memory >> 20).unwrap_or(1))),
+            memory: Arc::new(Semaphore::new(
+                usize::try_from(options.limits.infer_memory >> 20).unwrap_or(1).max(1),
+            )),
             ending: AtomicBool::new(false),
             tls: tls.is_some(),
             studies,
@@ -224,7 +226,8 @@ impl Server {
         let finished = runner.is_finished();
         app.shared.audit.write("stop", &[json!({ "job_left": !finished })]);
         log::line("info", "stopped", json!({ "job_left": !finished }));
-        runtime.shutdown_background();
+        // Until nobody holds the database any more; what hangs is left to the end of the process.
+        runtime.shutdown_timeout(Duration::from_secs(5));
         Ok(())
     }
 }

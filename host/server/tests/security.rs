@@ -252,8 +252,8 @@ fn connections_and_the_memory_of_requests_have_an_end() {
     let server = serve(Choice { limits, ..Choice::default() });
     let infer =
         "POST /v2/models/mean_probe/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1048575\r\n\r\n";
-    let mut holds: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(server.address).unwrap()).collect();
-    holds.iter_mut().for_each(|stream| stream.write_all(infer.as_bytes()).unwrap());
+    let mut holds = vec![TcpStream::connect(server.address).unwrap()];
+    holds[0].write_all(infer.as_bytes()).unwrap();
     let until = Instant::now() + Duration::from_secs(30);
     let busy = loop {
         let answer = server.raw(infer.as_bytes());
@@ -262,7 +262,7 @@ fn connections_and_the_memory_of_requests_have_an_end() {
         }
     };
     assert!(busy.status == 429 && busy.headers.contains_key("retry-after"), "{busy:?}");
-    holds.push(TcpStream::connect(server.address).unwrap());
+    holds.extend((0..2).map(|_| TcpStream::connect(server.address).unwrap()));
     std::thread::sleep(Duration::from_millis(100));
     let mut beyond = TcpStream::connect(server.address).unwrap();
     beyond.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

@@ -50,10 +50,24 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
-    /// Layers that read the same input, as a single layer: their outputs follow each other.
-    pub fn stacked(layers: &[Self]) -> Result<Self> {
-        let all = |of: fn(&Self) -> &Tensor| Tensor::cat(&layers.iter().map(of).collect::<Vec<_>>(), 0);
-        Ok(Self { weight: all(|l| &l.weight)?, bias: all(|l| &l.bias)? })
+    /// Layers of `d_out` outputs each that read the same input, as a single layer: their outputs follow each other. Of each its
+    /// name, and whether it has a bias.
+    pub fn load_stacked(
+        weights: &mut Weights,
+        layers: &[(String, bool)],
+        d_in: usize,
+        d_out: usize,
+    ) -> std::result::Result<Self, BackboneError> {
+        let names: Vec<String> = layers.iter().map(|(name, _)| format!("{name}.weight")).collect();
+        let weight = weights.take_rows(&names, &[d_out, d_in])?;
+        let mut biases = Vec::new();
+        for (name, bias) in layers {
+            biases.push(match bias {
+                true => weights.take(&format!("{name}.bias"), &[d_out])?,
+                false => Tensor::zeros(d_out, DType::F32, &Device::Cpu)?,
+            });
+        }
+        Ok(Self { weight, bias: Tensor::cat(&biases, 0)? })
     }
 
     pub fn bytes(&self) -> usize {

@@ -167,6 +167,23 @@ impl Weights {
         self.take_as(name, shape, as_stored)
     }
 
+    /// Linear layers' weights of one shape, one below the other: as [`Self::take_matrix`] of each, read into one buffer.
+    pub fn take_rows(&mut self, names: &[String], shape: &[usize]) -> Result<Tensor, BackboneError> {
+        let entries: Vec<&Entry> = names.iter().filter_map(|name| self.entries.get(name)).collect();
+        let alike = entries.windows(2).all(|two| two[0].dtype == two[1].dtype);
+        if self.checking || !alike || entries.len() < names.len() || entries.iter().any(|e| e.shape != shape)
+        {
+            let parts =
+                names.iter().map(|name| self.take_matrix(name, shape)).collect::<Result<Vec<_>, _>>()?;
+            return Ok(Tensor::cat(&parts, 0)?);
+        }
+        let mut stacked = shape.to_vec();
+        stacked[0] *= names.len();
+        let tensor = self.read_entries((&names[0], &stacked), &entries, self.as_stored)?;
+        self.taken.extend(names.iter().cloned());
+        Ok(tensor)
+    }
+
     /// From here on [`Self::take_matrix`] leaves 16-bit numbers as they are.
     #[must_use]
     pub fn stored(mut self) -> Self {
@@ -186,7 +203,7 @@ impl Weights {
         as_stored: bool,
     ) -> Result<Option<Tensor>, BackboneError> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
-        let Shard { path, file } = &self.shards[entry.shard];
+        let path = &self.shards[entry.shard].path;
         if let Some(expected) = expected.filter(|e| *e != entry.shape) {
             let found = &entry.shape;
             let message = format!("{name} has shape {found:?}, expected {expected:?} by config.json");
@@ -198,25 +215,43 @@ impl Weights {
             let zero = Tensor::zeros(vec![1; shape.len()], candle_core::DType::F32, &Device::Cpu)?;
             return Ok(Some(zero.broadcast_as(shape)?));
         }
-        let read = |into: &mut [u8]| -> Result<(), BackboneError> {
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.seek(SeekFrom::Start(entry.start)).map_err(BackboneError::io(path))?;
-            file.read_exact(into).map_err(BackboneError::io(path))
+        self.read_entries((name, shape), &[entry], as_stored).map(Some)
+    }
+
+    /// Tensors of one type, one after the other, as a tensor of `shape`.
+    fn read_entries(
+        &self,
+        (name, shape): (&str, &[usize]),
+        entries: &[&Entry],
+        as_stored: bool,
+    ) -> Result<Tensor, BackboneError> {
+        let bytes: usize = entries.iter().map(|entry| entry.bytes).sum();
+        let read = |mut into: &mut [u8]| -> Result<(), BackboneError> {
+            for entry in entries {
+                let Shard { path, file } = &self.shards[entry.shard];
+                let (part, rest) = into.split_at_mut(entry.bytes);
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(entry.start)).map_err(BackboneError::io(path))?;
+                file.read_exact(part).map_err(BackboneError::io(path))?;
+                into = rest;
+            }
+            Ok(())
         };
         let cpu = &Device::Cpu;
-        let tensor = match entry.dtype.as_str() {
+        let dtype = entries.first().map_or("nothing", |entry| entry.dtype.as_str());
+        Ok(match dtype {
             "F32" => {
-                let mut numbers = vec![0f32; entry.bytes / 4];
+                let mut numbers = vec![0f32; bytes / 4];
                 read(bytemuck::cast_slice_mut(&mut numbers))?;
                 numbers.iter_mut().for_each(|x| *x = f32::from_bits(u32::from_le(x.to_bits())));
                 Tensor::from_vec(numbers, shape, cpu)?
             }
             "F16" | "BF16" => {
-                let mut bits = vec![0u16; entry.bytes / 2];
+                let mut bits = vec![0u16; bytes / 2];
                 read(bytemuck::cast_slice_mut(&mut bits))?;
                 bits.iter_mut().for_each(|x| *x = u16::from_le(*x));
                 let mut wide = vec![0f32; if as_stored { 0 } else { bits.len() }];
-                match (entry.dtype.as_str(), as_stored) {
+                match (dtype, as_stored) {
                     ("F16", true) => Tensor::from_vec(bits.reinterpret_into::<f16>(), shape, cpu)?,
                     (_, true) => Tensor::from_vec(bits.reinterpret_into::<bf16>(), shape, cpu)?,
                     ("F16", false) => {
@@ -231,10 +266,10 @@ impl Weights {
             }
             other => {
                 let message = format!("{name} is stored as {other}, expected F32, F16 or BF16");
+                let path = entries.first().map_or(self.path(), |entry| &self.shards[entry.shard].path);
                 return Err(BackboneError::weights(path, message));
             }
-        };
-        Ok(Some(tensor))
+        })
     }
 
     /// Fails with every name that [`Self::take`] did not find, and with every tensor that nobody took, unless its name behind

@@ -52,6 +52,11 @@ impl Engine {
         self.cap = Some(cap);
     }
 
+    /// Whether somebody limits the process's memory: then nothing is kept beside the case at hand.
+    pub fn is_capped(&self) -> bool {
+        self.cap.is_some_and(|cap| cap.is_given())
+    }
+
     /// How a case is answered: what is shared, and what each task does by itself.
     pub fn plan(&self, case: &Case) -> Plan {
         Plan::of(self.tasks.iter().map(Arc::as_ref), case, self.backbone.info().blocks, false)
@@ -79,7 +84,7 @@ impl Engine {
 
     /// Begins to read and slice a case that will be asked for next, beside what is computed until then.
     pub fn prefetch(&self, case: &Case) {
-        if !self.cap.is_some_and(|cap| cap.is_given()) {
+        if !self.is_capped() {
             self.prefetcher.begin(case, self.cap);
         }
     }

@@ -7,13 +7,14 @@ use super::identity::TaskIdentity;
 use super::isolate::{ChosenLibrary, IsolatedEngine};
 #[cfg(unix)]
 use super::named_backbone::backbone_of;
+use super::placing::{Computed, Placing};
 use crate::engine::result::CaseResult;
 use crate::engine::{Case, Engine, Holdings, Prediction};
-use crate::output::naming::{Names, Scans};
-use crate::output::{self, OutputFolder, ResultWriter, need_evidence};
+use crate::output::naming::Names;
+use crate::output::{OutputFolder, ResultWriter, need_evidence};
 use crate::plugin::Inspected;
 use crate::task::LoadedTask;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What is wanted of a case besides its results.
@@ -53,6 +54,11 @@ pub trait Executor {
         wanted: Wanted<'_>,
         events: &dyn Events,
     ) -> Vec<Result<CaseOutput, CaseFailure>>;
+
+    /// As [`Self::run`], where files can be written later: what this gives writes them, on any thread.
+    fn compute(&mut self, case: &Case, tasks: &[usize], wanted: Wanted<'_>, events: &dyn Events) -> Computed {
+        Computed::Placed(self.run(case, tasks, wanted, events))
+    }
 
     /// Begins to read and slice a case that will be asked for, beside what is computed until then.
     fn prefetch(&self, case: &Case) {
@@ -123,35 +129,16 @@ impl Executor for LocalExecutor {
         wanted: Wanted<'_>,
         events: &dyn Events,
     ) -> Vec<Result<CaseOutput, CaseFailure>> {
-        let places = &self.engines.places;
-        let mut answers: Vec<Option<_>> = asked.iter().map(|_| None).collect();
         let mut placing = Placing { case, wanted, names: &mut self.names, events };
-        for (number, engine) in self.engines.all.iter().enumerate() {
-            let tasks = engine.tasks();
-            let here: Vec<usize> = asked
-                .iter()
-                .map(|&i| places[i])
-                .filter(|place| place.0 == number)
-                .map(|place| place.1)
-                .collect();
-            if here.is_empty() {
-                continue;
-            }
-            engine.predict_each(
-                case,
-                wanted.evidence(),
-                &here,
-                |task, stage| events.stage(tasks[task].name(), stage),
-                |task, answer| {
-                    let answer = answer.map_err(CaseFailure::from).and_then(|p| placing.record(p));
-                    if let Some(at) = asked.iter().position(|&i| places[i] == (number, task)) {
-                        answers[at] = Some(answer);
-                    }
-                },
-            );
+        predict(&self.engines, case, asked, wanted, events, |prediction| placing.record(prediction))
+    }
+
+    fn compute(&mut self, case: &Case, asked: &[usize], wanted: Wanted<'_>, events: &dyn Events) -> Computed {
+        // Beside another case there may be too little memory for what a case keeps until it is written.
+        if wanted.output.is_none() || self.engines.all.iter().any(Engine::is_capped) {
+            return Computed::Placed(self.run(case, asked, wanted, events));
         }
-        let lost = || Err(CaseFailure::of_task("no answer came"));
-        answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect()
+        Computed::Predicted(predict(&self.engines, case, asked, wanted, events, Ok))
     }
 
     fn prefetch(&self, case: &Case) {
@@ -194,94 +181,39 @@ impl Executor for LocalExecutor {
     fn close(self: Box<Self>, _: &dyn Events) {}
 }
 
-/// Where a case's answers go, and what they are called.
-struct Placing<'a> {
-    case: &'a Case,
-    wanted: Wanted<'a>,
-    names: &'a mut Names,
-    events: &'a dyn Events,
-}
-
-impl Placing<'_> {
-    /// Puts the files that `fill` writes into their place, with the record named as its folder is.
-    fn put(
-        &self,
-        out: &OutputFolder,
-        plugin: &str,
-        fill: impl FnOnce(&Path) -> Result<CaseResult, String>,
-    ) -> Result<(CaseResult, Option<PathBuf>), String> {
-        let fill = |folder: &Path| {
-            let mut result = fill(folder)?;
-            if let Some(options) = out.options() {
-                result.options_sha256 = Some(options.to_owned());
-                output::write_record(&result, folder)?;
-            }
-            let scans = Scans::of(&result);
-            Ok((result, scans))
-        };
-        let rename = |result: &mut CaseResult, name: &str, folder: &Path| {
-            if result.case == name {
-                return Ok(());
-            }
-            result.case = name.to_owned();
-            output::rename_in_report(folder, name)?;
-            output::write_record(result, folder)
-        };
-        let put = out.put(self.case, plugin, fill, rename)?;
-        if let Some(reason) = put.note {
-            self.events.notice(&Notice::PlacedElsewhere { reason });
+/// What `each` makes of the answers to a case of the plugins that `asked` names, as soon as each is there.
+fn predict<T>(
+    engines: &Engines,
+    case: &Case,
+    asked: &[usize],
+    wanted: Wanted<'_>,
+    events: &dyn Events,
+    mut each: impl FnMut(Prediction) -> Result<T, CaseFailure>,
+) -> Vec<Result<T, CaseFailure>> {
+    let places = &engines.places;
+    let mut answers: Vec<Option<_>> = asked.iter().map(|_| None).collect();
+    for (number, engine) in engines.all.iter().enumerate() {
+        let tasks = engine.tasks();
+        let here: Vec<usize> =
+            asked.iter().map(|&i| places[i]).filter(|place| place.0 == number).map(|place| place.1).collect();
+        if here.is_empty() {
+            continue;
         }
-        Ok((put.what, Some(put.place)))
-    }
-
-    /// Names a record that is written nowhere.
-    fn name(&mut self, mut result: CaseResult) -> CaseResult {
-        result.case = self.names.choose(&result.plugin.name, self.case, Scans::of(&result));
-        result
-    }
-
-    /// A prediction of this process: its files are written aside and moved into place whole.
-    fn record(&mut self, prediction: Prediction) -> Result<CaseOutput, CaseFailure> {
-        let writers = self.wanted.writers;
-        let written = match self.wanted.output {
-            None => {
-                output::record(prediction, self.case, None, writers).map(|result| (self.name(result), None))
-            }
-            Some(out) => {
-                let plugin = prediction.result.plugin.name.clone();
-                self.put(out, &plugin, |folder| output::record(prediction, self.case, Some(folder), writers))
-            }
-        };
-        finished(written)
-    }
-
-    /// The record of another process, whose files are moved into place.
-    #[cfg(unix)]
-    fn take(&mut self, json: &str, files: Option<&Path>) -> Result<CaseOutput, CaseFailure> {
-        let result: CaseResult = serde_json::from_str(json)
-            .map_err(|e| CaseFailure::of_task(format!("the answer is no result: {e}")))?;
-        let (Some(files), Some(out)) = (files, self.wanted.output) else {
-            return finished(Ok((self.name(result), None)));
-        };
-        let plugin = result.plugin.name.clone();
-        finished(self.put(out, &plugin, |into| {
-            let move_all = || -> std::io::Result<()> {
-                for entry in std::fs::read_dir(files)? {
-                    let entry = entry?;
-                    std::fs::rename(entry.path(), into.join(entry.file_name()))?;
+        engine.predict_each(
+            case,
+            wanted.evidence(),
+            &here,
+            |task, stage| events.stage(tasks[task].name(), stage),
+            |task, answer| {
+                let answer = answer.map_err(CaseFailure::from).and_then(&mut each);
+                if let Some(at) = asked.iter().position(|&i| places[i] == (number, task)) {
+                    answers[at] = Some(answer);
                 }
-                Ok(())
-            };
-            move_all().map_err(|e| format!("cannot be written ({e})")).map(|()| result)
-        }))
+            },
+        );
     }
-}
-
-fn finished(written: Result<(CaseResult, Option<PathBuf>), String>) -> Result<CaseOutput, CaseFailure> {
-    let (result, folder) = written.map_err(CaseFailure::of_output)?;
-    let json = serde_json::to_string(&result)
-        .map_err(|e| CaseFailure::of_task(format!("a result cannot be written as JSON: {e}")))?;
-    Ok(CaseOutput { result, json, folder })
+    let lost = || Err(CaseFailure::of_task("no answer came"));
+    answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect()
 }
 
 /// Engines in processes of their own: one for all plugins, and one for each suspect.

@@ -16,6 +16,7 @@ pub mod isolate;
 mod named_backbone;
 #[cfg(unix)]
 mod open_isolated;
+mod placing;
 mod session;
 pub mod watch;
 
@@ -25,6 +26,7 @@ pub use executor::IsolatedExecutor;
 pub use executor::{CaseOutput, Engines, Executor, LocalExecutor, Wanted};
 pub use failure::{Blame, CaseFailure};
 pub use identity::TaskIdentity;
+pub use placing::Computed;
 #[cfg(unix)]
 pub use session::Isolation;
 pub use session::{

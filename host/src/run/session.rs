@@ -6,6 +6,7 @@ use super::failure::CaseFailure;
 use super::identity::TaskIdentity;
 #[cfg(unix)]
 use super::isolate::{Limits, SpawnWorker};
+use super::placing::{Computed, Placed, place};
 use crate::backbone::{Backbone, Precision};
 use crate::device::DeviceChoice;
 use crate::engine::{Case, Engine, FindBackboneError, Holdings, PrecisionChoice};
@@ -18,6 +19,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 
 /// One of a session's plugins.
 #[derive(Debug, Clone)]
@@ -283,6 +285,9 @@ impl Session {
 
     /// As [`Self::run_all`], of cases that come one after the other, each with the plugins that are asked, until `done`
     /// breaks. `done` is given each case again, and the answers of the plugins that were asked. Whether all cases were done.
+    ///
+    /// In this process the files of a case are written beside the next case's computing. `done` hears of a case once they are in
+    /// place; where it breaks, nothing of the case after is written.
     pub fn run_while<C: Borrow<Case>>(
         &mut self,
         cases: impl IntoIterator<Item = Option<CaseRequest<C>>>,
@@ -296,27 +301,47 @@ impl Session {
     ) -> bool {
         let mut cases = cases.into_iter();
         let mut next: VecDeque<Option<CaseRequest<C>>> = cases.next().into_iter().collect();
-        while let Some(ask) = next.pop_front() {
-            while next.len() < self.executor.prefetch_depth() {
-                let Some(coming) = cases.next() else { break };
-                if let Some(ask) = &coming {
-                    self.executor.prefetch(ask.case.borrow());
+        std::thread::scope(|scope| {
+            // A case whose files are being written.
+            let mut written: Option<(CaseRequest<C>, ScopedJoinHandle<'_, Placed>)> = None;
+            loop {
+                let ask = next.pop_front();
+                while ask.is_some() && next.len() < self.executor.prefetch_depth() {
+                    let Some(coming) = cases.next() else { break };
+                    if let Some(ask) = &coming {
+                        self.executor.prefetch(ask.case.borrow());
+                    }
+                    next.push_back(coming);
                 }
-                next.push_back(coming);
+                let computed = ask.as_ref().map(|ask| match ask {
+                    Some(ask) => self.executor.compute(ask.case.borrow(), &ask.tasks, wanted, events),
+                    None => Computed::Placed(Vec::new()),
+                });
+                if let Some((ask, placing)) = written.take() {
+                    let Placed { answers, notices } = joined(placing);
+                    notices.iter().for_each(|notice| events.notice(notice));
+                    if done(self, Some(ask), answers).is_break() {
+                        return false;
+                    }
+                }
+                match (ask, computed) {
+                    (Some(Some(ask)), Some(Computed::Predicted(predictions))) => {
+                        let case = ask.case.borrow().clone();
+                        written = Some((ask, scope.spawn(move || place(&case, predictions, wanted))));
+                    }
+                    (Some(ask), Some(Computed::Placed(answers))) => {
+                        if done(self, ask, answers).is_break() {
+                            return false;
+                        }
+                    }
+                    _ => return true,
+                }
+                // Without prefetching the next case is only looked for now.
+                if next.is_empty() {
+                    next.extend(cases.next());
+                }
             }
-            let answers = ask
-                .as_ref()
-                .map(|ask| self.executor.run(ask.case.borrow(), &ask.tasks, wanted, events))
-                .unwrap_or_default();
-            if done(self, ask, answers).is_break() {
-                return false;
-            }
-            // Without prefetching the next case is only looked for now.
-            if next.is_empty() {
-                next.extend(cases.next());
-            }
-        }
-        true
+        })
     }
 
     /// The files that a plugin is opened from: its library, and every path where its weights may be.
@@ -373,4 +398,9 @@ impl Session {
 pub fn use_threads(threads: u16) -> Result<(), String> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global();
     pool.map_err(|e| format!("{threads} threads: {e}"))
+}
+
+/// What a thread gave; where it panicked, this one does.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -3,6 +3,7 @@
 mod bar;
 pub(crate) mod place;
 
+use super::allocator::keep_free_memory;
 use super::console::Console;
 use super::dicom::DicomOptions;
 use super::outcome::{CommandError, Outcome};
@@ -194,6 +195,7 @@ impl Batch {
             return Err(refused(selection.refused.len()));
         }
         let mut session = selection.open(options)?;
+        keep_free_memory();
         if !session.refused().is_empty() {
             tell_refused(session.refused(), console);
             return Err(refused(session.refused().len()));

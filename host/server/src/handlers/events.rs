@@ -12,11 +12,14 @@ use axum::http::{HeaderValue, Response, header};
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Sent where nothing happens, so that proxies keep the connection and a client that has left is noticed.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT: u32 = 15;
+/// How often it is looked whether the server ends.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What is sent next.
 enum Next {
@@ -62,16 +65,21 @@ async fn step(next: Next, app: &App, id: &JobId) -> Option<(String, Next)> {
         }
         Next::Nothing => return None,
     };
-    match tokio::time::timeout(HEARTBEAT, progress.changed()).await {
-        Err(_) => Some((": still here\n\n".to_owned(), Next::Changes(progress))),
-        Ok(Ok(())) if !progress.borrow_and_update().state.is_final() => {
-            let text = event("progress", &*progress.borrow());
-            Some((text, Next::Changes(progress)))
-        }
-        // It has ended, or was deleted.
-        Ok(_) => {
-            let job = app.shared.jobs.get(id).ok().flatten()?;
-            Some((event("end", &shown(app, &job)), Next::Nothing))
+    for _ in 0..HEARTBEAT {
+        match tokio::time::timeout(LOOK, progress.changed()).await {
+            // A client that asks again hears the rest from the next server.
+            Err(_) if app.ending.load(Ordering::Relaxed) => return None,
+            Err(_) => {}
+            Ok(Ok(())) if !progress.borrow_and_update().state.is_final() => {
+                let text = event("progress", &*progress.borrow());
+                return Some((text, Next::Changes(progress)));
+            }
+            // It has ended, or was deleted.
+            Ok(_) => {
+                let job = app.shared.jobs.get(id).ok().flatten()?;
+                return Some((event("end", &shown(app, &job)), Next::Nothing));
+            }
         }
     }
+    Some((": still here\n\n".to_owned(), Next::Changes(progress)))
 }

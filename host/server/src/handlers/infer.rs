@@ -65,15 +65,19 @@ pub async fn infer(
     spawn_blocking(respond).await.map_err(ApiError::internal)?
 }
 
-/// A share of what all requests may take; as much as a body may have where it does not say how long it is.
+/// A share of what all requests may take: of the body, and of the numbers that come of it. One that takes more than all runs
+/// alone.
 fn memory(app: &App, headers: &HeaderMap) -> Result<tokio::sync::OwnedSemaphorePermit, ApiError> {
     crate::body::check_length(headers, app.limits.infer_bytes)?;
-    let said = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let told = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let packed = headers.contains_key(header::CONTENT_ENCODING);
-    let bytes = said.filter(|_| !packed).unwrap_or(app.limits.infer_bytes);
-    let permits = u32::try_from((bytes >> 20) + 1).unwrap_or(u32::MAX);
-    let busy = || app.busy("other requests hold the memory that this one needs");
-    app.memory.clone().try_acquire_many_owned(permits).map_err(|_| busy())
+    let body = told.filter(|_| !packed).unwrap_or(app.limits.infer_bytes);
+    // A digit and a comma become eight bytes; binary numbers stay what they are, and are copied once.
+    let times = if headers.contains_key(LENGTH_HEADER) { 2 } else { 5 };
+    let bytes = body.saturating_mul(times).min(app.limits.infer_memory);
+    let permits = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).max(1);
+    let busy = |_| app.busy("other requests hold the memory that this one needs");
+    app.memory.clone().try_acquire_many_owned(permits).map_err(busy)
 }
 
 fn json_bytes(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {

@@ -105,12 +105,9 @@ fn load_qkv(w: &mut Weights, layer: &str, names: &BlockNames, shape: &BlockShape
     if !names.fused_qkv.is_empty() && w.contains(&format!("{fused}.weight")) {
         return Linear::load_with(w, &fused, d, 3 * d, shape.qkv_bias[0]);
     }
-    let mut parts = Vec::new();
-    for (part, bias) in names.qkv.iter().zip(shape.qkv_bias) {
-        let part = w.layer_of(layer, part);
-        parts.push(Linear::load_with(w, &part, d, d, bias)?);
-    }
-    Ok(Linear::stacked(&parts)?)
+    let parts = names.qkv.map(|part| w.layer_of(layer, part));
+    let parts: Vec<_> = parts.into_iter().zip(shape.qkv_bias).collect();
+    Linear::load_stacked(w, &parts, d, d)
 }
 
 /// The block `layer` for the processor's kernels: each layer is packed before the next is read, so that no more than one of them
@@ -171,9 +168,7 @@ impl Mlp {
             return Linear::load_with(w, &stacked, d, 2 * hidden, bias);
         }
         let gate = format!("{layer}.{}", names.gate);
-        let parts =
-            [Linear::load_with(w, &gate, d, hidden, bias)?, Linear::load_with(w, &up, d, hidden, bias)?];
-        Ok(Linear::stacked(&parts)?)
+        Linear::load_stacked(w, &[(gate, bias), (up, bias)], d, hidden)
     }
 
     fn load_down(w: &mut Weights, layer: &str, names: &BlockNames, shape: &BlockShape) -> Loaded<Linear> {

@@ -95,6 +95,8 @@ impl Layer {
             }
             _ => with_numbers(&linear.weight, |weight: &[f32]| match scaled {
                 None => packed(weight),
+                // Numbers that are not rounded are scaled where they are packed.
+                Some(scale) if arithmetic.precision == Precision::F32 => packed(weight).scaled(scale),
                 Some(_) => packed(&scaled_rows(weight.to_vec(), scaled)),
             }),
         }?;

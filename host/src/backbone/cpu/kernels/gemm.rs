@@ -5,10 +5,11 @@ use super::integers::{Integers, Width, quantise};
 use super::math::round_f32;
 use super::micro::{Columns, Micro, Portable, TileOutput};
 use super::micro_integers::PortableSixteen;
+use super::numbers::Numbers;
 use super::packing::Data;
 pub(crate) use super::packing::Packed;
 use super::pairs::{round_pairs, round_rows};
-use super::panels::{LINE, Line, PANEL, panel};
+use super::panels::{LINE, PANEL, panel};
 use super::{Isa, Set};
 use crate::backbone::activation::Activation;
 use std::cell::RefCell;
@@ -43,7 +44,7 @@ thread_local! {
     /// A as the tiles read it, reused from product to product.
     static LEFT: RefCell<(Vec<f32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
     /// A panel of B, where it is kept in 16 bits: in lines, because a tile loads whole ones.
-    static WIDENED: RefCell<Vec<Line<f32>>> = const { RefCell::new(Vec::new()) };
+    static WIDENED: RefCell<Numbers<f32>> = RefCell::default();
     /// Units of A's rows, where they are integers.
     static UNITS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
@@ -151,15 +152,15 @@ fn product<const TRANSPOSED: bool>(
             // SAFETY: A was checked by the callers and `out` above, and `data` holds k rows of n columns padded to 16.
             unsafe { drive_f32::<TRANSPOSED>(isa, left, data.as_ptr().cast(), n, out, ldc, store) }
         }
-        Data::Halves(halves) => WIDENED.with_borrow_mut(|lines| {
+        Data::Halves(halves) => WIDENED.with_borrow_mut(|wide| {
             for first in (0..n).step_by(PANEL) {
                 let (columns, _) = panel(n, first);
-                halves.widen(first, lines);
+                halves.widen(first, wide);
                 let left = Left { a: a.as_ptr(), lda, m, k, units: std::ptr::null() };
                 let (out, store) = (&mut out[first..], store.of(first..first + columns));
-                // SAFETY: as above, of the panel alone: `lines` hold k rows of its columns padded to 16, from a multiple of 64
+                // SAFETY: as above, of the panel alone: `wide` holds k rows of its columns padded to 16, from a multiple of 64
                 // bytes on.
-                unsafe { drive_f32::<TRANSPOSED>(isa, left, lines.as_ptr().cast(), columns, out, ldc, store) }
+                unsafe { drive_f32::<TRANSPOSED>(isa, left, wide.as_ptr(), columns, out, ldc, store) }
             }
         }),
     });
@@ -214,7 +215,7 @@ unsafe fn product_of_integers(
     ldc: usize,
     store: Store<'_>,
 ) {
-    let (columns, words) = (b.columns(), b.lines.as_ptr().cast::<u32>());
+    let (columns, words) = (b.columns(), b.packed.as_ptr());
     #[cfg(target_arch = "x86_64")]
     {
         let wide = matches!(isa.0, Set::Avx512 | Set::Avx512Bf16);

@@ -4,7 +4,8 @@
 //! that it has with 32-bit numbers. It costs one pass over a panel per product, a few hundredths of it: worth it where the weights
 //! would otherwise take twice the memory of a large model's file.
 
-use super::panels::{LINE, Line, PANEL, elements, panel};
+use super::numbers::{Numbers, Plain};
+use super::panels::{LINE, PANEL, panel};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -18,32 +19,32 @@ pub(super) struct Halves {
 }
 
 pub(crate) enum Bits {
-    F16(Vec<f16>),
-    Bf16(Vec<bf16>),
+    F16(Numbers<f16>),
+    Bf16(Numbers<bf16>),
 }
 
 /// A 16-bit number.
-pub(crate) trait Half: Copy + Default {
+pub(crate) trait Half: Plain {
     /// Numbers of this type.
-    fn bits(numbers: Vec<Self>) -> Bits;
+    fn bits(numbers: Numbers<Self>) -> Bits;
 }
 
 impl Half for f16 {
-    fn bits(numbers: Vec<Self>) -> Bits {
+    fn bits(numbers: Numbers<Self>) -> Bits {
         Bits::F16(numbers)
     }
 }
 
 impl Half for bf16 {
-    fn bits(numbers: Vec<Self>) -> Bits {
+    fn bits(numbers: Numbers<Self>) -> Bits {
         Bits::Bf16(numbers)
     }
 }
 
 /// Rows of `turned` [n, k] as panels of B [k, n].
-fn panels<H: Copy + Default>(turned: &[H], k: usize, n: usize) -> Vec<H> {
-    const SIDE: usize = 16;
-    let mut data = vec![H::default(); k * n.div_ceil(SIDE) * SIDE];
+fn panels<H: Half>(turned: &[H], k: usize, n: usize) -> Numbers<H> {
+    const SIDE: usize = LINE;
+    let mut data = Numbers::zeros(k * n.div_ceil(LINE) * LINE);
     for first in (0..n).step_by(PANEL) {
         let (columns, width) = panel(n, first);
         let to = &mut data[first * k..(first + width) * k];
@@ -68,11 +69,10 @@ impl Halves {
     }
 
     /// The panel that begins at column `first`, as 32-bit numbers: k rows of its width, in lines as a tile loads them.
-    pub fn widen(&self, first: usize, lines: &mut Vec<Line<f32>>) {
+    pub fn widen(&self, first: usize, into: &mut Numbers<f32>) {
         let (columns, width) = panel(self.n, first);
         let at = first * self.k..(first + width) * self.k;
-        lines.resize(at.len() / LINE, Line::default());
-        let into = elements(lines);
+        *into = std::mem::take(into).reused(at.len());
         match &self.bits {
             Bits::F16(all) => all[at].convert_to_f32_slice(into),
             Bits::Bf16(all) => all[at].convert_to_f32_slice(into),
@@ -87,9 +87,9 @@ impl Halves {
     /// Of memory.
     pub fn bytes(&self) -> usize {
         let numbers = match &self.bits {
-            Bits::F16(all) => all.len(),
-            Bits::Bf16(all) => all.len(),
+            Bits::F16(all) => all.bytes(),
+            Bits::Bf16(all) => all.bytes(),
         };
-        2 * numbers + self.scale.as_ref().map_or(0, |s| 4 * s.len())
+        numbers + self.scale.as_ref().map_or(0, |s| 4 * s.len())
     }
 }

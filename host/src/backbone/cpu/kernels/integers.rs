@@ -6,7 +6,8 @@
 //! multiplies twice as many of them as bf16. Units are chosen anew for every row of A: what one token holds does not coarsen another.
 
 use super::micro::Columns;
-use super::panels::{LINE, Line, PANEL, at, elements, panel};
+use super::numbers::Numbers;
+use super::panels::{LINE, PANEL, panel};
 use super::{Isa, per_isa};
 use crate::backbone::precision::Precision;
 
@@ -46,7 +47,7 @@ impl Width {
 /// B [k, n] in panels as `packing` describes them, two or four rows to a u32.
 pub(super) struct Integers {
     pub width: Width,
-    pub lines: Vec<Line<u32>>,
+    pub packed: Numbers<u32>,
     /// What a step of each column is worth; 0 beyond n.
     units: Vec<f32>,
     /// 8 bits: what the rows' zero adds to each column's sums.
@@ -57,10 +58,9 @@ impl Integers {
     /// B whose element (i, j) is `source[i · strides.0 + j · strides.1]`.
     pub fn pack(isa: Isa, width: Width, source: &[f32], k: usize, n: usize, strides: (usize, usize)) -> Self {
         let (words, padded) = (k.div_ceil(width.each()), n.div_ceil(LINE) * LINE);
-        let mut lines = vec![Line::default(); words * padded / LINE];
+        let mut data = Numbers::zeros(words * padded);
         let (mut units, mut offsets) = (vec![0f32; padded], vec![0i32; padded]);
         let (mut column, mut packed) = (vec![0f32; k], vec![0u32; words]);
-        let data = elements(&mut lines);
         for first in (0..n).step_by(PANEL) {
             let (columns, wide) = panel(n, first);
             let panel = &mut data[first * words..(first + wide) * words];
@@ -83,18 +83,18 @@ impl Integers {
                 }
             }
         }
-        Self { width, lines, units, offsets }
+        Self { width, packed: data, units, offsets }
     }
 
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.lines) + size_of_val(&*self.units) + size_of_val(&*self.offsets)
+        self.packed.bytes() + size_of_val(&*self.units) + size_of_val(&*self.offsets)
     }
 
     /// Element (i, j), rounded as it is multiplied with.
     pub fn at(&self, k: usize, n: usize, i: usize, j: usize) -> f32 {
         let (first, each) = (j / PANEL * PANEL, self.width.each());
         let (_, wide) = panel(n, first);
-        let word = at(&self.lines, first * k.div_ceil(each) + i / each * wide + j - first);
+        let word = self.packed[first * k.div_ceil(each) + i / each * wide + j - first];
         let number = match self.width {
             Width::Sixteen => i32::from((word >> (16 * (i % 2))) as u16 as i16),
             Width::Eight => i32::from((word >> (8 * (i % 4))) as u8 as i8),

@@ -16,6 +16,7 @@ mod integers;
 pub(crate) mod math;
 mod micro;
 mod micro_integers;
+mod numbers;
 mod packing;
 mod pairs;
 mod panels;

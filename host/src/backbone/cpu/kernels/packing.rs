@@ -7,8 +7,9 @@
 use super::halves::{Half, Halves};
 use super::integers::{Integers, Width};
 use super::math::round_bits;
+use super::numbers::Numbers;
 use super::pairs::{round_pairs, round_rows};
-use super::panels::{LINE, Line, PANEL, at, elements, panel};
+use super::panels::{LINE, PANEL, panel};
 use super::{Isa, Set};
 use crate::backbone::precision::Precision;
 
@@ -23,9 +24,9 @@ pub(crate) struct Packed {
 }
 
 pub(super) enum Data {
-    F32(Vec<Line<f32>>),
+    F32(Numbers<f32>),
     /// Rows 2p (low half) and 2p + 1 of B.
-    Pairs(Vec<Line<u32>>),
+    Pairs(Numbers<u32>),
     Integers(Integers),
     /// At the width of the file, for products in f32.
     Halves(Halves),
@@ -33,7 +34,7 @@ pub(super) enum Data {
 
 impl Default for Data {
     fn default() -> Self {
-        Self::F32(Vec::new())
+        Self::F32(Numbers::default())
     }
 }
 
@@ -55,6 +56,26 @@ impl Packed {
     /// B [k, n] from its transpose [n, k], whose rows are then scaled, in the 16 bits of the file for products in f32.
     pub fn narrow<H: Half>(turned: &[H], k: usize, n: usize, scale: Option<&[f32]>) -> Self {
         Self { k, n, data: Data::Halves(Halves::new(turned, k, n, scale)), rounded: false }
+    }
+
+    /// B with each column multiplied by its number of `scale` [n], of a packing in f32 that is not rounded.
+    ///
+    /// # Panics
+    /// Where it is another.
+    #[must_use]
+    pub fn scaled(mut self, scale: &[f32]) -> Self {
+        let (k, n) = (self.k, self.n);
+        let Data::F32(numbers) = &mut self.data else {
+            panic!("only numbers of 32 bits are scaled in place")
+        };
+        assert!(!self.rounded && scale.len() == n, "rounded numbers, or another scale");
+        for first in (0..n).step_by(PANEL) {
+            let (columns, width) = panel(n, first);
+            for row in numbers[first * k..(first + width) * k].chunks_exact_mut(width) {
+                row.iter_mut().zip(&scale[first..first + columns]).for_each(|(x, s)| *x *= s);
+            }
+        }
+        self
     }
 
     /// As [`Self::new`], into memory that is there already.
@@ -83,31 +104,30 @@ impl Packed {
         if bf16 && !self.rounded {
             let mut data = match std::mem::take(&mut self.data) {
                 Data::Pairs(data) => data,
-                _ => Vec::new(),
-            };
-            data.resize(k.div_ceil(2) * width / LINE, Line::default());
-            pack_pairs(isa, source, k, n, strides, elements(&mut data));
+                _ => Numbers::default(),
+            }
+            .reused(k.div_ceil(2) * width);
+            pack_pairs(isa, source, k, n, strides, &mut data);
             self.data = Data::Pairs(data);
         } else {
             let mut data = match std::mem::take(&mut self.data) {
                 Data::F32(data) => data,
-                _ => Vec::new(),
-            };
-            data.resize(k * width / LINE, Line::default());
-            pack_f32(isa, source, k, n, strides, self.rounded, elements(&mut data));
+                _ => Numbers::default(),
+            }
+            .reused(k * width);
+            pack_f32(isa, source, k, n, strides, self.rounded, &mut data);
             self.data = Data::F32(data);
         }
     }
 
     /// Of memory.
     pub fn bytes(&self) -> usize {
-        let lines = match &self.data {
-            Data::F32(lines) => lines.len(),
-            Data::Pairs(lines) => lines.len(),
-            Data::Integers(integers) => return integers.bytes(),
-            Data::Halves(halves) => return halves.bytes(),
-        };
-        lines * size_of::<Line<f32>>()
+        match &self.data {
+            Data::F32(numbers) => numbers.bytes(),
+            Data::Pairs(numbers) => numbers.bytes(),
+            Data::Integers(integers) => integers.bytes(),
+            Data::Halves(halves) => halves.bytes(),
+        }
     }
 
     pub fn rows(&self) -> usize {
@@ -121,7 +141,7 @@ impl Packed {
     /// B [k, n] by rows, as it is multiplied with: rounded where the product's inputs are.
     pub fn unpacked(&self) -> Vec<f32> {
         let (k, n) = (self.k, self.n);
-        let (mut rows, mut wide) = (vec![0f32; k * n], Vec::new());
+        let (mut rows, mut wide) = (vec![0f32; k * n], Numbers::default());
         for first in (0..n).step_by(PANEL) {
             let (columns, width) = panel(n, first);
             if let Data::Halves(halves) = &self.data {
@@ -130,10 +150,10 @@ impl Packed {
             for (i, row) in rows.chunks_exact_mut(n).enumerate() {
                 for (j, to) in row[first..first + columns].iter_mut().enumerate() {
                     *to = match &self.data {
-                        Data::F32(lines) => at(lines, first * k + i * width + j),
-                        Data::Halves(_) => at(&wide, i * width + j),
-                        Data::Pairs(lines) => {
-                            let pair = at(lines, first * k.div_ceil(2) + i / 2 * width + j);
+                        Data::F32(numbers) => numbers[first * k + i * width + j],
+                        Data::Halves(_) => wide[i * width + j],
+                        Data::Pairs(pairs) => {
+                            let pair = pairs[first * k.div_ceil(2) + i / 2 * width + j];
                             f32::from_bits(if i % 2 == 0 { pair << 16 } else { pair & 0xffff_0000 })
                         }
                         Data::Integers(integers) => integers.at(k, n, i, first + j),
