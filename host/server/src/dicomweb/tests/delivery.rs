@@ -49,8 +49,10 @@ fn whatever_goes_wrong_once_everything_is_there_once_in_the_end() {
         let record = finish(&steps, &key);
         assert!(bench.archive.state().faults.is_empty(), "{request} {fault:?} was never asked for");
         assert_answered(&bench, &steps, &record);
-        // Nothing that was kept by the archive was sent to it again.
-        assert_eq!(bench.archive.state().repeated, 0, "{request} {fault:?}");
+        // Nothing that was kept by the archive was sent to it again, but for one that had not stored it yet when it was asked.
+        if !matches!(fault, Fault::Slow(_)) {
+            assert_eq!(bench.archive.state().repeated, 0, "{request} {fault:?}");
+        }
     }
 }
 
