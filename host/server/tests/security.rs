@@ -252,15 +252,20 @@ fn connections_and_the_memory_of_requests_have_an_end() {
     let server = serve(Choice { limits, ..Choice::default() });
     let infer =
         "POST /v2/models/mean_probe/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1048575\r\n\r\n";
-    let mut holds = vec![TcpStream::connect(server.address).unwrap()];
-    holds[0].write_all(infer.as_bytes()).unwrap();
-    let until = Instant::now() + Duration::from_secs(30);
-    let busy = loop {
+    let until = Instant::now() + Duration::from_secs(60);
+    let mut patience = Duration::from_millis(100);
+    // The first request holds the memory once the server has read its head; nothing tells when that is.
+    let (hold, busy) = loop {
+        let mut hold = TcpStream::connect(server.address).unwrap();
+        hold.write_all(infer.as_bytes()).unwrap();
+        std::thread::sleep(patience);
         let answer = server.raw(infer.as_bytes());
         if answer.status == 429 || Instant::now() > until {
-            break answer;
+            break (hold, answer);
         }
+        patience *= 3;
     };
+    let mut holds = vec![hold];
     assert!(busy.status == 429 && busy.headers.contains_key("retry-after"), "{busy:?}");
     holds.extend((0..2).map(|_| TcpStream::connect(server.address).unwrap()));
     std::thread::sleep(Duration::from_millis(100));
