@@ -133,6 +133,12 @@ fn built_of_copies(
     let lock = if package == "plugin" { PathBuf::new() } else { package.into() };
     let locked = std::fs::read_to_string(checkout.join(&lock).join("Cargo.lock")).expect("Cargo.lock");
     write(&root.join(&lock).join("Cargo.lock"), &locked);
+    // Cargo keeps one library of this name for all variants: one that it takes for up to date may be another variant's by now.
+    for source in ["src/lib.rs", "src/main.rs"].map(|file| root.join(package).join(file)) {
+        if let Ok(file) = std::fs::File::options().append(true).open(source) {
+            file.set_modified(std::time::SystemTime::now()).expect("a time of a file that was just written");
+        }
+    }
     let built = build(&root.join(package), &[]);
     let made = built.get(name).unwrap_or_else(|| panic!("{name} is not among {built:?}"));
     let kept = root.join("built").join(made.file_name().expect("it has a name"));
