@@ -1,4 +1,4 @@
-//! Is an adrenal gland enlarged, or does it hold a mass? The segmented gland (AdrenalMNIST3D), one axial view.
+//! Is an adrenal gland enlarged, or does it hold a mass? The segmented gland (AdrenalMNIST3D) from three sides.
 
 use anymc3d_plugin_api::prelude::*;
 
