@@ -14,6 +14,7 @@ pub mod access;
 mod app;
 mod audit;
 mod body;
+mod database;
 pub mod dicomweb;
 pub mod dimse;
 mod error;

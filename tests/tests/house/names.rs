@@ -139,8 +139,7 @@ fn nothing_is_defined_by_a_name_that_was_given_up() {
 
 #[test]
 fn definitions_and_variants_are_found() {
-    let code =
-        "pub(crate) struct Desk; enum A { Told, Other { Room: u8 }, B(Seat), } fn told() {} use x::Y as Ask;";
+    let code = "pub(crate) struct Scan; enum A { Slice, Other { Field: u8 }, B(Token), } fn slice() {} use x::Y as Case;";
     let names: Vec<&str> = defined(code).into_iter().map(|(_, _, name)| name).collect();
-    assert_eq!(names, ["Desk", "A", "told", "Ask", "Told", "Other", "B"]);
+    assert_eq!(names, ["Scan", "A", "slice", "Case", "Slice", "Other", "B"]);
 }

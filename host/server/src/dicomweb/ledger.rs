@@ -247,22 +247,7 @@ pub enum LedgerError {
     Schema(String),
 }
 
-macro_rules! from_database {
-    ($($error:ty),*) => {
-        $(impl From<$error> for LedgerError {
-            fn from(e: $error) -> Self {
-                Self::Database(e.into())
-            }
-        })*
-    };
-}
-from_database!(
-    redb::DatabaseError,
-    redb::TransactionError,
-    redb::TableError,
-    redb::StorageError,
-    redb::CommitError
-);
+crate::database::from_database!(LedgerError);
 
 type Result<T> = std::result::Result<T, LedgerError>;
 

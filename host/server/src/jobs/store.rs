@@ -32,23 +32,7 @@ pub enum StoreError {
     Schema(String),
 }
 
-/// All the database's errors are one to us.
-macro_rules! from_database {
-    ($($error:ty),*) => {
-        $(impl From<$error> for StoreError {
-            fn from(e: $error) -> Self {
-                Self::Database(e.into())
-            }
-        })*
-    };
-}
-from_database!(
-    redb::DatabaseError,
-    redb::TransactionError,
-    redb::TableError,
-    redb::StorageError,
-    redb::CommitError
-);
+crate::database::from_database!(StoreError);
 
 /// What came of adding a job.
 #[derive(Debug, PartialEq, Eq)]
