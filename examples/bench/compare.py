@@ -2,10 +2,11 @@
 
     python examples/bench/compare.py --host target/release/host --backbone backbones/dinov2-small
     python examples/bench/compare.py --random siglip-b --no-step --no-onnx      a form of another family, with random weights
+    python examples/bench/compare.py --precisions int16 f32 --no-half --no-step   on a processor that does not multiply bf16
 
 Prints slices per second, and the ratio of each repetition of ours to its neighbours in time: median [quarters], by the
 wall and by the processors' own time (which does not count what other programs take). Then how near the class tokens of
-bf16 are to PyTorch's in f32. Needs torch, transformers, peft, onnxruntime, onnxscript, safetensors, numpy.
+each format are to PyTorch's in f32. Needs torch, transformers, peft, onnxruntime, onnxscript, safetensors, numpy.
 """
 
 import argparse
@@ -133,6 +134,8 @@ def main():
                         help="1 on a machine with other work: threads that wait for each other count as busy")
     parser.add_argument("--no-step", action="store_true", help="leave the training step out")
     parser.add_argument("--no-onnx", action="store_true", help="leave ONNX Runtime out")
+    parser.add_argument("--no-half", action="store_true", help="leave PyTorch's bf16 out: without AVX512-BF16 it takes many times as long")
+    parser.add_argument("--precisions", nargs="+", default=["bf16", "f32"], help="this host's number formats")
     parser.add_argument("--json", help="also write the numbers to this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -155,26 +158,29 @@ def main():
             for part in parts:
                 model(part)
 
-    ours_bf16, ours_f32 = Host(args, "bf16", file), Host(args, "f32", file)
-    engines = {
-        "host bf16": lambda: ours_bf16.run("frozen"),
-        "torch bf16": lambda: timed(lambda: torch_forward(half, in_half)),
-        "host f32": lambda: ours_f32.run("frozen"),
-        "torch f32": lambda: timed(lambda: torch_forward(full, parts)),
-    }
-    pairs = [("host bf16", "torch bf16"), ("host bf16", "torch f32"), ("host f32", "torch f32")]
+    ours = {precision: Host(args, precision, file) for precision in args.precisions}
+    engines, pairs = {}, []
+    for precision, host in ours.items():
+        engines[f"host {precision}"] = lambda host=host: host.run("frozen")
+    peers = {"torch f32": lambda: timed(lambda: torch_forward(full, parts))}
+    if not args.no_half:
+        peers["torch bf16"] = lambda: timed(lambda: torch_forward(half, in_half))
     if session:
-        engines["onnxruntime f32"] = lambda: timed(lambda: [session.run(None, {"pixels": a}) for a in arrays])
-        pairs += [("host bf16", "onnxruntime f32"), ("host f32", "onnxruntime f32")]
+        peers["onnxruntime f32"] = lambda: timed(lambda: [session.run(None, {"pixels": a}) for a in arrays])
+    for peer, work in peers.items():
+        engines[peer] = work
+        # f32 beside what computes in less would be another comparison.
+        pairs += [(f"host {p}", peer) for p in ours if p != "f32" or peer.endswith("f32")]
     if not args.no_step:
         peft = peft_model(args.backbone)
         optimiser = torch.optim.AdamW([p for p in peft.parameters() if p.requires_grad], lr=1e-4)
-        for name, autocast in [("autocast", True), ("f32", False)]:
+        for name, autocast in [("f32", False)] if args.no_half else [("autocast", True), ("f32", False)]:
             work = steps(peft, optimiser, pixels, autocast, args.batch)
             engines[f"step, torch {name}"] = lambda work=work: timed(work)
-        engines["step, host bf16"] = lambda: ours_bf16.run("step")
-        engines["step, host f32"] = lambda: ours_f32.run("step")
-        pairs += [("step, host bf16", "step, torch autocast"), ("step, host f32", "step, torch f32")]
+            for precision in ours:
+                engines[f"step, host {precision}"] = lambda host=ours[precision]: host.run("step")
+                if (precision == "f32") == (name == "f32") or args.no_half:
+                    pairs.append((f"step, host {precision}", f"step, torch {name}"))
 
     times = {name: [] for name in engines}
     for repetition in range(args.repetitions + 1):
@@ -199,18 +205,20 @@ def main():
             cells.append("{:.2f} [{:.2f} {:.2f}]".format(*np.percentile(ratio, [50, 25, 75])))
         print(f"{a + ' : ' + b:44}{cells[0]:>22}{cells[1]:>26}")
 
-    for host in (ours_bf16, ours_f32):
+    for host in ours.values():
         host.close()
     with torch.inference_mode():
         truth = np.concatenate([full(p).pooler_output.numpy() for p in parts])
-        theirs = np.concatenate([half(p).pooler_output.float().numpy() for p in in_half])
     print("\nlowest cosine of a class token to PyTorch's f32")
-    for precision in ("bf16", "f32"):
+    for precision in ours:
         out = str(folder / "out.safetensors")
         subprocess.run([args.host, "-q", "embed", file, "--out", out, "--backbone", args.backbone, "--precision", precision],
                        check=True, stdout=subprocess.DEVNULL)
         print(f"  host {precision:16} {cosine(load_file(out)['class'], truth).min():.6f}")
-    print(f"  torch bf16            {cosine(theirs, truth).min():.6f}")
+    if not args.no_half:
+        with torch.inference_mode():
+            theirs = np.concatenate([half(p).pooler_output.float().numpy() for p in in_half])
+        print(f"  torch bf16            {cosine(theirs, truth).min():.6f}")
     if args.json:
         rows = {name: t.tolist() for name, t in times.items()}
         medians = {f"{pair}, {kind}": r for (pair, kind), r in ratios.items()}

@@ -2,6 +2,7 @@
 
 pub mod backbone_store;
 mod backbones;
+mod beside;
 mod case;
 mod case_data;
 mod decoder;
@@ -22,6 +23,7 @@ pub use backbones::{
     DEFAULT_BACKBONE, FindBackboneError, PrecisionChoice, all_backbones, find_backbone, open_backbone,
     open_backbone_on, precision_name,
 };
+pub use beside::Beside;
 pub use case::{Case, CaseError, Remedy, Stage};
 pub use case_data::{CaseData, PrepareError, Prepared, ReadScan, TrainingSlices, ms, warnings};
 pub use decoder::ViewLogits;

@@ -1,5 +1,6 @@
 //! The next case's scans are read and sliced while the backbone works on the one before.
 
+use super::beside::Beside;
 use crate::backbone::BackboneInfo;
 use crate::engine::case::Case;
 use crate::engine::case_data::{CaseData, ms};
@@ -46,20 +47,24 @@ impl Preparer {
 /// Cases that are being prepared.
 pub(super) struct Prefetcher {
     preparer: Arc<Preparer>,
+    /// Where a backbone computes on the processor too; beside a GPU all threads prepare.
+    beside: Option<Arc<Beside>>,
     waiting: Mutex<Vec<(Case, JoinHandle<CaseData>)>>,
 }
 
 impl Prefetcher {
     pub fn new(preparer: Preparer) -> Self {
-        Self { preparer: Arc::new(preparer), waiting: Mutex::default() }
+        let beside = preparer.device.is_cpu().then(|| Arc::new(Beside::new()));
+        Self { preparer: Arc::new(preparer), beside, waiting: Mutex::default() }
     }
 
     /// Begins with a case on a thread of its own.
     pub fn begin(&self, case: &Case, cap: Option<MemoryCap>) {
-        let (preparer, of) = (self.preparer.clone(), case.clone());
-        let begun = std::thread::Builder::new()
-            .name("next-scan".to_owned())
-            .spawn(move || preparer.prepare(&of, cap));
+        let (preparer, beside, of) = (self.preparer.clone(), self.beside.clone(), case.clone());
+        let begun = std::thread::Builder::new().name("next-scan".to_owned()).spawn(move || match beside {
+            Some(beside) => beside.run(|| preparer.prepare(&of, cap)),
+            None => preparer.prepare(&of, cap),
+        });
         // Without a thread the case is prepared when its turn comes.
         if let Ok(begun) = begun {
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((case.clone(), begun));

@@ -10,7 +10,7 @@ use super::isolate::{Limits, SpawnWorker};
 use super::placing::{Placed, place};
 use crate::backbone::{Backbone, Precision};
 use crate::device::DeviceChoice;
-use crate::engine::{Case, Engine, FindBackboneError, Holdings, PrecisionChoice};
+use crate::engine::{Beside, Case, Engine, FindBackboneError, Holdings, PrecisionChoice};
 use crate::output::naming::Names;
 use crate::plugin::find::{self, Choice};
 use crate::plugin::{Inspected, inspect};
@@ -302,6 +302,7 @@ impl Session {
     ) -> bool {
         let mut cases = cases.into_iter();
         let mut next: VecDeque<Option<CaseRequest<C>>> = cases.next().into_iter().collect();
+        let beside = Beside::new();
         std::thread::scope(|scope| {
             // A case whose files are being written.
             let mut written: Option<(CaseRequest<C>, ScopedJoinHandle<'_, Placed>)> = None;
@@ -328,7 +329,16 @@ impl Session {
                 match (ask, computed) {
                     (Some(Some(ask)), Some(Computed::Predicted(predictions))) => {
                         let case = ask.case.borrow().clone();
-                        written = Some((ask, scope.spawn(move || place(&case, predictions, wanted))));
+                        // Of the last case nothing is computed meanwhile: all threads write it.
+                        let beside = (!next.is_empty()).then_some(&beside);
+                        let place = move || place(&case, predictions, wanted);
+                        written = Some((
+                            ask,
+                            scope.spawn(move || match beside {
+                                Some(beside) => beside.run(place),
+                                None => place(),
+                            }),
+                        ));
                     }
                     (Some(ask), Some(Computed::Placed(answers))) => {
                         if done(self, ask, answers).is_break() {
