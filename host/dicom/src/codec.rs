@@ -11,7 +11,7 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use crate::codestream::{self, Codestream};
 use crate::error::{DicomError, ErrorKind, Result};
 use crate::headers::PixelFormat;
-use crate::rle;
+use crate::{jpeg2000, rle};
 
 /// The families of transfer syntaxes that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub(crate) fn decode(
         _ => format.bits_allocated,
     };
     let object = OneFrame { frame, transfer_syntax, format, bits: bits as u16 };
-    let out = run_decoder(&object)?;
+    let out = run_decoder(&object, compression)?;
     let expected = pixels * bits as usize / 8;
     if out.len() != expected {
         return Err(failed(format!("the decoder gave {} bytes for a frame, expected {expected}", out.len())));
@@ -138,18 +138,28 @@ fn check_stated(stated: &Codestream, format: &PixelFormat, compression: Compress
     Ok(())
 }
 
-fn run_decoder(object: &OneFrame) -> Result<Vec<u8>> {
+fn run_decoder(object: &OneFrame, compression: Compression) -> Result<Vec<u8>> {
+    let decode = || match compression {
+        Compression::Jpeg2000 => match jpeg2000::decode(object.frame, u32::from(object.bits)) {
+            Some(samples) => Ok(samples),
+            None => general_decoder(object),
+        },
+        _ => general_decoder(object),
+    };
+    // Decoders of damaged data panic; the rest of the program must not end by that.
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(failed("the decoder panicked: the frame is damaged".into())))
+}
+
+/// The decoder of dicom-rs for a transfer syntax.
+fn general_decoder(object: &OneFrame) -> Result<Vec<u8>> {
     let syntax = TransferSyntaxRegistry.get(object.transfer_syntax);
     let Some(Codec::EncapsulatedPixelData(Some(reader), _)) = syntax.map(|s| s.codec()) else {
         return Err(unsupported(object.transfer_syntax));
     };
     let mut out = Vec::new();
-    // Decoders of damaged data panic; the rest of the program must not end by that.
-    match catch_unwind(AssertUnwindSafe(|| reader.decode_frame(object, 0, &mut out))) {
-        Ok(Ok(())) => Ok(out),
-        Ok(Err(e)) => Err(failed(format!("the decoder failed: {e}"))),
-        Err(_) => Err(failed("the decoder panicked: the frame is damaged".into())),
-    }
+    let decoded = reader.decode_frame(object, 0, &mut out);
+    decoded.map(|()| out).map_err(|e| failed(format!("the decoder failed: {e}")))
 }
 
 /// One compressed frame, in the shape that the decoders of dicom-rs take.
@@ -209,4 +219,29 @@ impl PixelDataObject for OneFrame<'_> {
         let fragments = std::iter::once(self.frame.to_vec()).collect();
         Some(RawPixelData { fragments, offset_table: std::iter::empty().collect() })
     }
+}
+
+/// A JPEG 2000 frame through the general decoder alone.
+#[cfg(test)]
+pub(crate) fn general_samples(frame: &[u8], bits: u32) -> Result<Vec<u8>> {
+    let stated = codestream::jpeg_2000(frame).ok_or_else(|| failed("no codestream".into()))?;
+    let format = PixelFormat {
+        element: crate::dataset::PixelElement { tag: 0x7FE0_0010, offset: 0, length: None, is_words: false },
+        big_endian: false,
+        swapped_bytes: false,
+        rows: stated.rows as usize,
+        columns: stated.columns as usize,
+        samples: 1,
+        photometric: "MONOCHROME2".into(),
+        frames: 1,
+        bits_allocated: bits,
+        bits_stored: stated.precision,
+        high_bit: stated.precision - 1,
+        signed: false,
+        padding: None,
+    };
+    let transfer_syntax = "1.2.840.10008.1.2.4.90";
+    let object = OneFrame { frame, transfer_syntax, format: &format, bits: bits as u16 };
+    catch_unwind(AssertUnwindSafe(|| general_decoder(&object)))
+        .unwrap_or_else(|_| Err(failed("the decoder panicked".into())))
 }

@@ -21,6 +21,7 @@ mod headers;
 mod hints;
 mod identity;
 mod instance;
+mod jpeg2000;
 mod limits;
 mod open;
 mod pixels;
