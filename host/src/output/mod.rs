@@ -28,7 +28,7 @@ pub use id_salt::{SALT_FILE, random_salt, salt_of_file, salt_of_folder};
 pub use kept::KeptResult;
 pub use mask::{SegmentationMask, mask_on_scan, volume_ml};
 pub use preview::{Finding, Preview, PreviewError, montage, percent};
-pub use report::ReportWriter;
+pub use report::{REPORT_STYLE, ReportWriter, VIEWER_SCRIPT};
 pub(crate) use report::rename_in_report;
 pub use segmentation::SegmentationWriter;
 pub use standard::{standard_writer, standard_writers};
