@@ -35,7 +35,9 @@ fn the_page_is_sent_without_a_token_under_a_policy_that_lets_it_load_and_ask_thi
         assert_eq!(answer.headers["x-content-type-options"], "nosniff");
         assert_eq!(answer.headers["referrer-policy"], "no-referrer");
         assert_eq!(answer.headers["cross-origin-resource-policy"], "same-origin");
-        assert!(answer.headers.keys().all(|name| !name.starts_with("access-control") && name != "set-cookie"));
+        assert!(
+            answer.headers.keys().all(|name| !name.starts_with("access-control") && name != "set-cookie")
+        );
     }
     // What the page asks for does want one, and so do paths that are not there.
     for path in ["/jobs", "/v2", "/v2/models", "/monitor/x", "/index.html"] {

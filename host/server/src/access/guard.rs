@@ -104,11 +104,7 @@ mod tests {
         asked_at(PathKind::Guarded, pairs, method)
     }
 
-    fn asked_at(
-        path: PathKind,
-        pairs: &[(&'static str, &str)],
-        method: &Method,
-    ) -> Result<Principal, u16> {
+    fn asked_at(path: PathKind, pairs: &[(&'static str, &str)], method: &Method) -> Result<Principal, u16> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(*name, value.parse().unwrap());
@@ -163,10 +159,18 @@ mod tests {
                 (PathKind::Open, "navigate", "document", Method::GET),
                 (PathKind::Guarded, "navigate", "document", Method::GET),
             ] {
-                assert_eq!(linked(path, site, mode, dest, &method), Err(403), "{path:?} {mode} {dest} {method}");
+                assert_eq!(
+                    linked(path, site, mode, dest, &method),
+                    Err(403),
+                    "{path:?} {mode} {dest} {method}"
+                );
             }
         }
         let evil = [("host", "evil.example"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
-        assert_eq!(asked_at(PathKind::Page, &evil, &Method::GET), Err(421), "the name is checked all the same");
+        assert_eq!(
+            asked_at(PathKind::Page, &evil, &Method::GET),
+            Err(421),
+            "the name is checked all the same"
+        );
     }
 }

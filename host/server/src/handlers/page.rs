@@ -156,7 +156,8 @@ mod tests {
             }
         }
         let index = text(find("index.html").unwrap().0);
-        let planes = ["plane-", "slice-", "place-"].map(|kind| ["axial", "coronal", "sagittal"].map(|p| kind.to_owned() + p));
+        let planes = ["plane-", "slice-", "place-"]
+            .map(|kind| ["axial", "coronal", "sagittal"].map(|p| kind.to_owned() + p));
         let named = VIEWER_SCRIPT.split("byId(\"").skip(1).filter_map(|rest| rest.split('"').next());
         let ids = planes.concat().into_iter().chain(named.filter(|id| !id.ends_with('-')).map(str::to_owned));
         for id in ids {
