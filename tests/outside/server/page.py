@@ -198,6 +198,18 @@ def scan_through_the_page(browser, wanted):
     return page, record, shown
 
 
+def segmentation(page):
+    """The mask's colour goes with its box."""
+    page.locator("#to-peak").click()
+    page.wait_for_timeout(150)
+    before = picture(page, "axial")
+    page.locator("#mask").uncheck()
+    page.wait_for_timeout(150)
+    assert ImageChops.difference(before, picture(page, "axial")).getbbox(), "the mask's box changes nothing"
+    page.locator("#mask").check()
+    return page.locator("#answer p", has_text="Segmented").inner_text()
+
+
 def downloads(page, record):
     with page.expect_download() as got:
         page.locator(".files a", has_text="Heatmap (NIfTI)").click()
@@ -210,8 +222,7 @@ def downloads(page, record):
 def views(browser, job):
     """Screenshots and axe-core: desktop, dark, phone, keyboard focus."""
     told = []
-    for name, options in (("desktop", DESKTOP), ("dark", {**DESKTOP, "color_scheme": "dark"}), ("phone", PHONE),
-                          ("phone-dark", {**PHONE, "color_scheme": "dark"})):
+    for name, options in (("desktop", DESKTOP), ("dark", {**DESKTOP, "color_scheme": "dark"}), ("phone", PHONE)):
         page = browser.page(f"/#job={job}", **options)
         answered(page)
         wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
@@ -456,12 +467,13 @@ def main():
         # Names are resolved nowhere: what is no address of loopback cannot be reached.
         chromium = p.chromium.launch(executable_path=os.environ["CHROMIUM"],
                                      args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"])
-        server = Server(host, plugins, folder / "data")
+        server = Server(host, [*plugins, "--segmentation"], folder / "data")
         browser = Browser(chromium, server, shots)
         page, record, shown = scan_through_the_page(browser, wanted)
         print(f"a scan through the page: {shown}, as host run says it ({wanted[0]:.6f})")
         print(f"the heat: {heat_on_the_scan(page, server, record['results'][0]['files'])}")
         print(f"by keyboard: {keys_and_slices(page)}; download: {downloads(page, record)}")
+        print(segmentation(page))
         page.context.close()
         print(f"axe-core, minor faults at each (no serious one): {views(browser, record['id'])}")
         several(browser)
