@@ -1,6 +1,6 @@
 //! Paths and what answers them. Every request passes the guard first, and is logged and counted at its end.
 
-use crate::access::{NamedHosts, Principal, Scope, Tokens, guard};
+use crate::access::{NamedHosts, PathKind, Principal, Scope, Tokens, guard};
 use crate::dicomweb::Service;
 use crate::error::ApiError;
 use crate::models::Models;
@@ -68,8 +68,18 @@ impl App {
     }
 }
 
-/// Paths that tell nothing of anybody: load balancers ask them without a token.
-const OPEN: [&str; 4] = ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"];
+/// Pages for people. They tell nothing of anybody, and ask for a token where the server wants one.
+const PAGES: [&str; 2] = ["/", "/monitor"];
+/// Further paths that tell nothing of anybody: load balancers ask for health without a token, browsers for a page's files.
+const OPEN: [&str; 5] = ["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/page/{name}"];
+
+fn path_kind(route: &str) -> PathKind {
+    match route {
+        route if PAGES.contains(&route) => PathKind::Page,
+        route if OPEN.contains(&route) => PathKind::Open,
+        _ => PathKind::Guarded,
+    }
+}
 
 /// All paths.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -97,7 +107,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/webhook/study", post(handlers::studies::named))
         .route("/studies", get(handlers::studies::status))
         .route("/studies/again", post(handlers::studies::again));
+    let pages = Router::new()
+        .route("/", get(handlers::page::index))
+        .route("/monitor", get(handlers::page::monitor))
+        .route("/page/{name}", get(handlers::page::file));
     Router::new()
+        .merge(pages)
         .merge(models)
         .merge(jobs)
         .merge(studies)
@@ -123,8 +138,8 @@ async fn around(State(app): State<Arc<App>>, mut request: Request, next: Next) -
     let began = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
-    let open = OPEN.contains(&route.as_str());
-    let admitted = guard(&app.hosts, app.tokens.as_deref(), (&method, request.headers()), open);
+    let asked = (&method, request.headers());
+    let admitted = guard(&app.hosts, app.tokens.as_deref(), asked, path_kind(&route));
     let (who, mut response) = match admitted {
         Ok(principal) => {
             let who = principal.name.clone();
@@ -145,12 +160,12 @@ async fn around(State(app): State<Arc<App>>, mut request: Request, next: Next) -
     response
 }
 
-/// No browser guesses what a file is, keeps it, or lets it do anything.
+/// No browser guesses what a file is, keeps it, or lets it do anything, unless its handler says more.
 fn harden(response: &mut Response<Body>, tls: bool) {
     let headers = response.headers_mut();
     let fixed = |value: &'static str| HeaderValue::from_static(value);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
-    headers.insert(header::CACHE_CONTROL, fixed("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(fixed("no-store"));
     headers.insert(header::REFERRER_POLICY, fixed("no-referrer"));
     headers.insert("cross-origin-resource-policy", fixed("same-origin"));
     headers

@@ -3,7 +3,8 @@
 //! Rooms, from the ground up: [`jobs`] (scans that were submitted and their results, kept across restarts) with [`work`] (the
 //! queue before the one engine), [`access`] (who may ask, and from where), `body` and [`scans`] (what arrives), `inference`
 //! (the Open Inference Protocol), `runner` (the thread that owns the session), [`dicomweb`] and [`dimse`] (studies of an
-//! archive that become jobs by rules, and their results on the way back), `handlers` and `app` (paths), `listen` and `tls`
+//! archive that become jobs by rules, and their results on the way back), `handlers` and `app` (paths; the page's files lie in
+//! `page/`), `listen` and `tls`
 //! (connections), [`Server`] (all of it).
 //!
 //! Everything about scans and results is the library's, `anymc3d-host`: a job is read, computed and written as `host run`

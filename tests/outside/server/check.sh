@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `host serve` from outside: kill -9, load, TLS, the commands of docs/server.md, and tritonclient's own calls.
+# `host serve` from outside: kill -9, load, TLS, the page in Chromium, the commands of docs/server.md, and tritonclient's own calls.
 #     tests/outside/server/check.sh [JOBS OF THE LOAD]
 # Takes the binary $HOST_SERVER, or builds one. Without tritonclient (PyPI) its part is skipped.
 set -euo pipefail
@@ -25,6 +25,8 @@ echo "-- load"
 python3 "$here/load.py" "$HOST_SERVER" "$scratch/bench" "$backbone" "${1:-100}"
 echo "-- TLS and tokens"
 python3 "$here/tls.py" "$HOST_SERVER" "$scratch/bench" "$backbone"
+echo "-- the page, in Chromium"
+"$here/page.sh" "$HOST_SERVER" "$scratch/bench" "$backbone"
 echo "-- the commands of docs/server.md"
 python3 "$here/docs.py" "$HOST_SERVER"
 echo "-- an archive (Orthanc) over DICOMweb, and C-STORE both ways (dcmtk)"

@@ -38,13 +38,23 @@ impl NamedHosts {
     }
 }
 
-/// Refuses what no client of this server sends; else whose request it is. `open`: a path that tells nothing and asks for no
-/// token, as health checks.
+/// What a path is to the guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PathKind {
+    /// It asks for a token where there are tokens.
+    Guarded,
+    /// It tells nothing of anybody and asks for no token, as health checks.
+    Open,
+    /// An open path that a link of another site may lead to.
+    Page,
+}
+
+/// Refuses what no client of this server sends; else whose request it is.
 pub(crate) fn guard(
     hosts: &NamedHosts,
     tokens: Option<&Tokens>,
     (method, headers): (&Method, &HeaderMap),
-    open: bool,
+    path: PathKind,
 ) -> Result<Principal, ApiError> {
     let mut named = headers.get_all(header::HOST).iter();
     let (host, second) = (named.next(), named.next());
@@ -62,12 +72,18 @@ pub(crate) fn guard(
             return Err(foreign);
         }
     }
-    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-    if site.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) || method == Method::OPTIONS {
+    let fetch = |name: &str| headers.get(name).map(|value| value.as_bytes());
+    // Somebody followed a link of another site, in a tab and not in a frame: the page that opens is this server's own.
+    let followed_a_link = path == PathKind::Page
+        && method == Method::GET
+        && fetch("sec-fetch-mode") == Some(b"navigate")
+        && fetch("sec-fetch-dest") == Some(b"document");
+    let from_here = fetch("sec-fetch-site").is_none_or(|site| matches!(site, b"same-origin" | b"none"));
+    if !(from_here || followed_a_link) || method == Method::OPTIONS {
         return Err(foreign);
     }
     let Some(tokens) = tokens else { return Ok(Principal::local()) };
-    if open {
+    if path != PathKind::Guarded {
         return Ok(Principal { name: "anyone".to_owned(), scopes: Default::default() });
     }
     let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -85,12 +101,16 @@ mod tests {
     use super::*;
 
     fn asked(pairs: &[(&'static str, &str)], method: &Method) -> Result<Principal, u16> {
+        asked_at(PathKind::Guarded, pairs, method)
+    }
+
+    fn asked_at(path: PathKind, pairs: &[(&'static str, &str)], method: &Method) -> Result<Principal, u16> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(*name, value.parse().unwrap());
         }
         let hosts = NamedHosts::new(&["ai.hospital.example".to_owned()]);
-        guard(&hosts, None, (method, &headers), false).map_err(|e| e.status.as_u16())
+        guard(&hosts, None, (method, &headers), path).map_err(|e| e.status.as_u16())
     }
 
     #[test]
@@ -118,5 +138,39 @@ mod tests {
         let site = |site: &str| asked(&[("host", "localhost"), ("sec-fetch-site", site)], &Method::GET);
         assert_eq!((site("cross-site"), site("same-site")), (Err(403), Err(403)));
         assert!(site("same-origin").is_ok() && site("none").is_ok());
+    }
+    #[test]
+    fn a_link_of_another_site_leads_to_a_page_in_a_tab_and_to_nothing_else() {
+        let linked = |path, site: &str, mode: &str, dest: &str, method: &Method| {
+            let headers = [
+                ("host", "localhost"),
+                ("sec-fetch-site", site),
+                ("sec-fetch-mode", mode),
+                ("sec-fetch-dest", dest),
+            ];
+            asked_at(path, &headers, method).map(drop)
+        };
+        for site in ["cross-site", "same-site"] {
+            assert!(linked(PathKind::Page, site, "navigate", "document", &Method::GET).is_ok());
+            for (path, mode, dest, method) in [
+                (PathKind::Page, "navigate", "iframe", Method::GET),
+                (PathKind::Page, "no-cors", "document", Method::GET),
+                (PathKind::Page, "navigate", "document", Method::POST),
+                (PathKind::Open, "navigate", "document", Method::GET),
+                (PathKind::Guarded, "navigate", "document", Method::GET),
+            ] {
+                assert_eq!(
+                    linked(path, site, mode, dest, &method),
+                    Err(403),
+                    "{path:?} {mode} {dest} {method}"
+                );
+            }
+        }
+        let evil = [("host", "evil.example"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+        assert_eq!(
+            asked_at(PathKind::Page, &evil, &Method::GET),
+            Err(421),
+            "the name is checked all the same"
+        );
     }
 }

@@ -4,6 +4,6 @@ mod guard;
 mod principal;
 mod tokens;
 
-pub(crate) use guard::{NamedHosts, guard};
+pub(crate) use guard::{NamedHosts, PathKind, guard};
 pub use principal::{Principal, Scope};
 pub use tokens::{TokenError, Tokens, add_token};

@@ -4,5 +4,6 @@ pub mod events;
 pub mod infer;
 pub mod jobs;
 pub mod models;
+pub mod page;
 pub mod results;
 pub mod studies;

@@ -36,6 +36,7 @@ pub(crate) fn model(model: &Model) -> Value {
         json!({ "name": name, "datatype": output.datatype(), "shape": shape })
     });
     let modalities: Vec<String> = manifest.views.iter().map(|view| format!("{:?}", view.modality)).collect();
+    let regions = manifest.views.iter().map(|view| format!("{:?}", view.region).to_lowercase());
     json!({
         "name": model.name,
         "versions": [manifest.plugin.version.to_string()],
@@ -46,6 +47,7 @@ pub(crate) fn model(model: &Model) -> Value {
             "summary": manifest.plugin.summary,
             "labels": manifest.task.labels.join(","),
             "modality": modalities.join(","),
+            "region": regions.collect::<Vec<_>>().join(","),
             "threshold": manifest.task.threshold,
             "intended_use": manifest.plugin.intended_use,
             "license": manifest.plugin.license,

@@ -20,8 +20,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 const REPORT: &str = "report.html";
-const SCRIPT: &str = include_str!("viewer.js");
-const STYLE: &str = include_str!("style.css");
+/// The viewer of three planes, for a page of another program: it defines `showScans`.
+pub const VIEWER_SCRIPT: &str = include_str!("viewer.js");
+/// The style of the report and of the viewer.
+pub const REPORT_STYLE: &str = include_str!("style.css");
+/// All of the report's script, as its policy names it.
+const SCRIPT: &str = concat!(include_str!("viewer.js"), include_str!("start.js"));
 /// Bytes of a voxel while a report is made: the scan and the heat on its grid, their numbers and their text.
 const OF_A_VOXEL: usize = 16;
 /// The case's name stands between these, so that a renamed case is renamed here.
@@ -95,8 +99,8 @@ fn page_of(
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'sha256-{}'; \
          script-src 'sha256-{}'; base-uri 'none'; form-action 'none'\">\n\
          <meta name=\"referrer\" content=\"no-referrer\">\n<link rel=\"icon\" href=\"data:,\">\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n",
-        hash(STYLE),
+         <title>{}</title>\n<style>{REPORT_STYLE}</style>\n</head>\n<body>\n",
+        hash(REPORT_STYLE),
         hash(SCRIPT),
         escaped(&title)
     );
@@ -153,8 +157,8 @@ mod tests {
 
     #[test]
     fn the_script_and_the_style_cannot_end_their_elements() {
-        assert!(!SCRIPT.contains("</") && !STYLE.contains("</"));
-        assert!(!SCRIPT.contains("http") && !STYLE.contains("url("), "nothing comes from a network");
+        assert!(!SCRIPT.contains("</") && !REPORT_STYLE.contains("</"));
+        assert!(!SCRIPT.contains("http") && !REPORT_STYLE.contains("url("), "nothing comes from a network");
     }
 
     #[test]

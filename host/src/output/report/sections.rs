@@ -5,7 +5,6 @@ use super::preparation;
 use crate::engine::result::{CaseResult, LabelPrediction};
 use crate::output::writer::ResultParts;
 use crate::scan::dicom::Patient;
-use anymc3d_manifest::Axis;
 use std::fmt::Write as _;
 
 /// Slices that a table names.
@@ -119,11 +118,7 @@ impl Sections<'_> {
             }
             let grid = &evidence.stack.grid;
             let positions: Vec<f64> = (0..grid.slices()).map(|s| grid.position_mm(s)).collect();
-            let (axis, letter, plane) = match grid.axis() {
-                Axis::Sagittal => (0, 'R', "sagittal"),
-                Axis::Coronal => (1, 'A', "coronal"),
-                Axis::Axial | Axis::Native => (2, 'S', "axial"),
-            };
+            let (axis, letter, plane) = super::viewer::slice_axis(grid.axis());
             let scan = scans.iter().position(|views| views.contains(&index)).unwrap_or(0);
             let _ = writeln!(
                 html,

@@ -1,5 +1,6 @@
 "use strict";
-// Three planes of a scan with the heat over them: canvas only, nothing from the network.
+// Three planes of a scan with the heat over them: canvas only, nothing from the network. The report has this script in its page,
+// the server's page loads it as a file; each of them calls `showScans`.
 // Axes are 0 right, 1 anterior, 2 superior; all of them run up with the index.
 
 const PLANES = {
@@ -13,8 +14,7 @@ const LONGEST = 560;
 
 const byId = (id) => document.getElementById(id);
 
-async function unpack(id) {
-  const text = byId(id).textContent;
+async function unpack(text) {
   const binary = atob(text);
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
@@ -273,25 +273,34 @@ function listen() {
   const mask = byId("mask");
   if (mask) mask.addEventListener("change", (e) => { state.mask = e.target.checked; redraw(); });
   const scans = byId("scans");
-  if (scans) scans.addEventListener("change", (e) => open(+e.target.value));
-  for (const button of document.querySelectorAll("button[data-axis]")) {
-    button.addEventListener("click", async () => {
-      if (state.index !== +button.dataset.scan) await open(+button.dataset.scan);
-      moveTo(+button.dataset.axis, nearest(+button.dataset.axis, +button.dataset.place));
-      byId("viewer").scrollIntoView({ block: "start" });
-      byId("plane-" + button.dataset.plane).focus({ preventScroll: true });
-    });
-  }
+  if (scans) scans.addEventListener("change", (e) => openScan(+e.target.value));
+  // Such buttons may come later than the viewer.
+  document.addEventListener("click", async (e) => {
+    const button = e.target.closest("button[data-axis]");
+    if (!button || !state.scan) return;
+    if (state.index !== +button.dataset.scan) await openScan(+button.dataset.scan);
+    moveTo(+button.dataset.axis, nearest(+button.dataset.axis, +button.dataset.place));
+    byId("viewer").scrollIntoView({ block: "start" });
+    byId("plane-" + button.dataset.plane).focus({ preventScroll: true });
+  });
   addEventListener("beforeprint", () => { for (const name of Object.keys(PLANES)) draw(name); });
 }
 
 let told;
-async function open(index) {
+let textOf;
+let listening = false;
+
+async function openScan(index) {
+  const shown = told;
   const scan = told.scans[index];
   if (!scan.voxels) {
-    scan.voxels = numbersOf(await unpack(`scan-${index}`), scan.shape[0]);
-    scan.heat = byId(`heat-${index}`) ? await unpack(`heat-${index}`) : null;
-    scan.mask = byId(`mask-${index}`) ? await unpack(`mask-${index}`) : null;
+    const part = async (kind) => {
+      const text = textOf(`${kind}-${index}`);
+      return text === null ? null : unpack(text);
+    };
+    scan.heat = await part("heat");
+    scan.mask = await part("mask");
+    scan.voxels = numbersOf(await part("scan"), scan.shape[0]);
     scan.peak = [0, 1, 2].map((a) => Math.floor(scan.shape[a] / 2));
     if (scan.heat) {
       let best = 0;
@@ -300,6 +309,8 @@ async function open(index) {
       if (scan.heat[best] > 0) scan.peak = [best % nx, Math.floor(best / nx) % ny, Math.floor(best / (nx * ny))];
     }
   }
+  // Another answer was opened meanwhile.
+  if (shown !== told) return;
   state.scan = scan;
   state.index = index;
   state.at = [...scan.peak];
@@ -315,18 +326,18 @@ async function open(index) {
   setWindow(scan.presets[0][1], scan.presets[0][2]);
 }
 
-async function start() {
-  const name = byId("case");
-  if (name) document.title = `${name.textContent} – ${document.title}`;
-  told = JSON.parse(byId("report-data").textContent);
-  if (!told.scans.length) return;
+// Shows the scans of an answer. `data` says what each is; `text` gives the packed numbers of `scan-N`, `heat-N` and `mask-N`, or
+// null.
+async function showScans(data, text) {
   if (typeof DecompressionStream === "undefined") {
-    byId("readout").textContent = "This browser is too old to unpack the scan (it needs DecompressionStream, of 2023 or newer).";
-    return;
+    throw new Error("this browser is too old to unpack it (it needs DecompressionStream, of 2023 or newer)");
   }
-  listen();
-  await open(0);
-  byId("viewer").classList.add("ready");
+  told = data;
+  textOf = text;
+  state.scan = null;
+  byId("viewer").classList.remove("ready");
+  if (!listening) listen();
+  listening = true;
+  await openScan(0);
+  if (data === told) byId("viewer").classList.add("ready");
 }
-
-start().catch((e) => { byId("readout").textContent = `The scan could not be shown: ${e.message}`; });

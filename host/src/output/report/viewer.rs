@@ -8,7 +8,7 @@ use crate::engine::result::CaseResult;
 use crate::output::evidence::{heat_of, part};
 use crate::output::writer::ResultParts;
 use crate::output::{Heatmap, ViewHeat};
-use anymc3d_manifest::{Intensity, Modality};
+use anymc3d_manifest::{Axis, Intensity, Modality};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -32,16 +32,28 @@ pub(super) fn scans(parts: &ResultParts<'_>) -> Vec<Vec<usize>> {
     scans
 }
 
+/// The axis of a canonical volume that slices of a view lie along, its letter, and the plane that shows them.
+pub(super) fn slice_axis(axis: Axis) -> (usize, char, &'static str) {
+    match axis {
+        Axis::Sagittal => (0, 'R', "sagittal"),
+        Axis::Coronal => (1, 'A', "coronal"),
+        Axis::Axial | Axis::Native => (2, 'S', "axial"),
+    }
+}
+
 pub(super) fn viewer(parts: &ResultParts<'_>, result: &CaseResult) -> Result<Viewer, String> {
     let scans = scans(parts);
     let (mut data, mut told, mut names) = (String::new(), Vec::new(), Vec::new());
     let mut any_mask = false;
     for (index, views) in scans.iter().enumerate() {
-        let packed = scan(parts, views, index, &mut data)?;
-        any_mask |= packed.1;
-        told.push(packed.0);
+        let (mut about, has_mask) = scan(parts, views, index, &mut data)?;
         let of: Vec<&str> = views.iter().map(|v| result.views[*v].name.as_str()).collect();
         names.push(of.join(", "));
+        let axes = views.iter().map(|v| slice_axis(parts.evidence[*v].stack.grid.axis()).0);
+        let told_views = of.iter().zip(axes).map(|(name, axis)| json!({ "name": name, "axis": axis }));
+        about["views"] = told_views.collect();
+        any_mask |= has_mask;
+        told.push(about);
     }
     // `<` would end the element.
     let text = json!({ "scans": told }).to_string().replace('<', "\\u003c");
