@@ -4,5 +4,7 @@ pub mod events;
 pub mod infer;
 pub mod jobs;
 pub mod models;
+pub mod monitor;
+pub mod reload;
 pub mod results;
 pub mod studies;
