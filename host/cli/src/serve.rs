@@ -92,6 +92,10 @@ struct ServerArgs {
     /// Most jobs and requests that wait; the next is answered 429
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     queue: u32,
+    /// Milliseconds for which a job or a request waits for others of its scan, which are then computed with it. Those that wait
+    /// anyway are computed together without it
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    batch_window: u32,
     /// Most connections at a time
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     connections: u32,
@@ -196,6 +200,7 @@ impl ServerArgs {
             insecure: self.insecure,
             limits,
             queue: self.queue as usize,
+            window: Duration::from_millis(u64::from(self.batch_window)),
             retention: Retention {
                 age: (self.keep_days > 0).then(|| seconds(self.keep_days) * 86_400),
                 bytes: self.keep_bytes.map(|bytes| bytes as u64),

@@ -96,7 +96,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v2/models/{name}/versions/{version}/ready", get(handlers::models::model_ready))
         .route("/v2/models/{name}/versions/{version}/infer", post(handlers::infer::infer))
         .route("/v2/repository/index", post(handlers::models::index))
-        .route("/v2/repository/models/{name}/load", post(handlers::models::load));
+        .route("/v2/repository/models/{name}/load", post(handlers::reload::reload));
     let jobs = Router::new()
         .route("/scans", post(handlers::jobs::submit))
         .route("/jobs", get(handlers::jobs::list))
@@ -119,6 +119,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(handlers::models::live))
         .route("/readyz", get(handlers::models::ready))
         .route("/metrics", get(handlers::models::metrics))
+        .route("/admin/plugins/{name}/reload", post(handlers::reload::reload))
+        .route("/monitor.json", get(handlers::monitor::monitor))
         .fallback(nothing)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(app.clone(), around))

@@ -1,6 +1,6 @@
 //! The plugins that are served: what they are, and how they do.
 
-use anymc3d_host::run::TaskIdentity;
+use anymc3d_host::run::{ReferenceSummary, TaskIdentity};
 use anymc3d_manifest::Manifest;
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -13,11 +13,14 @@ pub(crate) enum Health {
     Quarantined(String),
 }
 
+/// What a plugin is.
+pub(crate) type About = (Manifest, TaskIdentity, Option<ReferenceSummary>);
+
 /// A plugin that is served.
 pub(crate) struct Model {
     /// Its name, which stays.
     pub name: String,
-    about: RwLock<(Manifest, TaskIdentity)>,
+    about: RwLock<About>,
     health: Mutex<Health>,
 }
 
@@ -32,6 +35,11 @@ impl Model {
         self.about.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
+    /// The training cases that its answers are compared with, where its weights tell.
+    pub fn reference(&self) -> Option<ReferenceSummary> {
+        self.about.read().unwrap_or_else(PoisonError::into_inner).2
+    }
+
     /// Whether it answers.
     pub fn health(&self) -> Health {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -43,8 +51,8 @@ impl Model {
     }
 
     /// Another build of it answers from here on.
-    pub fn replace(&self, manifest: Manifest, identity: TaskIdentity) {
-        *self.about.write().unwrap_or_else(PoisonError::into_inner) = (manifest, identity);
+    pub fn replace(&self, manifest: Manifest, identity: TaskIdentity, reference: Option<ReferenceSummary>) {
+        *self.about.write().unwrap_or_else(PoisonError::into_inner) = (manifest, identity, reference);
         self.set_health(Health::Ready);
     }
 }
@@ -53,10 +61,10 @@ impl Model {
 pub(crate) struct Models(Vec<Model>);
 
 impl Models {
-    pub fn new(all: impl IntoIterator<Item = (Manifest, TaskIdentity)>) -> Self {
-        let model = |(manifest, identity): (Manifest, TaskIdentity)| Model {
-            name: manifest.plugin.name.clone(),
-            about: RwLock::new((manifest, identity)),
+    pub fn new(all: impl IntoIterator<Item = About>) -> Self {
+        let model = |about: About| Model {
+            name: about.0.plugin.name.clone(),
+            about: RwLock::new(about),
             health: Mutex::new(Health::Ready),
         };
         Self(all.into_iter().map(model).collect())

@@ -25,6 +25,8 @@ pub struct ServerOptions {
     pub limits: RequestLimits,
     /// Most jobs and requests that wait.
     pub queue: usize,
+    /// How long a job or a request waits for others of its scan.
+    pub window: Duration,
     /// What is kept of ended jobs.
     pub retention: Retention,
     /// What is written beside each `result.json`.

@@ -5,6 +5,7 @@ use crate::app::{App, router};
 use crate::audit::Audit;
 use crate::dicomweb::{AnswerByJobs, RulesFile, Service, ServiceOptions};
 use crate::jobs::{Jobs, OpenJobsError};
+use crate::handlers::reload::reload_changed;
 use crate::listen::{self, asked_to_end};
 use crate::log;
 use crate::metrics::Metrics;
@@ -154,9 +155,9 @@ impl Server {
         let listening = |source| ServeError::Listen { listen, source };
         let listener = std::net::TcpListener::bind(listen).map_err(listening)?;
         listener.set_nonblocking(true).map_err(listening)?;
-        let (data, outputs) = (options.data.clone(), options.outputs);
+        let (data, outputs, window) = (options.data.clone(), options.outputs, options.window);
         let metrics = Metrics::default();
-        let shared = Arc::new(Shared { data, jobs, queue: queue.clone(), audit, metrics, outputs });
+        let shared = Arc::new(Shared { data, jobs, queue: queue.clone(), audit, metrics, outputs, window });
         let names: Vec<String> = selection.plugins.iter().map(|p| p.manifest.plugin.name.clone()).collect();
         check_rules(&options, &names)?;
         let (runner, models) = start(selection, session, shared.clone())?;
@@ -206,6 +207,7 @@ impl Server {
         let served: Result<(), ServeError> = runtime.block_on(async {
             let listener = TcpListener::from_std(listener).map_err(ServeError::System)?;
             tokio::spawn(signals(sender.clone()));
+            tokio::spawn(hangups(app.clone()));
             tokio::spawn(upkeep(app.clone(), tls.clone(), options.retention));
             tokio::spawn(close_queue(app.clone(), ending.clone()));
             let facts = json!({ "address": address.to_string(), "tls": tls.is_some() });
@@ -285,7 +287,9 @@ fn start(
                 return;
             }
         };
-        let models = Arc::new(Models::new(session.manifests().into_iter().zip(session.identities())));
+        let (identities, references) = (session.identities(), session.references());
+        let about = session.manifests().into_iter().zip(identities).zip(references);
+        let models = Arc::new(Models::new(about.map(|((manifest, id), reference)| (manifest, id, reference))));
         let _ = sender.send(Ok(models.clone()));
         drop(sender);
         Runner { session, models, shared }.run();
@@ -307,6 +311,15 @@ async fn signals(sender: watch::Sender<bool>) {
     let told = std::pin::pin!(terminate.recv());
     futures_util::future::select(told, std::pin::pin!(interrupt.recv())).await;
     sender.send_replace(true);
+}
+
+/// SIGHUP: plugins whose files have changed are opened again, and those in quarantine.
+async fn hangups(app: Arc<App>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return tracing::warn!("SIGHUP cannot be listened to") };
+    while hangup.recv().await.is_some() {
+        reload_changed(&app).await;
+    }
 }
 
 /// The server ends: nothing new is taken, and the engine ends after what it is at.

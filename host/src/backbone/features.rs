@@ -1,7 +1,7 @@
 //! What goes through the blocks and what comes out: hidden states, features, and how tokens are laid out.
 
 use super::kept::KeptPatches;
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use std::sync::Arc;
 
 /// Which tokens stand before the patches of a slice: the class token where there is one, then the registers.
@@ -61,6 +61,24 @@ impl<'a> From<&'a Tensor> for Slices<'a> {
 }
 
 impl HiddenStates {
+    /// `[d]`: mean over the slices of the class token, of families without one of the patch tokens that are computed.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn pooled(&self) -> Result<Vec<f32>> {
+        let tokens = self.tokens.detach().to_dtype(DType::F32)?;
+        let mean = match self.layout.class_token {
+            true => tokens.narrow(1, 0, 1)?.mean((0, 1))?,
+            false => {
+                let (slices, patches) = (tokens.dim(0)?, self.grid.0 * self.grid.1);
+                let computed = self.kept.as_ref().map_or(1.0, |kept| kept.share()) * (slices * patches) as f64;
+                // The tokens of the others are 0.
+                (tokens.narrow(1, self.layout.leading(), patches)?.sum((0, 1))? / computed.max(1.0))?
+            }
+        };
+        mean.to_vec1()
+    }
+
     /// `n` slices from `from` on.
     ///
     /// # Errors
@@ -88,4 +106,14 @@ pub struct Features {
     pub class_attention: Option<Tensor>,
     /// (h, w) in patches.
     pub grid: (usize, usize),
+}
+
+impl Features {
+    /// `[d]`: mean of the slices' class tokens.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn pooled(&self) -> Result<Vec<f32>> {
+        self.class_tokens.detach().to_dtype(DType::F32)?.mean(0)?.to_vec1()
+    }
 }

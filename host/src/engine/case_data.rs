@@ -2,6 +2,7 @@
 
 use crate::backbone::{BackboneInfo, HiddenStates, KeptPatches, Slices};
 use crate::device::uploaded;
+use crate::engine::cut_slices::{cut_slices, is_cut};
 use crate::engine::memory::{self, MemoryCap};
 use crate::memory::MemoryBudget;
 use crate::scan::{
@@ -221,6 +222,9 @@ impl CaseData {
         backbone: &BackboneInfo,
         kept: usize,
     ) -> Result<&mut Prepared, PrepareError> {
+        if is_cut(path) {
+            return self.slices_of_file(path, view, backbone, kept);
+        }
         let read = self.scan(path)?;
         let mask = region.mask_of(view).map(|mask| self.mask(mask)).transpose()?;
         let target = Target { mask: mask.as_deref(), point_mm: region.point_mm };
@@ -259,6 +263,34 @@ impl CaseData {
             }
         }
         Ok(prepared)
+    }
+
+    /// Slices that were cut elsewhere, read at the first request.
+    fn slices_of_file(
+        &mut self,
+        path: &Path,
+        view: &View,
+        backbone: &BackboneInfo,
+        kept: usize,
+    ) -> Result<&mut Prepared, PrepareError> {
+        let key = slices_of(path, view, &RegionOfInterest::default());
+        if !self.stacks.contains_key(&key) {
+            let start = Instant::now();
+            let (read, stack, pixels) = cut_slices(path, view, backbone, self.room())?;
+            let bytes = memory::of_stack(&stack, backbone, kept);
+            if let Some(cap) = self.cap {
+                let writing = cap.of_writing(read.volume.voxels.len());
+                cap.allow(path, self.taken, bytes.saturating_add(writing)).map_err(PrepareError)?;
+            }
+            self.taken = self.taken.saturating_add(bytes);
+            let device = self.device.clone().unwrap_or(Device::Cpu);
+            let pixels = pixels.to_device(&device).map_err(|e| PrepareError(crate::device::one_line(&e)))?;
+            self.read_ms += ms(start);
+            let prefixes = BTreeMap::new();
+            let new = Prepared { read, stack, pixels, kept: None, prefixes, scalars: None, covered: None };
+            self.stacks.insert(key.clone(), new);
+        }
+        self.stacks.get_mut(&key).ok_or_else(|| PrepareError("slices were lost".to_owned()))
     }
 
     /// A mask in canonical order, read at the first request; what is no number counts as 0.

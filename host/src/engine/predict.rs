@@ -6,7 +6,7 @@ use super::case_data::CaseData;
 use super::memory::{Holdings, MemoryCap};
 use super::prediction::Prediction;
 use super::prefetch::{Prefetcher, Preparer};
-use super::sharing_plan::Plan;
+use super::sharing_plan::{Passes, Plan};
 use super::task_run::{OnStage, Place, TaskRun};
 use crate::backbone::{Backbone, Precision};
 use crate::device::device_name;
@@ -60,6 +60,12 @@ impl Engine {
     /// How a case is answered: what is shared, and what each task does by itself.
     pub fn plan(&self, case: &Case) -> Plan {
         Plan::of(self.tasks.iter().map(Arc::as_ref), case, self.backbone.info().blocks, false)
+    }
+
+    /// The passes through the backbone of some of the tasks for a case; `attention` as for [`Self::predict_each`].
+    pub fn passes(&self, case: &Case, attention: bool, tasks: &[usize]) -> Passes {
+        let asked = tasks.iter().map(|&i| self.tasks[i].as_ref());
+        Plan::of(asked, case, self.backbone.info().blocks, attention).passes()
     }
 
     /// Where its memory goes that stays: the backbone, and each task.

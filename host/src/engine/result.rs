@@ -37,6 +37,9 @@ pub struct CaseResult {
     /// probability that the level is above a step, of regression the share of the range.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<ValuePrediction>,
+    /// How far the case is from those that the weights were trained on, where the weights tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub novelty: Option<Novelty>,
     /// One per view that was there.
     pub views: Vec<ViewRecord>,
     /// What the segmentation branch outlined, if it was asked for and the plugin has one.
@@ -144,6 +147,24 @@ pub struct LabelPrediction {
     /// How far the members of an ensemble are apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<EnsembleSpread>,
+}
+
+/// How far a case is from the training cases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Novelty {
+    /// Of several views the one that lies farthest out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
+    /// Mahalanobis distance from the training cases.
+    pub distance: f64,
+    /// Share of the training cases that are nearer, 0 to 100.
+    pub percentile: f64,
+    /// Whether it is farther than 99.5 % of the training cases.
+    pub outside: bool,
+    /// The distance within which 99.5 % of the training cases are.
+    pub limit: f64,
+    /// How many cases it was compared with.
+    pub reference_cases: usize,
 }
 
 /// A number on the scale of an ordinal or regression task.

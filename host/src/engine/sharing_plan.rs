@@ -8,7 +8,7 @@ use crate::task::LoadedTask;
 use crate::task::TaskAdapter;
 use crate::task::TaskSiteAdapter;
 use anymc3d_manifest::View;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How an engine answers a case.
@@ -18,6 +18,22 @@ pub struct Plan {
     pub blocks: usize,
     /// One per set of slices.
     pub stacks: Vec<StackPlan>,
+}
+
+/// Passes of tasks' slices through a backbone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passes {
+    /// From the first block on.
+    pub own: usize,
+    /// From a later block on, after frozen blocks that another task's pass had computed.
+    pub shared: usize,
+}
+
+impl std::ops::AddAssign for Passes {
+    fn add_assign(&mut self, more: Self) {
+        self.own += more.own;
+        self.shared += more.shared;
+    }
 }
 
 /// What is done with one set of slices.
@@ -49,6 +65,9 @@ pub struct User {
     /// Whether code of the plugin's own is called in its blocks.
     #[serde(skip)]
     pub(super) code: bool,
+    /// Whether the frozen tokens before its blocks are compared with those of its training cases.
+    #[serde(skip)]
+    pub(super) compared: bool,
 }
 
 /// The most blocks that may be frozen: the last one's attention is there only where that block is run on its own.
@@ -95,12 +114,14 @@ impl Plan {
             for (view, adapter) in task.task.manifest().views.iter().zip(task.task.adapters()) {
                 let Some(path) = case.file(task.name(), &view.name) else { continue };
                 let of = slices_of(path, view, &case.region);
+                let reference = task.weights_info.reference.as_ref().and_then(|r| r.of_view(&view.name));
                 let user = User {
                     task: task.name().to_owned(),
                     view: view.name.clone(),
                     adapter: describe(adapter),
                     from_block: depth(&TaskSiteAdapter::new(adapter), most(blocks, attention)),
                     code: matches!(adapter, TaskAdapter::Custom(_)),
+                    compared: reference.is_some_and(|r| r.after_blocks.is_some()),
                 };
                 match stacks.iter_mut().find(|s| s.of == of) {
                     Some(stack) => stack.users.push(user),
@@ -125,6 +146,18 @@ impl Plan {
         self.stacks.iter().find(|s| s.of == *of).map_or(&[], |s| &s.kept)
     }
 
+    /// Passes of a task's slices through the backbone: those with frozen blocks of their own, and those that took them over from
+    /// another task's.
+    pub fn passes(&self) -> Passes {
+        let shared = |stack: &StackPlan| {
+            let sharing = stack.users.iter().filter(|u| u.from_block.is_some_and(|b| b > 0)).count();
+            if stack.kept.is_empty() { 0 } else { sharing.saturating_sub(1) }
+        };
+        let shared: usize = self.stacks.iter().map(shared).sum();
+        let users: usize = self.stacks.iter().map(|stack| stack.users.len()).sum();
+        Passes { own: users - shared, shared }
+    }
+
     /// Passes through a block: as planned, and if every task went alone.
     pub fn cost(&self) -> (usize, usize) {
         let planned = self.stacks.iter().map(|stack| {
@@ -142,11 +175,11 @@ impl Plan {
 
 /// Where the ways of two or more part, each once. Where one goes alone nothing is kept: its slices go through all blocks
 /// one after the other, without leaving the caches. Code in the blocks keeps a pass off the fused kernels: the frozen
-/// blocks before it do not wait for it.
+/// blocks before it do not wait for it. What is compared with training cases is kept for that.
 fn kept(users: &[User]) -> Vec<usize> {
     let mut depths: Vec<usize> = users.iter().filter_map(|u| u.from_block).collect();
     let code = users.iter().any(|u| u.code && u.from_block.is_some_and(|b| b > 0));
-    if depths.len() < 2 && !code {
+    if depths.len() < 2 && !code && !users.iter().any(|u| u.compared) {
         return Vec::new();
     }
     depths.sort_unstable();
@@ -201,7 +234,7 @@ mod tests {
 
     fn user(from_block: Option<usize>) -> User {
         let text = || "t".to_owned();
-        User { task: text(), view: text(), adapter: text(), from_block, code: false }
+        User { task: text(), view: text(), adapter: text(), from_block, code: false, compared: false }
     }
 
     fn plan(depths: &[Option<usize>]) -> Plan {
@@ -215,6 +248,7 @@ mod tests {
     fn twelve_tasks_in_the_last_third_cost_less_than_five_of_one() {
         let plan = plan(&[Some(8); 12]);
         assert_eq!((plan.stacks[0].kept.clone(), plan.cost()), (vec![8], (56, 144)));
+        assert_eq!(plan.passes(), Passes { own: 1, shared: 11 });
     }
 
     #[test]
@@ -222,6 +256,7 @@ mod tests {
         let plan = plan(&[Some(10), Some(6), Some(12), None]);
         // Frozen up to 12 once, and 2 + 6 + 0 + 12 of their own.
         assert_eq!((plan.stacks[0].kept.clone(), plan.cost()), (vec![6, 10, 12], (32, 48)));
+        assert_eq!(plan.passes(), Passes { own: 2, shared: 2 });
         assert!(plan.to_string().contains("blocks 6 to 9: frozen, once for"), "{plan}");
     }
 
@@ -254,7 +289,10 @@ mod tests {
     fn a_task_alone_keeps_nothing() {
         let plan = plan(&[Some(6)]);
         assert_eq!((plan.stacks[0].kept.clone(), plan.cost()), (vec![], (12, 12)));
+        assert_eq!(plan.passes(), Passes { own: 1, shared: 0 });
         let of_code = User { code: true, ..user(Some(6)) };
         assert_eq!(kept(&[of_code]), [6]);
+        let compared = User { compared: true, ..user(Some(6)) };
+        assert_eq!(kept(&[compared]), [6]);
     }
 }

@@ -3,8 +3,10 @@
 use super::backbones::precision_name;
 use super::case::{Case, CaseError, Stage};
 use super::case_data::{CaseData, Prepared, ReadScan, ms, slices_of, warnings};
+use super::cut_slices::is_cut;
 use super::decoder::{self, ViewLogits};
 use super::ensemble;
+use super::novelty;
 use super::prediction::{Prediction, ViewEvidence};
 use super::result::*;
 use super::sharing_plan::{Plan, depth, most};
@@ -52,6 +54,8 @@ struct Seen<'a> {
     mask: MaskTensors,
     /// Share of the patches that were computed, where some were dropped.
     kept_patches: Option<f64>,
+    /// What is compared with the training cases.
+    vector: Option<Vec<f32>>,
 }
 
 impl<'a> TaskRun<'a> {
@@ -81,6 +85,8 @@ impl<'a> TaskRun<'a> {
             return Err(CaseError::Tensor("an ensemble without members".to_owned()));
         };
         let segmentation = self.segment(first, on_stage, &mut timing)?;
+        let novelty = self.novelty(&seen);
+        notes.extend(novelty.as_ref().and_then(novelty::warning));
         let (views, evidence) = self.views(seen, &answer)?;
         // The first task's; what was done ahead passed before `start`.
         (timing.read, timing.preprocess) =
@@ -88,7 +94,7 @@ impl<'a> TaskRun<'a> {
         let [ahead, waited] = data.ahead_ms.take().map_or([None; 2], |times| times.map(Some));
         (timing.ahead, timing.waited) = (ahead, waited);
         timing.total = ms(start) + waited.unwrap_or_default();
-        let result = self.record(input, &logits, views, timing, notes);
+        let result = CaseResult { novelty, ..self.record(input, &logits, views, timing, notes) };
         Ok(Prediction { result, evidence, segmentation })
     }
 
@@ -137,7 +143,8 @@ impl<'a> TaskRun<'a> {
             let mask = prepared.mask_tensors(view, features[0].grid, backbone.device())?;
             let (read, stack) = (prepared.read.clone(), prepared.stack.clone());
             let kept_patches = prepared.kept.as_ref().map(|kept| kept.share());
-            seen.push(Seen { view, path, read, stack, features, mask, kept_patches });
+            let vector = self.vector(view, prepared, &features[0])?;
+            seen.push(Seen { view, path, read, stack, features, mask, kept_patches, vector });
         }
         Ok(seen)
     }
@@ -172,6 +179,23 @@ impl<'a> TaskRun<'a> {
         }
     }
 
+    /// The view as it is compared with the training cases, where the weights have a reference of it.
+    fn vector(
+        &self,
+        view: &View,
+        prepared: &Prepared,
+        features: &Features,
+    ) -> Result<Option<Vec<f32>>, BackboneError> {
+        let reference = self.loaded.weights_info.reference.as_ref().and_then(|r| r.of_view(&view.name));
+        let Some(reference) = reference else { return Ok(None) };
+        let Some(depth) = reference.after_blocks else { return Ok(Some(features.pooled()?)) };
+        let hidden = match prepared.prefixes.get(&depth) {
+            Some(hidden) => hidden,
+            None => &self.place.backbone.hidden_states(prepared.slices(), depth)?,
+        };
+        Ok(Some(hidden.pooled()?))
+    }
+
     /// The decoder's logits of the first view that was there, where the task was opened with its decoder.
     fn segment(
         &self,
@@ -187,6 +211,12 @@ impl<'a> TaskRun<'a> {
         let logits = decoder::logits(&self.loaded.task, &first.tokens(0), &first.stack.grid)?;
         timing.segmentation = Some(ms(began));
         Ok(Some((first.read.clone(), logits)))
+    }
+
+    /// How far the case is from the training cases.
+    fn novelty(&self, seen: &[Seen<'_>]) -> Option<Novelty> {
+        let vectors = seen.iter().filter_map(|s| Some((s.view.name.clone(), s.vector.clone()?)));
+        novelty::novelty(self.loaded.weights_info.reference.as_ref()?, &vectors.collect::<Vec<_>>())
     }
 
     /// What the head told of each view, and what heatmaps and pictures are made of.
@@ -272,6 +302,7 @@ impl<'a> TaskRun<'a> {
             options_sha256: None,
             values: ensemble::values(loaded, &predictions),
             predictions,
+            novelty: None,
             views,
             segmentation: None,
             files: FilesRecord::default(),
@@ -291,7 +322,8 @@ impl Seen<'_> {
             class_tokens: &features.class_tokens,
             patch_tokens: &features.patch_tokens,
             grid: features.grid,
-            geometry: Some(Arc::new(self.stack.grid.geometry(features.grid))),
+            // Where slices that were cut elsewhere lay is not known.
+            geometry: (!is_cut(self.path)).then(|| Arc::new(self.stack.grid.geometry(features.grid))),
             mask: self.mask.clone(),
         }
     }

@@ -116,6 +116,11 @@ pub fn resident() -> Option<usize> {
     kib(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }
 
+/// Resident bytes of another process, where the system tells.
+pub fn resident_of(process: u32) -> Option<usize> {
+    kib(&std::fs::read_to_string(format!("/proc/{process}/status")).ok()?, "VmRSS:")
+}
+
 /// The machine's memory, where the system tells.
 pub fn machine_memory() -> Option<usize> {
     kib(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")

@@ -138,6 +138,7 @@ fn result(evidence: &ViewEvidence) -> CaseResult {
         options_sha256: None,
         values: Vec::new(),
         predictions: vec![label(0.55)],
+        novelty: None,
         views: vec![ViewRecord {
             name: "v".into(),
             slices: 6,

@@ -1,7 +1,7 @@
 //! What a session tells while it works: a command line prints it, a server logs it, a test counts it.
 
 use super::inputs::notice::InputNotice;
-use crate::engine::Stage;
+use crate::engine::{Passes, Stage};
 use std::fmt;
 
 /// How much a [`Notice`] matters.
@@ -117,6 +117,11 @@ pub trait Events {
     /// A plugin reaches a stage of a case; told before the stage begins.
     fn stage(&self, plugin: &str, stage: Stage) {
         let _ = (plugin, stage);
+    }
+
+    /// A case was computed in so many passes through the backbones.
+    fn passes(&self, passes: Passes) {
+        let _ = passes;
     }
 }
 

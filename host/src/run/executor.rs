@@ -3,7 +3,7 @@
 use super::answer::{CaseOutput, Computed, Wanted};
 use super::events::{Events, Notice};
 use super::failure::CaseFailure;
-use super::identity::TaskIdentity;
+use super::identity::{ReferenceSummary, TaskIdentity};
 #[cfg(unix)]
 use super::isolate::{ChosenLibrary, IsolatedEngine};
 #[cfg(unix)]
@@ -46,6 +46,9 @@ pub trait Executor {
     /// What computes each plugin's answers.
     fn identities(&self) -> Vec<TaskIdentity>;
 
+    /// The training cases that each plugin's answers are compared with.
+    fn references(&self) -> Vec<Option<ReferenceSummary>>;
+
     /// Replaces a plugin by another build.
     ///
     /// # Errors
@@ -54,6 +57,11 @@ pub trait Executor {
 
     /// Where memory goes that stays, an entry per backbone.
     fn holdings(&self) -> Vec<Holdings> {
+        Vec::new()
+    }
+
+    /// The plugins' processes, where they are in processes of their own.
+    fn processes(&self) -> Vec<u32> {
         Vec::new()
     }
 
@@ -130,6 +138,11 @@ impl Executor for LocalExecutor {
         self.engines.places.iter().map(of).collect()
     }
 
+    fn references(&self) -> Vec<Option<ReferenceSummary>> {
+        let of = |&(engine, task): &(usize, usize)| ReferenceSummary::of(&self.engines.all[engine].tasks()[task]);
+        self.engines.places.iter().map(of).collect()
+    }
+
     fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String> {
         let (engine, task) = self.engines.places[index];
         let engine = &mut self.engines.all[engine];
@@ -172,18 +185,21 @@ fn predict<T>(
         if here.is_empty() {
             continue;
         }
+        let mut answered = Vec::new();
         engine.predict_each(
             case,
             wanted.evidence(),
             &here,
             |task, stage| events.stage(tasks[task].name(), stage),
             |task, answer| {
+                answered.extend(answer.is_ok().then_some(task));
                 let answer = answer.map_err(CaseFailure::from).and_then(&mut each);
                 if let Some(at) = asked.iter().position(|&i| places[i] == (number, task)) {
                     answers[at] = Some(answer);
                 }
             },
         );
+        events.passes(engine.passes(case, wanted.evidence(), &answered));
     }
     let lost = || Err(CaseFailure::of_task("no answer came"));
     answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect()
@@ -236,14 +252,24 @@ impl Executor for IsolatedExecutor {
         self.tasks.iter().map(|task| self.engine.identity(*task)).collect()
     }
 
+    fn references(&self) -> Vec<Option<ReferenceSummary>> {
+        self.tasks.iter().map(|task| self.engine.reference(*task)).collect()
+    }
+
     fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String> {
         let backbone = backbone_of(&library, self.backbone.as_deref(), &self.weights);
+        let manifest = library.manifest().clone();
         let Inspected { path, sha256, .. } = library;
-        self.engine.reload(ChosenLibrary { task: self.tasks[index], path, sha256, backbone }, events)
+        let library = ChosenLibrary { task: self.tasks[index], path, sha256, backbone };
+        self.engine.reload(library, &manifest, events)
     }
 
     fn holdings(&self) -> Vec<Holdings> {
         self.engine.holdings().to_vec()
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.engine.processes()
     }
 
     fn close(mut self: Box<Self>, events: &dyn Events) {

@@ -6,6 +6,23 @@ use crate::engine::result::CaseResult;
 use crate::task::LoadedTask;
 use serde::{Deserialize, Serialize};
 
+/// The training cases that a plugin's answers are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceSummary {
+    /// How many.
+    pub cases: usize,
+    /// The distance within which 99.5 % of them are; of a task with several views that of the first.
+    pub limit: f64,
+}
+
+impl ReferenceSummary {
+    /// Of an opened task; none where its weights have no reference.
+    pub(in crate::run) fn of(task: &LoadedTask) -> Option<Self> {
+        let view = task.weights_info.reference.as_ref()?.views.first()?;
+        Some(Self { cases: view.cases, limit: view.limit() })
+    }
+}
+
 /// Code, weights and backbone of a plugin's answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskIdentity {

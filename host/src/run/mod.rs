@@ -27,7 +27,7 @@ pub use events::{Events, Notice, Severity, Silent};
 pub use executor::IsolatedExecutor;
 pub use executor::{Engines, Executor, LocalExecutor};
 pub use failure::{Blame, CaseFailure};
-pub use identity::TaskIdentity;
+pub use identity::{ReferenceSummary, TaskIdentity};
 #[cfg(unix)]
 pub use session::Isolation;
 pub use session::{

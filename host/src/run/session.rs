@@ -4,7 +4,7 @@ use super::answer::{CaseOutput, Computed, Wanted};
 use super::events::Events;
 use super::executor::{Executor, LocalExecutor};
 use super::failure::CaseFailure;
-use super::identity::TaskIdentity;
+use super::identity::{ReferenceSummary, TaskIdentity};
 #[cfg(unix)]
 use super::isolate::{Limits, SpawnWorker};
 use super::placing::{Placed, place};
@@ -14,6 +14,7 @@ use crate::engine::{Beside, Case, Engine, FindBackboneError, Holdings, Precision
 use crate::output::naming::Names;
 use crate::plugin::find::{self, Choice};
 use crate::plugin::{Inspected, inspect};
+use crate::task::Weights;
 use anymc3d_manifest::Manifest;
 use std::borrow::Borrow;
 use std::collections::VecDeque;
@@ -244,6 +245,11 @@ impl Session {
         self.executor.holdings()
     }
 
+    /// The plugins' processes, where they are in processes of their own.
+    pub fn processes(&self) -> Vec<u32> {
+        self.executor.processes()
+    }
+
     /// The engines, one per backbone, where they are in this process.
     pub fn engines(&mut self) -> &mut [Engine] {
         self.executor.engines()
@@ -263,6 +269,11 @@ impl Session {
     /// What computes each plugin's answers, in the order of the plugins.
     pub fn identities(&self) -> Vec<TaskIdentity> {
         self.executor.identities()
+    }
+
+    /// The training cases that each plugin's answers are compared with, in the order of the plugins.
+    pub fn references(&self) -> Vec<Option<ReferenceSummary>> {
+        self.executor.references()
     }
 
     /// Answers cases one after the other and reads the next ones meanwhile. `done` is given each case's index and the
@@ -370,10 +381,31 @@ impl Session {
         files
     }
 
+    /// Whether a plugin's library or weights are other bytes now than those that answer; also where they cannot be read.
+    ///
+    /// # Panics
+    /// Where there is no plugin of that index.
+    pub fn has_changed(&self, index: usize) -> bool {
+        let identity = self.identities().swap_remove(index);
+        let library = find::library_with(&self.plugins[index].wanted, &self.choice);
+        let library = library.and_then(|path| inspect(&path));
+        if !library.is_ok_and(|library| library.sha256 == identity.library_sha256) {
+            return true;
+        }
+        let mut weights = self.files_of(index).split_off(1);
+        if self.weights.is_empty() {
+            weights.retain(|path| path.is_file());
+            weights.truncate(1);
+        }
+        let mut now: Vec<Option<String>> = weights.iter().map(|path| Some(Weights::open(path).ok()?.sha256)).collect();
+        now.dedup();
+        now != identity.weights_sha256.into_iter().map(Some).collect::<Vec<_>>()
+    }
+
     /// Replaces a plugin by its newest build; returns a line that says which build runs now.
     ///
     /// # Errors
-    /// One line; in this process the earlier build keeps running.
+    /// One line; the earlier build keeps running.
     pub fn reload(&mut self, index: usize, events: &dyn Events) -> Result<String, String> {
         let path =
             find::library_with(&self.plugins[index].wanted, &self.choice).map_err(|e| e.to_string())?;

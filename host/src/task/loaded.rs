@@ -196,6 +196,9 @@ impl LoadedTask {
             let reason = format!("weights that do not fit plugin {name}: {}", mismatches.join("; "));
             return Err(PluginError::Weights { path: weights.path, reason });
         }
+        if let Some(Err(reason)) = weights.info.reference.as_ref().map(|r| r.check(&task, backbone)) {
+            return Err(PluginError::Weights { path: weights.path, reason });
+        }
         let mut notices = Vec::new();
         let package =
             library.package.as_ref().map(|p| package_record(p, &weights, &mut notices)).transpose()?;

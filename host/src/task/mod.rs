@@ -7,6 +7,7 @@ mod error;
 mod head;
 mod import;
 mod loaded;
+mod reference;
 mod site_adapter;
 #[allow(clippy::module_inception)]
 mod task;
@@ -21,6 +22,7 @@ pub use error::TaskError;
 pub use head::HeadAnswer;
 pub use import::{export_lora, import_lora};
 pub use loaded::{BackboneTarget, LoadedTask, PackageRecord, as_plugins_see, open_library};
+pub use reference::{Reference, STEPS as REFERENCE_STEPS, ViewReference, reference_depth};
 pub use site_adapter::TaskSiteAdapter;
 pub use task::{MaskTensors, Task, TaskOptions, ViewTokens};
 pub use training_cases::{TrainingCases, UsedFor};

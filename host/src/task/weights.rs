@@ -3,6 +3,7 @@
 use crate::fs::{hex, repeated_tensor, write_atomically};
 use crate::plugin::PluginError;
 use crate::task::calibration::Calibration;
+use crate::task::reference::Reference;
 use crate::task::training_cases::TrainingCases;
 use crate::task::variant::Variant;
 use anymc3d_manifest::{Manifest, TaskKind, View};
@@ -40,6 +41,9 @@ pub struct WeightsInfo {
     /// The scans that they were trained and chosen by, where that was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cases: Option<TrainingCases>,
+    /// Where the training cases lie, if that was measured: results then tell how far a case is from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
     /// How they were trained.
     pub training: serde_json::Value,
     /// What the further members of an ensemble say of themselves, where the file holds one.
@@ -197,7 +201,8 @@ pub fn write_ensemble(path: &Path, members: &[Weights]) -> Result<(), PluginErro
         }
     }
     let mut info = first.info.clone();
-    info.ensemble = further.iter().map(|w| w.info.clone()).collect();
+    // A case is compared with the training cases of the first member.
+    info.ensemble = further.iter().map(|w| WeightsInfo { reference: None, ..w.info.clone() }).collect();
     let mut tensors = first.tensors.clone();
     for (n, one) in further.iter().enumerate() {
         let prefix = member_prefix(n);

@@ -17,6 +17,7 @@ mod optimiser;
 mod options;
 mod progress;
 mod record;
+mod reference;
 mod run;
 mod sample;
 mod schedule;
@@ -36,6 +37,10 @@ pub use optimiser::AdamW;
 pub use options::TrainOptions;
 pub use progress::{Progress, Silent};
 pub use record::{EpochRecord, Machine, PartRecord, TrainingRecord};
+pub use reference::{
+    CaseVector, LEAST as LEAST_REFERENCE_CASES, ReferenceContext, ViewVectors, fit_reference, reference_of,
+    reference_vectors,
+};
 pub use run::{Contents, PREDICTIONS, TrainContext, Trained, train};
 pub use schedule::cosine_with_warmup;
 pub use test_set::{TEST_PREDICTIONS, score_test_set};

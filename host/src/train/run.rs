@@ -12,6 +12,7 @@ use super::optimiser::AdamW;
 use super::options::TrainOptions;
 use super::progress::Progress;
 use super::record::{EpochRecord, TrainingRecord};
+use super::reference::{LEAST, ReferenceContext, reference_of, reference_vectors};
 use super::schedule::cosine_with_warmup;
 use super::standardise::standardise;
 use super::state::{self, Best, Checkpoint, StateError};
@@ -31,7 +32,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -115,7 +116,7 @@ pub fn train(
         let losses = run.train_epoch(epoch, progress)?;
         run.end_epoch(epoch, &losses, progress)?;
     }
-    run.finish()
+    run.finish(progress)
 }
 
 /// An error of a file, for `map_err`.
@@ -361,6 +362,7 @@ impl<'a> Run<'a> {
             intended_use: Some(record.intended_use.clone()),
             trained_for: Some(TrainedFor::of(manifest)),
             cases: contents.map(|contents| training_cases(contents, table, split, &self.at.origin)),
+            reference: None,
             training: serde_json::to_value(record).map_err(|e| TrainError::Data(e.to_string()))?,
             ensemble: Vec::new(),
         };
@@ -372,8 +374,25 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Puts into the weights where the training cases lie. Their frozen tokens are in the cache since the first epoch.
+    fn refer(&self, path: &Path, progress: &mut dyn Progress) -> Result<Weights, TrainError> {
+        let TrainContext { library, backbone, precision, table, split, cache, .. } = self.setting;
+        let context = ReferenceContext { library, backbone, precision, table, cache, options: self.options };
+        let mut weights = Weights::open(path)?;
+        let patients: BTreeSet<&str> = split.train.iter().map(|&i| table.rows[i].patient_or_case()).collect();
+        if patients.len() < LEAST {
+            return Ok(weights);
+        }
+        let vectors = reference_vectors(context, &weights, &split.train, progress)?;
+        weights.info.reference = reference_of(&vectors)?;
+        if weights.info.reference.is_some() {
+            weights::write(path, &weights.tensors, &weights.info)?;
+        }
+        Ok(weights)
+    }
+
     /// The record and the model card of the best epoch.
-    fn finish(self) -> Result<Trained, TrainError> {
+    fn finish(self, progress: &mut dyn Progress) -> Result<Trained, TrainError> {
         let record = self.record(self.at.best.map_or(0, |b| b.epoch));
         let place = self.out.join("training.json");
         let text = serde_json::to_string_pretty(&record).map_err(|e| TrainError::Data(e.to_string()))?;
@@ -381,7 +400,7 @@ impl<'a> Run<'a> {
         let place = self.out.join("model_card.md");
         // A run that was resumed has the best epoch's calibration in its weights alone.
         let weights = self.best_path();
-        let fitted = Weights::open(&weights)?.info.calibration;
+        let fitted = self.refer(&weights, progress)?.info.calibration;
         write_atomically(&place, card::of(&record, &self.at.epochs, fitted.as_ref()).as_bytes())
             .map_err(io(&place))?;
         Ok(Trained { weights, record, epochs: self.at.epochs, calibration: fitted })

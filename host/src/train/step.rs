@@ -12,7 +12,7 @@ use crate::data::table::Row;
 use crate::engine::CaseData;
 use crate::scan::patch_means;
 use crate::task::TaskSiteAdapter;
-use crate::task::{MaskTensors, Task, TaskAdapter, TaskError, ViewTokens};
+use crate::task::{MaskTensors, Task, TaskAdapter, TaskError, ViewTokens, reference_depth};
 use anymc3d_manifest::{MaskFeature, View};
 use anymc3d_plugin_api::SliceGeometry;
 use candle_core::backprop::GradStore;
@@ -63,6 +63,9 @@ pub struct Batch {
     /// Of these, with a mask.
     pub supervised: usize,
 }
+
+/// A view's name, after how many blocks its vector was taken, and the vector.
+pub type ViewVector = (String, Option<usize>, Vec<f32>);
 
 /// A view of a case up to its first adapted block.
 struct LoadedView<'a> {
@@ -171,6 +174,23 @@ impl Trainer<'_> {
             }
         }
         Ok(all)
+    }
+
+    /// What a reference is made of: each view's name, after how many blocks, and the vector. Not augmented.
+    ///
+    /// # Errors
+    /// When the case cannot be read, or the plugin's code fails.
+    pub fn vectors(&self, row: &Row) -> Result<Vec<ViewVector>, TrainError> {
+        let vector = |v: LoadedView<'_>| {
+            let adapter = TaskSiteAdapter::detached(v.adapter);
+            let after_blocks = reference_depth(&adapter, self.backbone.info().blocks);
+            let vector = match after_blocks {
+                Some(_) => v.hidden.pooled()?,
+                None => self.backbone.forward_from(&v.hidden, &adapter, false)?.pooled()?,
+            };
+            Ok((v.view.to_owned(), after_blocks, vector))
+        };
+        self.load_views(row, 0)?.into_iter().map(vector).collect()
     }
 
     /// A case as validation sees it: not augmented, without gradients, without the segmentation loss.

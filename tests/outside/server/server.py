@@ -102,16 +102,16 @@ class Server:
         self.process.terminate()
         return self.process.wait(timeout=60)
 
-    def resident(self):
-        """MiB of the server and of its plugins' processes."""
-        total = 0
-        for process in [str(self.process.pid), *self.children()]:
+    def residents(self):
+        """MiB of the server alone, and with its plugins' processes."""
+        def of(process):
             try:
                 with open(f"/proc/{process}/status", encoding="ascii") as status:
-                    total += int(re.search(r"VmRSS:\s+(\d+)", status.read())[1])
+                    return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) / 1024
             except (OSError, TypeError):
-                pass
-        return total / 1024
+                return 0
+        own = of(self.process.pid)
+        return own, own + sum(map(of, self.children()))
 
     def children(self):
         found = []

@@ -146,6 +146,7 @@ fn every_help_shows_examples_first() {
         "weights",
         "weights import",
         "weights export",
+        "weights reference",
         "self-test",
         "completions",
         "man",

@@ -5,4 +5,5 @@ mod parity_backbone;
 mod parity_families;
 mod parity_metrics;
 mod parity_plugin;
+mod parity_reference;
 mod parity_volume;

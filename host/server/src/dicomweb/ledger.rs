@@ -262,7 +262,7 @@ impl Ledger {
     /// # Errors
     /// When another process has it open, or it is none.
     pub fn open(file: &Path) -> Result<Self> {
-        let database = Database::create(file)?;
+        let database = crate::database::open(file)?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

@@ -5,7 +5,7 @@ use crate::access::{Principal, Scope};
 use crate::app::App;
 use crate::body::Receiving;
 use crate::error::ApiError;
-use crate::inference::{InferRequest, LENGTH_HEADER, case_of, respond, wanted, wants_heatmap};
+use crate::inference::{InferRequest, LENGTH_HEADER, case_of, respond, scan_key, wanted, wants_heatmap};
 use crate::models::Health;
 use crate::work::{WaitingCase, Work};
 use anymc3d_host::run::{Blame, CaseFailure, CaseOutput};
@@ -46,13 +46,15 @@ pub async fn infer(
         move || {
             let request = InferRequest::parse(&body, json_bytes)?;
             let outputs = wanted(&request, &manifest)?;
-            Ok::<_, ApiError>((request.id.clone(), outputs, case_of(&request, &manifest, &path)?))
+            let case = case_of(&request, &manifest, &path)?;
+            let key = scan_key(&case).map_err(ApiError::internal)?;
+            Ok::<_, ApiError>((request.id.clone(), outputs, case, key))
         }
     };
-    let (id, outputs, case) = spawn_blocking(prepare).await.map_err(ApiError::internal)??;
+    let (id, outputs, case, key) = spawn_blocking(prepare).await.map_err(ApiError::internal)??;
     let (reply, answer) = oneshot::channel();
     let heatmap = wants_heatmap(&outputs);
-    let work = Work::Case(Box::new(WaitingCase { case, plugin, folder, heatmap, reply }));
+    let work = Work::Case(Box::new(WaitingCase { case, key, plugin, folder, heatmap, reply }));
     app.shared.queue.push(work, app.queue).map_err(|full| app.busy(full.to_string()))?;
     let ends = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends");
     // A client that leaves while this waits drops it, and the queue then passes the case over.

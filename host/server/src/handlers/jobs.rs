@@ -106,7 +106,7 @@ pub(super) fn shown(app: &App, job: &Job) -> Value {
             };
             json!({
                 "case": answer.case, "plugin": answer.plugin, "version": answer.version,
-                "predictions": answer.predictions, "warnings": answer.warnings,
+                "predictions": answer.predictions, "novelty": answer.novelty, "warnings": answer.warnings,
                 "scan_sha256": answer.scan_sha256, "milliseconds": answer.milliseconds,
                 "files": answer.files.iter().map(path).collect::<Vec<_>>(),
             })

@@ -5,7 +5,6 @@ use crate::app::App;
 use crate::error::{ApiError, json};
 use crate::inference;
 use crate::models::{Health, Model};
-use crate::work::Work;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -14,7 +13,6 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::sync::oneshot;
 
 type Named = Path<HashMap<String, String>>;
 type Answer = Result<Response<Body>, ApiError>;
@@ -110,29 +108,6 @@ pub async fn index(State(app): State<Arc<App>>, Extension(who): Extension<Princi
     };
     let all: Vec<Value> = app.models.all().iter().map(entry).collect();
     Ok(ok(&json!(all)))
-}
-
-/// Opens a plugin again: a newer build of it, or the same after a quarantine.
-pub async fn load(
-    State(app): State<Arc<App>>,
-    Extension(who): Extension<Principal>,
-    Path(named): Named,
-) -> Answer {
-    app.require(&who, Scope::Admin)?;
-    app.takes_work()?;
-    let (plugin, model) = find(&app, &named)?;
-    let (reply, said) = oneshot::channel();
-    let pushed = app.shared.queue.push(Work::Reload { plugin, reply }, app.queue);
-    pushed.map_err(|full| app.busy(full.to_string()))?;
-    let ends = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends");
-    let said = said.await.map_err(|_| ends())?;
-    let outcome = if said.is_ok() { "opened" } else { "refused" };
-    let facts = json!({ "who": who.name, "plugin": model.name, "outcome": outcome });
-    app.shared.audit.write("load", &[facts]);
-    match said {
-        Ok(said) => Ok(ok(&json!({ "loaded": said }))),
-        Err(reason) => Err(ApiError::new(StatusCode::BAD_REQUEST, reason)),
-    }
 }
 
 pub async fn metrics(State(app): State<Arc<App>>, Extension(who): Extension<Principal>) -> Answer {

@@ -3,9 +3,12 @@
 use super::request::{InferRequest, shown};
 use super::tensor::{DataType, Tensor};
 use crate::error::ApiError;
-use anymc3d_host::engine::Case;
+use anymc3d_host::engine::{Case, write_pixels};
 use anymc3d_host::scan::{Affine, write_nifti_f32};
+use crate::work::ScanKey;
 use anymc3d_manifest::{Manifest, Modality};
+use sha2::{Digest, Sha256};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Longest axis that a NIfTI header holds.
@@ -14,10 +17,11 @@ const LONGEST: usize = i16::MAX as usize;
 /// The inputs that a model takes, by name.
 pub(super) fn names(manifest: &Manifest) -> Vec<String> {
     let mut names = vec!["voxels".to_owned(), "affine".to_owned()];
-    if manifest.views.len() > 1 {
+    if manifest.views.len() == 1 {
+        names.push("pixels".to_owned());
+    } else {
         for view in &manifest.views {
-            names.push(format!("voxels.{}", view.name));
-            names.push(format!("affine.{}", view.name));
+            names.extend(["voxels", "affine", "pixels"].map(|input| format!("{input}.{}", view.name)));
         }
     }
     names.extend(["mask".to_owned(), "point_mm".to_owned()]);
@@ -49,8 +53,13 @@ pub(crate) fn case_of(
             None => case.image = Some(path),
         }
     }
+    for input in request.inputs.iter().filter(|input| input.name.starts_with("pixels")) {
+        slices(input, manifest, folder, &mut case)?;
+    }
     if case.image.is_none() && case.views.is_empty() {
-        return Err(ApiError::bad_request("no voxels; expected input `voxels` [D,H,W] with `affine` [4,4]"));
+        return Err(ApiError::bad_request(
+            "no voxels; expected input `voxels` [D,H,W] with `affine` [4,4], or `pixels` [S,3,H,W]",
+        ));
     }
     if let Some(mask) = request.input("mask") {
         let path = folder.join("mask.nii");
@@ -65,6 +74,57 @@ pub(crate) fn case_of(
         case.region.point_mm = Some(finite.ok_or_else(wrong)?);
     }
     Ok(case)
+}
+
+/// What decides the slices of a case: its files' bytes, and the point. It reads them: not for a thread that serves others.
+pub(crate) fn scan_key(case: &Case) -> std::io::Result<ScanKey> {
+    let mut key = Sha256::new();
+    let mut add = |name: &str, path: &Path| -> std::io::Result<()> {
+        key.update((name.len() as u64).to_le_bytes());
+        key.update(name);
+        let mut file = std::fs::File::open(path)?;
+        key.update(file.metadata()?.len().to_le_bytes());
+        let mut part = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut part)? {
+                0 => return Ok(()),
+                n => key.update(&part[..n]),
+            }
+        }
+    };
+    if let Some(image) = &case.image {
+        add("image", image)?;
+    }
+    for (view, path) in &case.views {
+        add(&format!("view {view}"), path)?;
+    }
+    if let Some(mask) = &case.region.mask {
+        add("mask", mask)?;
+    }
+    key.update(format!("{:?}", case.region.point_mm));
+    Ok(key.finalize().into())
+}
+
+/// Slices that the client has cut, as the file of their view.
+fn slices(input: &Tensor<'_>, manifest: &Manifest, folder: &Path, case: &mut Case) -> Result<(), ApiError> {
+    let only = manifest.views.first().map(|view| view.name.as_str());
+    let view = input.name.strip_prefix("pixels.").or(only).unwrap_or_default();
+    if case.views.contains_key(view) || (manifest.views.len() == 1 && case.image.is_some()) {
+        let message = format!("view `{view}` has voxels and pixels; expected one of them");
+        return Err(ApiError::bad_request(message));
+    }
+    let shape: Option<[usize; 4]> = input.shape.as_slice().try_into().ok();
+    let shape = shape.filter(|shape| shape[1] == 3 && input.datatype == DataType::Fp32);
+    let shape = shape.ok_or_else(|| {
+        let (name, found) = (&input.name, (input.datatype, &input.shape));
+        ApiError::bad_request(format!("input `{name}`: found {found:?}, expected FP32 [S,3,H,W], normalised"))
+    })?;
+    let name = format!("{}.safetensors", input.name);
+    let path = folder.join(&name);
+    write_pixels(&path, input.f32s()?, shape).map_err(ApiError::internal)?;
+    case.copies.insert(path.clone(), PathBuf::from(name));
+    case.views.insert(view.to_owned(), path);
+    Ok(())
 }
 
 /// Refuses a scan that its sender calls another modality than the model's.

@@ -22,6 +22,7 @@ pub(crate) fn model(model: &Model) -> Value {
             "affine" => ("FP64", json!([4, 4])),
             "point_mm" => ("FP64", json!([3])),
             "mask" => ("UINT8", json!([-1, -1, -1])),
+            "pixels" => ("FP32", json!([-1, 3, -1, -1])),
             _ => ("FP32", json!([-1, -1, -1])),
         };
         json!({ "name": name, "datatype": datatype, "shape": shape })

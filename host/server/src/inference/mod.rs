@@ -10,6 +10,6 @@ mod request;
 mod tensor;
 
 pub(crate) use answer::{LENGTH_HEADER, respond, wanted, wants_heatmap};
-pub(crate) use case::case_of;
+pub(crate) use case::{case_of, scan_key};
 pub(crate) use metadata::{model, server};
 pub(crate) use request::InferRequest;

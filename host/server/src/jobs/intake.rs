@@ -53,7 +53,7 @@ impl Drop for Intake {
 }
 
 /// Copies files and folders; what is neither (a link, a socket) is left out.
-fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
     let kind = std::fs::symlink_metadata(from)?.file_type();
     if kind.is_dir() {
         std::fs::create_dir(to)?;

@@ -19,11 +19,12 @@ mod tests;
 
 pub use id::{JobId, NoJobId};
 pub use intake::Intake;
-pub use record::{Answer, Channel, Job, JobFailure, JobRegion, JobState, LabelAnswer, Progress, Submitter};
+pub(crate) use intake::copy_all;
+pub use record::{Answer, Channel, Job, JobFailure, JobRegion, JobState, LabelAnswer, NoveltyAnswer, Progress, Submitter};
 pub use retention::Retention;
 pub use store::StoreError;
 
-use crate::work::{Work, WorkQueue};
+use crate::work::{WaitingJob, Work, WorkQueue};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::io;
@@ -167,7 +168,8 @@ impl Jobs {
                 self.store.change(&job.id, |job| job.state = JobState::Queued)?;
             }
             self.wait_for(&job.id);
-            let _ = self.queue.push(Work::Job(job.id), usize::MAX);
+            let key = job.scan_key();
+            let _ = self.queue.push(Work::Job(WaitingJob { id: job.id, key }), usize::MAX);
         }
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -255,7 +257,8 @@ impl Jobs {
         }
         self.wait_for(&job.id);
         // It is on the disk: where the server ends now, it waits for the next start.
-        let _ = self.queue.push(Work::Job(job.id.clone()), usize::MAX);
+        let waiting = WaitingJob { id: job.id.clone(), key: job.scan_key() };
+        let _ = self.queue.push(Work::Job(waiting), usize::MAX);
         Ok(Submitted::New(job.id))
     }
 
@@ -283,6 +286,14 @@ impl Jobs {
     /// When the database cannot be read.
     pub fn list(&self, most: usize, keep: impl Fn(&Job) -> bool) -> Result<Vec<Job>, StoreError> {
         self.store.list(most, keep)
+    }
+
+    /// Hands over all jobs, the newest first, as long as `take` wants more.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn newest(&self, take: impl FnMut(&Job) -> bool) -> Result<(), StoreError> {
+        self.store.newest(take)
     }
 
     /// How a job goes on, until its state is final; `None` for one that has ended or that is not there.

@@ -1,8 +1,10 @@
 //! What is known of a job, as it stands in the database and as clients are told.
 
 use super::JobId;
+use crate::work::ScanKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -110,6 +112,24 @@ pub struct Job {
     pub audited: bool,
 }
 
+impl Job {
+    /// What decides the slices of its scan, where a second job with the same may share its passes: not of a scan that came as
+    /// several files or with a mask. Which series of DICOM is answered may hang on the plugins, so that they belong to it there.
+    pub fn scan_key(&self) -> Option<ScanKey> {
+        if self.region.mask.is_some() {
+            return None;
+        }
+        let plugins = if self.scan.ends_with(".zip") { &self.plugins[..] } else { &[] };
+        let text = format!(
+            "job\n{}\n{}\n{:?}\n{plugins:?}",
+            self.scan,
+            self.upload_sha256.as_ref()?,
+            self.region.point_mm
+        );
+        Some(Sha256::digest(text.as_bytes()).into())
+    }
+}
+
 /// Where plugins that look at a finding are to look.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobRegion {
@@ -136,6 +156,9 @@ pub struct Answer {
     pub files: Vec<String>,
     /// What it says.
     pub predictions: Vec<LabelAnswer>,
+    /// How far the case is from the training cases, where the weights tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub novelty: Option<NoveltyAnswer>,
     /// What a reader should know before believing it.
     pub warnings: Vec<String>,
     /// Digest of the scan.
@@ -161,6 +184,19 @@ pub struct LabelAnswer {
     pub probability: f64,
     /// The decision.
     pub positive: bool,
+}
+
+/// How far a case is from the training cases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoveltyAnswer {
+    /// Mahalanobis distance.
+    pub distance: f64,
+    /// Share of the training cases that are nearer, 0 to 100.
+    pub percentile: f64,
+    /// Whether it is farther than 99.5 % of them.
+    pub outside: bool,
+    /// The distance within which 99.5 % of them are.
+    pub limit: f64,
 }
 
 /// Why there is no answer.

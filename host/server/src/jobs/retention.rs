@@ -21,18 +21,26 @@ impl Jobs {
     pub fn tidy(&self, retention: &Retention, now: Timestamp) -> Result<usize, StoreError> {
         let mut taken = 0u64;
         let mut removed = 0;
+        let mut gone = Vec::new();
         // The newest first: what goes beyond the size is the oldest.
-        for job in self.list(usize::MAX, |job| job.state.is_final() && job.audited)? {
+        self.newest(|job| {
+            if !job.state.is_final() || !job.audited {
+                return true;
+            }
             let old = retention.age.zip(job.ended).is_some_and(|(age, ended)| {
                 now.duration_since(ended)
                     > jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX)
             });
             let beyond = retention.bytes.is_some_and(|most| taken.saturating_add(job.bytes) > most);
             if old || beyond {
-                removed += usize::from(self.delete(&job.id)?);
+                gone.push(job.id.clone());
             } else {
                 taken = taken.saturating_add(job.bytes);
             }
+            true
+        })?;
+        for id in gone {
+            removed += usize::from(self.delete(&id)?);
         }
         Ok(removed)
     }

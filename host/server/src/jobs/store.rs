@@ -65,7 +65,7 @@ fn written(job: &Job) -> Result<Vec<u8>, StoreError> {
 impl Store {
     /// Opens the database, or makes it. Of two processes the second is refused.
     pub fn open(file: &Path) -> Result<Self, StoreError> {
-        let database = Database::create(file)?;
+        let database = crate::database::open(file)?;
         let write = database.begin_write()?;
         {
             write.open_table(JOBS)?;
@@ -144,6 +144,18 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// Hands over all jobs, the newest first, as long as `take` wants more.
+    pub fn newest(&self, mut take: impl FnMut(&Job) -> bool) -> Result<(), StoreError> {
+        let jobs = self.database.begin_read()?.open_table(JOBS)?;
+        for entry in jobs.iter()?.rev() {
+            let (id, json) = entry?;
+            if !take(&parsed(id.value(), json.value())?) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets a job and its key; the job as it was.

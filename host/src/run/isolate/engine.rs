@@ -12,7 +12,7 @@ use crate::engine::{Case, Holdings, Stage};
 use crate::output::ResultWriter;
 use crate::run::events::{Events, Notice};
 use crate::run::failure::{Blame, CaseFailure};
-use crate::run::identity::TaskIdentity;
+use crate::run::identity::{ReferenceSummary, TaskIdentity};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,17 +37,17 @@ const STRIKES: u32 = 3;
 pub type Answer = Result<String, CaseFailure>;
 
 /// Plugins that share a process.
-struct Group {
-    plugins: Vec<ChosenLibrary>,
-    process: Option<Process>,
+pub(super) struct Group {
+    pub(super) plugins: Vec<ChosenLibrary>,
+    pub(super) process: Option<Process>,
 }
 
 impl Group {
-    fn new(plugins: Vec<ChosenLibrary>) -> Self {
+    pub(super) fn new(plugins: Vec<ChosenLibrary>) -> Self {
         Self { plugins, process: None }
     }
 
-    fn leave_out(&mut self, task: usize) {
+    pub(super) fn leave_out(&mut self, task: usize) {
         self.plugins.retain(|p| p.task != task);
     }
 }
@@ -58,25 +58,25 @@ pub struct IsolatedEngine {
     opening: OpenRequest,
     names: BTreeMap<usize, String>,
     /// What the process said of each plugin that it opened.
-    identities: BTreeMap<usize, TaskIdentity>,
+    pub(super) identities: BTreeMap<usize, (TaskIdentity, Option<ReferenceSummary>)>,
     limits: Limits,
     spawn: Arc<SpawnWorker>,
-    groups: Vec<Group>,
+    pub(super) groups: Vec<Group>,
     /// Why a plugin is left out, by its index.
-    quarantined: BTreeMap<usize, String>,
+    pub(super) quarantined: BTreeMap<usize, String>,
     /// How often a plugin's own process ended for no visible fault of it.
-    strikes: BTreeMap<usize, u32>,
+    pub(super) strikes: BTreeMap<usize, u32>,
     /// How many cases in a row a plugin ended its process at.
-    faults: BTreeMap<usize, u32>,
+    pub(super) faults: BTreeMap<usize, u32>,
     /// Where the memory of the process went that was started last.
-    holdings: Vec<Holdings>,
+    pub(super) holdings: Vec<Holdings>,
 }
 
 /// How opening went for one plugin: refused, with the reason.
 pub type Refusal = (usize, String);
 
 /// Where a process was when nothing more came: whose turn, and how far that had come.
-type At = Option<(usize, Stage)>;
+pub(super) type At = Option<(usize, Stage)>;
 
 impl IsolatedEngine {
     /// Opens the plugins in a child process. Refused plugins are reported and left out.
@@ -108,7 +108,7 @@ impl IsolatedEngine {
 
     /// Starts a group's process, as often as plugins end it while they are opened. None is left of a group whose plugins
     /// are all refused.
-    fn start(&mut self, group: usize) -> Result<Vec<Refusal>, String> {
+    pub(super) fn start(&mut self, group: usize) -> Result<Vec<Refusal>, String> {
         let mut refused = Vec::new();
         while !self.groups[group].plugins.is_empty() {
             let mut process = Process::start(&*self.spawn)?;
@@ -126,8 +126,8 @@ impl IsolatedEngine {
                         current = Some(task);
                         until = Instant::now() + self.limits.time;
                     }
-                    Ok(Event::Opened { task, identity }) => {
-                        self.identities.insert(task, identity);
+                    Ok(Event::Opened { task, identity, reference }) => {
+                        self.identities.insert(task, (identity, reference));
                         current = None;
                     }
                     Ok(Event::Refused { task, error }) => {
@@ -161,7 +161,7 @@ impl IsolatedEngine {
         Ok(refused)
     }
 
-    fn name(&self, task: usize) -> &str {
+    pub(super) fn name(&self, task: usize) -> &str {
         self.names.get(&task).map_or("?", String::as_str)
     }
 
@@ -171,6 +171,11 @@ impl IsolatedEngine {
         tasks.extend(self.quarantined.keys());
         tasks.sort_unstable();
         tasks
+    }
+
+    /// The processes that run now.
+    pub fn processes(&self) -> Vec<u32> {
+        self.groups.iter().filter_map(|group| Some(group.process.as_ref()?.id())).collect()
     }
 
     /// Where the memory of the plugins' process went, by backbone.
@@ -183,7 +188,12 @@ impl IsolatedEngine {
     /// # Panics
     /// Of a plugin that was never opened.
     pub fn identity(&self, task: usize) -> TaskIdentity {
-        self.identities[&task].clone()
+        self.identities[&task].0.clone()
+    }
+
+    /// The training cases that a plugin's answers are compared with.
+    pub fn reference(&self, task: usize) -> Option<ReferenceSummary> {
+        self.identities.get(&task)?.1
     }
 
     /// The answers to a case of the tasks that are named by index. Their files are in `folder`, in a folder each that is
@@ -341,7 +351,7 @@ impl IsolatedEngine {
     }
 
     /// Listens until the case is done, or the process is; then whose turn it was, and how far that had come.
-    fn turns(
+    pub(super) fn turns(
         &self,
         process: &mut Process,
         answers: &mut BTreeMap<usize, Answer>,
@@ -366,38 +376,14 @@ impl IsolatedEngine {
                     answers.insert(task, Err(failure));
                     at = None;
                 }
-                Ok(Event::CaseDone) => return Ok(()),
+                Ok(Event::CaseDone(passes)) => {
+                    events.passes(passes);
+                    return Ok(());
+                }
                 Ok(_) => {}
                 Err(end) => return Err((end, at)),
             }
         }
-    }
-
-    /// Opens the plugins again after a rebuild of one of them, which is no longer left out.
-    ///
-    /// # Errors
-    /// One line, when the rebuilt plugin is refused. The others continue.
-    pub fn reload(&mut self, library: ChosenLibrary, events: &dyn Events) -> Result<(), String> {
-        let task = library.task;
-        self.close(events);
-        self.quarantined.remove(&task);
-        self.strikes.remove(&task);
-        self.faults.remove(&task);
-        self.groups.iter_mut().for_each(|g| g.leave_out(task));
-        self.groups.retain(|g| !g.plugins.is_empty());
-        if self.groups.is_empty() {
-            self.groups.push(Group::new(Vec::new()));
-        }
-        self.groups[0].plugins.push(library);
-        self.groups[0].plugins.sort_unstable();
-        let mut outcome = Ok(());
-        for (refused, why) in self.start(0)? {
-            if refused == task {
-                outcome = Err(why.clone());
-            }
-            self.quarantined.insert(refused, why);
-        }
-        outcome
     }
 
     /// Lets the processes end; one that does not do so in peace is told, for all answers are there already.

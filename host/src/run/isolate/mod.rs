@@ -1,11 +1,13 @@
 //! Plugins in a child process, whose end does not end the session.
 //!
 //! `wire` defines the messages, `process` is the session's end, `worker` is the child's end, `engine` restarts
-//! child processes that plugins end, and `probe` runs a plugin's checks in a child process.
+//! child processes that plugins end, `reload` puts a newer build in their place, and `probe` runs a plugin's checks in a child process.
 
 mod engine;
 mod probe;
 mod process;
+mod reload;
+mod trial;
 mod wire;
 mod worker;
 

@@ -55,6 +55,11 @@ impl Process {
         start().map_err(|e| format!("no process could be started for the plugins ({e})"))
     }
 
+    /// As the system calls it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a message. One that does not arrive shows in what comes back.
     pub fn send(&mut self, message: &impl Serialize) {
         let _ = wire::send(&mut self.stream, message);

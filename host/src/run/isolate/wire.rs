@@ -3,10 +3,10 @@
 //! Both ends are the same binary, so the messages may change with any version.
 
 use crate::check::Finding;
-use crate::engine::{Case, Holdings, Stage};
+use crate::engine::{Case, Holdings, Passes, Stage};
 use crate::output::WriterSpec;
 use crate::run::failure::CaseFailure;
-use crate::run::identity::TaskIdentity;
+use crate::run::identity::{ReferenceSummary, TaskIdentity};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::PathBuf;
@@ -85,7 +85,7 @@ pub enum Event {
     /// A plugin is being opened: from here on its code may run.
     TaskOpening(usize),
     /// It is ready, and this is what it is.
-    Opened { task: usize, identity: TaskIdentity },
+    Opened { task: usize, identity: TaskIdentity, reference: Option<ReferenceSummary> },
     /// It is refused.
     Refused { task: usize, error: String },
     /// Everything is open, and this is where memory went: one entry per backbone.
@@ -98,8 +98,8 @@ pub enum Event {
     Answered(Answered),
     /// It has none.
     Failed { task: usize, failure: CaseFailure },
-    /// Every plugin that was asked has had its turn.
-    CaseDone,
+    /// Every plugin that was asked has had its turn, in so many passes through the backbones.
+    CaseDone(Passes),
     /// A check of a probe begins.
     Trying(String),
     /// What it found.
@@ -173,7 +173,7 @@ mod tests {
     fn messages_come_out_whole_however_they_arrive() {
         let mut sent = Vec::new();
         send(&mut sent, &Event::TaskOpening(3)).unwrap();
-        send(&mut sent, &Event::CaseDone).unwrap();
+        send(&mut sent, &Event::CaseDone(Passes { own: 2, shared: 1 })).unwrap();
         let (mut buffer, mut found) = (Vec::new(), Vec::new());
         for byte in &sent {
             buffer.push(*byte);
@@ -181,10 +181,10 @@ mod tests {
                 found.push(format!("{said:?}"));
             }
         }
-        assert_eq!((found.join(" ").as_str(), buffer.len()), ("TaskOpening(3) CaseDone", 0));
+        assert_eq!((found.join(" ").as_str(), buffer.len()), ("TaskOpening(3) CaseDone(Passes { own: 2, shared: 1 })", 0));
         let mut reader = &sent[..];
         assert!(matches!(receive(&mut reader).unwrap(), Some(Event::TaskOpening(3))));
-        assert!(matches!(receive(&mut reader).unwrap(), Some(Event::CaseDone)));
+        assert!(matches!(receive(&mut reader).unwrap(), Some(Event::CaseDone(_))));
         assert!(receive::<Event>(&mut reader).unwrap().is_none());
     }
 

@@ -4,10 +4,10 @@ use super::wire::{Answered, ChosenLibrary, Event, OpenRequest, ProbeRequest, Req
 use crate::backbone::{Backbone, Precision};
 use crate::check;
 use crate::device::{DeviceChoice, gpus};
-use crate::engine::{Case, Engine, MemoryCap, Prediction, Stage, open_backbone_on, provenance};
+use crate::engine::{Case, Engine, MemoryCap, Passes, Prediction, Stage, open_backbone_on, provenance};
 use crate::output::{self, MakeWriter, ResultWriter, WriterSpec, need_evidence, standard_writer};
 use crate::plugin::inspect;
-use crate::run::identity::TaskIdentity;
+use crate::run::identity::{ReferenceSummary, TaskIdentity};
 use crate::run::{CaseFailure, use_threads};
 use crate::scan::allow_micro_ct;
 use crate::task::LoadedTask;
@@ -112,9 +112,10 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
             match opened {
                 Ok(loaded) => {
                     let identity = TaskIdentity::of(&loaded, backbone.info(), precision);
+                    let reference = ReferenceSummary::of(&loaded);
                     tasks.push(loaded);
                     indices.push(*task);
-                    send(&mut stream, &Event::Opened { task: *task, identity })?;
+                    send(&mut stream, &Event::Opened { task: *task, identity, reference })?;
                 }
                 Err(e) => send(&mut stream, &Event::Refused { task: *task, error: e.to_string() })?,
             }
@@ -139,10 +140,11 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
                 engines.iter_mut().for_each(|(engine, _)| engine.cap(cap));
             }
             let writing = Writing { writers, evidence, folder };
+            let mut passes = Passes::default();
             for (engine, indices) in &engines {
-                case_of(&mut stream, engine, indices, &case, &tasks, &writing)?;
+                passes += case_of(&mut stream, engine, indices, &case, &tasks, &writing)?;
             }
-            send(&mut stream, &Event::CaseDone)?;
+            send(&mut stream, &Event::CaseDone(passes))?;
         }
     }
     Ok(())
@@ -196,11 +198,12 @@ fn case_of(
     case: &Case,
     wanted: &[usize],
     writing: &Writing,
-) -> io::Result<()> {
+) -> io::Result<Passes> {
     let places: Vec<usize> =
         wanted.iter().filter_map(|task| indices.iter().position(|i| i == task)).collect();
     let stream = RefCell::new(stream);
     let say = |said: Event| send(&mut **stream.borrow_mut(), &said);
+    let mut answered = Vec::new();
     let broken: RefCell<Option<io::Error>> = RefCell::new(None);
     let note = |sent: io::Result<()>| {
         if let Err(e) = sent {
@@ -214,6 +217,7 @@ fn case_of(
         |place, stage| note(say(Event::At { task: indices[place], stage })),
         |place, prediction| {
             let task = indices[place];
+            answered.extend(prediction.is_ok().then_some(place));
             note(say(Event::At { task, stage: Stage::Record }));
             let answered = match prediction {
                 Err(e) => Err(CaseFailure::from(e)),
@@ -225,7 +229,8 @@ fn case_of(
             }));
         },
     );
-    broken.into_inner().map_or(Ok(()), Err)
+    let passes = engine.passes(case, writing.evidence, &answered);
+    broken.into_inner().map_or(Ok(passes), Err)
 }
 
 fn own_folder(folder: &Path, task: usize) -> Result<PathBuf, String> {

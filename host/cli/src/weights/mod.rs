@@ -1,4 +1,6 @@
-//! `host weights`: a task's weights from PyTorch, and to PyTorch.
+//! `host weights`: a task's weights from PyTorch, and to PyTorch, and what they know of their training cases.
+
+mod reference;
 
 use crate::console::Console;
 use crate::options::BackboneOptions;
@@ -8,15 +10,17 @@ use anymc3d_host::device::one_line;
 use anymc3d_host::task::{LoadedTask, export_lora, import_lora, open_library, weights};
 use candle_core::{Device, Tensor};
 use clap::{Args, Subcommand};
+use reference::ReferenceCommand;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
   host weights import --plugin lung_nodule --peft adapter/ --head head.safetensors --out w.safetensors
-  host weights export --plugin lung_nodule --out peft/";
+  host weights export --plugin lung_nodule --out peft/
+  host weights reference --plugin lung_nodule --data train.csv --out w.safetensors";
 
-/// Bring weights from PyTorch, or take them there
+/// Bring weights from PyTorch, take them there, or tell them where their training cases lie
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct WeightsCommand {
@@ -28,6 +32,7 @@ pub(super) struct WeightsCommand {
 enum Direction {
     Import(Import),
     Export(Export),
+    Reference(ReferenceCommand),
 }
 
 /// Write an adapter of Hugging Face's peft, and a head, as a plugin's weights
@@ -83,6 +88,7 @@ impl WeightsCommand {
         match self.command {
             Direction::Import(command) => command.run(console),
             Direction::Export(command) => command.run(console),
+            Direction::Reference(command) => command.run(console),
         }
     }
 }
