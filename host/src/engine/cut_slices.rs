@@ -49,7 +49,10 @@ pub(super) fn cut_slices(
 ) -> Result<(Arc<ReadScan>, SliceStack, Tensor), PrepareError> {
     let refuse = |what: String| PrepareError(format!("{}: view `{}`: {what}", path.display(), view.name));
     if view.background == Background::Drop || !view.mask_features.is_empty() {
-        return Err(refuse("found slices that were cut elsewhere, expected a scan: the view looks at more than pixels".into()));
+        return Err(refuse(
+            "found slices that were cut elsewhere, expected a scan: the view looks at more than pixels"
+                .into(),
+        ));
     }
     let bytes = std::fs::read(path).map_err(|e| refuse(format!("cannot be read ({e})")))?;
     if repeated_tensor(&bytes).is_some() {
@@ -60,7 +63,12 @@ pub(super) fn cut_slices(
     let pixels = tensors.get(PIXELS).ok_or_else(|| refuse("no tensor `pixels`".into()))?;
     let size = view.size.map(|n| n.max(1).next_multiple_of(backbone.patch_size.max(1)));
     let &[s, 3, h, w] = pixels.dims() else {
-        return Err(refuse(format!("found pixels {:?}, expected [S, 3, {}, {}]", pixels.dims(), size[0], size[1])));
+        return Err(refuse(format!(
+            "found pixels {:?}, expected [S, 3, {}, {}]",
+            pixels.dims(),
+            size[0],
+            size[1]
+        )));
     };
     let slices = view.slices.map_or_else(|| format!("1 to {MOST_SLICES}"), |n| n.to_string());
     let fits = view.slices.is_none_or(|n| n == s) && (1..=MOST_SLICES).contains(&s) && [h, w] == size;
@@ -68,14 +76,16 @@ pub(super) fn cut_slices(
         let found = format!("found {:?} pixels {:?}", pixels.dtype(), pixels.dims());
         return Err(refuse(format!("{found}, expected F32 [{slices}, 3, {}, {}]", size[0], size[1])));
     }
-    let values: Vec<f32> = pixels.flatten_all().and_then(|p| p.to_vec1()).map_err(|e| refuse(one_line(&e)))?;
+    let values: Vec<f32> =
+        pixels.flatten_all().and_then(|p| p.to_vec1()).map_err(|e| refuse(one_line(&e)))?;
     if values.iter().any(|v| !v.is_finite()) || values.iter().all(|v| *v == values[0]) {
         return Err(refuse("pixels that are all the same, NaN or infinite".into()));
     }
     let shown = shown(&values, h * w, backbone);
     // The first channel; heatmaps and pictures need a scan.
     let voxels = shown.chunks_exact(3 * h * w).flat_map(|slice| slice[..h * w].iter().copied()).collect();
-    let hung = Affine([[-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]);
+    let hung =
+        Affine([[-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]);
     let mut scan = Scan::from_voxels(path, voxels, [w, h, s], hung)?;
     scan.sha256 = hex(&Sha256::digest(&bytes));
     (scan.modality_guess, scan.warnings) = (None, vec![WARNING.to_owned()]);
@@ -107,12 +117,16 @@ mod tests {
     use crate::scan::RegionOfInterest;
 
     fn view() -> View {
-        View { intensity: Intensity::Window { windows: vec![[0.0, 100.0]] }, ..View::new("v", Axis::Axial, 4, [6, 8]) }
+        View {
+            intensity: Intensity::Window { windows: vec![[0.0, 100.0]] },
+            ..View::new("v", Axis::Axial, 4, [6, 8])
+        }
     }
 
     fn of(path: &Path, view: &View) -> Result<(Vec<f32>, Vec<f32>), String> {
         let (mut data, region) = (CaseData::default(), RegionOfInterest::default());
-        let prepared = data.slices(path, view, &region, &BackboneInfo::for_tests(), 0).map_err(|e| e.to_string())?;
+        let prepared =
+            data.slices(path, view, &region, &BackboneInfo::for_tests(), 0).map_err(|e| e.to_string())?;
         Ok((prepared.pixels.flatten_all().unwrap().to_vec1().unwrap(), prepared.stack.pixels.clone()))
     }
 
@@ -121,7 +135,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (scan, cut) = (folder.path().join("scan.nii"), folder.path().join("cut.safetensors"));
         let voxels: Vec<i16> = (0..9 * 7 * 5).map(|i| (i * 37 % 101) as i16).collect();
-        let affine = Affine([[2.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0], [0.0, 0.0, 0.0, 1.0]]);
+        let affine =
+            Affine([[2.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0], [0.0, 0.0, 0.0, 1.0]]);
         crate::scan::write_nifti_i16(&scan, &voxels, [9, 7, 5], &affine).unwrap();
         let (pixels, shown) = of(&scan, &view()).unwrap();
         write_pixels(&cut, pixels.clone(), [4, 3, 6, 8]).unwrap();
@@ -143,11 +158,14 @@ mod tests {
         let (read, stack, _) = cut_slices(&cut, &view(), &backbone, MemoryBudget::of_process()).unwrap();
         assert_eq!((read.scan.shape, stack.grid.index_in_scan(2)), ([8, 6, 4], 2));
         let volume = &read.volume;
-        let brightest = (0..volume.voxels.len()).max_by(|a, b| volume.voxels[*a].total_cmp(&volume.voxels[*b]));
+        let brightest =
+            (0..volume.voxels.len()).max_by(|a, b| volume.voxels[*a].total_cmp(&volume.voxels[*b]));
         // Column 3 of 8 from the patient's right, row 1 of 6 from the front: canonical axes run the other way.
         assert_eq!(brightest, Some((2 * 6 + 4) * 8 + 4));
-        let grey: Vec<f32> = stack.pixels.chunks_exact(3 * 48).flat_map(|slice| slice[..48].to_vec()).collect();
-        let whole = View { fit: Fit::Stretch, intensity: Intensity::Window { windows: vec![[0.0, 1.0]] }, ..view() };
+        let grey: Vec<f32> =
+            stack.pixels.chunks_exact(3 * 48).flat_map(|slice| slice[..48].to_vec()).collect();
+        let whole =
+            View { fit: Fit::Stretch, intensity: Intensity::Window { windows: vec![[0.0, 1.0]] }, ..view() };
         assert_eq!(crate::scan::slices(volume, &whole, 2).unwrap().pixels, grey);
     }
 

@@ -28,7 +28,8 @@ pub async fn monitor(
 ) -> Result<Response<Body>, ApiError> {
     app.require(&who, Scope::Read)?;
     let (plugin, limit) = query(&app, &uri)?;
-    let told = spawn_blocking(move || told(&app, plugin.as_deref(), limit)).await.map_err(ApiError::internal)?;
+    let told =
+        spawn_blocking(move || told(&app, plugin.as_deref(), limit)).await.map_err(ApiError::internal)?;
     Ok(json(StatusCode::OK, &told?))
 }
 

@@ -40,7 +40,9 @@ pub(crate) async fn reload_changed(app: &App) {
     for (plugin, model) in app.models.all().iter().enumerate() {
         match opened(app, plugin, model, ("SIGHUP", true)).await {
             Ok(Ok(None)) => {}
-            Ok(Ok(Some(said))) => crate::log::line("info", "plugin_reloaded", json!({ "plugin": model.name, "now": said })),
+            Ok(Ok(Some(said))) => {
+                crate::log::line("info", "plugin_reloaded", json!({ "plugin": model.name, "now": said }))
+            }
             Ok(Err(reason)) => {
                 let facts = json!({ "plugin": model.name, "reason": reason });
                 crate::log::line("error", "plugin_not_reloaded", facts);
