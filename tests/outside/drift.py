@@ -3,19 +3,19 @@
     python drift.py HOST PLUGIN WEIGHTS [CASES]
 
 Chest phantoms of another seed must mostly be inside (at most 1 in 20 outside), abdomens, heads and chests with strong noise outside.
-Standard library alone; WEIGHTS have a reference (`host train`, `host weights reference`).
+Needs NumPy; WEIGHTS have a reference (`host train`, `host weights reference`).
 """
 
-import array
 import gzip
 import json
-import random
 import statistics
 import struct
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import numpy as np
 
 NOISE = (10, 20, 40, 80)  # HU
 STRONG = 80
@@ -30,9 +30,9 @@ def phantoms(host, task, count, out):
 def noisy(path, sigma, out):
     raw = bytearray(gzip.decompress(path.read_bytes()))
     assert struct.unpack_from("<h", raw, 70)[0] == 4, "int16"
-    voxels = array.array("h", bytes(raw[352:]))
-    draw = random.Random(f"{path.name} {sigma}").gauss
-    raw[352:] = array.array("h", (max(-1024, min(3071, v + round(draw(0, sigma)))) for v in voxels)).tobytes()
+    voxels = np.frombuffer(bytes(raw[352:]), "<i2")
+    noise = np.random.default_rng(sigma).normal(0, sigma, voxels.size)
+    raw[352:] = np.clip(np.rint(voxels + noise), -1024, 3071).astype("<i2").tobytes()
     to = out / f"{sigma}_{path.name[:-3]}"
     to.write_bytes(raw)
     return to
