@@ -61,6 +61,7 @@ NOT_RUN = {
     "python3 examples/baselines/": "PyTorch and MONAI; tests/outside/baselines.sh",
     "python3 examples/nodules/": "the cohort does not lie in this repository",
     "host eval --plugin mine": "the archive is the reader's",
+    "host weights reference": "twenty cases or more; tests/tests/commands/training.rs",
     "host serve --plugin lung_nodule --dicomweb": "the archive is the reader's; tests/outside/server/orthanc.sh",
     "host serve --plugin lung_nodule --rules": "the archive is the reader's; tests/outside/server/dimse.sh",
 }

@@ -4,8 +4,8 @@ use crate::access::{NamedHosts, TokenError, Tokens};
 use crate::app::{App, router};
 use crate::audit::Audit;
 use crate::dicomweb::{AnswerByJobs, RulesFile, Service, ServiceOptions};
-use crate::jobs::{Jobs, OpenJobsError};
 use crate::handlers::reload::reload_changed;
+use crate::jobs::{Jobs, OpenJobsError};
 use crate::listen::{self, asked_to_end};
 use crate::log;
 use crate::metrics::Metrics;
@@ -289,7 +289,8 @@ fn start(
         };
         let (identities, references) = (session.identities(), session.references());
         let about = session.manifests().into_iter().zip(identities).zip(references);
-        let models = Arc::new(Models::new(about.map(|((manifest, id), reference)| (manifest, id, reference))));
+        let models =
+            Arc::new(Models::new(about.map(|((manifest, id), reference)| (manifest, id, reference))));
         let _ = sender.send(Ok(models.clone()));
         drop(sender);
         Runner { session, models, shared }.run();
@@ -316,7 +317,9 @@ async fn signals(sender: watch::Sender<bool>) {
 /// SIGHUP: plugins whose files have changed are opened again, and those in quarantine.
 async fn hangups(app: Arc<App>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return tracing::warn!("SIGHUP cannot be listened to") };
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return tracing::warn!("SIGHUP cannot be listened to");
+    };
     while hangup.recv().await.is_some() {
         reload_changed(&app).await;
     }

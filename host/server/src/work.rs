@@ -103,7 +103,7 @@ impl WorkQueue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds work where fewer than `most` wait; `usize::MAX` for what was accepted before.
+    /// Adds work where fewer than `most` wait; `usize::MAX` for what was accepted before. A reload goes before all that waits.
     ///
     /// # Errors
     /// When it is full or closed.
@@ -115,7 +115,10 @@ impl WorkQueue {
         if waiting.closed || waiting.work.len() >= most {
             return Err(QueueFull);
         }
-        waiting.work.push_back((Instant::now(), work));
+        match work {
+            Work::Reload { .. } => waiting.work.push_front((Instant::now(), work)),
+            Work::Job(_) | Work::Case(_) => waiting.work.push_back((Instant::now(), work)),
+        }
         self.arrived.notify_all();
         Ok(())
     }

@@ -41,7 +41,8 @@ fn voxels(seed: usize, plugin: &str) -> (String, String) {
 
 fn numbers(answer: &common::Answer) -> Value {
     assert_eq!(answer.status, 200, "{answer:?}");
-    answer.json()["outputs"].as_array().unwrap().iter().find(|o| o["name"] == "logits").unwrap()["data"].clone()
+    answer.json()["outputs"].as_array().unwrap().iter().find(|o| o["name"] == "logits").unwrap()["data"]
+        .clone()
 }
 
 #[test]
@@ -52,7 +53,8 @@ fn requests_of_one_scan_share_a_pass_and_equal_ones_a_computation() {
         faults: 3,
         ..Choice::default()
     });
-    let asked = [(1, "mean_probe"), (1, "mean_probe"), (1, "misbehaves"), (1, "mean_probe"), (2, "mean_probe")];
+    let asked =
+        [(1, "mean_probe"), (1, "mean_probe"), (1, "misbehaves"), (1, "mean_probe"), (2, "mean_probe")];
     let ask = |(seed, plugin)| {
         let (path, body) = voxels(seed, plugin);
         numbers(&server.ask("POST", &path, &[], body.as_bytes()))
@@ -62,7 +64,10 @@ fn requests_of_one_scan_share_a_pass_and_equal_ones_a_computation() {
         all.into_iter().map(|one| one.join().unwrap()).collect()
     });
     // Of the first scan three are one computation, and the other plugin takes over its frozen blocks.
-    assert_eq!((metric(&server, "backbone_passes_total"), metric(&server, "shared_passes_total")), (2.0, 3.0));
+    assert_eq!(
+        (metric(&server, "backbone_passes_total"), metric(&server, "shared_passes_total")),
+        (2.0, 3.0)
+    );
     let alone: Vec<Value> = asked.iter().map(|asked| ask(*asked)).collect();
     assert_eq!(together, alone, "to the bit");
     assert_eq!(metric(&server, "backbone_passes_total"), 7.0);
@@ -100,11 +105,15 @@ fn jobs_of_one_scan_share_a_pass_and_each_has_its_own_answers_and_files() {
             assert!(file.contains(id) && server.get(file).status == 200, "{file}");
         }
         let folders = std::fs::read_dir(server.data.join("jobs").join(id).join("results")).unwrap();
-        let written: usize = folders.map(|case| std::fs::read_dir(case.unwrap().path()).unwrap().count()).sum();
+        let written: usize =
+            folders.map(|case| std::fs::read_dir(case.unwrap().path()).unwrap().count()).sum();
         assert_eq!(written, job["results"].as_array().unwrap().len(), "no files of others: {id}");
     }
     // Four jobs are one case of two plugins, the one with a point is a case of its own.
-    assert_eq!((metric(&server, "backbone_passes_total"), metric(&server, "shared_passes_total")), (2.0, 5.0));
+    assert_eq!(
+        (metric(&server, "backbone_passes_total"), metric(&server, "shared_passes_total")),
+        (2.0, 5.0)
+    );
     let log = std::fs::read_to_string(server.data.join("audit.jsonl")).unwrap();
     assert_eq!(log.lines().filter(|line| line.contains("\"outcome\":\"answered\"")).count(), 7);
     // What is deleted of one job stays with the others.
@@ -268,7 +277,8 @@ fn the_monitor_tells_of_each_result_how_far_it_lies_from_the_training_cases() {
             "distance": record["novelty"]["distance"], "percentile": 100.0, "outside": true,
         })
     );
-    let warned = |warnings: &Value| warnings.to_string().contains("unlike those that the weights were trained on");
+    let warned =
+        |warnings: &Value| warnings.to_string().contains("unlike those that the weights were trained on");
     assert!(warned(&record["warnings"]) && warned(&result["warnings"]), "{record}");
     assert_eq!(result["novelty"]["outside"], true);
     let counted = ["novelty_results_total", "novelty_outside_total"].map(|name| metric(&server, name));
@@ -305,7 +315,11 @@ fn slices_that_a_client_has_cut_are_answered_as_their_scan_is_to_the_bit() {
     let (url, body) = voxels(6, "mean_probe");
     assert_eq!(numbers(&answer), numbers(&server.ask("POST", &url, &[], body.as_bytes())));
     let outputs = answer.json()["outputs"].clone();
-    assert_eq!(outputs[1]["shape"], json!([shape[0], shape[2], shape[3]]), "a heatmap's voxels are the pixels");
+    assert_eq!(
+        outputs[1]["shape"],
+        json!([shape[0], shape[2], shape[3]]),
+        "a heatmap's voxels are the pixels"
+    );
     let result: Value = serde_json::from_str(outputs[2]["data"][0].as_str().unwrap()).unwrap();
     assert!(result["warnings"].to_string().contains("cut elsewhere"), "{result}");
     assert_eq!(result["input"]["path"], "pixels.safetensors");
@@ -314,7 +328,10 @@ fn slices_that_a_client_has_cut_are_answered_as_their_scan_is_to_the_bit() {
     assert_eq!(model["inputs"][2], json!({ "name": "pixels", "datatype": "FP32", "shape": [-1, 3, -1, -1] }));
     let mut wide = json!({ "name": "voxels", "shape": [1, 1, 1], "datatype": "FP32", "data": [0.0] });
     for (input, said) in [
-        (given(&[shape[0] - 1, 3, shape[2], shape[3]], &pixels[3 * shape[2] * shape[3]..]), "expected F32 [5, 3, 70, 56]"),
+        (
+            given(&[shape[0] - 1, 3, shape[2], shape[3]], &pixels[3 * shape[2] * shape[3]..]),
+            "expected F32 [5, 3, 70, 56]",
+        ),
         (given(&[shape[0], 3, shape[3], shape[2]], &pixels), "expected F32 [5, 3, 70, 56]"),
         (given(&[shape[0] * 3, shape[2], shape[3]], &pixels), "expected FP32 [S,3,H,W]"),
         (given(&shape, &vec![0.5; pixels.len()]), "all the same"),

@@ -71,7 +71,8 @@ impl HiddenStates {
             true => tokens.narrow(1, 0, 1)?.mean((0, 1))?,
             false => {
                 let (slices, patches) = (tokens.dim(0)?, self.grid.0 * self.grid.1);
-                let computed = self.kept.as_ref().map_or(1.0, |kept| kept.share()) * (slices * patches) as f64;
+                let computed =
+                    self.kept.as_ref().map_or(1.0, |kept| kept.share()) * (slices * patches) as f64;
                 // The tokens of the others are 0.
                 (tokens.narrow(1, self.layout.leading(), patches)?.sum((0, 1))? / computed.max(1.0))?
             }

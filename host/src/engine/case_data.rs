@@ -2,7 +2,7 @@
 
 use crate::backbone::{BackboneInfo, HiddenStates, KeptPatches, Slices};
 use crate::device::uploaded;
-use crate::engine::cut_slices::{cut_slices, is_cut};
+use crate::engine::cut_slices::{CutSlices, cut_slices, is_cut};
 use crate::engine::memory::{self, MemoryCap};
 use crate::memory::MemoryBudget;
 use crate::scan::{
@@ -276,7 +276,9 @@ impl CaseData {
         let key = slices_of(path, view, &RegionOfInterest::default());
         if !self.stacks.contains_key(&key) {
             let start = Instant::now();
-            let (read, stack, pixels) = cut_slices(path, view, backbone, self.room())?;
+            let cut = cut_slices(path, view, backbone, self.room()).map_err(PrepareError)?;
+            let CutSlices { scan: (scan, volume), stack, pixels } = cut;
+            let read = Arc::new(ReadScan::new(scan, volume));
             let bytes = memory::of_stack(&stack, backbone, kept);
             if let Some(cap) = self.cap {
                 let writing = cap.of_writing(read.volume.voxels.len());

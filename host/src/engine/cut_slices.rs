@@ -4,18 +4,16 @@
 //! what `host embed` takes. Where they lay in the patient is not known. For heatmaps they are a scan of S axial slices of H × W
 //! voxels of a millimetre, hung as radiologists do, so that a heatmap's voxels are the slices' pixels.
 
-use super::case_data::{PrepareError, ReadScan};
 use crate::backbone::BackboneInfo;
 use crate::device::one_line;
 use crate::fs::{hex, repeated_tensor, write_atomically};
 use crate::memory::MemoryBudget;
-use crate::scan::{Affine, Scan, SliceStack, Target, slices_of_target};
+use crate::scan::{Affine, Scan, SliceStack, Target, Volume, slices_of_target};
 use anymc3d_manifest::{Axis, Background, Fit, Intensity, View};
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 /// The tensor's name.
 const PIXELS: &str = "pixels";
@@ -40,16 +38,32 @@ pub fn write_pixels(path: &Path, pixels: Vec<f32>, shape: [usize; 4]) -> Result<
     write_atomically(path, &bytes).map_err(|e| format!("{}: cannot be written ({e})", path.display()))
 }
 
-/// A view's slices from a file: the scan that stands for them, the stack, and the pixels `[S, 3, H, W]` on the processor.
+/// A view's slices from a file.
+pub(super) struct CutSlices {
+    /// The scan that stands for them, and its volume.
+    pub scan: (Scan, Volume),
+    /// As they were before they were normalised.
+    pub stack: SliceStack,
+    /// `[S, 3, H, W]` on the processor.
+    pub pixels: Tensor,
+}
+
+/// Reads a view's slices.
+///
+/// # Errors
+/// One line that names the file: what was found, what was expected.
 pub(super) fn cut_slices(
     path: &Path,
     view: &View,
     backbone: &BackboneInfo,
     room: MemoryBudget,
-) -> Result<(Arc<ReadScan>, SliceStack, Tensor), PrepareError> {
-    let refuse = |what: String| PrepareError(format!("{}: view `{}`: {what}", path.display(), view.name));
+) -> Result<CutSlices, String> {
+    let refuse = |what: String| format!("{}: view `{}`: {what}", path.display(), view.name);
     if view.background == Background::Drop || !view.mask_features.is_empty() {
-        return Err(refuse("found slices that were cut elsewhere, expected a scan: the view looks at more than pixels".into()));
+        return Err(refuse(
+            "found slices that were cut elsewhere, expected a scan: the view looks at more than pixels"
+                .into(),
+        ));
     }
     let bytes = std::fs::read(path).map_err(|e| refuse(format!("cannot be read ({e})")))?;
     if repeated_tensor(&bytes).is_some() {
@@ -60,7 +74,12 @@ pub(super) fn cut_slices(
     let pixels = tensors.get(PIXELS).ok_or_else(|| refuse("no tensor `pixels`".into()))?;
     let size = view.size.map(|n| n.max(1).next_multiple_of(backbone.patch_size.max(1)));
     let &[s, 3, h, w] = pixels.dims() else {
-        return Err(refuse(format!("found pixels {:?}, expected [S, 3, {}, {}]", pixels.dims(), size[0], size[1])));
+        return Err(refuse(format!(
+            "found pixels {:?}, expected [S, 3, {}, {}]",
+            pixels.dims(),
+            size[0],
+            size[1]
+        )));
     };
     let slices = view.slices.map_or_else(|| format!("1 to {MOST_SLICES}"), |n| n.to_string());
     let fits = view.slices.is_none_or(|n| n == s) && (1..=MOST_SLICES).contains(&s) && [h, w] == size;
@@ -68,15 +87,17 @@ pub(super) fn cut_slices(
         let found = format!("found {:?} pixels {:?}", pixels.dtype(), pixels.dims());
         return Err(refuse(format!("{found}, expected F32 [{slices}, 3, {}, {}]", size[0], size[1])));
     }
-    let values: Vec<f32> = pixels.flatten_all().and_then(|p| p.to_vec1()).map_err(|e| refuse(one_line(&e)))?;
+    let values: Vec<f32> =
+        pixels.flatten_all().and_then(|p| p.to_vec1()).map_err(|e| refuse(one_line(&e)))?;
     if values.iter().any(|v| !v.is_finite()) || values.iter().all(|v| *v == values[0]) {
         return Err(refuse("pixels that are all the same, NaN or infinite".into()));
     }
     let shown = shown(&values, h * w, backbone);
     // The first channel; heatmaps and pictures need a scan.
     let voxels = shown.chunks_exact(3 * h * w).flat_map(|slice| slice[..h * w].iter().copied()).collect();
-    let hung = Affine([[-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]);
-    let mut scan = Scan::from_voxels(path, voxels, [w, h, s], hung)?;
+    let hung =
+        Affine([[-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]);
+    let mut scan = Scan::from_voxels(path, voxels, [w, h, s], hung).map_err(|e| e.to_string())?;
     scan.sha256 = hex(&Sha256::digest(&bytes));
     (scan.modality_guess, scan.warnings) = (None, vec![WARNING.to_owned()]);
     let (scan, volume) = scan.into_canonical();
@@ -85,9 +106,10 @@ pub(super) fn cut_slices(
         intensity: Intensity::Window { windows: vec![[0.0, 1.0]] },
         ..View::new(view.name.clone(), Axis::Axial, s, [h, w])
     };
-    let cut = slices_of_target(&volume, &whole, backbone.patch_size, room, Target::default())?;
+    let cut = slices_of_target(&volume, &whole, backbone.patch_size, room, Target::default());
+    let cut = cut.map_err(|e| e.to_string())?;
     let stack = SliceStack { pixels: shown, shape: [s, 3, h, w], warnings: Vec::new(), ..cut };
-    Ok((Arc::new(ReadScan::new(scan, volume)), stack, pixels.clone()))
+    Ok(CutSlices { scan: (scan, volume), stack, pixels: pixels.clone() })
 }
 
 /// As they were before they were normalised, 0 to 1, for pictures; `plane` pixels of a channel.
@@ -107,12 +129,16 @@ mod tests {
     use crate::scan::RegionOfInterest;
 
     fn view() -> View {
-        View { intensity: Intensity::Window { windows: vec![[0.0, 100.0]] }, ..View::new("v", Axis::Axial, 4, [6, 8]) }
+        View {
+            intensity: Intensity::Window { windows: vec![[0.0, 100.0]] },
+            ..View::new("v", Axis::Axial, 4, [6, 8])
+        }
     }
 
     fn of(path: &Path, view: &View) -> Result<(Vec<f32>, Vec<f32>), String> {
         let (mut data, region) = (CaseData::default(), RegionOfInterest::default());
-        let prepared = data.slices(path, view, &region, &BackboneInfo::for_tests(), 0).map_err(|e| e.to_string())?;
+        let prepared =
+            data.slices(path, view, &region, &BackboneInfo::for_tests(), 0).map_err(|e| e.to_string())?;
         Ok((prepared.pixels.flatten_all().unwrap().to_vec1().unwrap(), prepared.stack.pixels.clone()))
     }
 
@@ -121,7 +147,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (scan, cut) = (folder.path().join("scan.nii"), folder.path().join("cut.safetensors"));
         let voxels: Vec<i16> = (0..9 * 7 * 5).map(|i| (i * 37 % 101) as i16).collect();
-        let affine = Affine([[2.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0], [0.0, 0.0, 0.0, 1.0]]);
+        let affine =
+            Affine([[2.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0], [0.0, 0.0, 0.0, 1.0]]);
         crate::scan::write_nifti_i16(&scan, &voxels, [9, 7, 5], &affine).unwrap();
         let (pixels, shown) = of(&scan, &view()).unwrap();
         write_pixels(&cut, pixels.clone(), [4, 3, 6, 8]).unwrap();
@@ -140,15 +167,18 @@ mod tests {
         pixels[2 * 3 * 48 + 8 + 3] = 1.0;
         write_pixels(&cut, pixels, [4, 3, 6, 8]).unwrap();
         let backbone = BackboneInfo::for_tests();
-        let (read, stack, _) = cut_slices(&cut, &view(), &backbone, MemoryBudget::of_process()).unwrap();
-        assert_eq!((read.scan.shape, stack.grid.index_in_scan(2)), ([8, 6, 4], 2));
-        let volume = &read.volume;
-        let brightest = (0..volume.voxels.len()).max_by(|a, b| volume.voxels[*a].total_cmp(&volume.voxels[*b]));
+        let CutSlices { scan: (scan, volume), stack, .. } =
+            cut_slices(&cut, &view(), &backbone, MemoryBudget::of_process()).unwrap();
+        assert_eq!((scan.shape, stack.grid.index_in_scan(2)), ([8, 6, 4], 2));
+        let brightest =
+            (0..volume.voxels.len()).max_by(|a, b| volume.voxels[*a].total_cmp(&volume.voxels[*b]));
         // Column 3 of 8 from the patient's right, row 1 of 6 from the front: canonical axes run the other way.
         assert_eq!(brightest, Some((2 * 6 + 4) * 8 + 4));
-        let grey: Vec<f32> = stack.pixels.chunks_exact(3 * 48).flat_map(|slice| slice[..48].to_vec()).collect();
-        let whole = View { fit: Fit::Stretch, intensity: Intensity::Window { windows: vec![[0.0, 1.0]] }, ..view() };
-        assert_eq!(crate::scan::slices(volume, &whole, 2).unwrap().pixels, grey);
+        let grey: Vec<f32> =
+            stack.pixels.chunks_exact(3 * 48).flat_map(|slice| slice[..48].to_vec()).collect();
+        let whole =
+            View { fit: Fit::Stretch, intensity: Intensity::Window { windows: vec![[0.0, 1.0]] }, ..view() };
+        assert_eq!(crate::scan::slices(&volume, &whole, 2).unwrap().pixels, grey);
     }
 
     #[test]

@@ -139,7 +139,8 @@ impl Executor for LocalExecutor {
     }
 
     fn references(&self) -> Vec<Option<ReferenceSummary>> {
-        let of = |&(engine, task): &(usize, usize)| ReferenceSummary::of(&self.engines.all[engine].tasks()[task]);
+        let of =
+            |&(engine, task): &(usize, usize)| ReferenceSummary::of(&self.engines.all[engine].tasks()[task]);
         self.engines.places.iter().map(of).collect()
     }
 

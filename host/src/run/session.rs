@@ -397,7 +397,8 @@ impl Session {
             weights.retain(|path| path.is_file());
             weights.truncate(1);
         }
-        let mut now: Vec<Option<String>> = weights.iter().map(|path| Some(Weights::open(path).ok()?.sha256)).collect();
+        let mut now: Vec<Option<String>> =
+            weights.iter().map(|path| Some(Weights::open(path).ok()?.sha256)).collect();
         now.dedup();
         now != identity.weights_sha256.into_iter().map(Some).collect::<Vec<_>>()
     }

@@ -80,9 +80,13 @@ impl Reference {
             };
             let expected = reference_depth(&TaskSiteAdapter::new(&task.adapters()[at]), backbone.blocks);
             if view.after_blocks != expected {
-                let of = |depth: Option<usize>| depth.map_or("the final norm".to_owned(), |n| format!("{n} blocks"));
+                let of = |depth: Option<usize>| {
+                    depth.map_or("the final norm".to_owned(), |n| format!("{n} blocks"))
+                };
                 let (found, expected) = (of(view.after_blocks), of(expected));
-                return Err(format!("reference of view `{name}` after {found}, expected it after {expected}"));
+                return Err(format!(
+                    "reference of view `{name}` after {found}, expected it after {expected}"
+                ));
             }
             view.check(backbone.embed_dim).map_err(|e| format!("reference of view `{name}`: {e}"))?;
         }

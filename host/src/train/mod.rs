@@ -3,6 +3,7 @@
 //! Cases walk the same way as in `host run`; what differs is that adapter and head are variables, that a mask may
 //! supervise patches, and that the frozen prefix of each case is kept on disk.
 
+mod about_weights;
 mod augment;
 mod cache;
 mod card;

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use super::about_weights::{intended_use, training_cases};
 use super::cache::PrefixCache;
 use super::card;
 use super::error::TrainError;
@@ -25,7 +26,7 @@ use crate::fs::{MadeFolder, hex, write_atomically};
 use crate::plugin::{Library, Parameter, ParameterSource, PluginError};
 use crate::scan::ContentDigest;
 use crate::task::as_plugins_see;
-use crate::task::{Calibration, Task, TaskOptions, TrainedFor, TrainingCases, Weights, WeightsInfo, weights};
+use crate::task::{Calibration, Task, TaskOptions, TrainedFor, Weights, WeightsInfo, weights};
 use candle_core::DType;
 use candle_core::backprop::GradStore;
 use rand::SeedableRng;
@@ -338,7 +339,7 @@ impl<'a> Run<'a> {
         let manifest = &library.embedded.manifest;
         let mut record =
             TrainingRecord::of(manifest, &at.origin, name, (table, split), self.counts, of, at.seconds());
-        record.intended_use = intended_use(&self.setting);
+        record.intended_use = intended_use(self.setting.intended_use, split.train.len());
         record
     }
 
@@ -405,34 +406,6 @@ impl<'a> Run<'a> {
             .map_err(io(&place))?;
         Ok(Trained { weights, record, epochs: self.at.epochs, calibration: fitted })
     }
-}
-
-/// Salted digests of the scans that train and of those that validate.
-fn training_cases(
-    contents: &Contents,
-    table: &Table,
-    split: &Split,
-    origin: &RunFingerprint,
-) -> TrainingCases {
-    let of = |rows: &[usize]| -> Vec<&ContentDigest> {
-        rows.iter().flat_map(|&row| table.rows[row].images.values()).filter_map(|p| contents.get(p)).collect()
-    };
-    let run = format!("{}\n{}\n{}", origin.data_sha256, origin.split_sha256, origin.options.seed);
-    TrainingCases::new(&run, of(&split.train), of(&split.val))
-}
-
-/// What the weights may be used for. The plugin's words are about its author's weights.
-fn intended_use(context: &TrainContext<'_>) -> String {
-    context.intended_use.map_or_else(
-        || {
-            format!(
-                "Research only. Not for diagnosis. Weights trained on {} cases; whoever trained them did not say what they may be \
-                 used for.",
-                context.split.train.len()
-            )
-        },
-        str::to_owned,
-    )
 }
 
 /// Whether the last `patience` epochs brought nothing better.

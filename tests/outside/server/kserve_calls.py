@@ -3,7 +3,7 @@ those of `host run` to the bit.
 
     python kserve_calls.py HOST BENCH BACKBONE
 
-Needs `kserve` (PyPI), which brings an HTTP server, Kubernetes and Ray along: it is run by hand, not in CI.
+Needs `kserve` (PyPI), which brings 60 packages along, an HTTP server and a client of Kubernetes among them: it is run by hand, not in CI.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
-from kserve.infer_type import RequestedOutput
+from kserve.protocol.infer_type import RequestedOutput
 
 sys.path.insert(0, str(Path(__file__).parent))
 from server import SHAPE, Server, answers_of_run, nifti  # noqa: E402

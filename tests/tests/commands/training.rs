@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 mod gather;
+mod reference;
 
 const SHAPE: [usize; 3] = [28, 24, 12];
 

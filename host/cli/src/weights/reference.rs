@@ -10,7 +10,10 @@ use anymc3d_host::data::table::Part;
 use anymc3d_host::device::one_line;
 use anymc3d_host::fs::write_atomically;
 use anymc3d_host::task::{Weights, open_library, weights};
-use anymc3d_host::train::{LEAST_REFERENCE_CASES, Progress, ReferenceContext, Silent, TrainOptions, ViewVectors, reference_of, reference_vectors};
+use anymc3d_host::train::{
+    LEAST_REFERENCE_CASES, Progress, ReferenceContext, Silent, TrainOptions, ViewVectors, reference_of,
+    reference_vectors,
+};
 use candle_core::{Device, Tensor};
 use clap::Args;
 use std::collections::HashMap;
@@ -74,8 +77,14 @@ impl ReferenceCommand {
         // Without supervision no mask is read, unless the slices are cut around it.
         let options = TrainOptions { lambda: 0.0, ..TrainOptions::default() };
         let (library, options) = (&library, &options);
-        let context =
-            ReferenceContext { library, backbone: &backbone, precision, table: &table, cache: &cache, options };
+        let context = ReferenceContext {
+            library,
+            backbone: &backbone,
+            precision,
+            table: &table,
+            cache: &cache,
+            options,
+        };
         let rows: Vec<usize> =
             (0..table.rows.len()).filter(|&i| table.rows[i].split != Some(Part::Test)).collect();
         let mut progress: Box<dyn Progress> =

@@ -28,7 +28,9 @@ pub async fn monitor(
 ) -> Result<Response<Body>, ApiError> {
     app.require(&who, Scope::Read)?;
     let (plugin, limit) = query(&app, &uri)?;
-    let told = spawn_blocking(move || told(&app, plugin.as_deref(), limit)).await.map_err(ApiError::internal)?;
+    let told = spawn_blocking(move || monitored(&app, plugin.as_deref(), limit))
+        .await
+        .map_err(ApiError::internal)?;
     Ok(json(StatusCode::OK, &told?))
 }
 
@@ -51,7 +53,7 @@ fn query(app: &App, uri: &Uri) -> Result<(Option<String>, usize), ApiError> {
 }
 
 /// Reads the database: not for a thread that serves others.
-fn told(app: &App, plugin: Option<&str>, limit: usize) -> Result<Value, ApiError> {
+fn monitored(app: &App, plugin: Option<&str>, limit: usize) -> Result<Value, ApiError> {
     let asked = |model: &&Model| plugin.is_none_or(|name| name == model.name);
     let models: Vec<&Model> = app.models.all().iter().filter(asked).collect();
     let left = Cell::new(JOBS);

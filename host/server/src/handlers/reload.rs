@@ -40,7 +40,9 @@ pub(crate) async fn reload_changed(app: &App) {
     for (plugin, model) in app.models.all().iter().enumerate() {
         match opened(app, plugin, model, ("SIGHUP", true)).await {
             Ok(Ok(None)) => {}
-            Ok(Ok(Some(said))) => crate::log::line("info", "plugin_reloaded", json!({ "plugin": model.name, "now": said })),
+            Ok(Ok(Some(said))) => {
+                crate::log::line("info", "plugin_reloaded", json!({ "plugin": model.name, "now": said }))
+            }
             Ok(Err(reason)) => {
                 let facts = json!({ "plugin": model.name, "reason": reason });
                 crate::log::line("error", "plugin_not_reloaded", facts);
@@ -50,7 +52,7 @@ pub(crate) async fn reload_changed(app: &App) {
     }
 }
 
-/// After the works before it, in the engine's thread: a line that says what runs from here on, or why not.
+/// After the work that runs, in the engine's thread: a line that says what runs from here on, or why not.
 /// Nothing of one that was to be opened only where it changed, and did not.
 async fn opened(
     app: &App,
@@ -61,7 +63,7 @@ async fn opened(
     let before = model.identity();
     let only_changed = only_changed && model.health() == Health::Ready;
     let (reply, said) = oneshot::channel();
-    let pushed = app.shared.queue.push(Work::Reload { plugin, only_changed, reply }, app.queue);
+    let pushed = app.shared.queue.push(Work::Reload { plugin, only_changed, reply }, usize::MAX);
     pushed.map_err(|full| app.busy(full.to_string()))?;
     let ends = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends");
     let said = said.await.map_err(|_| ends())?;

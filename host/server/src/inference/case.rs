@@ -3,9 +3,9 @@
 use super::request::{InferRequest, shown};
 use super::tensor::{DataType, Tensor};
 use crate::error::ApiError;
+use crate::work::ScanKey;
 use anymc3d_host::engine::{Case, write_pixels};
 use anymc3d_host::scan::{Affine, write_nifti_f32};
-use crate::work::ScanKey;
 use anymc3d_manifest::{Manifest, Modality};
 use sha2::{Digest, Sha256};
 use std::io::Read;

@@ -20,7 +20,9 @@ mod tests;
 pub use id::{JobId, NoJobId};
 pub use intake::Intake;
 pub(crate) use intake::copy_all;
-pub use record::{Answer, Channel, Job, JobFailure, JobRegion, JobState, LabelAnswer, NoveltyAnswer, Progress, Submitter};
+pub use record::{
+    Answer, Channel, Job, JobFailure, JobRegion, JobState, LabelAnswer, NoveltyAnswer, Progress, Submitter,
+};
 pub use retention::Retention;
 pub use store::StoreError;
 

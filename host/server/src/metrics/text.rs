@@ -62,7 +62,9 @@ fn by<'a, V: Display + 'a>(
     second: &'a str,
     all: impl IntoIterator<Item = (&'a (String, &'static str), &'a V)> + 'a,
 ) -> impl Iterator<Item = Sample> + 'a {
-    all.into_iter().map(move |((plugin, value), n)| (format!("{},{second}=\"{value}\"", of_plugin(plugin)), n.to_string()))
+    all.into_iter().map(move |((plugin, value), n)| {
+        (format!("{},{second}=\"{value}\"", of_plugin(plugin)), n.to_string())
+    })
 }
 
 pub(super) fn of(c: &Counts, waiting: usize, models: &[(String, bool)]) -> String {
@@ -74,8 +76,8 @@ pub(super) fn of(c: &Counts, waiting: usize, models: &[(String, bool)]) -> Strin
     let ready = models.iter().map(|(name, ready)| (of_plugin(name), u8::from(*ready).to_string()));
     all.add(("plugin_ready", "gauge"), "Whether a plugin answers.", ready);
     let requests = c.requests.iter();
-    let requests =
-        requests.map(|((route, status), n)| (format!("route=\"{route}\",status=\"{status}\""), n.to_string()));
+    let requests = requests
+        .map(|((route, status), n)| (format!("route=\"{route}\",status=\"{status}\""), n.to_string()));
     all.add(("requests_total", "counter"), "Requests by route and status.", requests);
     let jobs = c.jobs.iter().map(|(state, n)| (format!("state=\"{state}\""), n.to_string()));
     all.add(("jobs_total", "counter"), "Ended jobs.", jobs);

@@ -69,8 +69,9 @@ impl Runner {
         for WaitingJob { id, .. } in waiting {
             match jobs.begin(&id) {
                 Ok(Some(job)) if job.attempts > ATTEMPTS => {
-                    let message =
-                        format!("the server ended {ATTEMPTS} times while this job ran; it is not tried again");
+                    let message = format!(
+                        "the server ended {ATTEMPTS} times while this job ran; it is not tried again"
+                    );
                     self.end(&job, Outcome::failed(message));
                 }
                 Ok(job) => begun.extend(job),
@@ -114,7 +115,8 @@ impl Runner {
         // What an attempt before had begun.
         let _ = std::fs::remove_dir_all(jobs.results_folder(&job.id));
         for answer in std::mem::take(&mut own.answers) {
-            let (source, copy) = (jobs.answer_folder(&from.id, &answer), jobs.answer_folder(&job.id, &answer));
+            let (source, copy) =
+                (jobs.answer_folder(&from.id, &answer), jobs.answer_folder(&job.id, &answer));
             let copied = match copy.parent() {
                 Some(parent) => std::fs::create_dir_all(parent).and_then(|()| copy_all(&source, &copy)),
                 None => Ok(()),

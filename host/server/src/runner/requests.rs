@@ -55,14 +55,16 @@ impl Runner {
         replies.extend(late.into_iter().map(|waiting| (waiting.plugin, waiting.reply)));
         let works = replies.len();
         shared.metrics.shared(works - plugins.len());
-        for (plugin, output) in plugins.iter().zip(&answers).filter_map(|(p, a)| Some((p, a.as_ref().ok()?))) {
+        for (plugin, output) in plugins.iter().zip(&answers).filter_map(|(p, a)| Some((p, a.as_ref().ok()?)))
+        {
             shared.metrics.result(&models.all()[*plugin].name, &output.result);
         }
         for (plugin, reply) in replies {
             let Some(answer) = of(plugin) else { continue };
             let name = &models.all()[plugin].name;
             shared.metrics.answer(name, if answer.is_ok() { "answered" } else { "failed" });
-            let answered = |output: &CaseOutput| AnsweredCase { output: output.clone(), folder: folder.clone() };
+            let answered =
+                |output: &CaseOutput| AnsweredCase { output: output.clone(), folder: folder.clone() };
             // A client that left meanwhile gets nothing.
             let _ = reply.send(answer.as_ref().map(answered).map_err(Clone::clone));
         }

@@ -181,7 +181,10 @@ mod tests {
                 found.push(format!("{said:?}"));
             }
         }
-        assert_eq!((found.join(" ").as_str(), buffer.len()), ("TaskOpening(3) CaseDone(Passes { own: 2, shared: 1 })", 0));
+        assert_eq!(
+            (found.join(" ").as_str(), buffer.len()),
+            ("TaskOpening(3) CaseDone(Passes { own: 2, shared: 1 })", 0)
+        );
         let mut reader = &sent[..];
         assert!(matches!(receive(&mut reader).unwrap(), Some(Event::TaskOpening(3))));
         assert!(matches!(receive(&mut reader).unwrap(), Some(Event::CaseDone(_))));

@@ -100,10 +100,12 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// Eigenvalues of a small symmetric matrix, the largest first, and their vectors as rows (Jacobi's cyclic rotations).
 fn jacobi(mut a: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
     let n = a.len();
-    let mut v: Vec<Vec<f64>> = (0..n).map(|i| (0..n).map(|j| f64::from(u8::from(i == j))).collect()).collect();
+    let mut v: Vec<Vec<f64>> =
+        (0..n).map(|i| (0..n).map(|j| f64::from(u8::from(i == j))).collect()).collect();
     let whole: f64 = a.iter().flatten().map(|x| x * x).sum();
     for _ in 0..60 {
-        let beside: f64 = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| a[i][j] * a[i][j]).sum();
+        let beside: f64 =
+            (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| a[i][j] * a[i][j]).sum();
         if beside <= 1e-30 * whole {
             break;
         }
@@ -142,7 +144,10 @@ mod tests {
         for (found, expected) in values.iter().zip([4.732_050_807_568_877, 3.0, 1.267_949_192_431_123]) {
             assert!((found - expected).abs() < 1e-12, "{values:?}");
         }
-        assert!((dot(&vectors[0], &vectors[1])).abs() < 1e-12 && (dot(&vectors[0], &vectors[0]) - 1.0).abs() < 1e-12);
+        assert!(
+            (dot(&vectors[0], &vectors[1])).abs() < 1e-12
+                && (dot(&vectors[0], &vectors[0]) - 1.0).abs() < 1e-12
+        );
     }
 
     #[test]
@@ -153,12 +158,26 @@ mod tests {
         let rows: Vec<Vec<f32>> = (0..4000)
             .map(|_| {
                 let (a, b) = (3.0 * normal(), 2.0 * normal());
-                (0..20).map(|j| (if j == 3 { a } else if j == 11 { b } else { 0.5 * normal() }) as f32 + 1.0).collect()
+                (0..20)
+                    .map(|j| {
+                        (if j == 3 {
+                            a
+                        } else if j == 11 {
+                            b
+                        } else {
+                            0.5 * normal()
+                        }) as f32
+                            + 1.0
+                    })
+                    .collect()
             })
             .collect();
         let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
         let found = Components::of(&rows, 2).unwrap();
-        assert!((found.variances[0] - 9.0).abs() < 0.6 && (found.variances[1] - 4.0).abs() < 0.3, "{found:?}");
+        assert!(
+            (found.variances[0] - 9.0).abs() < 0.6 && (found.variances[1] - 4.0).abs() < 0.3,
+            "{found:?}"
+        );
         assert!(found.directions[0][3].abs() > 0.99 && found.directions[1][11].abs() > 0.99, "{found:?}");
         assert!((found.residual - 0.25).abs() < 0.02 && (found.mean[0] - 1.0).abs() < 0.05, "{found:?}");
     }

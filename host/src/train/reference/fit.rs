@@ -49,12 +49,15 @@ pub fn fit_reference(
     for fold in 0..FOLDS {
         let others: Vec<&CaseVector> = cases.iter().filter(|case| fold_of(case) != fold).collect();
         let Some(without) = distribution(view, after_blocks, &others)? else { return Ok(None) };
-        distances.extend(cases.iter().filter(|case| fold_of(case) == fold).map(|case| without.distance(&case.vector)));
+        distances.extend(
+            cases.iter().filter(|case| fold_of(case) == fold).map(|case| without.distance(&case.vector)),
+        );
     }
     let all: Vec<&CaseVector> = cases.iter().collect();
     let Some(reference) = distribution(view, after_blocks, &all)? else { return Ok(None) };
     distances.sort_by(f64::total_cmp);
-    let quantiles = (0..=REFERENCE_STEPS).map(|i| quantile(&distances, i as f64 / REFERENCE_STEPS as f64) as f32);
+    let quantiles =
+        (0..=REFERENCE_STEPS).map(|i| quantile(&distances, i as f64 / REFERENCE_STEPS as f64) as f32);
     Ok(Some(ViewReference { quantiles: quantiles.collect(), ..reference }))
 }
 
