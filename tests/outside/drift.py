@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-NOISE = (10, 20, 40, 80)  # HU
-STRONG = 80
+NOISE = (20, 40, 80, 160)  # HU
+STRONG = 160
 
 
 def phantoms(host, task, count, out):
