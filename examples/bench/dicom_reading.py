@@ -8,6 +8,9 @@ folder, sorts by position, rescales to f32 and cuts as many slices of the same s
 no region and makes no digest. Its variants decode on as many processes as the host has threads (`pool`), or only the frames that the
 slices are made of (`needed`); the host's plugin looks for the lungs and so needs all frames.
 
+On a machine that others use, compare the processor-seconds: of the host without those of a run on a small scan, which starts as well
+and computes as many slices; of the peer without those of importing its modules.
+
 `--plugin` may be any plugin of one CT view; `--report` adds a run that writes report.html. Needs numpy, pydicom, pylibjpeg,
 pylibjpeg-openjpeg.
 """
@@ -129,7 +132,7 @@ def ran(command, out):
     """Seconds by the wall, seconds on the processors, most resident bytes."""
     child = [sys.executable, "-c", CHILD, str(out), *map(str, command)]
     done = subprocess.run(child, stdout=subprocess.PIPE, text=True, check=True)
-    return [float(v) for v in done.stdout.split()]
+    return np.array([float(v) for v in done.stdout.split()])
 
 
 def quarters(values, digits=2):
@@ -145,6 +148,7 @@ def main():
     parser.add_argument("--size", type=int, default=168, help="as the plugin's view has")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--report", action="store_true", help="time `host run --report` too")
+    parser.add_argument("--small", default="examples/scans/chest_phantom.nii.gz", help="a scan that takes no time to read")
     parser.add_argument("--variants", default="plain,pool,needed", help="of the peer")
     parser.add_argument("--series", type=Path, help="folder where the series are kept from run to run")
     parser.add_argument("-n", "--repetitions", type=int, default=5)
@@ -170,16 +174,19 @@ def main():
 def measure(args, name, folder, size, scratch, volume):
     out = scratch / "out.json"
 
+    def run(*options):
+        return ran([args.host, "-q", "run", "--plugin", args.plugin, "--threads", args.threads, "--json", *options], out)
+
     def host(*options):
-        command = [args.host, "-q", "run", "--plugin", args.plugin, "--threads", args.threads, "--json", *options, folder]
-        seconds, processor, peak = ran(command, out)
+        measured = run(*options, folder)
         timing = json.loads(out.read_text().splitlines()[0])["timing_ms"]
         prediction = timing["total"] - timing["read"] - timing["preprocess"]
-        return seconds - prediction / 1e3, processor, peak
+        return measured - [prediction / 1e3, run(args.small)[1], 0]
 
     def other(variant):
         command = [sys.executable, __file__, "--peer", folder, args.slices, args.size, variant, args.threads]
-        return ran(command, out)
+        imports = [sys.executable, "-c", "import numpy, pydicom, openjpeg"]
+        return ran(command, out) - [0, ran(imports, out)[1], 0]
 
     programs = {"host": host}
     if args.report:
@@ -187,18 +194,18 @@ def measure(args, name, folder, size, scratch, volume):
     programs |= {f"pydicom, {v}": lambda v=v: other(v) for v in args.variants.split(",")}
     times = {program: [] for program in programs}
     for repetition in range(args.repetitions + 1):
-        for program, run in programs.items():
-            measured = run()
+        for program, work in programs.items():
+            measured = work()
             if repetition:
                 times[program].append(measured)
     print(f"\n{name}: {size / SLICES / 1e3:.0f} kB a slice, {args.repetitions} repetitions in turn, {args.threads} threads, "
           f"load {os.getloadavg()[0]:.1f}")
-    print(f"{'':20}{'seconds':>20}{'the host is faster by':>24}{'peak / f32 voxels':>19}")
+    print(f"{'':18}{'seconds':>22}{'times the host':>20}{'processor-s':>22}{'times the host':>20}{'peak / f32 voxels':>19}")
     ours = np.array(times["host"])
     for program, values in times.items():
         values = np.array(values)
-        ratio = "" if program == "host" else quarters(values[:, 0] / ours[:, 0])
-        print(f"{program:20}{quarters(values[:, 0]):>20}{ratio:>24}{values[:, 2].max() / volume:19.2f}", flush=True)
+        cells = [cell for i in (0, 1) for cell in (f"{quarters(values[:, i]):>22}", f"{quarters(values[:, i] / ours[:, i]):>20}")]
+        print(f"{program:18}{''.join(cells)}{values[:, 2].max() / volume:19.2f}", flush=True)
 
 
 if __name__ == "__main__":

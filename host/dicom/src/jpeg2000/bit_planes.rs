@@ -255,7 +255,7 @@ impl BlockDecoder {
             self.visited[group.set] = 0;
             while open != 0 {
                 let mut at = open.trailing_zeros();
-                let is_run = open >> at & 15 == 15 && at % 4 == 0 && beside >> at & 15 == 0;
+                let is_run = open >> at & 15 == 15 && at.is_multiple_of(4) && beside >> at & 15 == 0;
                 if is_run {
                     if local.decide_likely(RUN) == 0 {
                         open &= !(15 << at);
