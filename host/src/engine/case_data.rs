@@ -233,12 +233,7 @@ impl CaseData {
         if !self.stacks.contains_key(&key) {
             let start = Instant::now();
             let stack = slices_of_target(&read.volume, view, backbone.patch_size, self.room(), target)?;
-            let bytes = memory::of_stack(&stack, backbone, kept);
-            if let Some(cap) = self.cap {
-                let writing = cap.of_writing(read.volume.voxels.len());
-                cap.allow(path, self.taken, bytes.saturating_add(writing)).map_err(PrepareError)?;
-            }
-            self.taken = self.taken.saturating_add(bytes);
+            self.reserve(path, memory::of_stack(&stack, backbone, kept), read.volume.voxels.len())?;
             let device = self.device.clone().unwrap_or(Device::Cpu);
             let pixels = pixels_of(&stack, path, backbone, &device)?;
             self.preprocess_ms += ms(start);
@@ -265,6 +260,16 @@ impl CaseData {
         Ok(prepared)
     }
 
+    /// Counts `bytes` of slices as taken, where they and what writing a scan of `voxels` takes fit below the cap.
+    fn reserve(&mut self, path: &Path, bytes: usize, voxels: usize) -> Result<(), PrepareError> {
+        if let Some(cap) = self.cap {
+            let writing = cap.of_writing(voxels);
+            cap.allow(path, self.taken, bytes.saturating_add(writing)).map_err(PrepareError)?;
+        }
+        self.taken = self.taken.saturating_add(bytes);
+        Ok(())
+    }
+
     /// Slices that were cut elsewhere, read at the first request.
     fn slices_of_file(
         &mut self,
@@ -279,12 +284,7 @@ impl CaseData {
             let cut = cut_slices(path, view, backbone, self.room()).map_err(PrepareError)?;
             let CutSlices { scan: (scan, volume), stack, pixels } = cut;
             let read = Arc::new(ReadScan::new(scan, volume));
-            let bytes = memory::of_stack(&stack, backbone, kept);
-            if let Some(cap) = self.cap {
-                let writing = cap.of_writing(read.volume.voxels.len());
-                cap.allow(path, self.taken, bytes.saturating_add(writing)).map_err(PrepareError)?;
-            }
-            self.taken = self.taken.saturating_add(bytes);
+            self.reserve(path, memory::of_stack(&stack, backbone, kept), read.volume.voxels.len())?;
             let device = self.device.clone().unwrap_or(Device::Cpu);
             let pixels = pixels.to_device(&device).map_err(|e| PrepareError(crate::device::one_line(&e)))?;
             self.read_ms += ms(start);
