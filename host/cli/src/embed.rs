@@ -96,7 +96,11 @@ struct Input {
 
 impl Input {
     fn slices(&self) -> Slices<'_> {
-        Slices { pixels: &self.pixels, kept: self.kept.as_ref() }
+        Slices {
+            pixels: &self.pixels,
+            kept: self.kept.as_ref(),
+            merge: self.view.as_ref().map_or(0, |v| v.merge),
+        }
     }
 }
 

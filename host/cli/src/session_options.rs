@@ -37,6 +37,10 @@ pub(super) struct SessionArgs {
     /// Number format of the matrix products; auto is bf16 where the device supports it, else f32. docs/performance.md compares them
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
+    /// Merge so many tokens of each slice away in each block of the backbone but the last, two that say the same into one: faster,
+    /// and not the same answer. docs/performance.md says how far off [default: as the plugin's manifest says]
+    #[arg(long, value_name = "TOKENS")]
+    merge: Option<usize>,
     /// Lock file that says which installed version runs [default: anymc3d.lock, if it exists]
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
@@ -106,6 +110,7 @@ impl SessionArgs {
         options.weights.clone_from(&self.weights);
         options.choice = Choice { lock: self.lock.clone(), allow_yanked: self.allow_yanked };
         options.segmentation = self.segmentation;
+        options.merge = self.merge;
         #[cfg(unix)]
         if self.isolate {
             options.threads = self.backbone.threads.number();
@@ -189,6 +194,9 @@ impl WriterOptions {
             ("report".to_owned(), json!(self.report)),
             ("segmentation".to_owned(), json!(session.segmentation)),
         ]);
+        if let Some(merge) = session.merge {
+            options.insert("merge".to_owned(), json!(merge));
+        }
         options.extend(session.geometry.result_options());
         options.extend(dicom.result_options());
         options

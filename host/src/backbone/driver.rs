@@ -7,27 +7,27 @@ use super::adapter::{NoAdapter, Site, SiteAdapter};
 use super::arch::{self, Architecture};
 use super::cpu::block_op::{NormOp, train};
 use super::cpu::fused::{Arithmetic, Fused};
-use super::cpu::infer::{Place, Source, infer};
+use super::cpu::infer::{Last, Passed, Place, Source, infer};
 use super::cpu::kernels::Kernels;
 use super::cpu::packed_lora::PackedLora;
-use super::device_memory::{DeviceMemory, full, of_device};
+use super::device_memory::{DeviceMemory, full};
 use super::error::BackboneError;
-use super::features::{Features, HiddenStates, Slices};
+use super::features::{Features, HiddenStates, Slices, Wanted, unwanted};
 use super::info::BackboneInfo;
-use super::kept::KeptPatches;
+use super::kept::{KeptPatches, OnGrid};
+use super::merged::Merging;
 use super::precision::Precision;
 use candle_core::{DType, Device, Tensor};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 /// A frozen 2D vision transformer.
 pub struct Backbone {
-    arch: Box<dyn Architecture>,
+    pub(super) arch: Box<dyn Architecture>,
     /// `None` computes with candle's operations.
-    fused: Option<Arc<Fused>>,
+    pub(super) fused: Option<Arc<Fused>>,
     kept_bytes: usize,
-    memory: DeviceMemory,
+    pub(super) memory: DeviceMemory,
 }
 
 /// The limit of [`Backbone::keep_at_most`] unless it is called; keeping more for one case was never faster.
@@ -134,7 +134,7 @@ impl Backbone {
     /// Normalised pixels [S, 3, H, W] → features, with the adapter inside.
     ///
     /// Gradients reach the adapter's tensors where they are variables; the frozen weights have none. Tokens and attention of
-    /// patches that are not kept are 0.
+    /// patches that are not kept are 0, and so are patch tokens that are not wanted.
     ///
     /// # Errors
     /// When the pixels do not divide into patches, the device's memory is full, or the adapter's code fails.
@@ -142,13 +142,14 @@ impl Backbone {
         &self,
         slices: impl Into<Slices<'a>>,
         adapter: &dyn SiteAdapter,
-        want_attention: bool,
+        wanted: impl Into<Wanted>,
     ) -> Result<Features, BackboneError> {
-        let Slices { pixels, kept } = slices.into();
-        let grid = self.grid_of(pixels)?;
+        let Slices { pixels, kept, merge } = slices.into();
+        let (grid, wanted) = (self.grid_of(pixels)?, self.given(wanted.into()));
         let Some(fused) = self.fused.as_ref().filter(|_| adapter.only_low_rank()) else {
+            none_merged(merge)?;
             let begin = |pixels: &Tensor| self.arch.embed(pixels, adapter);
-            return self.in_chunks(pixels, (grid, kept), adapter, want_attention, begin);
+            return self.in_chunks(pixels, (grid, kept), adapter, wanted, begin);
         };
         // A trained patch embedding is one small layer: candle's autograd sees it as it is.
         let patch_tracked = adapter.low_rank(Site::PatchEmbed).is_some_and(|term| term.tracked());
@@ -157,7 +158,8 @@ impl Backbone {
             Some(hidden) => Source::Tokens(&hidden.tokens),
             None => Source::Pixels(pixels),
         };
-        self.on_kernels(fused, source, 0, (grid, kept), adapter, want_attention)
+        let merging = merging_of(merge);
+        self.on_kernels(fused, source, 0, (grid, kept, merging.as_ref()), adapter, wanted)
     }
 
     /// Normalised pixels [S, 3, H, W] → the input of block `block`, through the frozen patch embedding and the blocks before
@@ -170,7 +172,7 @@ impl Backbone {
         slices: impl Into<Slices<'a>>,
         block: usize,
     ) -> Result<HiddenStates, BackboneError> {
-        let Slices { pixels, kept } = slices.into();
+        let Slices { pixels, kept, merge } = slices.into();
         let grid = self.grid_of(pixels)?;
         if block > self.info().blocks {
             let (name, blocks) = (&self.info().name, self.info().blocks);
@@ -178,18 +180,23 @@ impl Backbone {
                 format!("hidden states after {block} blocks were asked of {name}, which has {blocks}");
             return Err(BackboneError::Input(message));
         }
+        let mut merging = merging_of(merge);
         let tokens = match &self.fused {
             Some(fused) => {
                 let lora = PackedLora::new(fused, &NoAdapter)?;
-                let place = Place { grid, kept: kept.map(|kept| &**kept) };
-                infer(fused, &lora, &Source::Pixels(pixels), place, 0..block, false)?.0
+                let place = Place { grid, kept: kept.map(|kept| &**kept), merging: merging.as_ref() };
+                let passed = infer(fused, &lora, &Source::Pixels(pixels), place, 0..block, Last::TOKENS)?;
+                merging = merging.map(|merging| Merging { done: passed.merged, ..merging });
+                passed.tokens
             }
             None => {
+                none_merged(merge)?;
                 let begin = |pixels: &Tensor| self.arch.embed(pixels, &NoAdapter);
                 self.frozen_blocks(&pixels.detach(), (grid, kept), begin, 0..block)?
             }
         };
-        Ok(self.hidden(tokens, block, grid, kept.cloned()))
+        let merging = merging.map(Arc::new);
+        Ok(HiddenStates { merging, ..self.hidden(tokens, block, grid, kept.cloned()) })
     }
 
     /// The frozen blocks from `hidden.block` up to, not including, `block`.
@@ -203,11 +210,15 @@ impl Backbone {
                 format!("blocks {from} to {block} were asked of {}, which has {}", info.name, info.blocks);
             return Err(BackboneError::Input(message));
         }
+        let mut merging = hidden.merging.clone();
         let tokens = match &self.fused {
             Some(fused) => {
                 let (source, lora) = (Source::Tokens(&hidden.tokens), PackedLora::new(fused, &NoAdapter)?);
-                let place = Place { grid: hidden.grid, kept: hidden.kept.as_deref() };
-                infer(fused, &lora, &source, place, hidden.block..block, false)?.0
+                let (kept, of_hidden) = (hidden.kept.as_deref(), hidden.merging.as_deref());
+                let place = Place { grid: hidden.grid, kept, merging: of_hidden };
+                let passed = infer(fused, &lora, &source, place, hidden.block..block, Last::TOKENS)?;
+                merging = of_hidden.map(|m| Arc::new(Merging { each: m.each, done: passed.merged }));
+                passed.tokens
             }
             None => {
                 let begin = |x: &Tensor| Ok(self.hidden(x.clone(), hidden.block, hidden.grid, None));
@@ -215,7 +226,7 @@ impl Backbone {
                 self.frozen_blocks(&hidden.tokens.detach(), at, begin, hidden.block..block)?
             }
         };
-        Ok(self.hidden(tokens, block, hidden.grid, hidden.kept.clone()))
+        Ok(HiddenStates { merging, ..self.hidden(tokens, block, hidden.grid, hidden.kept.clone()) })
     }
 
     /// The blocks from `hidden.block` on, and the final norm, with the adapter inside.
@@ -227,16 +238,23 @@ impl Backbone {
         &self,
         hidden: &HiddenStates,
         adapter: &dyn SiteAdapter,
-        want_attention: bool,
+        wanted: impl Into<Wanted>,
     ) -> Result<Features, BackboneError> {
         self.check(hidden, adapter)?;
-        let at = (hidden.grid, hidden.kept.as_ref());
+        let (at, wanted) = ((hidden.grid, hidden.kept.as_ref()), self.given(wanted.into()));
         if let Some(fused) = self.fused.as_ref().filter(|_| adapter.only_low_rank()) {
             let source = Source::Tokens(&hidden.tokens);
-            return self.on_kernels(fused, source, hidden.block, at, adapter, want_attention);
+            let at = (at.0, at.1, hidden.merging.as_deref());
+            return self.on_kernels(fused, source, hidden.block, at, adapter, wanted);
         }
+        none_merged(hidden.merging.as_ref().map_or(0, |merging| merging.each))?;
         let begin = |x: &Tensor| Ok(self.hidden(x.clone(), hidden.block, hidden.grid, None));
-        self.in_chunks(&hidden.tokens, at, adapter, want_attention, begin)
+        self.in_chunks(&hidden.tokens, at, adapter, wanted, begin)
+    }
+
+    /// What a pass computes of what is wanted: a family without a class token makes what stands for it of its patches.
+    fn given(&self, wanted: Wanted) -> Wanted {
+        Wanted { patches: wanted.patches || !self.info().class_token, ..wanted }
     }
 
     /// Refuses an adapter that starts before `hidden`, and hidden states of another backbone.
@@ -272,7 +290,7 @@ impl Backbone {
         grid: (usize, usize),
         kept: Option<Arc<KeptPatches>>,
     ) -> HiddenStates {
-        HiddenStates { tokens, block, grid, layout: self.info().layout(), kept }
+        HiddenStates { tokens, block, grid, layout: self.info().layout(), kept, merging: None }
     }
 
     fn grid_of(&self, pixels: &Tensor) -> Result<(usize, usize), BackboneError> {
@@ -292,9 +310,6 @@ impl Backbone {
     }
 }
 
-/// (h, w) in patches, and those that are computed.
-type OnGrid<'a> = ((usize, usize), Option<&'a Arc<KeptPatches>>);
-
 /// On the processor's kernels.
 impl Backbone {
     /// Without gradients up to the first block whose terms are trained, one candle operation per block from there on.
@@ -303,29 +318,33 @@ impl Backbone {
         fused: &Arc<Fused>,
         source: Source<'_>,
         start: usize,
-        (grid, kept): OnGrid<'_>,
+        (grid, kept, merging): ((usize, usize), Option<&Arc<KeptPatches>>, Option<&Merging>),
         adapter: &dyn SiteAdapter,
-        want_attention: bool,
+        wanted: Wanted,
     ) -> Result<Features, BackboneError> {
-        let place = Place { grid, kept: kept.map(|kept| &**kept) };
+        let place = Place { grid, kept: kept.map(|kept| &**kept), merging };
         let lora = PackedLora::new(fused, adapter)?;
         // A family without a class token finds its attention where it finishes.
-        let (blocks, want_class) = (self.info().blocks, want_attention && self.info().class_token);
+        let (blocks, class) = (self.info().blocks, wanted.attention && self.info().class_token);
+        let last = Last { class, wanted: (!wanted.patches).then_some(1) };
         let (tokens, split) = match source {
             Source::Tokens(x) if x.track_op() => (x.clone(), start),
             source => {
                 let split = lora.first_tracked.max(start);
                 let whole = split == blocks;
-                let (tokens, class) = infer(fused, &lora, &source, place, start..split, want_class && whole)?;
+                let of_frozen = if whole { last } else { Last::TOKENS };
+                let Passed { tokens, class, .. } =
+                    infer(fused, &lora, &source, place, start..split, of_frozen)?;
                 if whole {
-                    return self.finish_on_kernels(fused, &tokens, class, (grid, kept), want_attention);
+                    return self.finish_on_kernels(fused, &tokens, class, (grid, kept), wanted);
                 }
                 (tokens, split)
             }
         };
-        let (tokens, class) =
-            train(fused, &lora, (&tokens, grid, kept), split..blocks, want_class, self.kept_bytes)?;
-        self.finish_on_kernels(fused, &tokens, class, (grid, kept), want_attention)
+        none_merged(merging.map_or(0, |merging| merging.each))?;
+        let Passed { tokens, class, .. } =
+            train(fused, &lora, (&tokens, grid, kept), split..blocks, last, self.kept_bytes)?;
+        self.finish_on_kernels(fused, &tokens, class, (grid, kept), wanted)
     }
 
     /// Tokens [S, T, d] of the last block and the class token's attention [S, T] → features.
@@ -335,105 +354,30 @@ impl Backbone {
         tokens: &Tensor,
         class: Option<Tensor>,
         (grid, kept): OnGrid<'_>,
-        want_attention: bool,
+        wanted: Wanted,
     ) -> Result<Features, BackboneError> {
         let normed = |first, n| match fused.patches_normed || first == 0 {
+            _ if first > 0 && !wanted.patches => unwanted(tokens, n),
             true => tokens.apply_op1(NormOp { fused: fused.clone(), first, n, patches: kept.cloned() }),
             false => tokens.narrow(1, first, n),
         };
-        Ok(self.arch.finish((grid, kept.map(|kept| &**kept)), &normed, class, want_attention)?)
+        Ok(self.arch.finish((grid, kept.map(|kept| &**kept)), &normed, class, wanted.attention)?)
     }
 }
 
-/// With candle's operations: the reference on the processor, and what runs on a GPU.
-impl Backbone {
-    /// Runs `begin` and frozen blocks on a few slices at a time.
-    fn frozen_blocks(
-        &self,
-        input: &Tensor,
-        at: OnGrid<'_>,
-        begin: impl Fn(&Tensor) -> candle_core::Result<HiddenStates>,
-        blocks: Range<usize>,
-    ) -> Result<Tensor, BackboneError> {
-        let compute = || {
-            let mut tokens = Vec::new();
-            for (chunk, kept) in chunks_of(input, at, self.chunk(input, at.0)?)? {
-                let mut x = dropped(begin(&self.uploaded(&chunk)?)?, kept)?;
-                for _ in blocks.clone() {
-                    x = self.arch.block(&x, &NoAdapter, false)?.0;
-                }
-                tokens.push(x.tokens);
-            }
-            Ok(Tensor::cat(&tokens, 0)?)
-        };
-        compute().map_err(of_device)
-    }
-
-    /// Runs `begin` and the blocks that remain on a few slices at a time.
-    fn in_chunks(
-        &self,
-        input: &Tensor,
-        at: OnGrid<'_>,
-        adapter: &dyn SiteAdapter,
-        want_attention: bool,
-        begin: impl Fn(&Tensor) -> candle_core::Result<HiddenStates>,
-    ) -> Result<Features, BackboneError> {
-        let compute = || {
-            let blocks = self.info().blocks;
-            // A task's code may look across slices: it is given all of them.
-            let size = if adapter.only_low_rank() { self.chunk(input, at.0)? } else { usize::MAX };
-            let (mut tokens, mut maps) = (Vec::new(), Vec::new());
-            for (chunk, kept) in chunks_of(input, at, size)? {
-                let mut x = dropped(begin(&self.uploaded(&chunk)?)?, kept)?;
-                while x.block < blocks {
-                    let want = want_attention && x.block + 1 == blocks;
-                    let (y, class) = self.arch.block(&x, adapter, want)?;
-                    x = y;
-                    maps.extend(class);
-                }
-                let normed = self.arch.final_norm(&x.tokens)?;
-                tokens.push(dropped(HiddenStates { tokens: normed, ..x }, None)?.tokens);
-            }
-            let tokens = Tensor::cat(&tokens, 0)?;
-            let maps = if maps.is_empty() { None } else { Some(Tensor::cat(&maps, 0)?) };
-            let normed = |first, n| tokens.narrow(1, first, n);
-            Ok(self.arch.finish((at.0, at.1.map(|kept| &**kept)), &normed, maps, want_attention)?)
-        };
-        compute().map_err(of_device)
-    }
-
-    /// How many slices go through the blocks together.
-    fn chunk(&self, input: &Tensor, grid: (usize, usize)) -> Result<usize, BackboneError> {
-        self.memory.slices(self.arch.block_size(), input.dim(0)?, self.info().tokens(grid))
-    }
-
-    /// Pixels or tokens on the device, unchanged.
-    fn uploaded(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        x.to_device(&self.memory.device)
-    }
+/// How tokens are merged from the first block on; `None`: they are not.
+fn merging_of(each: usize) -> Option<Merging> {
+    (each > 0).then(|| Merging::each(each))
 }
 
-/// Slices of `x` a few at a time, with those of their patches that are kept.
-fn chunks_of(
-    x: &Tensor,
-    (grid, kept): OnGrid<'_>,
-    size: usize,
-) -> candle_core::Result<Vec<(Tensor, Option<Arc<KeptPatches>>)>> {
-    let n = x.dim(0)?;
-    Place { grid, kept: kept.map(|kept| &**kept) }.check(n)?;
-    if n <= size {
-        return Ok(vec![(x.clone(), kept.cloned())]);
+/// Refuses to merge tokens where only all of them can be computed.
+fn none_merged(each: usize) -> Result<(), BackboneError> {
+    match each {
+        0 => Ok(()),
+        _ => Err(BackboneError::Input(
+            "tokens are merged by the processor's kernels, without gradients and without code of a plugin in the blocks; \
+             leave `merge` out"
+                .to_owned(),
+        )),
     }
-    let chunk = |from: usize| {
-        let count = size.min(n - from);
-        Ok((x.narrow(0, from, count)?, kept.map(|kept| Arc::new(kept.narrow(from, count)))))
-    };
-    (0..n).step_by(size).map(chunk).collect()
-}
-
-/// `x` with 0 in the place of dropped tokens: those that `x` drops already, and those that `kept` leaves out.
-fn dropped(x: HiddenStates, kept: Option<Arc<KeptPatches>>) -> candle_core::Result<HiddenStates> {
-    let Some(kept) = kept.or_else(|| x.kept.clone()) else { return Ok(x) };
-    let table = kept.token_table(x.layout.leading(), x.tokens.device())?.unsqueeze(2)?; // [S, T, 1]
-    Ok(HiddenStates { tokens: x.tokens.broadcast_mul(&table)?, kept: Some(kept), ..x })
 }

@@ -130,7 +130,7 @@ impl PatchEmbedding {
         if let Some(norm) = &self.norm {
             tokens = norm.forward(&tokens)?;
         }
-        Ok(HiddenStates { tokens, block: 0, grid, layout: self.layout()?, kept: None })
+        Ok(HiddenStates { tokens, block: 0, grid, layout: self.layout()?, kept: None, merging: None })
     }
 }
 

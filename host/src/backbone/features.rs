@@ -1,6 +1,7 @@
 //! What goes through the blocks and what comes out: hidden states, features, and how tokens are laid out.
 
 use super::kept::KeptPatches;
+use super::merged::Merging;
 use candle_core::{DType, Result, Tensor};
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub struct HiddenStates {
     pub layout: TokenLayout,
     /// The patches that are computed; the tokens of the others are 0. `None`: all are.
     pub kept: Option<Arc<KeptPatches>>,
+    /// How tokens are merged, and what was. `None`: they are not.
+    pub merging: Option<Arc<Merging>>,
 }
 
 /// Normalised slices as the backbone takes them.
@@ -52,11 +55,13 @@ pub struct Slices<'a> {
     pub pixels: &'a Tensor,
     /// The patches that are computed; `None`: all.
     pub kept: Option<&'a Arc<KeptPatches>>,
+    /// Tokens that each block but the last merges away, of each slice, in passes without gradients; 0: none.
+    pub merge: usize,
 }
 
 impl<'a> From<&'a Tensor> for Slices<'a> {
     fn from(pixels: &'a Tensor) -> Self {
-        Self { pixels, kept: None }
+        Self { pixels, kept: None, merge: 0 }
     }
 }
 
@@ -86,12 +91,31 @@ impl HiddenStates {
     /// When there are fewer slices.
     pub fn narrow(&self, from: usize, n: usize) -> Result<Self> {
         let kept = self.kept.as_ref().map(|kept| Arc::new(kept.narrow(from, n)));
-        Ok(Self { tokens: self.tokens.narrow(0, from, n)?, kept, ..*self })
+        let merging = self.merging.as_ref().map(|merging| Arc::new(merging.narrow(from, n)));
+        Ok(Self { tokens: self.tokens.narrow(0, from, n)?, kept, merging, ..*self })
     }
 
     /// The output of block `self.block`, which is the input of the next.
     pub(crate) fn next(&self, tokens: Tensor) -> Self {
-        Self { tokens, block: self.block + 1, kept: self.kept.clone(), ..*self }
+        let (kept, merging) = (self.kept.clone(), self.merging.clone());
+        Self { tokens, block: self.block + 1, kept, merging, ..*self }
+    }
+}
+
+/// What a forward pass is asked for besides class tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// How much the class token attends to each patch in the last block.
+    pub attention: bool,
+    /// Patch tokens. Without them, of a family with a class token, the last block computes what the class token needs: keys and
+    /// values of all tokens, and one row of everything else.
+    pub patches: bool,
+}
+
+/// All tokens, with the attention or without.
+impl From<bool> for Wanted {
+    fn from(attention: bool) -> Self {
+        Self { attention, patches: true }
     }
 }
 
@@ -100,7 +124,7 @@ impl HiddenStates {
 pub struct Features {
     /// [S, d] after the final norm. A family without a class token puts its pooled output here.
     pub class_tokens: Tensor,
-    /// [S, h·w, d] after the final norm, registers dropped.
+    /// [S, h·w, d] after the final norm, registers dropped; 0 where they were not wanted.
     pub patch_tokens: Tensor,
     /// [S, h, w]: how much the class token attends to each patch in the last block, mean over heads, without
     /// gradient. `None` where it was not asked for.
@@ -117,4 +141,10 @@ impl Features {
     pub fn pooled(&self) -> Result<Vec<f32>> {
         self.class_tokens.detach().to_dtype(DType::F32)?.mean(0)?.to_vec1()
     }
+}
+
+/// `n` tokens of each slice of `like` that nobody wants: 0.
+pub(super) fn unwanted(like: &Tensor, n: usize) -> Result<Tensor> {
+    let (slices, _, width) = like.dims3()?;
+    Tensor::zeros((slices, n, width), like.dtype(), like.device())
 }

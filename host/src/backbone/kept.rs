@@ -5,6 +5,7 @@
 //! and the scores of dropped keys are -∞, which gives the same numbers.
 
 use candle_core::{DType, Device, Result, Tensor};
+use std::sync::Arc;
 
 /// The patches of each of S slices that are computed, at least one of each slice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,9 @@ pub struct KeptPatches {
     /// Of each slice, ascending, by number (row · w + column).
     slices: Vec<Vec<u32>>,
 }
+
+/// (h, w) in patches, and those that are computed.
+pub(crate) type OnGrid<'a> = ((usize, usize), Option<&'a Arc<KeptPatches>>);
 
 impl KeptPatches {
     /// Those in which any pixel of `shown` [S, H, W] is above 0; of a slice without such a pixel, the patch in its centre.

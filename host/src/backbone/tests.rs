@@ -8,9 +8,12 @@ use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 mod checkpoint;
+mod class_alone;
 mod kept;
+mod merged;
 mod on_device;
 mod refusals;
 
@@ -84,7 +87,9 @@ fn the_fused_blocks_agree_with_the_plain_path_for_every_family_and_instruction_s
         let (x, adapter) = (pixels(11)?, lora(&variables(plain.info(), 0, true)?, plain.info())?);
         let expected = plain.forward(&x, &adapter, true)?;
         for kernels in engines() {
-            for (precision, tolerance) in [(Precision::F32, 2e-4), (Precision::Bf16, 6e-2)] {
+            for (precision, tolerance) in
+                [(Precision::F32, 2e-4), (Precision::Int16, 2e-3), (Precision::Bf16, 6e-2)]
+            {
                 let fast = Backbone::open_with(dir.path(), precision, kernels)?;
                 assert_eq!(fast.info(), plain.info());
                 let found = fast.forward(&x, &adapter, true)?;
@@ -145,7 +150,9 @@ fn gradients_on_the_kernels_are_the_plain_paths_whether_kept_or_formed_again() -
         let seed = weights_of(&features)?;
         let expected = loss(&features, &seed)?.backward()?;
         for kernels in engines() {
-            for (precision, tolerance) in [(Precision::F32, 5e-4), (Precision::Bf16, 0.15)] {
+            for (precision, tolerance) in
+                [(Precision::F32, 5e-4), (Precision::Int16, 8e-3), (Precision::Bf16, 0.15)]
+            {
                 for kept in [usize::MAX, 0] {
                     let mut fast = Backbone::open_with(dir.path(), precision, kernels)?;
                     fast.keep_at_most(kept);

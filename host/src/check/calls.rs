@@ -3,7 +3,7 @@
 use super::Findings;
 use super::plugin_under_test::{Numbers, PluginUnderTest, Tokens, call, grid, mask_of, random_init};
 use crate::task::{Task, as_plugins_see};
-use anymc3d_manifest::ANY_FAMILY;
+use anymc3d_manifest::{ANY_FAMILY, Manifest};
 use anymc3d_plugin_api::BackboneInfo;
 use candle_core::Tensor;
 use std::collections::BTreeMap;
@@ -215,6 +215,34 @@ pub(super) fn repeatable(subject: &mut PluginUnderTest, findings: &mut Findings)
     let outcome =
         if moved > 0.0 { Ok("it does".to_owned()) } else { Err(format!("always {:?}", first.logits)) };
     findings.compare_runs("another case", "another answer", outcome);
+    other_patches(&task, (&manifest, &views), &first, findings)
+}
+
+/// Whether the head reads patch tokens, beside what its views say.
+fn other_patches(
+    task: &Task,
+    (manifest, views): (&Manifest, &[Tokens]),
+    first: &Numbers,
+    findings: &mut Findings,
+) -> Done {
+    let class_alone = manifest.views.iter().all(|v| v.tokens == anymc3d_manifest::Tokens::Class);
+    let zeros = |v: &Tokens| Ok(Tokens { patch: v.patch.zeros_like()?, ..v.map(|t| Ok(t.clone()))? });
+    let views: Vec<Tokens> = views
+        .iter()
+        .map(zeros)
+        .collect::<Result<_, Box<dyn std::error::Error>>>()
+        .map_err(|e| e.to_string())?;
+    let blind = call(task, &views).map_err(|e| e.to_string())?;
+    let tried = "patch tokens of 0";
+    if class_alone {
+        let expected = "the same answer: the manifest says `tokens = \"class\"`";
+        findings.compare_runs(tried, expected, same(first, &blind));
+    } else if blind == *first {
+        findings.note(
+            tried,
+            "the same answer: with `tokens = \"class\"` in its views most of the last block need not be computed",
+        );
+    }
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::scan::{
     mask_scalars, modality_warning, slices_of_target,
 };
 use crate::task::MaskTensors;
-use anymc3d_manifest::{MaskFeature, Modality, Region, View};
+use anymc3d_manifest::{MaskFeature, Modality, Region, Tokens, View};
 use candle_core::{Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -59,6 +59,8 @@ pub struct Prepared {
     pub pixels: Tensor,
     /// The patches that are computed; `None`: all.
     pub kept: Option<Arc<KeptPatches>>,
+    /// Tokens that each block merges away.
+    pub merge: usize,
     /// Frozen prefixes that tasks share, by number of blocks.
     pub prefixes: BTreeMap<usize, HiddenStates>,
     /// Of the case's mask inside the scan, where a view's head asks for them.
@@ -70,7 +72,7 @@ pub struct Prepared {
 impl Prepared {
     /// As the backbone takes them.
     pub fn slices(&self) -> Slices<'_> {
-        Slices { pixels: &self.pixels, kept: self.kept.as_ref() }
+        Slices { pixels: &self.pixels, kept: self.kept.as_ref(), merge: self.merge }
     }
 
     /// What a view's head is told of the mask, on patches h, w.
@@ -118,6 +120,8 @@ pub(super) fn slices_of(path: &Path, view: &View, region: &RegionOfInterest) -> 
         required: true,
         series: None,
         mask_features: Vec::new(),
+        // What becomes of the slices' tokens, not the slices.
+        tokens: Tokens::All,
         ..view.clone()
     };
     (path.to_owned(), format!("{bare:?}{:?}", region.read_by(view)))
@@ -238,8 +242,8 @@ impl CaseData {
             let pixels = pixels_of(&stack, path, backbone, &device)?;
             self.preprocess_ms += ms(start);
             let kept = kept_of(&stack, backbone);
-            let (read, prefixes) = (read.clone(), BTreeMap::new());
-            let new = Prepared { read, stack, pixels, kept, prefixes, scalars: None, covered: None };
+            let (read, prefixes, merge) = (read.clone(), BTreeMap::new(), view.merge);
+            let new = Prepared { read, stack, pixels, kept, merge, prefixes, scalars: None, covered: None };
             self.stacks.insert(key.clone(), new);
         }
         let prepared =
@@ -288,8 +292,8 @@ impl CaseData {
             let device = self.device.clone().unwrap_or(Device::Cpu);
             let pixels = pixels.to_device(&device).map_err(|e| PrepareError(crate::device::one_line(&e)))?;
             self.read_ms += ms(start);
-            let prefixes = BTreeMap::new();
-            let new = Prepared { read, stack, pixels, kept: None, prefixes, scalars: None, covered: None };
+            let (kept, merge, prefixes) = (None, view.merge, BTreeMap::new());
+            let new = Prepared { read, stack, pixels, kept, merge, prefixes, scalars: None, covered: None };
             self.stacks.insert(key.clone(), new);
         }
         self.stacks.get_mut(&key).ok_or_else(|| PrepareError("slices were lost".to_owned()))

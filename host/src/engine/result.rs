@@ -202,6 +202,9 @@ pub struct ViewRecord {
     /// `background = "drop"`: share of the patches that showed the body and were computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_patches: Option<f64>,
+    /// Tokens of a slice that each block merged away.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub merge: usize,
     /// Weight of each slice; they sum to 1. Empty when the head tells none.
     pub weights: Vec<f32>,
     /// Weight of this view among several.
@@ -212,6 +215,11 @@ pub struct ViewRecord {
     pub heatmap_of: String,
     /// The heaviest slices, heaviest first.
     pub top_slices: Vec<TopSlice>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// A slice by its place in the original scan.

@@ -1,7 +1,7 @@
 //! Who shares what: tasks that read the same slices share reading, preprocessing, the patch embedding and every block
 //! before the first one that any of them adapts; from there each goes its own way through the same base weights.
 
-use crate::backbone::SiteAdapter;
+use crate::backbone::{SiteAdapter, Wanted};
 use crate::engine::case::Case;
 use crate::engine::case_data::{SlicesKey, slices_of};
 use crate::task::LoadedTask;
@@ -70,9 +70,9 @@ pub struct User {
     pub(super) compared: bool,
 }
 
-/// The most blocks that may be frozen: the last one's attention is there only where that block is run on its own.
-pub(super) fn most(blocks: usize, attention: bool) -> usize {
-    blocks.saturating_sub(usize::from(attention))
+/// The most blocks that may be frozen: the last one is run on its own where its attention is wanted, or only its class token.
+pub(super) fn most(blocks: usize, wanted: Wanted) -> usize {
+    blocks.saturating_sub(usize::from(wanted.attention || !wanted.patches))
 }
 
 /// After how many frozen blocks an adapter's own way begins; `None` where even the patch embedding is its own.
@@ -119,7 +119,10 @@ impl Plan {
                     task: task.name().to_owned(),
                     view: view.name.clone(),
                     adapter: describe(adapter),
-                    from_block: depth(&TaskSiteAdapter::new(adapter), most(blocks, attention)),
+                    from_block: depth(
+                        &TaskSiteAdapter::new(adapter),
+                        most(blocks, task.task.wanted(view, attention)),
+                    ),
                     code: matches!(adapter, TaskAdapter::Custom(_)),
                     compared: reference.is_some_and(|r| r.after_blocks.is_some()),
                 };

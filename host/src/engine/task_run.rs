@@ -10,7 +10,7 @@ use super::novelty;
 use super::prediction::{Prediction, ViewEvidence};
 use super::result::*;
 use super::sharing_plan::{Plan, depth, most};
-use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter};
+use crate::backbone::{Backbone, BackboneError, Features, Precision, SiteAdapter, Wanted};
 use crate::scan::SliceStack;
 use crate::scan::source::digest_of;
 use crate::task::{HeadAnswer, LoadedTask, MaskTensors, TaskSiteAdapter, ViewTokens};
@@ -134,10 +134,16 @@ impl<'a> TaskRun<'a> {
             let adapter = TaskSiteAdapter::new(&loaded.task.adapters()[i]);
             on_stage(if adapter.only_low_rank() { Stage::Backbone } else { Stage::Adapter });
             let began = Instant::now();
-            let mut features = vec![self.features(prepared, kept, &adapter)?];
+            let wanted = loaded.task.wanted(view, self.attention);
+            let mut features = vec![self.features(prepared, kept, &adapter, wanted)?];
             for member in &loaded.members {
                 let adapter = TaskSiteAdapter::new(&member.task.adapters()[i]);
-                features.push(self.features(prepared, kept, &adapter)?);
+                features.push(self.features(
+                    prepared,
+                    kept,
+                    &adapter,
+                    member.task.wanted(view, self.attention),
+                )?);
             }
             timing.backbone += ms(began);
             let mask = prepared.mask_tensors(view, features[0].grid, backbone.device())?;
@@ -156,12 +162,13 @@ impl<'a> TaskRun<'a> {
         prepared: &mut Prepared,
         kept: &[usize],
         adapter: &dyn SiteAdapter,
+        wanted: Wanted,
     ) -> Result<Features, BackboneError> {
-        let (backbone, attention) = (self.place.backbone, self.attention);
-        let most = most(backbone.info().blocks, attention);
+        let backbone = self.place.backbone;
+        let most = most(backbone.info().blocks, wanted);
         let depth = depth(adapter, most).filter(|depth| kept.contains(depth));
         let Some(depth) = depth else {
-            return backbone.forward(prepared.slices(), adapter, attention);
+            return backbone.forward(prepared.slices(), adapter, wanted);
         };
         for &next in kept.iter().take_while(|&&next| next <= depth) {
             if !prepared.prefixes.contains_key(&next) {
@@ -174,8 +181,8 @@ impl<'a> TaskRun<'a> {
             }
         }
         match prepared.prefixes.get(&depth) {
-            Some(hidden) => backbone.forward_from(hidden, adapter, attention),
-            None => backbone.forward(prepared.slices(), adapter, attention),
+            Some(hidden) => backbone.forward_from(hidden, adapter, wanted),
+            None => backbone.forward(prepared.slices(), adapter, wanted),
         }
     }
 
@@ -235,6 +242,7 @@ impl<'a> TaskRun<'a> {
                 name: s.view.name.clone(),
                 slices,
                 kept_patches: s.kept_patches,
+                merge: s.view.merge,
                 top_slices: told.as_deref().map(|w| top_slices(w, &s.stack)).unwrap_or_default(),
                 weights: told.clone().unwrap_or_default(),
                 view_weight,

@@ -143,6 +143,7 @@ fn result(evidence: &ViewEvidence) -> CaseResult {
             name: "v".into(),
             slices: 6,
             kept_patches: None,
+            merge: 0,
             weights: evidence.slice_weights.clone(),
             view_weight: None,
             heatmap_of: "class_attention".into(),

@@ -2,7 +2,8 @@
 
 use super::executor::Engines;
 use super::named_backbone::backbone_of;
-use super::session::{SelectedPlugin, Selection, SessionError, SessionOptions};
+use super::options::SessionOptions;
+use super::session::{SelectedPlugin, Selection, SessionError};
 use crate::backbone::Backbone;
 use crate::engine::{Engine, open_backbone_on};
 use crate::plugin::Inspected;
@@ -83,7 +84,7 @@ impl Selection {
         };
         let (mut tasks, mut plugins) = (Vec::new(), Vec::new());
         for Asking { index, plugin, library } in group {
-            match LoadedTask::open_all(library, &options.weights, &*backbone, options.segmentation) {
+            match LoadedTask::open_all(library, &options.weights, &*backbone, options.of_tasks()) {
                 Ok(task) => {
                     tracing::info!(
                         "{}: {} with {} on {}",

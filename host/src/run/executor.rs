@@ -13,7 +13,7 @@ use crate::engine::{Case, Engine, Holdings, Prediction};
 use crate::output::OutputFolder;
 use crate::output::naming::Names;
 use crate::plugin::Inspected;
-use crate::task::LoadedTask;
+use crate::task::{InferenceOptions, LoadedTask};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ impl Engines {
 pub struct LocalExecutor {
     pub(super) engines: Engines,
     pub(super) weights: Vec<PathBuf>,
-    pub(super) segmentation: bool,
+    pub(super) inference: InferenceOptions,
     /// Of answers that are written nowhere.
     pub(super) names: Names,
 }
@@ -147,7 +147,7 @@ impl Executor for LocalExecutor {
     fn reload(&mut self, index: usize, library: Inspected, events: &dyn Events) -> Result<(), String> {
         let (engine, task) = self.engines.places[index];
         let engine = &mut self.engines.all[engine];
-        let next = LoadedTask::open_all(library, &self.weights, engine.backbone(), self.segmentation)
+        let next = LoadedTask::open_all(library, &self.weights, engine.backbone(), self.inference)
             .map_err(|e| e.to_string())?;
         let old = engine.replace(task, next);
         // The last user lets go of a generation: what its Drop says is told.

@@ -17,6 +17,7 @@ pub mod isolate;
 mod named_backbone;
 #[cfg(unix)]
 mod open_isolated;
+mod options;
 mod placing;
 mod session;
 pub mod watch;
@@ -29,7 +30,8 @@ pub use executor::{Engines, Executor, LocalExecutor};
 pub use failure::{Blame, CaseFailure};
 pub use identity::{ReferenceSummary, TaskIdentity};
 #[cfg(unix)]
-pub use session::Isolation;
+pub use options::Isolation;
+pub use options::SessionOptions;
 pub use session::{
-    CaseRequest, RefusedPlugin, SelectedPlugin, Selection, Session, SessionError, SessionOptions, use_threads,
+    CaseRequest, RefusedPlugin, SelectedPlugin, Selection, Session, SessionError, use_threads,
 };

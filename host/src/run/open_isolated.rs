@@ -3,7 +3,8 @@
 use super::executor::IsolatedExecutor;
 use super::isolate::{ChosenLibrary, IsolatedEngine, OpenRequest};
 use super::named_backbone::backbone_of;
-use super::session::{Isolation, Selection, SessionError, SessionOptions};
+use super::options::{Isolation, SessionOptions};
+use super::session::{Selection, SessionError};
 use crate::engine::backbone_store::check_licence;
 use crate::engine::{FindBackboneError, find_backbone, provenance};
 use crate::output::naming::Names;
@@ -49,6 +50,7 @@ impl Selection {
             precision: options.precision.resolve(options.device).name().to_owned(),
             threads: options.threads,
             segmentation: options.segmentation,
+            merge: options.merge,
             max_memory: isolation.max_memory,
             micro_ct: isolation.micro_ct,
             record: provenance::recorded(),

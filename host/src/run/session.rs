@@ -5,12 +5,9 @@ use super::events::Events;
 use super::executor::{Executor, LocalExecutor};
 use super::failure::CaseFailure;
 use super::identity::{ReferenceSummary, TaskIdentity};
-#[cfg(unix)]
-use super::isolate::{Limits, SpawnWorker};
+use super::options::SessionOptions;
 use super::placing::{Placed, place};
-use crate::backbone::{Backbone, Precision};
-use crate::device::DeviceChoice;
-use crate::engine::{Beside, Case, Engine, FindBackboneError, Holdings, PrecisionChoice};
+use crate::engine::{Beside, Case, Engine, FindBackboneError, Holdings};
 use crate::output::naming::Names;
 use crate::plugin::find::{self, Choice};
 use crate::plugin::{Inspected, inspect};
@@ -20,7 +17,6 @@ use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread::ScopedJoinHandle;
 
 /// One of a session's plugins.
@@ -45,20 +41,6 @@ pub struct RefusedPlugin {
     pub reason: String,
 }
 
-/// The plugins run in processes of their own.
-#[cfg(unix)]
-#[derive(Clone)]
-pub struct Isolation {
-    /// What a plugin may take.
-    pub limits: Limits,
-    /// Bytes of address space of each process.
-    pub max_memory: Option<u64>,
-    /// Whether voxels as small as micro-CT's are read.
-    pub micro_ct: bool,
-    /// Starts a process that calls [`super::isolate::serve`].
-    pub spawn: Arc<SpawnWorker>,
-}
-
 /// A case, and which of a session's plugins are asked, by index.
 #[derive(Debug, Clone)]
 pub struct CaseRequest<C> {
@@ -66,34 +48,6 @@ pub struct CaseRequest<C> {
     pub case: C,
     /// The plugins.
     pub tasks: Vec<usize>,
-}
-
-/// Where and how a session computes. `Default` is the default backbone on whatever device is there, in this process.
-#[derive(Clone, Default)]
-#[non_exhaustive]
-pub struct SessionOptions {
-    /// Backbone of all plugins, by name or folder; without it each plugin's is the one that its weights were trained on.
-    pub backbone: Option<String>,
-    /// A backbone that is open already, and the numbers of its products, instead of one by name; engines share it. Not for
-    /// processes of their own.
-    pub opened: Option<(Arc<Backbone>, Precision)>,
-    /// Where to compute.
-    pub device: DeviceChoice,
-    /// Most bytes of a device's own memory.
-    pub device_memory: Option<usize>,
-    /// Numbers of the large products.
-    pub precision: PrecisionChoice,
-    /// Threads of a plugins' process; this process's pool is [`use_threads`]'s.
-    pub threads: Option<u16>,
-    /// Trained weights of the one plugin, several for an ensemble; without them each plugin's own are found.
-    pub weights: Vec<PathBuf>,
-    /// How installed packages are chosen.
-    pub choice: Choice,
-    /// Whether plugins keep their segmentation decoder.
-    pub segmentation: bool,
-    /// Processes of their own for the plugins.
-    #[cfg(unix)]
-    pub isolation: Option<Isolation>,
 }
 
 /// Why there is no session at all.
@@ -173,11 +127,11 @@ impl Selection {
             return Ok(Session::of(self, options, executor));
         }
         let engines = self.open_engines(options)?;
-        let (weights, segmentation) = (options.weights.clone(), options.segmentation);
+        let (weights, inference) = (options.weights.clone(), options.of_tasks());
         Ok(Session::of(
             self,
             options,
-            Box::new(LocalExecutor { engines, weights, segmentation, names: Names::default() }),
+            Box::new(LocalExecutor { engines, weights, inference, names: Names::default() }),
         ))
     }
 }

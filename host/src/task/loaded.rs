@@ -91,6 +91,22 @@ pub fn open_library(wanted: &str) -> Result<Library, PluginError> {
     load(&find::library(wanted)?)
 }
 
+/// How a task is opened to answer cases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InferenceOptions {
+    /// With its segmentation decoder.
+    pub segmentation: bool,
+    /// Tokens that each block merges away, instead of what its views say.
+    pub merge: Option<usize>,
+}
+
+/// With the segmentation decoder or without.
+impl From<bool> for InferenceOptions {
+    fn from(segmentation: bool) -> Self {
+        Self { segmentation, merge: None }
+    }
+}
+
 impl LoadedTask {
     /// Loads a plugin and its weights onto a backbone, without its segmentation decoder.
     ///
@@ -234,15 +250,30 @@ impl LoadedTask {
         library: Inspected,
         weights: &[PathBuf],
         backbone: impl Into<BackboneTarget<'a>>,
-        segmentation: bool,
+        options: impl Into<InferenceOptions>,
     ) -> Result<Self, PluginError> {
         let (library, backbone) = (library.load()?, backbone.into());
+        let InferenceOptions { segmentation, merge } = options.into();
+        let mut task = Self::open_members(&library, weights, backbone, segmentation)?;
+        if let Some(each) = merge {
+            task.task.merge_tokens(each);
+            task.members.iter_mut().for_each(|member| member.task.merge_tokens(each));
+        }
+        Ok(task)
+    }
+
+    fn open_members(
+        library: &Library,
+        weights: &[PathBuf],
+        backbone: BackboneTarget<'_>,
+        segmentation: bool,
+    ) -> Result<Self, PluginError> {
         let Some((first, further)) = weights.split_first() else {
-            return Self::open_loaded(&library, None, backbone, segmentation);
+            return Self::open_loaded(library, None, backbone, segmentation);
         };
-        let mut task = Self::open_loaded(&library, Some(first), backbone, segmentation)?;
+        let mut task = Self::open_loaded(library, Some(first), backbone, segmentation)?;
         for path in further {
-            let member = Self::open_loaded(&library, Some(path), backbone, false)?;
+            let member = Self::open_loaded(library, Some(path), backbone, false)?;
             let again = std::iter::once(&task)
                 .chain(&task.members)
                 .find(|t| t.weights_sha256 == member.weights_sha256);

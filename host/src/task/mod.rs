@@ -21,7 +21,7 @@ pub use calibration::{Calibration, FittedOn};
 pub use error::TaskError;
 pub use head::HeadAnswer;
 pub use import::{export_lora, import_lora};
-pub use loaded::{BackboneTarget, LoadedTask, PackageRecord, as_plugins_see, open_library};
+pub use loaded::{BackboneTarget, InferenceOptions, LoadedTask, PackageRecord, as_plugins_see, open_library};
 pub use reference::{Reference, STEPS as REFERENCE_STEPS, ViewReference, reference_depth};
 pub use site_adapter::TaskSiteAdapter;
 pub use task::{MaskTensors, Task, TaskOptions, ViewTokens};

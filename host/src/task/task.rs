@@ -3,12 +3,13 @@
 use super::adapter::{TaskAdapter, adapter};
 use super::error::TaskError;
 use super::variant::Variant;
+use crate::backbone::Wanted;
 use crate::plugin::Library;
 use crate::plugin::PluginError;
 use crate::plugin::context::{Context, LentView, Parameter, ParameterSource};
 use crate::plugin::object::{HeadOwner, SegmentationOwner, TaskOwner};
 use abi_stable::std_types::RVec;
-use anymc3d_manifest::{LossKind, Manifest};
+use anymc3d_manifest::{LossKind, Manifest, Tokens, View};
 use anymc3d_plugin_api::abi::types::{Entry, Handle, NamedHandle};
 use anymc3d_plugin_api::{BackboneInfo, SliceGeometry};
 use candle_core::{DType, Device, Tensor};
@@ -244,6 +245,16 @@ impl Task {
     /// Whether the plugin has a segmentation branch (and it was asked for).
     pub fn has_segmentation(&self) -> bool {
         self.segmentation.is_some()
+    }
+
+    /// Each block merges so many tokens away, whatever the views say.
+    pub(super) fn merge_tokens(&mut self, each: usize) {
+        self.manifest.views.iter_mut().for_each(|view| view.merge = each);
+    }
+
+    /// What the backbone computes for a view, with the last block's attention or without.
+    pub fn wanted(&self, view: &View, attention: bool) -> Wanted {
+        Wanted { attention, patches: view.tokens == Tokens::All || self.has_segmentation() }
     }
 
     /// Every parameter of the task by name.

@@ -4,7 +4,7 @@
 
 use crate::plugin::context::Parameter;
 use anymc3d_manifest::{
-    Background, Channels, Extent, LOSSES_BY_KIND, Loss, LossKind, Manifest, MaskFeature, View,
+    Background, Channels, Extent, LOSSES_BY_KIND, Loss, LossKind, Manifest, MaskFeature, Tokens, View,
 };
 use anymc3d_plugin_api::{BackboneInfo, LABEL_QUERIES, Lora, Pooling};
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,9 @@ pub struct ViewChange {
     /// What becomes of patches that show only background.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub background: Option<Background>,
+    /// How many tokens each block merges away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge: Option<usize>,
     /// Length in mm of the region around the mask or point.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_mm: Option<Extent>,
@@ -92,6 +95,7 @@ impl ViewChange {
             view.adjacent_mm = adjacent.then_some(mm);
         }
         view.background = self.background.unwrap_or(view.background);
+        view.merge = self.merge.unwrap_or(view.merge);
         if let Some(features) = &self.mask_features {
             view.mask_features.clone_from(features);
         }
@@ -153,6 +157,9 @@ impl Variant {
         let mut changed = manifest.clone();
         changed.task.loss = self.loss.of(&changed.task.loss);
         changed.views.iter_mut().for_each(|view| self.view.apply(view));
+        if self.class_tokens_only {
+            changed.views.iter_mut().for_each(|view| view.tokens = Tokens::Class);
+        }
         match self.view.is_none() {
             true => Ok(changed),
             false => changed.check_views().map(|()| changed).map_err(|e| e.to_string()),
@@ -327,13 +334,14 @@ mod tests {
             adjacent_mm: Some(2.0),
             mask_features: Some(Vec::new()),
             background: Some(Background::Drop),
+            merge: Some(3),
             size_mm: Some(Extent::Cube(30.0)),
             slices: Some(5),
             size: Some([42, 56]),
         });
         let view = &all.manifest(&manifest).unwrap().views[0];
         assert_eq!((view.channels, view.adjacent_mm), (Channels::Adjacent, Some(2.0)));
-        assert_eq!(view.background, Background::Drop);
+        assert_eq!((view.background, view.merge), (Background::Drop, 3));
         assert_eq!(
             (view.size_mm, view.margin_mm, view.mask_features.len()),
             (Some(Extent::Cube(30.0)), None, 0)

@@ -271,7 +271,8 @@ where
         Ok(kept) => KeptPatches::of_table(kept)?.map(Arc::new),
         Err(_) => None,
     };
-    let hidden = HiddenStates { tokens, block: blocks, grid: (h as usize, w as usize), layout, kept };
+    let hidden =
+        HiddenStates { tokens, block: blocks, grid: (h as usize, w as usize), layout, kept, merging: None };
     Ok(ViewSample { hidden, geometry, mask, scalars })
 }
 
@@ -297,7 +298,8 @@ mod tests {
         let layout = TokenLayout { class_token: true, registers: 0 };
         let table = Tensor::new(&[[1u8, 0, 0, 1], [1, 1, 1, 1], [0, 0, 1, 0]], &Device::Cpu).unwrap();
         let kept = KeptPatches::of_table(&table).unwrap().map(Arc::new);
-        let hidden = HiddenStates { tokens, block: 6, grid: (2, 2), layout, kept: kept.clone() };
+        let hidden =
+            HiddenStates { tokens, block: 6, grid: (2, 2), layout, kept: kept.clone(), merging: None };
         let geometry = Arc::new(SliceGeometry::new(
             vec![-71.3, -68.1, 0.25],
             vec![[1.5, 2.5, -71.3], [1.75, 2.5, -68.1], [2.0, 2.5, 0.25]],

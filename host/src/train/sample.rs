@@ -106,7 +106,7 @@ pub fn prepare(
     };
     let mask = mask.map(tensor).transpose()?;
     let hidden = backbone
-        .hidden_states(Slices { pixels: &pixels, kept: kept.as_ref() }, blocks)
+        .hidden_states(Slices { pixels: &pixels, kept: kept.as_ref(), merge: 0 }, blocks)
         .map_err(|source| SampleError::Backbone { case: row.case.clone(), source })?;
     let geometry = Arc::new(stack.grid.geometry(hidden.grid));
     Ok(Some(ViewSample { hidden, geometry, mask, scalars }))

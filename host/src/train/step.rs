@@ -7,7 +7,7 @@ use super::memory::slices_at_once;
 use super::optimiser::AdamW;
 use super::options::TrainOptions;
 use super::sample::{CaseTargets, ViewSample, targets};
-use crate::backbone::{Backbone, Features, HiddenStates, Precision, SiteAdapter};
+use crate::backbone::{Backbone, Features, HiddenStates, Precision, SiteAdapter, Wanted};
 use crate::data::table::Row;
 use crate::engine::CaseData;
 use crate::scan::patch_means;
@@ -75,6 +75,7 @@ struct LoadedView<'a> {
     geometry: Arc<SliceGeometry>,
     mask: Option<Tensor>,
     features: MaskTensors,
+    wanted: Wanted,
 }
 
 impl Trainer<'_> {
@@ -109,7 +110,16 @@ impl Trainer<'_> {
                 let features = mask_tensors(&sample, view, self.backbone.device())?;
                 let mask = sample.mask.map(|mask| mask.to_device(self.backbone.device())).transpose()?;
                 let (hidden, geometry) = (sample.hidden, sample.geometry);
-                views.push(LoadedView { view: &view.name, adapter, hidden, geometry, mask, features });
+                let wanted = self.task.wanted(view, false);
+                views.push(LoadedView {
+                    view: &view.name,
+                    adapter,
+                    hidden,
+                    geometry,
+                    mask,
+                    features,
+                    wanted,
+                });
             }
         }
         if views.is_empty() {
@@ -186,7 +196,7 @@ impl Trainer<'_> {
             let after_blocks = reference_depth(&adapter, self.backbone.info().blocks);
             let vector = match after_blocks {
                 Some(_) => v.hidden.pooled()?,
-                None => self.backbone.forward_from(&v.hidden, &adapter, false)?.pooled()?,
+                None => self.backbone.forward_from(&v.hidden, &adapter, v.wanted)?.pooled()?,
             };
             Ok((v.view.to_owned(), after_blocks, vector))
         };
@@ -202,7 +212,7 @@ impl Trainer<'_> {
         let features = views
             .iter()
             .map(|v| {
-                Ok(self.backbone.forward_from(&v.hidden, &TaskSiteAdapter::detached(v.adapter), false)?)
+                Ok(self.backbone.forward_from(&v.hidden, &TaskSiteAdapter::detached(v.adapter), v.wanted)?)
             })
             .collect::<Result<Vec<_>, TrainError>>()?;
         self.head_and_losses(row, &views, &features, false)
@@ -239,7 +249,7 @@ impl Trainer<'_> {
             features.push(if in_groups {
                 leaves(self.without_gradients(v, all, at_once)?)?
             } else {
-                self.backbone.forward_from(&v.hidden, &TaskSiteAdapter::new(v.adapter), false)?
+                self.backbone.forward_from(&v.hidden, &TaskSiteAdapter::new(v.adapter), v.wanted)?
             });
         }
         let step = self.head_and_losses(row, &views, &features, true)?;
@@ -269,7 +279,7 @@ impl Trainer<'_> {
                 let f = self.backbone.forward_from(
                     &v.hidden.narrow(from, n)?,
                     &TaskSiteAdapter::new(v.adapter),
-                    false,
+                    v.wanted,
                 )?;
                 let mut carried: Option<Tensor> = None;
                 for (tokens, gradient) in [&f.class_tokens, &f.patch_tokens].into_iter().zip(&gradient) {
@@ -298,7 +308,7 @@ impl Trainer<'_> {
         let (mut class, mut patch) = (Vec::new(), Vec::new());
         for (from, n) in groups(all, at_once) {
             let adapter = TaskSiteAdapter::detached(v.adapter);
-            let f = self.backbone.forward_from(&v.hidden.narrow(from, n)?, &adapter, false)?;
+            let f = self.backbone.forward_from(&v.hidden.narrow(from, n)?, &adapter, v.wanted)?;
             class.push(f.class_tokens);
             patch.push(f.patch_tokens);
         }

@@ -38,6 +38,8 @@ pub(crate) const KEYS: [(&str, &[&str]); 8] = [
             "channels",
             "adjacent_mm",
             "background",
+            "tokens",
+            "merge",
             "intensity",
             "series",
             "required",
@@ -95,6 +97,8 @@ mask_features = ["scalars"]
 channels = "adjacent"
 adjacent_mm = 3.0
 background = "drop"
+tokens = "class"
+merge = 8
 intensity = { kind = "percentile", low = 0.5, high = 99.5 }
 series = { description = "x", sequence = "T1", contrast = true, body_part = "x", orientation = "axial", min_slices = 3 }
 [[view]]

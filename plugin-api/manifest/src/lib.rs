@@ -17,7 +17,7 @@ mod values;
 
 pub use parse::{ManifestError, Parsed};
 pub use place::{Place, nearest};
-pub use region::{Background, Channels, Extent, MaskFeature, Region};
+pub use region::{Background, Channels, Extent, MaskFeature, Region, Tokens};
 pub use series::{Plane, SEQUENCE_NAMES, SeriesRules};
 pub use settings::SettingValue;
 
@@ -249,6 +249,12 @@ pub struct View {
     /// What becomes of patches that show only background.
     #[serde(default)]
     pub background: Background,
+    /// Which tokens of the last block the head reads.
+    #[serde(default)]
+    pub tokens: Tokens,
+    /// How many tokens of a slice each block but the last merges away, two that say the same into one, when cases are answered.
+    #[serde(default)]
+    pub merge: usize,
     /// What the head is told of the case's mask beside the tokens.
     #[serde(default)]
     pub mask_features: Vec<MaskFeature>,
@@ -286,6 +292,8 @@ impl View {
             channels: Channels::Windows,
             adjacent_mm: None,
             background: Background::Keep,
+            tokens: Tokens::All,
+            merge: 0,
             mask_features: Vec::new(),
             intensity: Intensity::Percentile { low: 0.5, high: 99.5, nonzero: false },
             series: None,

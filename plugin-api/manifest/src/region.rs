@@ -42,6 +42,18 @@ pub enum Background {
     Drop,
 }
 
+/// Which tokens of the last block the head reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tokens {
+    /// Class tokens and patch tokens.
+    #[default]
+    All,
+    /// Class tokens alone: patch tokens are 0, and the last block computes only what the class token needs. A segmentation decoder
+    /// has its patch tokens all the same.
+    Class,
+}
+
 /// Lengths in mm: of a cube, or left to right, posterior to anterior and inferior to superior.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -120,6 +120,7 @@ impl Ablation {
             adjacent_mm: self.adjacent_mm,
             mask_features: features.transpose()?,
             background,
+            merge: None,
             size_mm,
             slices: self.slices,
             size: self.size.map(|s| s.0),

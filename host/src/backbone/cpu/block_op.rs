@@ -2,7 +2,7 @@
 //! gradients to the head's.
 
 use super::fused::{ActivationPool, Activations, Change, Fused};
-use super::infer::{Passed, Place, kept_turns, with_scratch};
+use super::infer::{Last, Passed, Place, kept_turns, with_scratch};
 use super::kernels::rotate::Turns;
 use super::packed::Terms;
 use super::packed_lora::PackedLora;
@@ -15,25 +15,26 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Blocks `range` under candle's autograd; they keep their activations if all of them fit in `kept_bytes`.
+/// Blocks `range` under candle's autograd, `last` being of the last of them; they keep their activations if all of them fit in `kept_bytes`.
 pub(crate) fn train(
     fused: &Arc<Fused>,
     lora: &PackedLora,
     (tokens, grid, kept): (&Tensor, (usize, usize), Option<&Arc<KeptPatches>>),
     range: Range<usize>,
-    want_class: bool,
+    last: Last,
     kept_bytes: usize,
 ) -> Result<Passed> {
     let (s, t, _) = tokens.dims3()?;
     let (mut x, mut class) = (tokens.contiguous()?, None);
     let turns = fused.turns(grid)?.map(Arc::new);
-    Place { grid, kept: kept.map(|kept| &**kept) }.check(s)?;
+    Place { grid, kept: kept.map(|kept| &**kept), merging: None }.check(s)?;
     let bytes: usize = fused.blocks[range.clone()].iter().map(|b| b.activation_bytes() * s * t).sum();
     for i in range.clone() {
         let (terms, factors) = &lora.blocks[i];
         fused.blocks[i].prepare_backward();
         let map = Arc::new(Mutex::new(Vec::new()));
-        let want = want_class && i + 1 == range.end;
+        let is_last = i + 1 == range.end;
+        let want = last.class && is_last;
         let op = BlockOp {
             fused: fused.clone(),
             block: i,
@@ -45,6 +46,7 @@ pub(crate) fn train(
             keep: bytes <= kept_bytes,
             kept: ActivationPool::default(),
             map: want.then(|| map.clone()),
+            wanted: last.wanted.filter(|_| is_last),
         };
         let none = || Tensor::zeros(terms.size().max(1), DType::F32, &Device::Cpu);
         let factors = factors.clone().map_or_else(none, Ok)?;
@@ -54,7 +56,7 @@ pub(crate) fn train(
             class = Some(Tensor::from_vec(map, (s, t), &Device::Cpu)?);
         }
     }
-    Ok((x, class))
+    Ok(Passed { tokens: x, class, merged: Vec::new() })
 }
 
 /// One block over all slices; its second argument holds the block's low-rank factors end to end.
@@ -71,17 +73,24 @@ struct BlockOp {
     keep: bool,
     kept: ActivationPool,
     map: Option<Arc<Mutex<Vec<f32>>>>,
+    /// The first so many tokens are computed, the others are 0; `None`: all.
+    wanted: Option<usize>,
 }
 
 impl BlockOp {
     /// What changes the block at a slice, whose own rotations are in `of_kept` where some of its patches are dropped.
     fn change<'a>(&'a self, of_kept: Option<&'a Turns>) -> Change<'a> {
-        Change { terms: &self.terms, turns: of_kept.or(self.turns.as_deref()) }
+        Change {
+            terms: &self.terms,
+            turns: of_kept.or(self.turns.as_deref()),
+            wanted: self.wanted,
+            sizes: None,
+        }
     }
 
     /// The rows of slice `i`, of `t`, that are computed; `None`: every row.
     fn rows(&self, i: usize, t: usize) -> Option<KeptRows<'_>> {
-        Place { grid: self.grid, kept: self.patches.as_deref() }.rows(i, t)
+        Place { grid: self.grid, kept: self.patches.as_deref(), merging: None }.rows(i, t)
     }
 
     /// The computed rows of [T, d]: a copy, where some are dropped.
@@ -135,6 +144,9 @@ impl CustomOp2 for BlockOp {
                     scratch.activations = keep;
                     None
                 });
+                if let Some(wanted) = self.wanted {
+                    whole[wanted.min(n) * d..n * d].fill(0.0);
+                }
                 if let Some(rows) = rows {
                     rows.spread(d, whole);
                     if let Some(map) = map {

@@ -31,6 +31,7 @@ pub(crate) struct Scratch {
     wide: Vec<f32>,
     back: Vec<f32>,
     low: Vec<f32>,
+    pub keys: Vec<f32>,
     term: TermScratch,
     attention: attention::Scratch,
     pub activations: Activations,
@@ -42,6 +43,11 @@ pub(crate) struct Change<'a> {
     pub terms: &'a Terms,
     /// Rotary positions of the pass's grid.
     pub turns: Option<&'a Turns>,
+    /// The first so many tokens are wanted of the block; `None`: all. The others are read, and what is left in their place is of
+    /// no use.
+    pub wanted: Option<usize>,
+    /// How many patches each token stands for, where some were merged.
+    pub sizes: Option<&'a [f32]>,
 }
 
 /// One block on the kernels, its layers as its family read them.
@@ -64,8 +70,9 @@ pub(crate) struct FusedBlock {
 }
 
 impl FusedBlock {
-    fn shape(&self, tokens: usize) -> attention::Shape {
-        attention::Shape { tokens, heads: self.heads, head: self.output.d_out() / self.heads }
+    fn shape<'a>(&self, tokens: usize, queries: usize, sizes: Option<&'a [f32]>) -> attention::Shape<'a> {
+        let head = self.output.d_out() / self.heads;
+        attention::Shape { tokens, heads: self.heads, head, queries, sizes }
     }
 
     fn hidden(&self) -> usize {
@@ -86,24 +93,38 @@ impl FusedBlock {
         [&self.qkv, &self.output, &self.up, &self.down].into_iter().for_each(Layer::prepare_backward);
     }
 
-    /// x [T, d] becomes the block's output; `class` the class token's attention [T]. What [`Self::backward`] needs is
-    /// in `keep` afterwards only where `backward` says so.
+    /// x [T, d] becomes the block's output, of the tokens that are wanted; `class` the class token's attention [T]. What
+    /// [`Self::backward`] needs is in `keep` afterwards only where `backward` says so.
     #[allow(clippy::too_many_arguments)]
     pub fn forward(
         &self,
-        Change { terms, turns }: Change<'_>,
+        change: Change<'_>,
         x: &mut [f32],
         class: Option<&mut [f32]>,
         keep: &mut Activations,
         backward: bool,
         s: &mut Scratch,
     ) {
+        let rows = change.wanted.map_or(x.len(), |wanted| (wanted * self.output.d_out()).min(x.len()));
+        self.attend(change, x, class, keep, s);
+        self.mlp(&mut x[..rows], keep, backward, s);
+    }
+
+    /// x += output(attention(qkv(norm1(x)))), of the tokens that are wanted. `keep.qkv` holds queries, keys and values.
+    pub fn attend(
+        &self,
+        Change { terms, turns, wanted, sizes }: Change<'_>,
+        x: &mut [f32],
+        class: Option<&mut [f32]>,
+        keep: &mut Activations,
+        s: &mut Scratch,
+    ) {
         let d = self.output.d_out();
         let (t, isa, precision) = (x.len() / d, self.arithmetic.isa, self.arithmetic.of_attention());
+        let rows = wanted.map_or(t, |wanted| wanted.min(t));
         s.normed.resize(t * d, 0.0);
         keep.qkv.resize(t * 3 * d, 0.0);
-        keep.mixed.resize(t * d, 0.0);
-        // x += output(attention(qkv(norm1(x))))
+        keep.mixed.resize(rows * d, 0.0);
         self.norm1.forward(x, &mut s.normed);
         self.qkv.forward(&s.normed, d, &mut keep.qkv);
         if let Some(term) = &terms.qkv {
@@ -113,26 +134,25 @@ impl FusedBlock {
         if let Some(turns) = turns {
             turns.forward(isa, &mut keep.qkv, d);
         }
-        attention::forward(
-            isa,
-            precision,
-            self.shape(t),
-            &keep.qkv,
-            &mut keep.mixed,
-            class,
-            &mut s.attention,
-        );
+        let shape = self.shape(t, rows, sizes);
+        attention::forward(isa, precision, shape, &keep.qkv, &mut keep.mixed, class, &mut s.attention);
+        let x = &mut x[..rows * d];
         self.output.add(&keep.mixed, d, x);
         if let Some(term) = &terms.output {
             term.add(&keep.mixed, x, &mut s.low);
         }
+    }
+
+    /// x += down(activation(up(norm2(x))))
+    pub fn mlp(&self, x: &mut [f32], keep: &mut Activations, backward: bool, s: &mut Scratch) {
+        let (d, isa, hidden) = (self.output.d_out(), self.arithmetic.isa, self.hidden());
+        let t = x.len() / d;
         if backward {
             keep.middle.clear();
             keep.middle.extend_from_slice(x);
         }
-        // x += down(activation(up(norm2(x))))
+        s.normed.resize(t * d, 0.0);
         self.norm2.forward(x, &mut s.normed);
-        let hidden = self.hidden();
         s.hidden.resize(t * hidden, 0.0);
         if !(backward || self.gated) {
             self.up.activated(self.activation, &s.normed, d, &mut s.hidden);
@@ -147,11 +167,26 @@ impl FusedBlock {
         self.down.add(&s.hidden, hidden, x);
     }
 
-    /// From the gradient of the block's output: that of x into `to_x` (unwanted at the first adapted
-    /// block), and those of the terms into `to_terms`: A and B of qkv, then of the output projection.
+    /// The keys of T tokens that [`Self::attend`] left, mean over the heads, each of length 1: [T, d / heads].
+    pub fn keys(&self, Activations { qkv, .. }: &Activations, keys: &mut Vec<f32>) {
+        let d = self.output.d_out();
+        let head = d / self.heads;
+        keys.clear();
+        keys.resize(qkv.len() / (3 * d) * head, 0.0);
+        for (token, mean) in qkv.chunks_exact(3 * d).zip(keys.chunks_exact_mut(head)) {
+            for of_head in token[d..2 * d].chunks_exact(head) {
+                mean.iter_mut().zip(of_head).for_each(|(mean, x)| *mean += x);
+            }
+            let length = mean.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+            mean.iter_mut().for_each(|x| *x /= length);
+        }
+    }
+
+    /// From the gradient of the block's output, of the tokens that were wanted: that of x into `to_x` (`None` at the first
+    /// adapted block), and those of the terms into `to_terms`: A and B of qkv, then of the output projection.
     pub fn backward(
         &self,
-        Change { terms, turns }: Change<'_>,
+        Change { terms, turns, wanted, sizes }: Change<'_>,
         (x, kept): (&[f32], &Activations),
         grad: &[f32],
         to_x: Option<&mut [f32]>,
@@ -160,19 +195,21 @@ impl FusedBlock {
     ) {
         let d = self.output.d_out();
         let (t, hidden) = (x.len() / d, self.hidden());
-        let Arithmetic { isa, precision, .. } = self.arithmetic.of_gradients();
-        s.normed.resize(t * d, 0.0);
+        let rows = wanted.map_or(t, |wanted| wanted.min(t));
+        let grad = &grad[..rows * d];
+        let (isa, precision) = (self.arithmetic.isa, self.arithmetic.of_attention());
+        s.normed.resize(rows * d, 0.0);
         // The MLP may be narrower than a token, whose gradients it holds later.
         s.hidden.resize(t * hidden.max(d), 0.0);
         s.wide.resize(t * (3 * d).max(self.up.d_out()), 0.0);
         // Through the MLP: `back` is the gradient of the middle.
         s.back.clear();
         s.back.extend_from_slice(grad);
-        let to_hidden = &mut s.hidden[..t * hidden];
+        let to_hidden = &mut s.hidden[..rows * hidden];
         self.down.backward(grad, to_hidden);
         let before = match self.gated {
             true => {
-                let wide = &mut s.wide[..t * 2 * hidden];
+                let wide = &mut s.wide[..rows * 2 * hidden];
                 activate::gated_backward(isa, self.activation, &kept.up, hidden, to_hidden, wide);
                 &*wide
             }
@@ -185,7 +222,7 @@ impl FusedBlock {
         self.norm2.backward(&kept.middle, &s.normed, &mut s.back);
         // Through the attention.
         let (to_qkv, to_output) = to_terms.split_at_mut(terms.qkv.as_ref().map_or(0, Term::size));
-        let to_mixed = &mut s.hidden[..t * d];
+        let to_mixed = &mut s.hidden[..rows * d];
         self.output.backward(&s.back, to_mixed);
         if let Some(term) = &terms.output {
             term.backward(&kept.mixed, &s.back, Some(to_mixed), to_output, &mut s.term);
@@ -197,7 +234,7 @@ impl FusedBlock {
         attention::backward(
             isa,
             precision,
-            self.shape(t),
+            self.shape(t, rows, sizes),
             &kept.qkv,
             to_mixed,
             to_projections,
@@ -207,17 +244,21 @@ impl FusedBlock {
             turns.backward(isa, to_projections, d);
         }
         let to_normed = &mut s.hidden[..t * d];
-        let wanted = to_x.is_some();
-        if wanted {
+        let passed_on = to_x.is_some();
+        if passed_on {
             self.qkv.backward(to_projections, to_normed);
         }
         if let Some(term) = &terms.qkv {
+            s.normed.resize(t * d, 0.0);
             self.norm1.forward(x, &mut s.normed);
-            let to_normed = wanted.then_some(&mut *to_normed);
+            let to_normed = passed_on.then_some(&mut *to_normed);
             term.backward(&s.normed, to_projections, to_normed, to_qkv, &mut s.term);
         }
         if let Some(to_x) = to_x {
-            to_x.copy_from_slice(&s.back);
+            // The others' way past the attention ends here.
+            let (of_wanted, others) = to_x.split_at_mut(rows * d);
+            of_wanted.copy_from_slice(&s.back);
+            others.fill(0.0);
             self.norm1.backward(x, to_normed, to_x);
         }
     }

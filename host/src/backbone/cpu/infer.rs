@@ -6,6 +6,7 @@ use super::packed::{Term, numbers};
 use super::packed_lora::PackedLora;
 use crate::backbone::embedding::PatchEmbedding;
 use crate::backbone::kept::{KeptPatches, KeptRows};
+use crate::backbone::merged::{MergedRows, Merging, nearest_pairs};
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -28,8 +29,15 @@ pub(crate) enum Source<'a> {
     Tokens(&'a Tensor),
 }
 
-/// Tokens [S, T, d], and the class token's attention [S, T] where it was asked for.
-pub(crate) type Passed = (Tensor, Option<Tensor>);
+/// What came of a pass.
+pub(crate) struct Passed {
+    /// [S, T, d]
+    pub tokens: Tensor,
+    /// The class token's attention [S, T], where it was asked for.
+    pub class: Option<Tensor>,
+    /// Of each slice, what was merged; empty: nothing.
+    pub merged: Vec<MergedRows>,
+}
 
 /// How the tokens of a pass lie on its slices.
 #[derive(Clone, Copy)]
@@ -38,6 +46,8 @@ pub(crate) struct Place<'a> {
     pub grid: (usize, usize),
     /// The patches that are computed; `None`: all.
     pub kept: Option<&'a KeptPatches>,
+    /// How tokens are merged; `None`: they are not.
+    pub merging: Option<&'a Merging>,
 }
 
 impl<'a> Place<'a> {
@@ -58,6 +68,9 @@ impl<'a> Place<'a> {
                     self.grid
                 )
             }
+            _ if self.merging.is_some_and(|m| !m.done.is_empty() && m.done.len() != slices) => {
+                candle_core::bail!("merged tokens of other slices than these {slices}")
+            }
             _ => Ok(()),
         }
     }
@@ -68,17 +81,31 @@ pub(super) fn kept_turns(turns: Option<&Turns>, rows: Option<KeptRows<'_>>) -> O
     turns.zip(rows).map(|(turns, rows)| turns.of_patches(rows.patches))
 }
 
-/// Blocks `range` of slices, without gradients; the class attention is that of the last of them.
+/// What is asked of the last block of a pass.
+#[derive(Clone, Copy)]
+pub(crate) struct Last {
+    /// The class token's attention.
+    pub class: bool,
+    /// Its first so many tokens, the others are 0; `None`: all.
+    pub wanted: Option<usize>,
+}
+
+impl Last {
+    /// Its tokens.
+    pub const TOKENS: Self = Self { class: false, wanted: None };
+}
+
+/// Blocks `range` of slices, without gradients; `last` is of the last of them.
 pub(crate) fn infer(
     fused: &Fused,
     lora: &PackedLora,
     source: &Source<'_>,
     place: Place<'_>,
     range: Range<usize>,
-    want_class: bool,
+    last: Last,
 ) -> Result<Passed> {
     let d = fused.patch.d_out();
-    let (want_class, turns) = (want_class && !range.is_empty(), fused.turns(place.grid)?);
+    let want_class = last.class && !range.is_empty();
     let (slices, tokens, input, frame) = match source {
         Source::Tokens(x) => (x.dim(0)?, x.dim(1)?, numbers(x)?, None),
         Source::Pixels(pixels) => {
@@ -88,6 +115,8 @@ pub(crate) fn infer(
         }
     };
     place.check(slices)?;
+    let turns = fused.turns(place.grid)?;
+    let pass = SlicePass { fused, lora, frame, place, turns, range, last, tokens };
     let mut out = vec![0f32; slices * tokens * d];
     let mut class = vec![0f32; if want_class { slices * tokens } else { 0 }];
     let mut maps: Vec<Option<&mut [f32]>> = match want_class {
@@ -97,39 +126,138 @@ pub(crate) fn infer(
     let each = input.len() / slices;
     let work =
         out.par_chunks_exact_mut(tokens * d).zip(input.par_chunks_exact(each)).zip(maps.par_iter_mut());
-    work.enumerate().for_each(|(slice, ((whole, from), map))| {
-        let rows = place.rows(slice, tokens);
-        let of_kept = kept_turns(turns.as_ref(), rows);
-        let turns = of_kept.as_ref().or(turns.as_ref());
+    let merged: Vec<Option<MergedRows>> = work
+        .enumerate()
+        .map(|(slice, ((whole, from), map))| {
+            with_scratch(|s| pass.run(slice, from, whole, map.as_deref_mut(), s))
+        })
+        .collect();
+    let tokens = Tensor::from_vec(out, (slices, tokens, d), &Device::Cpu)?;
+    let class =
+        want_class.then(|| Tensor::from_vec(class, (slices, pass.tokens), &Device::Cpu)).transpose()?;
+    Ok(Passed { tokens, class, merged: merged.into_iter().flatten().collect() })
+}
+
+/// One pass, as each of its slices goes through it.
+struct SlicePass<'a> {
+    fused: &'a Fused,
+    lora: &'a PackedLora,
+    /// Where pixels are embedded.
+    frame: Option<FlatFrame>,
+    place: Place<'a>,
+    turns: Option<Turns>,
+    range: Range<usize>,
+    last: Last,
+    /// T
+    tokens: usize,
+}
+
+impl SlicePass<'_> {
+    /// Pixels or tokens `from` → tokens `whole` [T, d], and the class token's attention `map` [T].
+    fn run(
+        &self,
+        slice: usize,
+        from: &[f32],
+        whole: &mut [f32],
+        mut map: Option<&mut [f32]>,
+        s: &mut Scratch,
+    ) -> Option<MergedRows> {
+        let d = self.fused.patch.d_out();
+        let rows = self.place.rows(slice, self.tokens);
         // Computed rows lie at the front of the slice until the end.
-        let n = rows.map_or(tokens, |rows| rows.count());
+        let n = rows.map_or(self.tokens, |rows| rows.count());
         let x = &mut whole[..n * d];
-        with_scratch(|s| {
-            match (&frame, rows) {
-                (None, None) => x.copy_from_slice(from),
-                (None, Some(rows)) => rows.gather(d, from, x),
-                (Some(frame), rows) => {
-                    frame.embed(fused, lora.patch.as_ref(), from, rows.map(|rows| rows.patches), x);
-                }
+        match (&self.frame, rows) {
+            (None, None) => x.copy_from_slice(from),
+            (None, Some(rows)) => rows.gather(d, from, x),
+            (Some(frame), rows) => {
+                let patches = rows.map(|rows| rows.patches);
+                frame.embed(self.fused, self.lora.patch.as_ref(), from, patches, x);
             }
-            let mut keep = std::mem::take(&mut s.activations);
-            for i in range.clone() {
-                let class = if i + 1 == range.end { map.as_deref_mut() } else { None };
-                let change = Change { terms: &lora.blocks[i].0, turns };
-                fused.blocks[i].forward(change, x, class.map(|map| &mut map[..n]), &mut keep, false, s);
+        }
+        let mut merged = self.place.merging.map(|merging| match merging.done.get(slice) {
+            Some(done) => {
+                done.compact(d, x);
+                done.clone()
             }
-            s.activations = keep;
+            None => MergedRows::alone(n),
         });
+        self.blocks(rows, x, map.as_deref_mut(), &mut merged, s);
+        if let (Some(wanted), false) = (self.last.wanted, self.range.is_empty()) {
+            let t = merged.as_ref().map_or(n, MergedRows::tokens);
+            x[wanted.min(t) * d..].fill(0.0);
+        }
+        if let Some(merged) = &merged {
+            merged.spread(d, x);
+            if let Some(map) = map.as_deref_mut() {
+                merged.spread_shares(&mut map[..n]);
+            }
+        }
         if let Some(rows) = rows {
             rows.spread(d, whole);
             if let Some(map) = map {
                 rows.spread(1, map);
             }
         }
-    });
-    let tensor = Tensor::from_vec(out, (slices, tokens, d), &Device::Cpu)?;
-    let class = want_class.then(|| Tensor::from_vec(class, (slices, tokens), &Device::Cpu)).transpose()?;
-    Ok((tensor, class))
+        merged
+    }
+
+    /// The blocks of rows x [n, d], which `merged` says how many are left of.
+    fn blocks(
+        &self,
+        rows: Option<KeptRows<'_>>,
+        x: &mut [f32],
+        mut map: Option<&mut [f32]>,
+        merged: &mut Option<MergedRows>,
+        s: &mut Scratch,
+    ) {
+        let (d, leading) = (self.fused.patch.d_out(), self.tokens - self.place.grid.0 * self.place.grid.1);
+        let each = self.place.merging.map_or(0, |merging| merging.each);
+        let mut keep = std::mem::take(&mut s.activations);
+        let mut own_turns = kept_turns(self.turns.as_ref(), rows);
+        let mut t = x.len() / d;
+        if let Some(merged) = merged {
+            t = merged.tokens();
+            own_turns = self.turns_of(rows, merged, leading).or(own_turns);
+        }
+        for i in self.range.clone() {
+            let (class, wanted) = match i + 1 == self.range.end {
+                true => (map.as_deref_mut(), self.last.wanted),
+                false => (None, None),
+            };
+            let turns = own_turns.as_ref().or(self.turns.as_ref());
+            let sizes = merged.as_ref().and_then(MergedRows::sizes);
+            let change = Change { terms: &self.lora.blocks[i].0, turns, wanted, sizes };
+            let (block, x) = (&self.fused.blocks[i], &mut x[..t * d]);
+            let class = class.map(|map| &mut map[..t]);
+            // The last block's attention is of the tokens that its MLP and the heads are given.
+            let merges = each > 0 && i + 1 < self.fused.blocks.len();
+            if !merges {
+                block.forward(change, x, class, &mut keep, false, s);
+                continue;
+            }
+            block.attend(change, x, class, &mut keep, s);
+            block.keys(&keep, &mut s.keys);
+            if let Some(merged) = merged.as_mut() {
+                merged.merge(&nearest_pairs(&s.keys, d / block.heads, leading, each), d, x);
+                t = merged.tokens();
+                own_turns = self.turns_of(rows, merged, leading).or(own_turns);
+            }
+            block.mlp(&mut x[..t * d], &mut keep, false, s);
+        }
+        s.activations = keep;
+    }
+
+    /// The rotations of the places that merged tokens have; `None` where nothing is rotated.
+    fn turns_of(&self, rows: Option<KeptRows<'_>>, merged: &MergedRows, leading: usize) -> Option<Turns> {
+        let turns = self.turns.as_ref()?;
+        let of_patch = |&place: &u32| {
+            let patch = place as usize - leading;
+            rows.map_or(patch as u32, |rows| rows.patches[patch])
+        };
+        let patches: Vec<u32> = merged.places()[leading..].iter().map(of_patch).collect();
+        Some(turns.of_patches(&patches))
+    }
 }
 
 /// What an embedding adds to the patches of one grid, as the kernels read it.

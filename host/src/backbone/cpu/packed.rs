@@ -23,10 +23,11 @@ pub(crate) struct Arithmetic {
 }
 
 impl Arithmetic {
-    /// The same where gradients are formed: integers have none.
+    /// Of the products of frozen layers with gradients. A row of gradients has steps of its own, as a row of activations has; 8 bits
+    /// would tell a token's small gradients from nothing.
     pub fn of_gradients(self) -> Self {
         let precision = match self.precision {
-            Precision::Int16 | Precision::Int8 => Precision::F32,
+            Precision::Int16 | Precision::Int8 => Precision::Int16,
             floats => floats,
         };
         Self { precision, ..self }
@@ -80,7 +81,7 @@ pub(crate) struct Layer {
 
 impl Layer {
     pub fn new(arithmetic: Arithmetic, linear: &Linear, scale: Option<&Tensor>) -> Result<Self> {
-        let (d_out, d_in) = linear.weight.dims2()?;
+        let ((d_out, d_in), isa) = (linear.weight.dims2()?, arithmetic.isa);
         let scale = scale.map(numbers).transpose()?;
         let scaled = scale.as_deref();
         let mut bias = numbers(&linear.bias)?;
@@ -89,9 +90,11 @@ impl Layer {
         }
         let packed = |weight: &[f32]| arithmetic.pack(weight, d_in, d_out, (1, d_in));
         let forward = match linear.weight.dtype() {
-            DType::F16 => with_numbers::<f16, _>(&linear.weight, |w| Packed::narrow(w, d_in, d_out, scaled)),
+            DType::F16 => {
+                with_numbers::<f16, _>(&linear.weight, |w| Packed::narrow(isa, w, d_in, d_out, scaled))
+            }
             DType::BF16 => {
-                with_numbers::<bf16, _>(&linear.weight, |w| Packed::narrow(w, d_in, d_out, scaled))
+                with_numbers::<bf16, _>(&linear.weight, |w| Packed::narrow(isa, w, d_in, d_out, scaled))
             }
             _ => with_numbers(&linear.weight, |weight: &[f32]| match scaled {
                 None => packed(weight),

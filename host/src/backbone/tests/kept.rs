@@ -1,10 +1,9 @@
 //! Passes of which some patches are left out.
 
 use super::*;
-use std::sync::Arc;
 
 /// Of three slices of 3 x 5 patches: a block of them, all, and one.
-fn kept() -> candle_core::Result<Arc<KeptPatches>> {
+pub(super) fn kept() -> candle_core::Result<Arc<KeptPatches>> {
     let mut table = [[0u8; 15]; 3];
     [1, 2, 3, 6, 7, 8, 13].iter().for_each(|&i| table[0][i] = 1);
     table[1] = [1; 15];
@@ -25,7 +24,7 @@ fn dropped_patches_are_0_and_the_kernels_agree_with_the_masked_reference_for_eve
         write(dir.path(), tiny)?;
         let plain = Backbone::open_with(dir.path(), Precision::F32, Kernels::Plain)?;
         let (x, adapter) = (pixels(3)?, lora(&variables(plain.info(), 0, true)?, plain.info())?);
-        let slices = Slices { pixels: &x, kept: Some(&kept) };
+        let slices = Slices { pixels: &x, kept: Some(&kept), merge: 0 };
         let expected = plain.forward(slices, &adapter, true)?;
         let map = expected.class_attention.clone().ok_or("no map")?.flatten_from(1)?.unsqueeze(2)?;
         for of_patches in [&expected.patch_tokens, &map] {
@@ -67,8 +66,9 @@ fn what_dropped_patches_show_changes_nothing() -> Outcome {
     let changed = x.broadcast_add(&(of_pixels * 7.0)?)?;
     for kernels in engines() {
         let backbone = Backbone::open_with(dir.path(), Precision::F32, kernels)?;
-        let [a, b] = [&x, &changed]
-            .map(|pixels| backbone.forward(Slices { pixels, kept: Some(&kept) }, &NoAdapter, false));
+        let [a, b] = [&x, &changed].map(|pixels| {
+            backbone.forward(Slices { pixels, kept: Some(&kept), merge: 0 }, &NoAdapter, false)
+        });
         assert_eq!(difference(&a?.class_tokens, &b?.class_tokens)?, 0.0, "{kernels:?}");
     }
     Ok(())
@@ -82,7 +82,8 @@ fn gradients_through_kept_patches_are_the_masked_references() -> Outcome {
         write(dir.path(), tiny)?;
         let plain = Backbone::open_with(dir.path(), Precision::F32, Kernels::Plain)?;
         let (x, variables) = (pixels(3)?, variables(plain.info(), 1, false)?);
-        let (slices, adapter) = (Slices { pixels: &x, kept: Some(&kept) }, lora(&variables, plain.info())?);
+        let (slices, adapter) =
+            (Slices { pixels: &x, kept: Some(&kept), merge: 0 }, lora(&variables, plain.info())?);
         let features = plain.forward(slices, &adapter, false)?;
         let seed = weights_of(&features)?;
         let expected = loss(&features, &seed)?.backward()?;
@@ -112,7 +113,8 @@ fn kept_patches_of_other_slices_are_refused() -> Outcome {
     for kernels in [vec![Kernels::Plain], engines()].concat() {
         let backbone = Backbone::open_with(dir.path(), Precision::F32, kernels)?;
         let pixels = pixels(2)?;
-        let error = backbone.forward(Slices { pixels: &pixels, kept: Some(&kept) }, &NoAdapter, false);
+        let error =
+            backbone.forward(Slices { pixels: &pixels, kept: Some(&kept), merge: 0 }, &NoAdapter, false);
         assert!(error.err().ok_or("was accepted")?.to_string().contains("3 slices of 15"), "{kernels:?}");
     }
     Ok(())

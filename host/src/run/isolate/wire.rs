@@ -46,6 +46,8 @@ pub struct OpenRequest {
     pub precision: String,
     pub threads: Option<u16>,
     pub segmentation: bool,
+    /// `--merge`.
+    pub merge: Option<usize>,
     pub max_memory: Option<u64>,
     /// `--micro-ct`.
     pub micro_ct: bool,

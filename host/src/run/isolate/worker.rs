@@ -10,7 +10,7 @@ use crate::plugin::inspect;
 use crate::run::identity::{ReferenceSummary, TaskIdentity};
 use crate::run::{CaseFailure, use_threads};
 use crate::scan::allow_micro_ct;
-use crate::task::LoadedTask;
+use crate::task::{InferenceOptions, LoadedTask};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::cell::RefCell;
 use std::io;
@@ -106,9 +106,9 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
         for ChosenLibrary { task, path, sha256, .. } in group {
             send(&mut stream, &Event::TaskOpening(*task))?;
             let library = inspect(path).and_then(|library| library.is_still(sha256));
-            let opened = library.and_then(|library| {
-                LoadedTask::open_all(library, &opening.weights, &backbone, opening.segmentation)
-            });
+            let how = InferenceOptions { segmentation: opening.segmentation, merge: opening.merge };
+            let opened =
+                library.and_then(|library| LoadedTask::open_all(library, &opening.weights, &backbone, how));
             match opened {
                 Ok(loaded) => {
                     let identity = TaskIdentity::of(&loaded, backbone.info(), precision);

@@ -3,7 +3,7 @@
 
 use super::Isa;
 use super::gemm::{Packed, Store, gemm, gemm_transposed};
-use super::math::{exp_rows, softmax_backward_rows, softmax_rows};
+use super::math::{exp_rows, softmax_backward_rows, softmax_rows, weigh_rows};
 use crate::backbone::precision::Precision;
 
 /// Rows of probabilities formed at a time: whole tiles of six, and for a slice of 224 pixels no more than the
@@ -15,13 +15,17 @@ const BACK: usize = 76_800;
 
 /// The shape of one slice's attention.
 #[derive(Clone, Copy)]
-pub(crate) struct Shape {
+pub(crate) struct Shape<'a> {
     pub tokens: usize,
     pub heads: usize,
     pub head: usize,
+    /// The first so many tokens attend; all are attended to.
+    pub queries: usize,
+    /// How often each token is attended to; `None`: once.
+    pub sizes: Option<&'a [f32]>,
 }
 
-impl Shape {
+impl Shape<'_> {
     fn width(&self) -> usize {
         self.heads * self.head
     }
@@ -29,8 +33,8 @@ impl Shape {
         1.0 / (self.head as f32).sqrt()
     }
     fn row_blocks(&self, block: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let t = self.tokens;
-        (0..t).step_by(block).map(move |first| (first, block.min(t - first)))
+        let n = self.queries;
+        (0..n).step_by(block).map(move |first| (first, block.min(n - first)))
     }
 }
 
@@ -45,18 +49,22 @@ pub(crate) struct Scratch {
     dp: Vec<f32>,
 }
 
-/// `qkv` [T, 3d] → `out` [T, d]. `class`, where given, becomes the first token's probabilities [T], mean over heads.
+/// `qkv` [T, 3d] → `out` [Q, d] of the Q tokens that attend. `class`, where given, becomes the first token's probabilities [T], mean over heads.
 pub(crate) fn forward(
     isa: Isa,
     precision: Precision,
-    shape: Shape,
+    shape: Shape<'_>,
     qkv: &[f32],
     out: &mut [f32],
     mut class: Option<&mut [f32]>,
     scratch: &mut Scratch,
 ) {
     let (t, d, head) = (shape.tokens, shape.width(), shape.head);
-    assert!(qkv.len() == t * 3 * d && out.len() == t * d, "attention was given buffers of another shape");
+    let rows = shape.queries;
+    assert!(
+        qkv.len() == t * 3 * d && out.len() == rows * d && rows <= t,
+        "attention was given buffers of another shape"
+    );
     if let Some(class) = class.as_deref_mut() {
         class.fill(0.0);
     }
@@ -70,6 +78,9 @@ pub(crate) fn forward(
             gemm(isa, &q[first * 3 * d..], 3 * d, rows, &scratch.keys, p, t, Store::Set(None));
             let mut sums = [0f32; BLOCK];
             exp_rows(isa, p, t, shape.scale(), &mut sums);
+            if let Some(sizes) = shape.sizes {
+                weigh_rows(isa, p, sizes, &mut sums);
+            }
             if let Some(class) = class.as_deref_mut().filter(|_| first == 0) {
                 let share = 1.0 / (sums[0] * shape.heads as f32);
                 class.iter_mut().zip(&p[..t]).for_each(|(c, p)| *c += p * share);
@@ -85,19 +96,23 @@ pub(crate) fn forward(
     }
 }
 
-/// The gradient of `qkv` [T, 3d] from that of the output [T, d]; probabilities are formed again.
+/// The gradient of `qkv` [T, 3d] from that of the output [Q, d]; probabilities are formed again.
 pub(crate) fn backward(
     isa: Isa,
     precision: Precision,
-    shape: Shape,
+    shape: Shape<'_>,
     qkv: &[f32],
     grad: &[f32],
     into: &mut [f32],
     scratch: &mut Scratch,
 ) {
     let (t, d, head) = (shape.tokens, shape.width(), shape.head);
-    let lengths = [qkv.len(), into.len(), 3 * grad.len()];
-    assert!(lengths.iter().all(|n| *n == t * 3 * d), "attention was given buffers of another shape");
+    let rows = shape.queries;
+    assert!(shape.sizes.is_none(), "merged tokens have no gradients");
+    let fits = [qkv.len(), into.len()].iter().all(|n| *n == t * 3 * d);
+    assert!(fits && grad.len() == rows * d && rows <= t, "attention was given buffers of another shape");
+    // Queries of the others have no gradient.
+    into.chunks_exact_mut(3 * d).skip(rows).for_each(|token| token[..d].fill(0.0));
     let block = (BACK / t / 6 * 6).clamp(BLOCK, t.max(BLOCK));
     scratch.p.resize(block * t, 0.0);
     scratch.dp.resize(block * t, 0.0);

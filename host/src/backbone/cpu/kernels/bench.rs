@@ -83,8 +83,8 @@ pub fn kernels(isa: Isa, precision: Precision, tokens: usize, d: usize, head: us
     let (t, hidden) = (tokens, 4 * d);
     let of = |name, shape| product(isa, precision, name, shape);
     let arithmetic = Arithmetic { isa, precision, narrow: false };
-    let (of_gradients, precision) = (arithmetic.of_gradients().precision, arithmetic.of_attention());
-    let shape = Shape { tokens, heads: d / head, head };
+    let precision = arithmetic.of_attention();
+    let shape = Shape { tokens, heads: d / head, head, queries: tokens, sizes: None };
     let (qkv, mut mixed, mut scratch) = (numbers(t * 3 * d), vec![0f32; t * d], Scratch::default());
     let (qkv2, grad, mut into, mut scratch2) =
         (qkv.clone(), numbers(t * d), vec![0f32; t * 3 * d], Scratch::default());
@@ -106,7 +106,7 @@ pub fn kernels(isa: Isa, precision: Precision, tokens: usize, d: usize, head: us
             attention::forward(isa, precision, shape, &qkv, &mut mixed, None, &mut scratch);
         }),
         Kernel::new("attention, backward".to_owned(), 10 * t * t * d, 4 * 7 * t * d, move || {
-            attention::backward(isa, of_gradients, shape, &qkv2, &grad, &mut into, &mut scratch2);
+            attention::backward(isa, precision, shape, &qkv2, &grad, &mut into, &mut scratch2);
         }),
         Kernel::new("rotary positions".to_owned(), 0, 4 * 4 * t * d, move || {
             turns.forward(isa, &mut turned, d);

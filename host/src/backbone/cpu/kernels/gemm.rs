@@ -9,7 +9,7 @@ use super::numbers::Numbers;
 use super::packing::Data;
 pub(crate) use super::packing::Packed;
 use super::pairs::{round_pairs, round_rows};
-use super::panels::{LINE, PANEL, panel};
+use super::panels::{LINE, Panels, WIDEST};
 use super::{Isa, Set};
 use crate::backbone::activation::Activation;
 use std::cell::RefCell;
@@ -100,6 +100,7 @@ fn product<const TRANSPOSED: bool>(
     assert!(n <= ldc && (m - 1) * ldc + n <= out.len(), "the product is out of bounds");
     let (Store::Set(bias) | Store::Add(bias) | Store::Activated(_, bias)) = store;
     assert!(bias.is_none_or(|b| b.len() == n), "the bias does not fit");
+    assert!(b.panels == Panels::of(isa), "B is packed for another instruction set");
     // Rows as they lie there, and elements of each.
     let (rows, each) = if TRANSPOSED { (k, m) } else { (m, k) };
     LEFT.with_borrow_mut(|(floats, halves)| match &b.data {
@@ -153,8 +154,8 @@ fn product<const TRANSPOSED: bool>(
             unsafe { drive_f32::<TRANSPOSED>(isa, left, data.as_ptr().cast(), n, out, ldc, store) }
         }
         Data::Halves(halves) => WIDENED.with_borrow_mut(|wide| {
-            for first in (0..n).step_by(PANEL) {
-                let (columns, _) = panel(n, first);
+            for first in (0..n).step_by(b.panels.step()) {
+                let (columns, _) = b.panels.at(n, first);
                 halves.widen(first, wide);
                 let left = Left { a: a.as_ptr(), lda, m, k, units: std::ptr::null() };
                 let (out, store) = (&mut out[first..], store.of(first..first + columns));
@@ -264,66 +265,78 @@ unsafe fn drive<M: Micro, const TRANSPOSED: bool>(
     ldc: usize,
     store: Store<'_>,
 ) {
-    let mut tile = [0f32; ROWS * PANEL];
+    let mut tile = [0f32; ROWS * WIDEST];
     let (bias, add, activation) = match store {
         Store::Set(bias) => (bias, false, None),
         Store::Add(bias) => (bias, true, None),
         Store::Activated(activation, bias) => (bias, false, Some(activation)),
     };
-    for first in (0..n).step_by(PANEL) {
-        let (columns, width) = panel(n, first);
-        let bias = bias.map(|bias| &bias[first..first + columns]);
-        // A panel without padding goes where it belongs from the registers.
-        let direct = columns == width && activation.is_none();
-        for row in (0..left.m).step_by(ROWS) {
-            let rows = ROWS.min(left.m - row);
-            let from = if TRANSPOSED { row } else { row * left.lda };
-            let (a, b) = (left.a.wrapping_add(from), b.wrapping_add(first * left.k));
-            let (rows_of, columns_of) = (left.units.wrapping_add(row), of_columns.from(first));
-            let end = match direct {
-                true => {
-                    let out = &mut out[row * ldc + first..];
-                    assert!(out.len() >= (rows - 1) * ldc + columns, "the tile is out of bounds");
-                    let bias = bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
-                    TileOutput {
-                        to: out.as_mut_ptr(),
-                        stride: ldc,
-                        bias,
-                        add,
-                        rows: rows_of,
-                        columns: columns_of,
+    for first in (0..n).step_by(M::PANELS.step()) {
+        let (columns, width) = M::PANELS.at(n, first);
+        for top in (0..left.k).step_by(M::DEPTH) {
+            let depth = M::DEPTH.min(left.k - top);
+            // The first steps along k bring the bias, later ones add to what is there, the last are activated.
+            let (bias, add) = (bias.filter(|_| top == 0), add || top > 0);
+            let bias = bias.map(|bias| &bias[first..first + columns]);
+            let activation = activation.filter(|_| top + depth == left.k);
+            // A panel without padding goes where it belongs from the registers.
+            let direct = columns == width && activation.is_none();
+            for row in (0..left.m).step_by(ROWS) {
+                let rows = ROWS.min(left.m - row);
+                let from = if TRANSPOSED { top * left.lda + row } else { row * left.lda + top };
+                let (a, b) = (left.a.wrapping_add(from), b.wrapping_add(first * left.k + top * width));
+                let (rows_of, columns_of) = (left.units.wrapping_add(row), of_columns.from(first));
+                let end = match direct {
+                    true => {
+                        let out = &mut out[row * ldc + first..];
+                        assert!(out.len() >= (rows - 1) * ldc + columns, "the tile is out of bounds");
+                        let (to, bias) = (out.as_mut_ptr(), bias.map_or(std::ptr::null(), <[f32]>::as_ptr));
+                        TileOutput { to, stride: ldc, bias, add, rows: rows_of, columns: columns_of }
                     }
-                }
-                false => {
-                    let (to, bias) = (tile.as_mut_ptr(), std::ptr::null());
-                    TileOutput { to, stride: width, bias, add: false, rows: rows_of, columns: columns_of }
-                }
-            };
-            // SAFETY: row < m and first < n, within A and B by the caller's promise. `end` is rows of this panel's width
-            // of `out` and its bias, or the tile, which is the largest.
-            unsafe { tile_of_any_size::<M, TRANSPOSED>(rows, width / 16, a, left.lda, left.k, b, end) };
-            if direct {
-                continue;
-            }
-            for (i, tile) in tile.chunks_exact_mut(width).take(rows).enumerate() {
-                let out = &mut out[(row + i) * ldc + first..][..columns];
-                let tile = &mut tile[..columns];
-                if let Some(bias) = bias {
-                    tile.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
-                }
-                match (activation, M::FMA) {
-                    (Some(kind), true) => activate_body::<true>(kind, tile, out),
-                    (Some(kind), false) => activate_body::<false>(kind, tile, out),
-                    _ if add => out.iter_mut().zip(&*tile).for_each(|(to, from)| *to += from),
-                    _ => {
-                        // By lines: a copy of unknown length would be a call of memcpy.
-                        let (lines, rest) = out.as_chunks_mut::<LINE>();
-                        let (from, from_rest) = tile.as_chunks::<LINE>();
-                        lines.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-                        rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
+                    false => {
+                        let (to, bias) = (tile.as_mut_ptr(), std::ptr::null());
+                        TileOutput { to, stride: width, bias, add: false, rows: rows_of, columns: columns_of }
+                    }
+                };
+                // SAFETY: row < m, first < n and top + depth <= k, within A and B by the caller's promise. `end` is rows of this
+                // panel's width of `out` and its bias, or the tile, which is the largest.
+                unsafe { tile_of_any_size::<M, TRANSPOSED>(rows, width / 16, a, left.lda, depth, b, end) };
+                if !direct {
+                    for (i, tile) in tile.chunks_exact_mut(width).take(rows).enumerate() {
+                        let out = &mut out[(row + i) * ldc + first..][..columns];
+                        put_row::<M>(&mut tile[..columns], out, bias, add, activation);
                     }
                 }
             }
+        }
+    }
+}
+
+/// A row of a tile to where it belongs.
+#[inline(always)]
+fn put_row<M: Micro>(
+    tile: &mut [f32],
+    out: &mut [f32],
+    bias: Option<&[f32]>,
+    add: bool,
+    activation: Option<Activation>,
+) {
+    if let Some(bias) = bias {
+        tile.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+    }
+    if add && activation.is_some() {
+        tile.iter_mut().zip(&*out).for_each(|(x, before)| *x += before);
+    }
+    match (activation, M::FMA) {
+        (Some(kind), true) => activate_body::<true>(kind, tile, out),
+        (Some(kind), false) => activate_body::<false>(kind, tile, out),
+        _ if add => out.iter_mut().zip(&*tile).for_each(|(to, from)| *to += from),
+        _ => {
+            // By lines: a copy of unknown length would be a call of memcpy.
+            let (lines, rest) = out.as_chunks_mut::<LINE>();
+            let (from, from_rest) = tile.as_chunks::<LINE>();
+            lines.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
         }
     }
 }

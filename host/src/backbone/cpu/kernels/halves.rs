@@ -5,7 +5,7 @@
 //! would otherwise take twice the memory of a large model's file.
 
 use super::numbers::{Numbers, Plain};
-use super::panels::{LINE, PANEL, panel};
+use super::panels::{LINE, Panels};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -13,6 +13,7 @@ use half::{bf16, f16};
 pub(super) struct Halves {
     k: usize,
     n: usize,
+    panels: Panels,
     bits: Bits,
     /// Of each column; none where all are 1.
     scale: Option<Vec<f32>>,
@@ -42,11 +43,11 @@ impl Half for bf16 {
 }
 
 /// Rows of `turned` [n, k] as panels of B [k, n].
-fn panels<H: Half>(turned: &[H], k: usize, n: usize) -> Numbers<H> {
+fn pack<H: Half>(panels: Panels, turned: &[H], k: usize, n: usize) -> Numbers<H> {
     const SIDE: usize = LINE;
     let mut data = Numbers::zeros(k * n.div_ceil(LINE) * LINE);
-    for first in (0..n).step_by(PANEL) {
-        let (columns, width) = panel(n, first);
+    for first in (0..n).step_by(panels.step()) {
+        let (columns, width) = panels.at(n, first);
         let to = &mut data[first * k..(first + width) * k];
         // In squares whose lines stay in the cache.
         for top in (0..k).step_by(SIDE) {
@@ -63,14 +64,15 @@ fn panels<H: Half>(turned: &[H], k: usize, n: usize) -> Numbers<H> {
 
 impl Halves {
     /// Packs B [k, n] from its transpose [n, k], whose rows are then scaled.
-    pub fn new<H: Half>(turned: &[H], k: usize, n: usize, scale: Option<&[f32]>) -> Self {
+    pub fn new<H: Half>(panels: Panels, turned: &[H], k: usize, n: usize, scale: Option<&[f32]>) -> Self {
         assert!(turned.len() == k * n && scale.is_none_or(|s| s.len() == n), "B is of another size");
-        Self { k, n, bits: H::bits(panels(turned, k, n)), scale: scale.map(<[f32]>::to_vec) }
+        let bits = H::bits(pack(panels, turned, k, n));
+        Self { k, n, panels, bits, scale: scale.map(<[f32]>::to_vec) }
     }
 
     /// The panel that begins at column `first`, as 32-bit numbers: k rows of its width, in lines as a tile loads them.
     pub fn widen(&self, first: usize, into: &mut Numbers<f32>) {
-        let (columns, width) = panel(self.n, first);
+        let (columns, width) = self.panels.at(self.n, first);
         let at = first * self.k..(first + width) * self.k;
         *into = std::mem::take(into).reused(at.len());
         match &self.bits {

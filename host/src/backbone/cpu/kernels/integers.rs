@@ -8,7 +8,7 @@
 
 use super::micro::{Columns, RowUnit};
 use super::numbers::Numbers;
-use super::panels::{LINE, PANEL, panel};
+use super::panels::{LINE, Panels};
 use super::{Isa, per_isa};
 use crate::backbone::precision::Precision;
 
@@ -48,6 +48,7 @@ impl Width {
 /// B [k, n] in panels as `packing` describes them, two or four rows to a u32.
 pub(super) struct Integers {
     pub width: Width,
+    panels: Panels,
     pub packed: Numbers<u32>,
     /// What a step of each column is worth; 0 beyond n.
     units: Vec<f32>,
@@ -62,8 +63,9 @@ impl Integers {
         let mut data = Numbers::zeros(words * padded);
         let (mut units, mut sums) = (vec![0f32; padded], vec![0i32; padded]);
         let (mut column, mut packed) = (vec![0f32; k], vec![0u32; words]);
-        for first in (0..n).step_by(PANEL) {
-            let (columns, wide) = panel(n, first);
+        let panels = Panels::of(isa);
+        for first in (0..n).step_by(panels.step()) {
+            let (columns, wide) = panels.at(n, first);
             let panel = &mut data[first * words..(first + wide) * words];
             for j in 0..columns {
                 for (i, x) in column.iter_mut().enumerate() {
@@ -83,7 +85,7 @@ impl Integers {
                 }
             }
         }
-        Self { width, packed: data, units, sums }
+        Self { width, panels, packed: data, units, sums }
     }
 
     pub fn bytes(&self) -> usize {
@@ -92,8 +94,8 @@ impl Integers {
 
     /// Element (i, j), rounded as it is multiplied with.
     pub fn at(&self, k: usize, n: usize, i: usize, j: usize) -> f32 {
-        let (first, each) = (j / PANEL * PANEL, self.width.each());
-        let (_, wide) = panel(n, first);
+        let (first, each) = (self.panels.begin(j), self.width.each());
+        let (_, wide) = self.panels.at(n, first);
         let word = self.packed[first * k.div_ceil(each) + i / each * wide + j - first];
         let number = match self.width {
             Width::Sixteen => i32::from((word >> (16 * (i % 2))) as u16 as i16),

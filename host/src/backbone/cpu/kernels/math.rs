@@ -146,6 +146,14 @@ fn exp_rows_body<const FMA: bool>(scores: &mut [f32], columns: usize, scale: f32
     }
 }
 
+#[inline(always)]
+fn weigh_rows_body(rows: &mut [f32], weights: &[f32], sums: &mut [f32]) {
+    for (row, total) in rows.chunks_exact_mut(weights.len()).zip(sums) {
+        row.iter_mut().zip(weights).for_each(|(x, weight)| *x *= weight);
+        *total = sum(row);
+    }
+}
+
 /// The row becomes e^(scale · (x - its largest)); their sum.
 #[inline(always)]
 fn exp_row<const FMA: bool>(row: &mut [f32], scale: f32) -> f32 {
@@ -214,6 +222,10 @@ per_isa_fma! {
 per_isa_fma! {
     /// Rows of softmax(scale · row) times their sum, which is not divided by yet.
     fn exp_rows(scores: &mut [f32], columns: usize, scale: f32, sums: &mut [f32]) = exp_rows_body;
+}
+per_isa! {
+    /// Each number of a row times its column's weight, and the sum of each row.
+    fn weigh_rows(rows: &mut [f32], weights: &[f32], sums: &mut [f32]) = weigh_rows_body;
 }
 per_isa! {
     /// The gradient of the probabilities becomes the gradient of the unscaled scores.

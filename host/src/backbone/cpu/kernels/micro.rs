@@ -3,6 +3,8 @@
 //! B comes packed in panels (see `gemm`), so a tile reads it front to back; A is row-major, or `TRANSPOSED`: then its rows
 //! are columns of what lies there. Pointers step by `wrapping_add`: `add` carries checks into debug builds that cost more than the arithmetic here.
 
+use super::panels::Panels;
+
 /// Where element p of row i of A lies.
 #[inline(always)]
 fn at<const TRANSPOSED: bool>(lda: usize, i: usize, p: usize) -> usize {
@@ -56,6 +58,11 @@ pub(super) trait Micro {
     type Element: Copy;
     /// Whether there is a fused multiply-add.
     const FMA: bool;
+    /// How its right-hand sides are cut.
+    const PANELS: Panels = Panels::NARROW;
+    /// Most steps along k before its sums go out: a panel of so many rows stays in the first-level cache while the tiles of all rows
+    /// read it.
+    const DEPTH: usize = usize::MAX;
 
     /// # Safety
     /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda` (`TRANSPOSED`: `k`
@@ -173,7 +180,7 @@ pub(super) use x86::{Avx2, Avx512, Avx512Bf16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Micro, TileOutput, at};
+    use super::{Micro, Panels, TileOutput, at};
     use std::arch::x86_64::*;
 
     register_loop!(peak_avx2, "avx2,fma", 12, 16, _mm256_set1_ps(0.5), |s| _mm256_fmadd_ps(s, s, s));
@@ -189,6 +196,7 @@ mod x86 {
     impl Micro for Avx2 {
         type Element = f32;
         const FMA: bool = true;
+        const DEPTH: usize = 384;
 
         #[inline(always)]
         unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
@@ -198,7 +206,7 @@ mod x86 {
             b: *const f32,
             end: TileOutput,
         ) {
-            // Sixteen columns at a time: 6 × 2 sums fill the sixteen registers with B and A.
+            // 6 × 2 sums of sixteen columns fill the sixteen registers with B and A.
             for v in 0..NV {
                 // SAFETY: the caller promises AVX2 and FMA, and the extents of A, B and the tile; all
                 // offsets are of rows below MR, steps below k and columns below 16 · NV.
@@ -261,6 +269,7 @@ mod x86 {
     impl Micro for Avx512 {
         type Element = f32;
         const FMA: bool = true;
+        const PANELS: Panels = Panels::WIDE;
 
         #[inline(always)]
         unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
@@ -296,6 +305,7 @@ mod x86 {
     impl Micro for Avx512Bf16 {
         type Element = u32;
         const FMA: bool = true;
+        const PANELS: Panels = Panels::WIDE;
 
         #[inline(always)]
         unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(

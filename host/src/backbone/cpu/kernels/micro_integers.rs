@@ -5,6 +5,7 @@
 
 use super::integers::Width;
 use super::micro::{Micro, RowUnit, TileOutput};
+use super::panels::Panels;
 use super::{Isa, Set};
 use crate::backbone::precision::Precision;
 
@@ -85,7 +86,7 @@ pub(super) fn peak(isa: Isa, precision: Precision, rounds: usize) -> Option<usiz
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::super::micro::register_loop;
-    use super::{Micro, RowUnit, TileOutput};
+    use super::{Micro, Panels, RowUnit, TileOutput};
     use std::arch::x86_64::*;
 
     register_loop!(peak_avx2, "avx2", 12, 32, _mm256_set1_epi32(3), |s| _mm256_add_epi32(
@@ -111,6 +112,8 @@ mod x86 {
             impl $(<const $vnni: bool>)? Micro for $name $(<$vnni>)? {
                 type Element = u32;
                 const FMA: bool = true;
+                // What a row's zero of 8 bits adds is of whole columns.
+                const DEPTH: usize = if $eight { usize::MAX } else { 384 };
 
                 #[inline(always)]
                 unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
@@ -121,7 +124,7 @@ mod x86 {
                     end: TileOutput,
                 ) {
                     const { assert!(!TRANSPOSED, "integers are not multiplied transposed") };
-                    // Sixteen columns at a time: 6 × 2 sums fill the sixteen registers with B and A.
+                    // 6 × 2 sums of sixteen columns fill the sixteen registers with B and A.
                     for v in 0..NV {
                         // SAFETY: the caller promises the instruction set, and the extents of A, B and the tile; all offsets
                         // are of rows below MR, steps below k and columns below 16 · NV.
@@ -194,6 +197,7 @@ mod x86 {
             impl $(<const $vnni: bool>)? Micro for $name $(<$vnni>)? {
                 type Element = u32;
                 const FMA: bool = true;
+                const PANELS: Panels = Panels::WIDE;
 
                 #[inline(always)]
                 unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(

@@ -1,15 +1,14 @@
 //! The right-hand side of a product, packed for the tiles.
 //!
-//! B [k, n] is stored in panels of 64 columns (the last as wide as needed, in steps of 16), each panel
-//! row after row, zero where it reaches beyond n; with bf16 two consecutive rows share a row of pairs. So
-//! a tile streams its panel front to back and never reads past an end.
+//! B [k, n] is stored in panels of columns (see `panels`), each panel row after row, zero where it reaches beyond n; with bf16 two
+//! consecutive rows share a row of pairs. So a tile streams its panel front to back and never reads past an end.
 
 use super::halves::{Half, Halves};
 use super::integers::{Integers, Width};
 use super::math::round_bits;
 use super::numbers::Numbers;
 use super::pairs::{round_pairs, round_rows};
-use super::panels::{LINE, PANEL, panel};
+use super::panels::{LINE, Panels};
 use super::{Isa, Set};
 use crate::backbone::precision::Precision;
 
@@ -18,6 +17,7 @@ use crate::backbone::precision::Precision;
 pub(crate) struct Packed {
     pub(super) k: usize,
     pub(super) n: usize,
+    pub(super) panels: Panels,
     pub(super) data: Data,
     /// The inputs of the product are rounded to bf16 although the tiles compute in f32.
     pub(super) rounded: bool,
@@ -54,8 +54,9 @@ impl Packed {
     }
 
     /// B [k, n] from its transpose [n, k], whose rows are then scaled, in the 16 bits of the file for products in f32.
-    pub fn narrow<H: Half>(turned: &[H], k: usize, n: usize, scale: Option<&[f32]>) -> Self {
-        Self { k, n, data: Data::Halves(Halves::new(turned, k, n, scale)), rounded: false }
+    pub fn narrow<H: Half>(isa: Isa, turned: &[H], k: usize, n: usize, scale: Option<&[f32]>) -> Self {
+        let panels = Panels::of(isa);
+        Self { k, n, panels, data: Data::Halves(Halves::new(panels, turned, k, n, scale)), rounded: false }
     }
 
     /// B with each column multiplied by its number of `scale` [n], of a packing in f32 that is not rounded.
@@ -64,13 +65,13 @@ impl Packed {
     /// Where it is another.
     #[must_use]
     pub fn scaled(mut self, scale: &[f32]) -> Self {
-        let (k, n) = (self.k, self.n);
+        let (k, n, panels) = (self.k, self.n, self.panels);
         let Data::F32(numbers) = &mut self.data else {
             panic!("only numbers of 32 bits are scaled in place")
         };
         assert!(!self.rounded && scale.len() == n, "rounded numbers, or another scale");
-        for first in (0..n).step_by(PANEL) {
-            let (columns, width) = panel(n, first);
+        for first in (0..n).step_by(panels.step()) {
+            let (columns, width) = panels.at(n, first);
             for row in numbers[first * k..(first + width) * k].chunks_exact_mut(width) {
                 row.iter_mut().zip(&scale[first..first + columns]).for_each(|(x, s)| *x *= s);
             }
@@ -92,7 +93,7 @@ impl Packed {
             k > 0 && n > 0 && (k - 1) * strides.0 + (n - 1) * strides.1 < source.len(),
             "B is out of bounds"
         );
-        (self.k, self.n) = (k, n);
+        (self.k, self.n, self.panels) = (k, n, Panels::of(isa));
         if let Some(bits) = Width::of(isa, precision) {
             self.rounded = false;
             self.data = Data::Integers(Integers::pack(isa, bits, source, k, n, strides));
@@ -107,7 +108,7 @@ impl Packed {
                 _ => Numbers::default(),
             }
             .reused(k.div_ceil(2) * width);
-            pack_pairs(isa, source, k, n, strides, &mut data);
+            pack_pairs(isa, self.panels, source, k, n, strides, &mut data);
             self.data = Data::Pairs(data);
         } else {
             let mut data = match std::mem::take(&mut self.data) {
@@ -115,7 +116,7 @@ impl Packed {
                 _ => Numbers::default(),
             }
             .reused(k * width);
-            pack_f32(isa, source, k, n, strides, self.rounded, &mut data);
+            pack_f32(isa, self.panels, source, (k, n), strides, self.rounded, &mut data);
             self.data = Data::F32(data);
         }
     }
@@ -140,10 +141,10 @@ impl Packed {
 
     /// B [k, n] by rows, as it is multiplied with: rounded where the product's inputs are.
     pub fn unpacked(&self) -> Vec<f32> {
-        let (k, n) = (self.k, self.n);
+        let (k, n, panels) = (self.k, self.n, self.panels);
         let (mut rows, mut wide) = (vec![0f32; k * n], Numbers::default());
-        for first in (0..n).step_by(PANEL) {
-            let (columns, width) = panel(n, first);
+        for first in (0..n).step_by(panels.step()) {
+            let (columns, width) = panels.at(n, first);
             if let Data::Halves(halves) = &self.data {
                 halves.widen(first, &mut wide);
             }
@@ -166,9 +167,16 @@ impl Packed {
 }
 
 #[inline(always)]
-fn pack_f32_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), round: bool, data: &mut [f32]) {
-    for first in (0..n).step_by(PANEL) {
-        let (columns, width) = panel(n, first);
+fn pack_f32_body(
+    panels: Panels,
+    source: &[f32],
+    (k, n): (usize, usize),
+    strides: (usize, usize),
+    round: bool,
+    data: &mut [f32],
+) {
+    for first in (0..n).step_by(panels.step()) {
+        let (columns, width) = panels.at(n, first);
         let panel = &mut data[first * k..(first + width) * k];
         if strides.0 == 1 && strides.1 > 1 {
             // Column by column as they lie, in squares whose lines stay in the cache.
@@ -205,10 +213,18 @@ fn pack_f32_body(source: &[f32], k: usize, n: usize, strides: (usize, usize), ro
     }
 }
 
-fn pack_pairs(isa: Isa, source: &[f32], k: usize, n: usize, strides: (usize, usize), data: &mut [u32]) {
+fn pack_pairs(
+    isa: Isa,
+    panels: Panels,
+    source: &[f32],
+    k: usize,
+    n: usize,
+    strides: (usize, usize),
+    data: &mut [u32],
+) {
     let pairs = k.div_ceil(2);
-    for first in (0..n).step_by(PANEL) {
-        let (columns, width) = panel(n, first);
+    for first in (0..n).step_by(panels.step()) {
+        let (columns, width) = panels.at(n, first);
         let panel = &mut data[first * pairs..(first + width) * pairs];
         if strides.0 == 1 && strides.1 > 1 {
             // Column by column as they lie, in squares whose lines stay in the cache.
@@ -246,5 +262,12 @@ fn pack_pairs(isa: Isa, source: &[f32], k: usize, n: usize, strides: (usize, usi
 }
 
 super::per_isa! {
-    fn pack_f32(source: &[f32], k: usize, n: usize, strides: (usize, usize), round: bool, data: &mut [f32]) = pack_f32_body;
+    fn pack_f32(
+        panels: Panels,
+        source: &[f32],
+        shape: (usize, usize),
+        strides: (usize, usize),
+        round: bool,
+        data: &mut [f32],
+    ) = pack_f32_body;
 }

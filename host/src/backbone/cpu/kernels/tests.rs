@@ -69,6 +69,7 @@ fn products_of_any_shape_are_right_and_write_nothing_beside_themselves() {
         (4, 129, 48),
         (49, 20, 16),
         (2, 7, 200),
+        (8, 900, 21),
     ];
     for (case, (m, k, n)) in shapes.into_iter().enumerate() {
         let (lda, ldc) = (k + case % 3, n + case % 2 * 5);
@@ -98,7 +99,9 @@ fn products_of_any_shape_are_right_and_write_nothing_beside_themselves() {
 
 #[test]
 fn products_with_a_transposed_left_side_are_those_of_the_transpose() {
-    for (m, k, n) in [(1, 1, 1), (5, 3, 15), (13, 33, 70), (145, 29, 8), (8, 145, 64), (257, 24, 48)] {
+    for (m, k, n) in
+        [(1, 1, 1), (5, 3, 15), (13, 33, 70), (145, 29, 8), (8, 145, 64), (257, 24, 48), (7, 801, 20)]
+    {
         let lda = m + 3;
         let (a, b) = (noise(1, (k - 1) * lda + m), noise(2, k * n));
         let before = noise(4, m * n);
@@ -133,21 +136,21 @@ fn what_was_packed_is_unpacked_as_it_is_multiplied_with() {
 
 #[test]
 fn sixteen_bit_weights_give_the_bits_of_thirty_two_bit_ones_and_take_half_the_memory() {
-    for (m, k, n) in [(1, 1, 1), (7, 65, 66), (13, 33, 113), (6, 64, 64)] {
+    for (m, k, n) in [(1, 1, 1), (7, 65, 66), (13, 33, 113), (6, 64, 64), (7, 500, 20)] {
         let (a, scale, bias) = (noise(1, m * k), noise(2, n), noise(3, n));
         let f16s: Vec<half::f16> = noise(4, n * k).iter().map(|x| half::f16::from_f32(*x)).collect();
         let bf16s: Vec<bf16> = noise(5, n * k).iter().map(|x| bf16::from_f32(*x * 1e6)).collect();
         let wide_f16: Vec<f32> = f16s.iter().map(|x| x.to_f32()).collect();
         let wide_bf16: Vec<f32> = bf16s.iter().map(|x| x.to_f32()).collect();
         for scale in [None, Some(scale.as_slice())] {
-            for (narrow, turned) in [
-                (Packed::narrow(&f16s, k, n, scale), &wide_f16),
-                (Packed::narrow(&bf16s, k, n, scale), &wide_bf16),
-            ] {
-                let ones = vec![1.0; n];
-                let rows = turned.chunks(k).zip(scale.unwrap_or(&ones));
-                let scaled: Vec<f32> = rows.flat_map(|(row, s)| row.iter().map(move |x| x * s)).collect();
-                for isa in Isa::available() {
+            for isa in Isa::available() {
+                for (narrow, turned) in [
+                    (Packed::narrow(isa, &f16s, k, n, scale), &wide_f16),
+                    (Packed::narrow(isa, &bf16s, k, n, scale), &wide_bf16),
+                ] {
+                    let ones = vec![1.0; n];
+                    let rows = turned.chunks(k).zip(scale.unwrap_or(&ones));
+                    let scaled: Vec<f32> = rows.flat_map(|(row, s)| row.iter().map(move |x| x * s)).collect();
                     let wide = Packed::new(isa, Precision::F32, &scaled, k, n, (1, k));
                     assert_eq!(narrow.unpacked(), wide.unpacked());
                     assert!(narrow.bytes() <= wide.bytes() / 2 + 4 * n);
@@ -170,7 +173,7 @@ fn sixteen_bit_weights_give_the_bits_of_thirty_two_bit_ones_and_take_half_the_me
 
 #[test]
 fn a_product_that_ends_in_an_activation_is_the_activation_of_the_product() {
-    for (m, k, n) in [(1, 1, 1), (7, 20, 66), (13, 33, 113)] {
+    for (m, k, n) in [(1, 1, 1), (7, 20, 66), (13, 33, 113), (7, 801, 36)] {
         let (a, b, bias) = (noise(1, m * k), noise(2, k * n), noise(3, n));
         for precision in BOTH {
             for isa in Isa::available() {
@@ -234,7 +237,7 @@ impl Drop for Guarded {
 fn no_kernel_touches_what_lies_behind_a_buffer() {
     for isa in Isa::available() {
         for precision in BOTH {
-            for (m, k, n) in [(1, 1, 1), (5, 3, 15), (7, 65, 66), (13, 33, 17), (6, 64, 64)] {
+            for (m, k, n) in [(1, 1, 1), (5, 3, 15), (7, 65, 66), (13, 33, 17), (6, 64, 64), (7, 800, 18)] {
                 let [mut a, mut b, mut bias, mut out] =
                     [m * k, k * n, n, m * n].map(|length| Guarded::new(&noise(1, length)));
                 for strides in [(n, 1), (1, k)] {
@@ -251,7 +254,7 @@ fn no_kernel_touches_what_lies_behind_a_buffer() {
                 }
             }
             for (tokens, heads, head) in [(1, 1, 4), (5, 3, 12), (29, 2, 7), (49, 1, 16)] {
-                let (d, shape) = (heads * head, Shape { tokens, heads, head });
+                let (d, shape) = (heads * head, Shape { tokens, heads, head, queries: tokens, sizes: None });
                 let [mut qkv, mut out, mut map, mut into] =
                     [tokens * 3 * d, tokens * d, tokens, tokens * 3 * d].map(|n| Guarded::new(&noise(2, n)));
                 let mut s = Scratch::default();
@@ -396,7 +399,7 @@ fn attention_and_its_gradient_agree_with_the_plain_path() -> Result<()> {
         let grads = (&y * tensor(&grad, &[1, tokens, d])?)?.sum_all()?.backward()?;
         let expected = vector(grads.get(&variable).unwrap_or(&y))?;
         let expected_class = vector(class.as_ref().unwrap_or(&y))?;
-        let shape = Shape { tokens, heads, head };
+        let shape = Shape { tokens, heads, head, queries: tokens, sizes: None };
         let mut scratch = Scratch::default();
         for precision in BOTH {
             let tolerance = if precision == Precision::Bf16 { 3e-2 } else { 2e-5 };
@@ -447,6 +450,7 @@ fn products_of_integers_are_the_sums_of_their_rounded_numbers_and_write_nothing_
         (4, 130, 48),
         (49, 23, 16),
         (2, 7, 200),
+        (8, 1700, 20),
     ];
     for (case, (m, k, n)) in shapes.into_iter().enumerate() {
         let (lda, ldc) = (k + case % 3, n + case % 2 * 5);
