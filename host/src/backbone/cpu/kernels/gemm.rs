@@ -271,10 +271,13 @@ unsafe fn drive<M: Micro, const TRANSPOSED: bool>(
         Store::Add(bias) => (bias, true, None),
         Store::Activated(activation, bias) => (bias, false, Some(activation)),
     };
-    for first in (0..n).step_by(M::PANELS.step()) {
-        let (columns, width) = M::PANELS.at(n, first);
-        for top in (0..left.k).step_by(M::DEPTH) {
-            let depth = M::DEPTH.min(left.k - top);
+    let panels = if left.k <= M::SHALLOW { Panels::WIDE } else { M::PANELS };
+    // Rows of a transposed A lie far apart: fewer of them stay in the cache.
+    let most = if TRANSPOSED { M::DEPTH / 3 } else { M::DEPTH };
+    for first in (0..n).step_by(panels.step()) {
+        let (columns, width) = panels.at(n, first);
+        for top in (0..left.k).step_by(most) {
+            let depth = most.min(left.k - top);
             // The first steps along k bring the bias, later ones add to what is there, the last are activated.
             let (bias, add) = (bias.filter(|_| top == 0), add || top > 0);
             let bias = bias.map(|bias| &bias[first..first + columns]);
@@ -284,6 +287,7 @@ unsafe fn drive<M: Micro, const TRANSPOSED: bool>(
             for row in (0..left.m).step_by(ROWS) {
                 let rows = ROWS.min(left.m - row);
                 let from = if TRANSPOSED { top * left.lda + row } else { row * left.lda + top };
+                // Several panels are so shallow that `top` is 0.
                 let (a, b) = (left.a.wrapping_add(from), b.wrapping_add(first * left.k + top * width));
                 let (rows_of, columns_of) = (left.units.wrapping_add(row), of_columns.from(first));
                 let end = match direct {
@@ -298,9 +302,12 @@ unsafe fn drive<M: Micro, const TRANSPOSED: bool>(
                         TileOutput { to, stride: width, bias, add: false, rows: rows_of, columns: columns_of }
                     }
                 };
+                let panel = left.k * LINE;
                 // SAFETY: row < m, first < n and top + depth <= k, within A and B by the caller's promise. `end` is rows of this
                 // panel's width of `out` and its bias, or the tile, which is the largest.
-                unsafe { tile_of_any_size::<M, TRANSPOSED>(rows, width / 16, a, left.lda, depth, b, end) };
+                unsafe {
+                    tile_of_any_size::<M, TRANSPOSED>(rows, width / 16, a, left.lda, depth, (b, panel), end)
+                };
                 if !direct {
                     for (i, tile) in tile.chunks_exact_mut(width).take(rows).enumerate() {
                         let out = &mut out[(row + i) * ldc + first..][..columns];
@@ -351,7 +358,7 @@ unsafe fn tile_of_any_size<M: Micro, const TRANSPOSED: bool>(
     a: *const M::Element,
     lda: usize,
     k: usize,
-    b: *const M::Element,
+    (b, panel): (*const M::Element, usize),
     end: TileOutput,
 ) {
     macro_rules! pick {
@@ -359,13 +366,13 @@ unsafe fn tile_of_any_size<M: Micro, const TRANSPOSED: bool>(
             match (rows, vectors) {
                 $(
                     // SAFETY: the caller's promise, for each size.
-                    ($mr, 1) => unsafe { M::tile::<$mr, 1, TRANSPOSED>(a, lda, k, b, end) },
+                    ($mr, 1) => unsafe { M::tile::<$mr, 1, TRANSPOSED>(a, lda, k, b, panel, end) },
                     // SAFETY: as above.
-                    ($mr, 2) => unsafe { M::tile::<$mr, 2, TRANSPOSED>(a, lda, k, b, end) },
+                    ($mr, 2) => unsafe { M::tile::<$mr, 2, TRANSPOSED>(a, lda, k, b, panel, end) },
                     // SAFETY: as above.
-                    ($mr, 3) => unsafe { M::tile::<$mr, 3, TRANSPOSED>(a, lda, k, b, end) },
+                    ($mr, 3) => unsafe { M::tile::<$mr, 3, TRANSPOSED>(a, lda, k, b, panel, end) },
                     // SAFETY: as above.
-                    ($mr, 4) => unsafe { M::tile::<$mr, 4, TRANSPOSED>(a, lda, k, b, end) },
+                    ($mr, 4) => unsafe { M::tile::<$mr, 4, TRANSPOSED>(a, lda, k, b, panel, end) },
                 )*
                 _ => unreachable!("a tile has 1 to 6 rows and 1 to 4 vectors"),
             }

@@ -63,16 +63,21 @@ pub(super) trait Micro {
     /// Most steps along k before its sums go out: a panel of so many rows stays in the first-level cache while the tiles of all rows
     /// read it.
     const DEPTH: usize = usize::MAX;
+    /// Up to so many steps along k several panels are multiplied by a tile of rows before the next rows: they stay in the first-level
+    /// cache together, and there is less to do beside each.
+    const SHALLOW: usize = 0;
 
     /// # Safety
     /// The CPU must have the instruction set; `a` must hold `MR` rows of `k` elements at stride `lda` (`TRANSPOSED`: `k`
-    /// rows of `MR`), `b` `k · 16 · NV` elements from a multiple of 64 bytes, `end` `MR` rows of `16 · NV` numbers and as
-    /// wide a bias; of integers also `MR` units of rows, and as wide units and sums of columns.
+    /// rows of `MR`), `b` from a multiple of 64 bytes `k` rows of `16 · NV` elements, or of narrow panels `NV` times `k` rows of 16,
+    /// each `panel` elements behind the other; `end` `MR` rows of `16 · NV` numbers and as wide a bias; of integers also `MR` units
+    /// of rows, and as wide units and sums of columns.
     unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
         a: *const Self::Element,
         lda: usize,
         k: usize,
         b: *const Self::Element,
+        panel: usize,
         end: TileOutput,
     );
 }
@@ -119,13 +124,14 @@ impl Micro for Portable {
         lda: usize,
         k: usize,
         b: *const f32,
+        panel: usize,
         end: TileOutput,
     ) {
         for v in 0..NV {
             let mut sums = [[0f32; 16]; MR];
             for p in 0..k {
                 // SAFETY: p < k and v < NV, so 16 elements of B lie there, by the caller's promise.
-                let b = unsafe { &*b.wrapping_add((p * NV + v) * 16).cast::<[f32; 16]>() };
+                let b = unsafe { &*b.wrapping_add(v * panel + p * 16).cast::<[f32; 16]>() };
                 for (i, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: i < MR and p < k lie within A, by the caller's promise.
                     let a = unsafe { *a.wrapping_add(at::<TRANSPOSED>(lda, i, p)) };
@@ -197,6 +203,7 @@ mod x86 {
         type Element = f32;
         const FMA: bool = true;
         const DEPTH: usize = 384;
+        const SHALLOW: usize = 128;
 
         #[inline(always)]
         unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
@@ -204,6 +211,7 @@ mod x86 {
             lda: usize,
             k: usize,
             b: *const f32,
+            panel: usize,
             end: TileOutput,
         ) {
             // 6 × 2 sums of sixteen columns fill the sixteen registers with B and A.
@@ -213,7 +221,7 @@ mod x86 {
                 unsafe {
                     let mut sums = [[_mm256_setzero_ps(); 2]; MR];
                     for p in 0..k {
-                        let b = b.wrapping_add((p * NV + v) * 16);
+                        let b = b.wrapping_add(v * panel + p * 16);
                         let (b0, b1) = (_mm256_load_ps(b), _mm256_load_ps(b.wrapping_add(8)));
                         for (i, sums) in sums.iter_mut().enumerate() {
                             let a = _mm256_set1_ps(*a.wrapping_add(at::<TRANSPOSED>(lda, i, p)));
@@ -277,6 +285,7 @@ mod x86 {
             lda: usize,
             k: usize,
             b: *const f32,
+            _panel: usize,
             end: TileOutput,
         ) {
             // SAFETY: the caller promises AVX-512 and the extents of A, B and the tile; all offsets
@@ -313,6 +322,7 @@ mod x86 {
             lda: usize,
             k: usize,
             b: *const u32,
+            _panel: usize,
             end: TileOutput,
         ) {
             // SAFETY: as for `Avx512`, and AVX512-BF16. `__m512bh` and `__m512i` are the same 64 bytes.

@@ -21,6 +21,7 @@ impl Micro for PortableSixteen {
         lda: usize,
         k: usize,
         b: *const u32,
+        panel: usize,
         end: TileOutput,
     ) {
         const { assert!(!TRANSPOSED, "integers are not multiplied transposed") };
@@ -31,7 +32,7 @@ impl Micro for PortableSixteen {
                 for p in 0..k {
                     // SAFETY: i < MR, p < k and v < NV, so the word of A and 16 words of B lie there, by the caller's promise.
                     let (a, b) = unsafe {
-                        let b = b.wrapping_add((p * NV + v) * 16).cast::<[u32; 16]>();
+                        let b = b.wrapping_add(v * panel + p * 16).cast::<[u32; 16]>();
                         (halves(*a.wrapping_add(i * lda + p)), &*b)
                     };
                     for (sum, b) in sums.iter_mut().zip(b) {
@@ -114,6 +115,7 @@ mod x86 {
                 const FMA: bool = true;
                 // What a row's zero of 8 bits adds is of whole columns.
                 const DEPTH: usize = if $eight { usize::MAX } else { 384 };
+                const SHALLOW: usize = 128;
 
                 #[inline(always)]
                 unsafe fn tile<const MR: usize, const NV: usize, const TRANSPOSED: bool>(
@@ -121,6 +123,7 @@ mod x86 {
                     lda: usize,
                     k: usize,
                     b: *const u32,
+                    panel: usize,
                     end: TileOutput,
                 ) {
                     const { assert!(!TRANSPOSED, "integers are not multiplied transposed") };
@@ -131,7 +134,7 @@ mod x86 {
                         unsafe {
                             let mut sums = [[_mm256_setzero_si256(); 2]; MR];
                             for p in 0..k {
-                                let b = b.wrapping_add((p * NV + v) * 16).cast::<__m256i>();
+                                let b = b.wrapping_add(v * panel + p * 16).cast::<__m256i>();
                                 let (b0, b1) = (_mm256_load_si256(b), _mm256_load_si256(b.wrapping_add(1)));
                                 for (i, sums) in sums.iter_mut().enumerate() {
                                     let a = _mm256_set1_epi32(*a.wrapping_add(i * lda + p) as i32);
@@ -205,6 +208,7 @@ mod x86 {
                     lda: usize,
                     k: usize,
                     b: *const u32,
+                    _panel: usize,
                     end: TileOutput,
                 ) {
                     const { assert!(!TRANSPOSED, "integers are not multiplied transposed") };
