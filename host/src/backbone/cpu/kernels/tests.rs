@@ -113,8 +113,9 @@ fn products_with_a_transposed_left_side_are_those_of_the_transpose() {
                     let (mut turned, mut plain) = (before.clone(), before.clone());
                     gemm_transposed(isa, &a, lda, m, &packed, &mut turned, n, store);
                     gemm(isa, &transposed, k, m, &packed, &mut plain, n, store);
-                    // The same products in the same order.
-                    assert_eq!(turned, plain, "{} {precision:?} {m}x{k}x{n}", isa.name());
+                    // The same products, which are added up in another order where there are many.
+                    let what = format!("{} {precision:?} {m}x{k}x{n}", isa.name());
+                    assert_close(&what, &turned, &plain, if k > 128 { 1e-5 } else { 0.0 });
                 }
             }
         }
