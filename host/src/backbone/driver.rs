@@ -218,7 +218,7 @@ impl Backbone {
         Ok(self.hidden(tokens, block, hidden.grid, hidden.kept.clone()))
     }
 
-    /// The blocks from `hidden.block` on, and the final norm, with the adapter inside.
+    /// The blocks from `hidden.block` on, as many as the adapter's depth, and the final norm, with the adapter inside.
     ///
     /// # Errors
     /// As [`Self::forward`], when the adapter changes a block before `hidden.block`, or when `hidden` does not come from this
@@ -250,7 +250,7 @@ impl Backbone {
             )));
         }
         let expected = info.tokens(hidden.grid);
-        if hidden.block > info.blocks
+        if hidden.block > adapter.depth(info.blocks)
             || hidden.tokens.rank() != 3
             || hidden.tokens.dims()[1..] != [expected, info.embed_dim]
         {
@@ -310,11 +310,12 @@ impl Backbone {
         let place = Place { grid, kept: kept.map(|kept| &**kept) };
         let lora = PackedLora::new(fused, adapter)?;
         // A family without a class token finds its attention where it finishes.
-        let (blocks, want_class) = (self.info().blocks, want_attention && self.info().class_token);
+        let (blocks, want_class) =
+            (adapter.depth(self.info().blocks), want_attention && self.info().class_token);
         let (tokens, split) = match source {
             Source::Tokens(x) if x.track_op() => (x.clone(), start),
             source => {
-                let split = lora.first_tracked.max(start);
+                let split = lora.first_tracked.min(blocks).max(start);
                 let whole = split == blocks;
                 let (tokens, class) = infer(fused, &lora, &source, place, start..split, want_class && whole)?;
                 if whole {
@@ -379,7 +380,7 @@ impl Backbone {
         begin: impl Fn(&Tensor) -> candle_core::Result<HiddenStates>,
     ) -> Result<Features, BackboneError> {
         let compute = || {
-            let blocks = self.info().blocks;
+            let blocks = adapter.depth(self.info().blocks);
             // A task's code may look across slices: it is given all of them.
             let size = if adapter.only_low_rank() { self.chunk(input, at.0)? } else { usize::MAX };
             let (mut tokens, mut maps) = (Vec::new(), Vec::new());

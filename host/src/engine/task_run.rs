@@ -158,7 +158,7 @@ impl<'a> TaskRun<'a> {
         adapter: &dyn SiteAdapter,
     ) -> Result<Features, BackboneError> {
         let (backbone, attention) = (self.place.backbone, self.attention);
-        let most = most(backbone.info().blocks, attention);
+        let most = most(adapter, backbone.info().blocks, attention);
         let depth = depth(adapter, most).filter(|depth| kept.contains(depth));
         let Some(depth) = depth else {
             return backbone.forward(prepared.slices(), adapter, attention);
