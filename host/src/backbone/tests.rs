@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 mod checkpoint;
+mod depth;
 mod kept;
 mod on_device;
 mod refusals;
