@@ -65,7 +65,7 @@ fn named(build: &Build, part: &str, view: &str) -> String {
     if build.views().len() > 1 { format!("{part}.{view}") } else { part.to_owned() }
 }
 
-/// `[d]`: the mean patch token inside the mask over √d. A mask that lies between the slices covers nothing, and gives zeros.
+/// `[d]`: the mean patch token inside the mask. A mask that lies between the slices covers nothing, and gives zeros.
 pub(crate) fn inside(view: &ViewFeatures) -> Result<Tensor> {
     let dims = view.patch_tokens.dims()?;
     let [s, n, d] = dims[..] else {
@@ -73,7 +73,7 @@ pub(crate) fn inside(view: &ViewFeatures) -> Result<Tensor> {
     };
     let cover = view.mask_cover()?.reshape(&[s * n])?;
     let share = cover.div(&cover.sum_all()?.clamp(1e-6, f64::MAX)?)?;
-    share.matmul(&view.patch_tokens.reshape(&[s * n, d])?)?.scale(1.0 / (d as f64).sqrt())
+    share.matmul(&view.patch_tokens.reshape(&[s * n, d])?)
 }
 
 impl RegionPooling {
@@ -128,7 +128,9 @@ impl MaskedView {
             sum = Some(weight.matmul(&numbers.of(view)?)?);
         }
         if let Some(weight) = &self.inside {
-            let seen = weight.matmul(&inside(view)?)?;
+            let inside = inside(view)?;
+            let d = inside.dims()?.first().copied().unwrap_or(1);
+            let seen = weight.matmul(&inside.scale(1.0 / (d as f64).sqrt())?)?;
             sum = Some(match sum {
                 Some(sum) => seen.add(&sum)?,
                 None => seen,

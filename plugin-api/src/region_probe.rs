@@ -11,8 +11,8 @@ use crate::tensor::Tensor;
 pub const NO_POOLING: &str = "none";
 
 /// `logits = W e + b` with `e` the numbers of the mask, standardised by the training cases and kept within 5 standard deviations
-/// (where the view asks for `scalars` or `details`), and the mean patch token inside the mask over √d (where it asks for
-/// `cover`), of one view after the other; a view without a file is zeros. `host train --logistic` fits W and b at once.
+/// (where the view asks for `scalars` or `details`), and a tenth of the mean patch token inside the mask (where it asks for
+/// `cover`: one penalty then holds hundreds of numbers of a token about as tightly as the few of the mask), of one view after the other; a view without a file is zeros. `host train --logistic` fits W and b at once.
 ///
 /// Parameters: `head.weight` `[C, E]` and `head.bias` `[C]`, starting at 0, `scalars.mean` and `scalars.std` `[n]`, with
 /// `.VIEW` behind if there are several views. The slices' weights are their shares of the mask.
@@ -29,6 +29,8 @@ struct ProbedView {
     length: usize,
 }
 
+/// What a token counts beside a standardised number.
+const OF_TOKEN: f64 = 0.1;
 /// Of the mask's share that a slice is given where the mask lies between the slices.
 const LEAST_SHARE: f64 = 1e-9;
 
@@ -72,7 +74,7 @@ impl Head for RegionProbe {
                 parts.push(numbers.of(view)?);
             }
             if of.cover {
-                parts.push(inside(view)?);
+                parts.push(inside(view)?.scale(OF_TOKEN)?);
                 let of_slice = view.mask_cover()?.mean(1)?.affine(1.0, LEAST_SHARE)?; // [S]
                 weights.push(of_slice.div(&of_slice.sum_all()?)?);
             }
