@@ -12,7 +12,8 @@ pub const NO_POOLING: &str = "none";
 
 /// `logits = W e + b` with `e` the numbers of the mask, standardised by the training cases and kept within 5 standard deviations
 /// (where the view asks for `scalars` or `details`), and a tenth of the mean patch token inside the mask (where it asks for
-/// `cover`: one penalty then holds hundreds of numbers of a token about as tightly as the few of the mask), of one view after the other; a view without a file is zeros. `host train --logistic` fits W and b at once.
+/// `cover`: one penalty then holds hundreds of numbers of a token about as tightly as the few of the mask), of one view after the
+/// other; a view without a file is zeros. `host train --logistic` fits W and b at once.
 ///
 /// Parameters: `head.weight` `[C, E]` and `head.bias` `[C]`, starting at 0, `scalars.mean` and `scalars.std` `[n]`, with
 /// `.VIEW` behind if there are several views. The slices' weights are their shares of the mask.

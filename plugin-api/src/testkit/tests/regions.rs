@@ -150,9 +150,7 @@ fn asked_for_no_pooling_the_logits_are_linear_in_what_the_mask_says() {
     let output = task.head(&views).unwrap();
     let total = c.iter().sum::<f32>();
     let mut inputs: Vec<f32> = s.iter().map(|s| ((s - 0.1) / 0.5).clamp(-5.0, 5.0)).collect();
-    inputs.extend(
-        (0..384).map(|i| (0..12).map(|r| c[r] / total * t[r * 384 + i]).sum::<f32>() * 0.1),
-    );
+    inputs.extend((0..384).map(|i| (0..12).map(|r| c[r] / total * t[r * 384 + i]).sum::<f32>() * 0.1));
     let found = output.logits.to_vec().unwrap();
     for (label, bias) in [0.5, -0.25].into_iter().enumerate() {
         let row = &weight[label * (n + 384)..(label + 1) * (n + 384)];
