@@ -4,19 +4,20 @@ use crate::build::Build;
 use crate::error::{Error, Result};
 use crate::head::{AttentionPooling, Head, HeadOutput, ViewFeatures};
 use crate::label_queries::{LABEL_QUERIES, LabelQueryPooling};
-use crate::mask_features::MASK_SCALARS;
 use crate::params::Init;
+use crate::region_probe::{NO_POOLING, RegionProbe};
 use crate::tensor::Tensor;
 
 /// Attention pooling of the slices, and beside the embedding what the manifest asks for in `mask_features`.
 ///
 /// `logits = W v + b + mean over views of (A z + P p / √d)` with `v` the pooled class tokens ([`AttentionPooling`]),
-/// `z = clamp((s - mean) / std, -5, 5)` of the mask's scalars `s` ([`MASK_SCALARS`], where the view asks for `scalars`) and
+/// `z = clamp((s - mean) / std, -5, 5)` of the mask's numbers `s` ([`crate::MASK_SCALARS`] where the view asks for `scalars`,
+/// [`crate::MASK_DETAILS`] where it asks for `details`) and
 /// `p = Σ c t / Σ c` the patch tokens `t` inside the mask (`c` is the share of a patch that it covers, where the view asks
 /// for `cover`): a linear layer over the concatenation of all three.
 ///
 /// Parameters beside those of [`AttentionPooling`], each with `.VIEW` behind if there are several views: `head.scalars`
-/// `[C, 6]` and `head.inside` `[C, d]`, starting at 0, `scalars.mean` and `scalars.std` `[6]`. The host sets the last two
+/// `[C, n]` and `head.inside` `[C, d]`, starting at 0, `scalars.mean` and `scalars.std` `[n]`. The host sets the last two
 /// to those of the training cases before the first step, and no step changes them. With
 /// [`Build::class_tokens_only`] the patch tokens are left out.
 pub struct RegionPooling {
@@ -27,28 +28,69 @@ pub struct RegionPooling {
 /// What a view's mask adds.
 struct MaskedView {
     name: String,
-    scalars: Option<Standardised>,
-    inside: Option<Tensor>, // [C, d]
+    scalars: Option<(Standardised, Tensor)>, // [C, n]
+    inside: Option<Tensor>,                  // [C, d]
 }
 
-/// Scalars brought to mean 0 and standard deviation 1, and what they weigh.
-struct Standardised {
-    mean: Tensor,   // [6]
-    std: Tensor,    // [6]
-    weight: Tensor, // [C, 6]
+/// Numbers of a mask brought to mean 0 and standard deviation 1.
+pub(crate) struct Standardised {
+    mean: Tensor, // [n]
+    std: Tensor,  // [n]
 }
 
 /// Standard deviations beyond which a scalar counts as no farther off: a mask unlike any of training's does not decide alone.
 const FARTHEST: f64 = 5.0;
 
+impl Standardised {
+    /// Of the numbers that the view's head is told, if any.
+    pub(crate) fn new(build: &Build, view: &str) -> Result<Option<Self>> {
+        let n = build.mask_numbers(view);
+        if n == 0 {
+            return Ok(None);
+        }
+        let get = |part: &str, init: Init| build.params().get(&named(build, part, view), &[n], init);
+        let (mean, std) = (get("scalars.mean", Init::zeros())?, get("scalars.std", Init::ones())?);
+        Ok(Some(Self { mean, std }))
+    }
+
+    /// `[n]`, within [`FARTHEST`] of 0.
+    pub(crate) fn of(&self, view: &ViewFeatures) -> Result<Tensor> {
+        let z = view.mask_scalars()?.sub(&self.mean)?.div(&self.std.clamp(1e-6, f64::MAX)?)?;
+        z.clamp(-FARTHEST, FARTHEST)
+    }
+}
+
+/// A parameter's name, with the view's behind if there are several.
+fn named(build: &Build, part: &str, view: &str) -> String {
+    if build.views().len() > 1 { format!("{part}.{view}") } else { part.to_owned() }
+}
+
+/// `[d]`: the mean patch token inside the mask. A mask that lies between the slices covers nothing, and gives zeros.
+pub(crate) fn inside(view: &ViewFeatures) -> Result<Tensor> {
+    let dims = view.patch_tokens.dims()?;
+    let [s, n, d] = dims[..] else {
+        return Err(Error::msg(format!("patch tokens {dims:?}, expected [S, h·w, d]")));
+    };
+    let cover = view.mask_cover()?.reshape(&[s * n])?;
+    let share = cover.div(&cover.sum_all()?.clamp(1e-6, f64::MAX)?)?;
+    share.matmul(&view.patch_tokens.reshape(&[s * n, d])?)
+}
+
 impl RegionPooling {
-    /// Builds the head from the task's parameters; with `--fusion label_queries` over [`LabelQueryPooling`].
+    /// Builds the head from the task's parameters; with `--fusion label_queries` over [`LabelQueryPooling`], with
+    /// `--fusion none` [`RegionProbe`] instead.
     ///
     /// # Errors
     /// When a parameter contradicts the weights.
     pub fn new(build: &Build) -> Result<Self> {
         match build.setting("pooling") {
             Some(LABEL_QUERIES) => Self::over(build, LabelQueryPooling::new(build)?),
+            // The probe reads all that the mask says by itself.
+            Some(NO_POOLING) => {
+                let alone = |name: &String| MaskedView { name: name.clone(), scalars: None, inside: None };
+                let views = build.views().iter().map(alone).collect();
+                Ok(Self { pooling: Box::new(RegionProbe::new(build)?), views })
+            }
             _ => Self::over(build, AttentionPooling::new(build)?),
         }
     }
@@ -59,22 +101,17 @@ impl RegionPooling {
     /// When a parameter contradicts the weights.
     pub fn over(build: &Build, pooling: impl Head + 'static) -> Result<Self> {
         let pooling: Box<dyn Head> = Box::new(pooling);
-        let (c, d, n) = (build.outputs(), build.backbone().embed_dim, MASK_SCALARS.len());
-        let several = build.views().len() > 1;
+        let (c, d) = (build.outputs(), build.backbone().embed_dim);
         let mut views = Vec::new();
         for view in build.views() {
-            let name = |part: &str| if several { format!("{part}.{view}") } else { part.to_owned() };
-            let get = |part: &str, dims: &[usize], init: Init| build.params().get(&name(part), dims, init);
-            let scalars = match build.sends_mask_feature(view, "scalars") {
-                true => Some(Standardised {
-                    mean: get("scalars.mean", &[n], Init::zeros())?,
-                    std: get("scalars.std", &[n], Init::ones())?,
-                    weight: get("head.scalars", &[c, n], Init::zeros())?,
-                }),
-                false => None,
+            let get =
+                |part: &str, n: usize| build.params().get(&named(build, part, view), &[c, n], Init::zeros());
+            let scalars = match Standardised::new(build, view)? {
+                Some(numbers) => Some((numbers, get("head.scalars", build.mask_numbers(view))?)),
+                None => None,
             };
             let inside = match build.sends_mask_feature(view, "cover") && !build.class_tokens_only() {
-                true => Some(get("head.inside", &[c, d], Init::zeros())?),
+                true => Some(get("head.inside", d)?),
                 false => None,
             };
             views.push(MaskedView { name: view.clone(), scalars, inside });
@@ -87,19 +124,12 @@ impl MaskedView {
     /// What the mask adds to the logits, `[C]`; nothing where the view asks for nothing.
     fn forward(&self, view: &ViewFeatures) -> Result<Option<Tensor>> {
         let mut sum = None;
-        if let Some(Standardised { mean, std, weight }) = &self.scalars {
-            let z = view.mask_scalars()?.sub(mean)?.div(&std.clamp(1e-6, f64::MAX)?)?;
-            sum = Some(weight.matmul(&z.clamp(-FARTHEST, FARTHEST)?)?);
+        if let Some((numbers, weight)) = &self.scalars {
+            sum = Some(weight.matmul(&numbers.of(view)?)?);
         }
         if let Some(weight) = &self.inside {
-            let dims = view.patch_tokens.dims()?;
-            let [s, n, d] = dims[..] else {
-                return Err(Error::msg(format!("patch tokens {dims:?}, expected [S, h·w, d]")));
-            };
-            let cover = view.mask_cover()?.reshape(&[s * n])?;
-            // A mask that lies between the slices covers nothing, and adds nothing.
-            let share = cover.div(&cover.sum_all()?.clamp(1e-6, f64::MAX)?)?;
-            let inside = share.matmul(&view.patch_tokens.reshape(&[s * n, d])?)?; // [d]
+            let inside = inside(view)?;
+            let d = inside.dims()?.first().copied().unwrap_or(1);
             let seen = weight.matmul(&inside.scale(1.0 / (d as f64).sqrt())?)?;
             sum = Some(match sum {
                 Some(sum) => seen.add(&sum)?,

@@ -85,6 +85,10 @@ pub trait SiteAdapter {
     fn first_block(&self) -> usize;
     /// Whether the patch embedding is touched.
     fn patch_embed(&self) -> bool;
+    /// How many of the model's `blocks` are computed before the final norm. By default all.
+    fn depth(&self, blocks: usize) -> usize {
+        blocks
+    }
     /// The declared fast path: the host shares, fuses and batches it.
     fn low_rank(&self, _site: Site) -> Option<LowRank> {
         None

@@ -229,7 +229,7 @@ impl Backbone {
         Ok(HiddenStates { merging, ..self.hidden(tokens, block, hidden.grid, hidden.kept.clone()) })
     }
 
-    /// The blocks from `hidden.block` on, and the final norm, with the adapter inside.
+    /// The blocks from `hidden.block` on, as many as the adapter's depth, and the final norm, with the adapter inside.
     ///
     /// # Errors
     /// As [`Self::forward`], when the adapter changes a block before `hidden.block`, or when `hidden` does not come from this
@@ -268,7 +268,7 @@ impl Backbone {
             )));
         }
         let expected = info.tokens(hidden.grid);
-        if hidden.block > info.blocks
+        if hidden.block > adapter.depth(info.blocks)
             || hidden.tokens.rank() != 3
             || hidden.tokens.dims()[1..] != [expected, info.embed_dim]
         {
@@ -325,12 +325,13 @@ impl Backbone {
         let place = Place { grid, kept: kept.map(|kept| &**kept), merging };
         let lora = PackedLora::new(fused, adapter)?;
         // A family without a class token finds its attention where it finishes.
-        let (blocks, class) = (self.info().blocks, wanted.attention && self.info().class_token);
+        let (blocks, class) =
+            (adapter.depth(self.info().blocks), wanted.attention && self.info().class_token);
         let last = Last { class, wanted: (!wanted.patches).then_some(1) };
         let (tokens, split) = match source {
             Source::Tokens(x) if x.track_op() => (x.clone(), start),
             source => {
-                let split = lora.first_tracked.max(start);
+                let split = lora.first_tracked.min(blocks).max(start);
                 let whole = split == blocks;
                 let of_frozen = if whole { last } else { Last::TOKENS };
                 let Passed { tokens, class, .. } =

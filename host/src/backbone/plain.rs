@@ -45,7 +45,7 @@ impl Backbone {
         begin: impl Fn(&Tensor) -> candle_core::Result<HiddenStates>,
     ) -> Result<Features, BackboneError> {
         let compute = || {
-            let blocks = self.info().blocks;
+            let blocks = adapter.depth(self.info().blocks);
             // A task's code may look across slices: it is given all of them.
             let size = if adapter.only_low_rank() { self.chunk(input, at.0)? } else { usize::MAX };
             let (mut tokens, mut maps) = (Vec::new(), Vec::new());

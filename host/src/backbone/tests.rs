@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 mod checkpoint;
 mod class_alone;
+mod depth;
 mod kept;
 mod merged;
 mod on_device;

@@ -276,7 +276,10 @@ impl PluginUnderTest {
 /// has standardised them, since nothing has measured their means here.
 pub(super) fn mask_of(view: &View, slices: usize, patches: usize) -> MaskTensors {
     let asks = |feature: MaskFeature| view.mask_features.contains(&feature);
-    let scalars = asks(MaskFeature::Scalars).then_some([1.5, 0.3, 0.8, -0.9, 1.1, 2.0]);
+    let of = |feature: MaskFeature, n: usize| if asks(feature) { n } else { 0 };
+    let numbers = of(MaskFeature::Scalars, 6) + of(MaskFeature::Details, 28);
+    let scalars: Vec<f64> = [1.5, 0.3, 0.8, -0.9, 1.1, 2.0].into_iter().cycle().take(numbers).collect();
+    let scalars = (!scalars.is_empty()).then_some(scalars);
     let cover = || (0..slices * patches).map(|i| f32::from(u8::from(i % 5 == 2))).collect();
     let cover = asks(MaskFeature::Cover).then(|| (cover(), patches));
     // On the processor: numbers that fit into memory many times.
@@ -296,6 +299,7 @@ fn adapter_name(adapter: &crate::task::TaskAdapter) -> String {
     use crate::task::TaskAdapter;
     match adapter {
         TaskAdapter::None => "none".to_owned(),
+        TaskAdapter::Cut(blocks) => format!("none, {blocks} blocks"),
         TaskAdapter::Lora { lora, .. } => {
             format!("LoRA of rank {} from block {} on", lora.rank, lora.first_block)
         }

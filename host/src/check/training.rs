@@ -115,7 +115,7 @@ fn step(subject: &PluginUnderTest, task: &Task, draw: u64) -> Result<(f64, Vec<(
 
 fn through(subject: &PluginUnderTest, adapter: &TaskAdapter, pixels: &Tensor) -> Result<Features, String> {
     let adapted = TaskSiteAdapter::new(adapter);
-    let frozen = matches!(adapter, TaskAdapter::None);
+    let frozen = matches!(adapter, TaskAdapter::None | TaskAdapter::Cut(_));
     let features = subject.backbone.forward(pixels, &adapted, false).map_err(|e| e.to_string())?;
     let tracked = features.class_tokens.track_op();
     if !frozen && adapted.first_block() < subject.backbone.info().blocks && !tracked {

@@ -7,7 +7,7 @@ use crate::engine::memory::{self, MemoryCap};
 use crate::memory::MemoryBudget;
 use crate::scan::{
     ContentDigest, DecodedScans, ReadLimits, RegionOfInterest, Scan, SliceStack, Target, Volume, VolumeError,
-    mask_scalars, modality_warning, slices_of_target,
+    mask_details, mask_scalars, modality_warning, slices_of_target,
 };
 use crate::task::MaskTensors;
 use anymc3d_manifest::{MaskFeature, Modality, Region, Tokens, View};
@@ -65,11 +65,24 @@ pub struct Prepared {
     pub prefixes: BTreeMap<usize, HiddenStates>,
     /// Of the case's mask inside the scan, where a view's head asks for them.
     pub scalars: Option<[f64; 6]>,
+    /// More of them.
+    pub details: Option<[f64; 28]>,
     /// `[S, H, W]`: how much of each pixel the mask covers, where a view's head asks for it.
     pub covered: Option<Vec<f32>>,
 }
 
 impl Prepared {
+    fn new(
+        read: Arc<ReadScan>,
+        stack: SliceStack,
+        pixels: Tensor,
+        kept: Option<Arc<KeptPatches>>,
+        merge: usize,
+    ) -> Self {
+        let prefixes = BTreeMap::new();
+        Self { read, stack, pixels, kept, merge, prefixes, scalars: None, details: None, covered: None }
+    }
+
     /// As the backbone takes them.
     pub fn slices(&self) -> Slices<'_> {
         Slices { pixels: &self.pixels, kept: self.kept.as_ref(), merge: self.merge }
@@ -86,10 +99,11 @@ impl Prepared {
         device: &Device,
     ) -> candle_core::Result<MaskTensors> {
         let asks = |feature: MaskFeature| view.mask_features.contains(&feature);
-        let scalars = self.scalars.filter(|_| asks(MaskFeature::Scalars));
+        let scalars = self.scalars.filter(|_| asks(MaskFeature::Scalars)).map(Vec::from);
+        let details = self.details.filter(|_| asks(MaskFeature::Details)).map(Vec::from);
         let covered = self.covered.as_ref().filter(|_| asks(MaskFeature::Cover));
         let cover = covered.map(|slices| self.stack.grid.cover(slices, (h, w)));
-        MaskTensors::new(scalars, cover.map(|c| (c, h * w)), device)
+        MaskTensors::new(joined(scalars, details), cover.map(|c| (c, h * w)), device)
     }
 }
 
@@ -103,8 +117,8 @@ pub struct TrainingSlices {
     pub kept: Option<Arc<KeptPatches>>,
     /// `[S, H, W]`: how much of each pixel the mask covers, 0 to 1.
     pub mask: Option<Vec<f32>>,
-    /// Of the mask inside the scan, where the view's head asks for them.
-    pub scalars: Option<[f64; 6]>,
+    /// Numbers of the mask inside the scan, where the view's head asks for them: scalars, then details.
+    pub scalars: Option<Vec<f64>>,
 }
 
 /// What decides the slices.
@@ -242,8 +256,7 @@ impl CaseData {
             let pixels = pixels_of(&stack, path, backbone, &device)?;
             self.preprocess_ms += ms(start);
             let kept = kept_of(&stack, backbone);
-            let (read, prefixes, merge) = (read.clone(), BTreeMap::new(), view.merge);
-            let new = Prepared { read, stack, pixels, kept, merge, prefixes, scalars: None, covered: None };
+            let new = Prepared::new(read.clone(), stack, pixels, kept, view.merge);
             self.stacks.insert(key.clone(), new);
         }
         let prepared =
@@ -258,7 +271,10 @@ impl CaseData {
                 MaskFeature::Cover if prepared.covered.is_none() => {
                     prepared.covered = Some(prepared.stack.grid.mask_to_slices(mask)?);
                 }
-                MaskFeature::Scalars | MaskFeature::Cover => {}
+                MaskFeature::Details if prepared.details.is_none() => {
+                    prepared.details = Some(mask_details(&read.volume, mask)?);
+                }
+                MaskFeature::Scalars | MaskFeature::Cover | MaskFeature::Details => {}
             }
         }
         Ok(prepared)
@@ -292,8 +308,7 @@ impl CaseData {
             let device = self.device.clone().unwrap_or(Device::Cpu);
             let pixels = pixels.to_device(&device).map_err(|e| PrepareError(crate::device::one_line(&e)))?;
             self.read_ms += ms(start);
-            let (kept, merge, prefixes) = (None, view.merge, BTreeMap::new());
-            let new = Prepared { read, stack, pixels, kept, merge, prefixes, scalars: None, covered: None };
+            let new = Prepared::new(read, stack, pixels, None, view.merge);
             self.stacks.insert(key.clone(), new);
         }
         self.stacks.get_mut(&key).ok_or_else(|| PrepareError("slices were lost".to_owned()))
@@ -336,6 +351,8 @@ impl CaseData {
         let wants =
             |feature: MaskFeature| regions.as_deref().filter(|_| view.mask_features.contains(&feature));
         let scalars = wants(MaskFeature::Scalars).map(|mask| mask_scalars(&read.volume, mask)).transpose()?;
+        let details = wants(MaskFeature::Details).map(|mask| mask_details(&read.volume, mask)).transpose()?;
+        let scalars = joined(scalars.map(Vec::from), details.map(Vec::from));
         let drawn = mask.or(wants(MaskFeature::Cover));
         let mut mask = drawn.map(|mask| stack.grid.mask_to_slices(mask)).transpose()?;
         augment(&mut stack, mask.as_mut());
@@ -343,6 +360,12 @@ impl CaseData {
         let kept = kept_of(&stack, backbone);
         Ok(TrainingSlices { stack, pixels, kept, mask, scalars })
     }
+}
+
+/// Numbers of a mask as a head is told them: the scalars, then the details.
+fn joined(scalars: Option<Vec<f64>>, details: Option<Vec<f64>>) -> Option<Vec<f64>> {
+    let all: Vec<f64> = scalars.into_iter().chain(details).flatten().collect();
+    (!all.is_empty()).then_some(all)
 }
 
 /// The patches that show the body; `None` where all do, or the view keeps its background.

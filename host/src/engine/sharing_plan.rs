@@ -62,6 +62,9 @@ pub struct User {
     pub adapter: String,
     /// Blocks that are its own, from this one on; `None` where it changes the patch embedding already.
     pub from_block: Option<usize>,
+    /// Blocks that it runs at all, shared ones among them.
+    #[serde(skip)]
+    pub(super) blocks: usize,
     /// Whether code of the plugin's own is called in its blocks.
     #[serde(skip)]
     pub(super) code: bool,
@@ -70,9 +73,10 @@ pub struct User {
     pub(super) compared: bool,
 }
 
-/// The most blocks that may be frozen: the last one is run on its own where its attention is wanted, or only its class token.
-pub(super) fn most(blocks: usize, wanted: Wanted) -> usize {
-    blocks.saturating_sub(usize::from(wanted.attention || !wanted.patches))
+/// The most blocks that may be frozen: the last of an adapter's is run on its own where its attention is wanted, or only its class
+/// token.
+pub(super) fn most(adapter: &dyn SiteAdapter, blocks: usize, wanted: Wanted) -> usize {
+    adapter.depth(blocks).saturating_sub(usize::from(wanted.attention || !wanted.patches))
 }
 
 /// After how many frozen blocks an adapter's own way begins; `None` where even the patch embedding is its own.
@@ -83,6 +87,7 @@ pub(super) fn depth(adapter: &dyn SiteAdapter, blocks: usize) -> Option<usize> {
 fn describe(adapter: &TaskAdapter) -> String {
     match adapter {
         TaskAdapter::None => "none".to_owned(),
+        TaskAdapter::Cut(blocks) => format!("none, {blocks} blocks"),
         TaskAdapter::Lora { lora, .. } => format!("LoRA of rank {}, unmerged", lora.rank),
         TaskAdapter::Custom(_) => "the plugin's own code".to_owned(),
     }
@@ -115,14 +120,13 @@ impl Plan {
                 let Some(path) = case.file(task.name(), &view.name) else { continue };
                 let of = slices_of(path, view, &case.region);
                 let reference = task.weights_info.reference.as_ref().and_then(|r| r.of_view(&view.name));
+                let site = TaskSiteAdapter::new(adapter);
                 let user = User {
                     task: task.name().to_owned(),
                     view: view.name.clone(),
                     adapter: describe(adapter),
-                    from_block: depth(
-                        &TaskSiteAdapter::new(adapter),
-                        most(blocks, task.task.wanted(view, attention)),
-                    ),
+                    from_block: depth(&site, most(&site, blocks, task.task.wanted(view, attention))),
+                    blocks: site.depth(blocks),
                     code: matches!(adapter, TaskAdapter::Custom(_)),
                     compared: reference.is_some_and(|r| r.after_blocks.is_some()),
                 };
@@ -164,7 +168,7 @@ impl Plan {
     /// Passes through a block: as planned, and if every task went alone.
     pub fn cost(&self) -> (usize, usize) {
         let planned = self.stacks.iter().map(|stack| {
-            let own: usize = stack.users.iter().map(|u| self.blocks - u.from_block.unwrap_or(0)).sum();
+            let own: usize = stack.users.iter().map(|u| u.blocks - u.from_block.unwrap_or(0)).sum();
             let frozen = match &stack.users[..] {
                 [one] => one.from_block.unwrap_or(0),
                 _ => stack.kept.last().copied().unwrap_or(0),
@@ -192,7 +196,6 @@ fn kept(users: &[User]) -> Vec<usize> {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let last = self.blocks.saturating_sub(1);
         for stack in &self.stacks {
             writeln!(f, "{}: read and cut once", stack.file)?;
             writeln!(f, "  {}", stack.slices)?;
@@ -217,9 +220,10 @@ impl fmt::Display for Plan {
                 done = Some(depth);
             }
             for user in &stack.users {
+                let last = user.blocks.saturating_sub(1);
                 let way = match user.from_block {
                     None => format!("patch embedding, blocks 0 to {last}"),
-                    Some(b) if b == self.blocks => "no block of its own".to_owned(),
+                    Some(b) if b == user.blocks => "no block of its own".to_owned(),
                     Some(b) if stack.kept.is_empty() => format!("blocks 0 to {last}, adapted from {b} on"),
                     Some(b) => format!("blocks {b} to {last}"),
                 };
@@ -237,7 +241,15 @@ mod tests {
 
     fn user(from_block: Option<usize>) -> User {
         let text = || "t".to_owned();
-        User { task: text(), view: text(), adapter: text(), from_block, code: false, compared: false }
+        User {
+            task: text(),
+            view: text(),
+            adapter: text(),
+            from_block,
+            blocks: 12,
+            code: false,
+            compared: false,
+        }
     }
 
     fn plan(depths: &[Option<usize>]) -> Plan {

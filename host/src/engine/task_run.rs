@@ -165,7 +165,7 @@ impl<'a> TaskRun<'a> {
         wanted: Wanted,
     ) -> Result<Features, BackboneError> {
         let backbone = self.place.backbone;
-        let most = most(backbone.info().blocks, wanted);
+        let most = most(adapter, backbone.info().blocks, wanted);
         let depth = depth(adapter, most).filter(|depth| kept.contains(depth));
         let Some(depth) = depth else {
             return backbone.forward(prepared.slices(), adapter, wanted);

@@ -75,7 +75,7 @@ fn longest_diameter(mask: &Volume, affine: &Affine) -> f64 {
 }
 
 /// Corners of the convex hull of points in the plane (Andrew's monotone chain).
-fn hull(mut points: Vec<[i64; 2]>) -> Vec<[i64; 2]> {
+pub(super) fn hull(mut points: Vec<[i64; 2]>) -> Vec<[i64; 2]> {
     points.sort_unstable();
     points.dedup();
     if points.len() < 3 {

@@ -64,6 +64,10 @@ pub(super) struct MethodEntry {
     pub alpha: Option<f64>,
     pub first_block: Option<usize>,
     pub fusion: Option<String>,
+    /// Penalty of a linear layer that is fitted at once.
+    pub logistic: Option<f64>,
+    /// Blocks of a frozen backbone.
+    pub depth: Option<usize>,
     pub decoder: Option<String>,
     /// Before the task's.
     pub slices: Option<usize>,
@@ -175,6 +179,7 @@ impl MethodEntry {
             rank: self.rank,
             alpha: self.alpha,
             first_block: self.first_block,
+            depth: self.depth,
             pooling,
             class_tokens_only: !own,
             any_backbone,
@@ -190,6 +195,7 @@ impl MethodEntry {
             head_lr: self.head_lr.unwrap_or(start.head_lr),
             weight_decay: self.weight_decay.unwrap_or(start.weight_decay),
             head_weight_decay: self.head_weight_decay.unwrap_or(start.head_weight_decay),
+            logistic: self.logistic,
             warmup: self.warmup.unwrap_or(start.warmup),
             clip: self.clip.unwrap_or(start.clip),
             lambda: self.lambda.unwrap_or(if own { start.lambda } else { 0.0 }),

@@ -23,6 +23,8 @@ pub struct LoraPair {
 pub enum TaskAdapter {
     /// The backbone as it is.
     None,
+    /// The backbone as it is, up to this many blocks, and the final norm.
+    Cut(usize),
     /// Declared low-rank terms by site: `patch_embed`, `block.N.attention.qkv`, `block.N.attention.o_proj`.
     Lora {
         /// The declaration.
@@ -112,7 +114,16 @@ pub(super) fn adapter(
         }
         _ => None,
     };
-    if let Some(lora) = variant.lora(lora, backbone).map_err(Error::msg)? {
+    let lora = variant.lora(lora, backbone).map_err(Error::msg)?;
+    if let Some(depth) = variant.depth {
+        let frozen = lora.is_none() && (variant.adapter == Some(AdapterChoice::None) || kind == "none");
+        return match frozen {
+            true if (1..=backbone.blocks).contains(&depth) => Ok(TaskAdapter::Cut(depth)),
+            true => Err(Error::msg(format!("--depth {depth}: expected 1 to {} blocks", backbone.blocks))),
+            false => Err(Error::msg("--depth is of a frozen backbone; add --adapter none")),
+        };
+    }
+    if let Some(lora) = lora {
         // The plugin's side checked it with the plugin's build of the check; this side allocates.
         lora.check(backbone)?;
         let pairs = lora_pairs(context, backbone, prefix, &lora)?;

@@ -25,7 +25,7 @@ impl<'a> TaskSiteAdapter<'a> {
 impl SiteAdapter for TaskSiteAdapter<'_> {
     fn first_block(&self) -> usize {
         match self.adapter {
-            TaskAdapter::None => usize::MAX,
+            TaskAdapter::None | TaskAdapter::Cut(_) => usize::MAX,
             TaskAdapter::Lora { lora, .. } => lora.first_block,
             TaskAdapter::Custom(code) => code.first_block,
         }
@@ -33,10 +33,17 @@ impl SiteAdapter for TaskSiteAdapter<'_> {
 
     fn patch_embed(&self) -> bool {
         match self.adapter {
-            TaskAdapter::None => false,
+            TaskAdapter::None | TaskAdapter::Cut(_) => false,
             TaskAdapter::Lora { lora, .. } => lora.patch_embed,
             // Code may act anywhere from its first block on, and the patch embedding comes before block 0.
             TaskAdapter::Custom(code) => code.first_block == 0,
+        }
+    }
+
+    fn depth(&self, blocks: usize) -> usize {
+        match self.adapter {
+            TaskAdapter::Cut(depth) => (*depth).min(blocks),
+            _ => blocks,
         }
     }
 

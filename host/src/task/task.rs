@@ -35,23 +35,24 @@ pub struct ViewTokens<'a> {
 /// What a head is told of the case's mask in one view; nothing by default.
 #[derive(Debug, Clone, Default)]
 pub struct MaskTensors {
-    /// `[6]`, see [`anymc3d_plugin_api::MASK_SCALARS`].
+    /// `[n]`, see [`anymc3d_plugin_api::MASK_SCALARS`] and [`anymc3d_plugin_api::MASK_DETAILS`].
     pub scalars: Option<Tensor>,
     /// `[S, h·w]`, 0 to 1.
     pub cover: Option<Tensor>,
 }
 
 impl MaskTensors {
-    /// From the mask's scalars, and its share of each patch with the number of patches of a slice.
+    /// From the mask's numbers, and its share of each patch with the number of patches of a slice.
     ///
     /// # Errors
     /// When the device has no memory for them.
     pub fn new(
-        scalars: Option<[f64; 6]>,
+        scalars: Option<Vec<f64>>,
         cover: Option<(Vec<f32>, usize)>,
         device: &Device,
     ) -> candle_core::Result<Self> {
-        let scalars = scalars.map(|s| Tensor::new(&s.map(|v| v as f32), device)).transpose()?;
+        let scalars: Option<Vec<f32>> = scalars.map(|s| s.into_iter().map(|v| v as f32).collect());
+        let scalars = scalars.map(|s| Tensor::new(&s[..], device)).transpose()?;
         let cover = cover.map(|(values, patches)| {
             let slices = values.len() / patches.max(1);
             Tensor::from_vec(values, (slices, patches), device)

@@ -6,7 +6,7 @@ use crate::plugin::context::Parameter;
 use anymc3d_manifest::{
     Background, Channels, Extent, LOSSES_BY_KIND, Loss, LossKind, Manifest, MaskFeature, Tokens, View,
 };
-use anymc3d_plugin_api::{BackboneInfo, LABEL_QUERIES, Lora, Pooling};
+use anymc3d_plugin_api::{BackboneInfo, LABEL_QUERIES, Lora, NO_POOLING, Pooling};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -33,6 +33,9 @@ pub struct Variant {
     /// Another alpha.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
+    /// The frozen backbone up to this many blocks, and its final norm; later blocks are not computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
     /// Another first adapted block; with 0 the patch embedding is adapted too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_block: Option<usize>,
@@ -247,6 +250,10 @@ impl Variant {
         let own = || format!("the plugin's head pools in a way of its own and does not take --fusion {name}");
         if name == LABEL_QUERIES {
             return if has("queries") { Ok(()) } else { Err(own()) };
+        }
+        if name == NO_POOLING {
+            let pools = ["query", "queries", "lstm", "transformer"].iter().any(|part| has(part));
+            return if has("head") && !pools { Ok(()) } else { Err(own()) };
         }
         let pooling: Pooling = name.parse().map_err(|e: anymc3d_plugin_api::Error| e.to_string())?;
         let expected = match pooling {

@@ -229,7 +229,7 @@ fn tensors_of(sample: &ViewSample) -> candle_core::Result<HashMap<&'static str, 
         tensors.insert("kept", kept.table(DType::U8, &Device::Cpu)?);
     }
     if let Some(scalars) = &sample.scalars {
-        tensors.insert("scalars", Tensor::new(scalars, &Device::Cpu)?);
+        tensors.insert("scalars", Tensor::new(&scalars[..], &Device::Cpu)?);
     }
     if let Some(mask) = &sample.mask {
         tensors.insert("mask", (mask * 255.0)?.round()?.to_dtype(DType::U8)?);
@@ -255,7 +255,7 @@ where
         Err(_) => None,
     };
     let scalars = match tensor("scalars") {
-        Ok(scalars) => scalars.to_vec1::<f64>()?.try_into().ok(),
+        Ok(scalars) => Some(scalars.to_vec1::<f64>()?),
         Err(_) => None,
     };
     let [slices, rows, columns] = tensor("spacing")?.to_vec1::<f64>()?[..] else {
@@ -309,7 +309,7 @@ mod tests {
             hidden,
             geometry: geometry.clone(),
             mask: None,
-            scalars: Some([1.0, -2.5, 3.0, 4.0, 5.0, 6.25]),
+            scalars: Some(vec![1.0, -2.5, 3.0, 4.0, 5.0, 6.25]),
         };
         let found = sample_of(&tensors_of(&sample).unwrap(), 6, layout).unwrap();
         assert_eq!(*found.geometry, *geometry);

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod few;
 mod fingerprint;
+mod linear_fit;
 mod lock;
 mod log;
 mod memory;

@@ -21,6 +21,9 @@ pub struct TrainOptions {
     pub head_weight_decay: f64,
     /// Weight λ of the segmentation loss on cases that have a mask.
     pub lambda: f64,
+    /// Fit the head's linear layer at once, by logistic regression with this penalty, instead of training in steps.
+    #[serde(default)]
+    pub logistic: Option<f64>,
     /// Share of the steps in which the learning rate rises.
     pub warmup: f64,
     /// What is changed in the training cases (left and right are never swapped where a label names a side).
@@ -64,6 +67,9 @@ impl TrainOptions {
         if let Some((option, v)) = not_negative.iter().find(|(_, v)| !(v.is_finite() && *v >= 0.0)) {
             return refuse(option, *v, "a number of 0 or more");
         }
+        if let Some(penalty) = self.logistic.filter(|v| !(v.is_finite() && *v > 0.0)) {
+            return refuse("logistic", penalty, "a penalty above 0");
+        }
         if !(0.0..=1.0).contains(&self.warmup) {
             return refuse("warmup", self.warmup, "a share, 0 to 1");
         }
@@ -84,6 +90,7 @@ impl Default for TrainOptions {
             weight_decay: 1e-5,
             head_weight_decay: 1e-4,
             lambda: 1.0,
+            logistic: None,
             warmup: 0.1,
             augment: Recipe::Full,
             draws: 4,
@@ -111,6 +118,7 @@ impl TrainOptions {
             );
         }
         (asked.adapter, asked.rank, asked.alpha, asked.first_block) = of(start);
+        asked.depth = asked.depth.or(start.depth);
         if asked.pooling.is_none() {
             asked.pooling.clone_from(&start.pooling);
         }

@@ -6,6 +6,7 @@ use super::card;
 use super::error::TrainError;
 use super::events::Events;
 use super::fingerprint::RunFingerprint;
+use super::linear_fit::fit_linear;
 use super::lock::FolderLock;
 use super::log::{scalars, write_log};
 use super::memory::MemoryPlan;
@@ -109,8 +110,13 @@ pub fn train(
     let _lock = FolderLock::take(out)?;
     let mut run = Run::begin(setting, options, out, resume, progress)?;
     let (cases, done) = (setting.split.train.len(), run.at.epochs.len());
-    progress.begin((cases * options.epochs) as u64, (cases * done) as u64);
-    for epoch in done + 1..=options.epochs {
+    let epochs = if options.logistic.is_some() { 1 } else { options.epochs };
+    progress.begin((cases * epochs) as u64, (cases * done) as u64);
+    if let Some(penalty) = options.logistic.filter(|_| done == 0) {
+        let losses = fit_linear(&run.trainer, setting.table, &setting.split.train, penalty, progress)?;
+        run.end_epoch(1, &EpochLosses { losses, ..EpochLosses::default() }, progress)?;
+    }
+    for epoch in (done + 1..=options.epochs).filter(|_| options.logistic.is_none()) {
         if stopped_early(&run.at, options) {
             break;
         }

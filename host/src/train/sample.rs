@@ -19,8 +19,8 @@ pub struct ViewSample {
     pub geometry: Arc<SliceGeometry>,
     /// `[S, H, W]` occupancy 0 to 1, if the case has a mask.
     pub mask: Option<Tensor>,
-    /// Of the mask inside the scan, where the view's head asks for them.
-    pub scalars: Option<[f64; 6]>,
+    /// Numbers of the mask inside the scan, where the view's head asks for them: scalars, then details.
+    pub scalars: Option<Vec<f64>>,
 }
 
 /// Why a case cannot be trained on.

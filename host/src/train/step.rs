@@ -12,7 +12,7 @@ use crate::data::table::Row;
 use crate::engine::CaseData;
 use crate::scan::patch_means;
 use crate::task::TaskSiteAdapter;
-use crate::task::{MaskTensors, Task, TaskAdapter, TaskError, ViewTokens, reference_depth};
+use crate::task::{HeadAnswer, MaskTensors, Task, TaskAdapter, TaskError, ViewTokens, reference_depth};
 use anymc3d_manifest::{MaskFeature, View};
 use anymc3d_plugin_api::SliceGeometry;
 use candle_core::backprop::GradStore;
@@ -81,7 +81,11 @@ struct LoadedView<'a> {
 impl Trainer<'_> {
     fn blocks_of(&self, adapter: &TaskAdapter) -> usize {
         let adapter = TaskSiteAdapter::new(adapter);
-        if adapter.patch_embed() { 0 } else { adapter.first_block().min(self.backbone.info().blocks) }
+        if adapter.patch_embed() {
+            0
+        } else {
+            adapter.first_block().min(adapter.depth(self.backbone.info().blocks))
+        }
     }
 
     /// The views that the case has, augmented by draw `draw`.
@@ -137,18 +141,7 @@ impl Trainer<'_> {
         supervise: bool,
     ) -> Result<Step, TrainError> {
         let failed = |source: TaskError| TrainError::Task { case: row.case.clone(), source };
-        let tokens: Vec<ViewTokens<'_>> = views
-            .iter()
-            .zip(features)
-            .map(|(v, f)| ViewTokens {
-                name: v.view,
-                class_tokens: &f.class_tokens,
-                patch_tokens: &f.patch_tokens,
-                grid: f.grid,
-                geometry: Some(v.geometry.clone()),
-                mask: v.features.clone(),
-            })
-            .collect();
+        let tokens = tokens_of(views, features);
         let logits = self.task.head(&tokens).map_err(failed)?.logits.unsqueeze(0)?;
         let CaseTargets { values, known, share } =
             targets(row, self.task.manifest(), self.backbone.device())?;
@@ -170,6 +163,25 @@ impl Trainer<'_> {
             }
         }
         Ok(Step { logits, loss, segmentation })
+    }
+
+    /// What the head answers to a case, not augmented and without gradients.
+    ///
+    /// # Errors
+    /// When the case cannot be read, or the plugin's code fails.
+    pub fn answer(&self, row: &Row) -> Result<HeadAnswer, TrainError> {
+        let views = self.load_views(row, 0)?;
+        let features = self.frozen(&views)?;
+        let failed = |source: TaskError| TrainError::Task { case: row.case.clone(), source };
+        self.task.head(&tokens_of(&views, &features)).map_err(failed)
+    }
+
+    /// Through the blocks that remain, without gradients.
+    fn frozen(&self, views: &[LoadedView<'_>]) -> Result<Vec<Features>, TrainError> {
+        let through = |v: &LoadedView<'_>| {
+            Ok(self.backbone.forward_from(&v.hidden, &TaskSiteAdapter::detached(v.adapter), v.wanted)?)
+        };
+        views.iter().map(through).collect()
     }
 
     /// The mask's scalars of each view whose head asks for them, by the view's name.
@@ -209,12 +221,7 @@ impl Trainer<'_> {
     /// When the case cannot be read, or the plugin's code fails.
     pub fn validate(&self, row: &Row) -> Result<Step, TrainError> {
         let views = self.load_views(row, 0)?;
-        let features = views
-            .iter()
-            .map(|v| {
-                Ok(self.backbone.forward_from(&v.hidden, &TaskSiteAdapter::detached(v.adapter), v.wanted)?)
-            })
-            .collect::<Result<Vec<_>, TrainError>>()?;
+        let features = self.frozen(&views)?;
         self.head_and_losses(row, &views, &features, false)
     }
 
@@ -272,7 +279,7 @@ impl Trainer<'_> {
             .collect();
         let mut sum = Some(head);
         for ((v, gradient), &(all, at_once)) in views.iter().zip(by_tokens).zip(&sizes) {
-            if matches!(v.adapter, TaskAdapter::None) {
+            if matches!(v.adapter, TaskAdapter::None | TaskAdapter::Cut(_)) {
                 continue;
             }
             for (from, n) in groups(all, at_once) {
@@ -321,6 +328,19 @@ impl Trainer<'_> {
     }
 }
 
+/// As the head takes them.
+fn tokens_of<'a>(views: &'a [LoadedView<'a>], features: &'a [Features]) -> Vec<ViewTokens<'a>> {
+    let of = |(v, f): (&'a LoadedView<'a>, &'a Features)| ViewTokens {
+        name: v.view,
+        class_tokens: &f.class_tokens,
+        patch_tokens: &f.patch_tokens,
+        grid: f.grid,
+        geometry: Some(v.geometry.clone()),
+        mask: v.features.clone(),
+    };
+    views.iter().zip(features).map(of).collect()
+}
+
 /// What the view's head is told of the case's mask. The mask moved with an augmentation; the scalars are the scan's.
 fn mask_tensors(sample: &ViewSample, view: &View, device: &Device) -> Result<MaskTensors, TrainError> {
     let asks = |feature: MaskFeature| view.mask_features.contains(&feature);
@@ -333,8 +353,7 @@ fn mask_tensors(sample: &ViewSample, view: &View, device: &Device) -> Result<Mas
         }
         _ => None,
     };
-    let scalars = sample.scalars.filter(|_| asks(MaskFeature::Scalars));
-    Ok(MaskTensors::new(scalars, cover, device)?)
+    Ok(MaskTensors::new(sample.scalars.clone(), cover, device)?)
 }
 
 /// The tokens as variables, so that a backward pass ends at them.

@@ -82,6 +82,8 @@ pub enum MaskFeature {
     Scalars,
     /// How much of each patch the mask covers.
     Cover,
+    /// Twenty-eight more numbers: of the values inside, of core and edge, of rings around the mask, of its shape.
+    Details,
 }
 
 impl MaskFeature {
@@ -90,6 +92,7 @@ impl MaskFeature {
         match self {
             Self::Scalars => "scalars",
             Self::Cover => "cover",
+            Self::Details => "details",
         }
     }
 }
@@ -175,7 +178,11 @@ impl View {
         let twice = |i: usize| self.mask_features[..i].contains(&self.mask_features[i]);
         if let Some(i) = (0..self.mask_features.len()).find(|&i| twice(i)) {
             let name = self.mask_features[i].name();
-            return refuse("mask_features", format!("`{name}` twice"), "each once: \"scalars\", \"cover\"");
+            return refuse(
+                "mask_features",
+                format!("`{name}` twice"),
+                "each once: \"scalars\", \"cover\", \"details\"",
+            );
         }
         Ok(())
     }

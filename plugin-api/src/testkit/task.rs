@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{GeometrySource, SliceGeometry};
 use crate::head::{HeadOutput, ViewFeatures};
 use crate::loss::Targets;
-use crate::mask_features::{MASK_SCALARS, MaskFeatures};
+use crate::mask_features::{MASK_DETAILS, MASK_SCALARS, MaskFeatures};
 use crate::tensor::Tensor;
 use abi_stable::std_types::RVec;
 use anymc3d_manifest::{Manifest, MaskFeature};
@@ -134,9 +134,12 @@ impl Task {
         let asks = |feature: MaskFeature| view.mask_features.contains(&feature);
         let random =
             |part: &str, dims: &[usize]| self.context.random(&format!("{name}/{}/{part}", view.name), dims);
-        let scalars = match asks(MaskFeature::Scalars) {
-            true => Some(random("scalars", &[MASK_SCALARS.len()])?),
-            false => None,
+        let of = |feature: MaskFeature, n: usize| if asks(feature) { n } else { 0 };
+        let numbers =
+            of(MaskFeature::Scalars, MASK_SCALARS.len()) + of(MaskFeature::Details, MASK_DETAILS.len());
+        let scalars = match numbers {
+            0 => None,
+            n => Some(random("scalars", &[n])?),
         };
         let cover = match asks(MaskFeature::Cover) {
             true => Some(random("cover", &[slices, grid[0] * grid[1]])?.sigmoid()?.detach()?),

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model (stored with the weights: run and eval build the same task)")]
 pub(super) struct Ablation {
-    /// Pooling over the slices, instead of the plugin's; label_queries is attention with a query per label
-    #[arg(long, value_name = "POOLING", value_parser = ["attention", "mean", "median", "max", "lstm", "transformer", "label_queries"])]
+    /// Pooling over the slices, instead of the plugin's; label_queries is attention with a query per label, none reads what the mask says alone
+    #[arg(long, value_name = "POOLING", value_parser = ["attention", "mean", "median", "max", "lstm", "transformer", "label_queries", "none"])]
     fusion: Option<String>,
     /// Give the head class tokens alone, as in the paper: a head that reads patch tokens does without them
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
@@ -26,6 +26,9 @@ pub(super) struct Ablation {
     /// Alpha of the adapter
     #[arg(long, value_name = "A")]
     alpha: Option<f64>,
+    /// Compute this many blocks of the frozen backbone, and its final norm [default: all]
+    #[arg(long, value_name = "N")]
+    depth: Option<usize>,
     /// First adapted block; 0 also adapts the patch embedding
     #[arg(long, value_name = "N")]
     first_block: Option<usize>,
@@ -35,8 +38,8 @@ pub(super) struct Ablation {
     /// Patches that show only background: keep them, or drop them before the first block
     #[arg(long, value_parser = ["keep", "drop"])]
     background: Option<String>,
-    /// What the head is told of the mask: scalars, cover, both with a comma between, or none
-    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = ["scalars", "cover", "none"])]
+    /// What the head is told of the mask: scalars, details, cover, with commas between, or none
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = ["scalars", "details", "cover", "none"])]
     mask_features: Option<Vec<String>>,
     /// Length of the region around mask or point, mm: one for a cube, or three, left to right, back to front, feet to head
     #[arg(long, value_name = "MM[,MM,MM]", value_delimiter = ',')]
@@ -102,6 +105,7 @@ impl Ablation {
             let of = |name: &String| match name.as_str() {
                 "scalars" => Some(MaskFeature::Scalars),
                 "cover" => Some(MaskFeature::Cover),
+                "details" => Some(MaskFeature::Details),
                 _ => None,
             };
             Ok(names.iter().filter_map(of).collect())
@@ -160,6 +164,7 @@ impl Ablation {
             }),
             rank: self.rank,
             alpha: self.alpha,
+            depth: self.depth,
             first_block: self.first_block,
             pooling: self.fusion.clone(),
             class_tokens_only: self.class_tokens_only,

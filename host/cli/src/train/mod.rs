@@ -116,6 +116,10 @@ pub(super) struct Train {
     /// Peak learning rate of the head and the segmentation decoder
     #[arg(long, default_value_t = TrainOptions::default().head_lr, help_heading = "Optimisation")]
     head_lr: f64,
+    /// Fit the head's linear layer at once by logistic regression, ½ PENALTY w·w + Σ loss, instead of training in steps; for a
+    /// frozen backbone and a head with nothing else to train (docs/training.md)
+    #[arg(long, value_name = "PENALTY", help_heading = "Optimisation")]
+    logistic: Option<f64>,
     /// Share of the steps in which the learning rates rise
     #[arg(long, default_value_t = TrainOptions::default().warmup, help_heading = "Optimisation")]
     warmup: f64,

@@ -17,6 +17,7 @@ impl Train {
             weight_decay: self.weight_decay,
             head_weight_decay: self.head_weight_decay,
             lambda: self.lambda,
+            logistic: self.logistic,
             warmup: self.warmup,
             // The first variant is the unchanged case: with one variant there is no augmentation, and the record says that.
             augment: if self.augmentations_per_case == 1 { Recipe::None } else { self.augment.into() },

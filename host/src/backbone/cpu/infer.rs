@@ -189,9 +189,6 @@ impl SlicePass<'_> {
         }
         if let Some(merged) = &merged {
             merged.spread(d, x);
-            if let Some(map) = map.as_deref_mut() {
-                merged.spread_shares(&mut map[..n]);
-            }
         }
         if let Some(rows) = rows {
             rows.spread(d, whole);
@@ -202,7 +199,7 @@ impl SlicePass<'_> {
         merged
     }
 
-    /// The blocks of rows x [n, d], which `merged` says how many are left of.
+    /// The blocks of rows x [n, d], which `merged` says how many are left of. The attention `map` is of all rows.
     fn blocks(
         &self,
         rows: Option<KeptRows<'_>>,
@@ -215,7 +212,8 @@ impl SlicePass<'_> {
         let each = self.place.merging.map_or(0, |merging| merging.each);
         let mut keep = std::mem::take(&mut s.activations);
         let mut own_turns = kept_turns(self.turns.as_ref(), rows);
-        let mut t = x.len() / d;
+        let rows_in = x.len() / d;
+        let mut t = rows_in;
         if let Some(merged) = merged {
             t = merged.tokens();
             own_turns = self.turns_of(rows, merged, leading).or(own_turns);
@@ -230,13 +228,16 @@ impl SlicePass<'_> {
             let change = Change { terms: &self.lora.blocks[i].0, turns, wanted, sizes };
             let (block, x) = (&self.fused.blocks[i], &mut x[..t * d]);
             let class = class.map(|map| &mut map[..t]);
-            // The last block's attention is of the tokens that its MLP and the heads are given.
-            let merges = each > 0 && i + 1 < self.fused.blocks.len();
-            if !merges {
-                block.forward(change, x, class, &mut keep, false, s);
+            let of_class = class.is_some();
+            block.attend(change, x, class, &mut keep, s);
+            if let (true, Some(map), Some(merged)) = (of_class, map.as_deref_mut(), merged.as_ref()) {
+                merged.spread_shares(&mut map[..rows_in]);
+            }
+            // What the last block of all merged away, no later block would be spared.
+            if each == 0 || wanted.is_some() || i + 1 == self.fused.blocks.len() {
+                block.mlp(&mut x[..wanted.map_or(t, |wanted| wanted.min(t)) * d], &mut keep, false, s);
                 continue;
             }
-            block.attend(change, x, class, &mut keep, s);
             block.keys(&keep, &mut s.keys);
             if let Some(merged) = merged.as_mut() {
                 merged.merge(&nearest_pairs(&s.keys, d / block.heads, leading, each), d, x);

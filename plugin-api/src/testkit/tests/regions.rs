@@ -2,6 +2,7 @@
 
 use crate::prelude::*;
 use crate::testkit::{Outcome, TestHost, check};
+use crate::{MASK_DETAILS, MASK_SCALARS};
 
 struct Marked;
 
@@ -33,7 +34,7 @@ const BOTH: &str = "\"scalars\", \"cover\"";
 
 #[test]
 fn a_head_that_is_told_of_a_mask_passes_all_that_a_host_checks() {
-    for features in ["", "\"scalars\"", "\"cover\"", BOTH] {
+    for features in ["", "\"scalars\"", "\"details\"", "\"cover\"", BOTH] {
         let report = check(Marked, &manifest(features));
         let failed = report.findings.iter().find(|f| matches!(f.outcome, Outcome::Failed));
         assert!(failed.is_none(), "{features}: {failed:?}");
@@ -123,4 +124,52 @@ fn asked_for_label_queries_the_mask_is_told_beside_a_query_per_label() {
     let task = host.task(Marked, &manifest("\"scalars\"")).unwrap();
     let names: Vec<String> = task.context().parameters().into_keys().collect();
     assert_eq!(names, ["head.bias", "head.scalars", "head.weight", "queries", "scalars.mean", "scalars.std"]);
+}
+
+#[test]
+fn asked_for_no_pooling_the_logits_are_linear_in_what_the_mask_says() {
+    let host = TestHost::dinov2_small().setting("pooling", "none");
+    let all = "\"scalars\", \"details\", \"cover\"";
+    let task = host.task(Marked, &manifest(all)).unwrap();
+    let context = task.context();
+    let names: Vec<String> = context.parameters().into_keys().collect();
+    assert_eq!(names, ["head.bias", "head.weight", "scalars.mean", "scalars.std"]);
+    let n = MASK_SCALARS.len() + MASK_DETAILS.len();
+    assert_eq!(context.parameters()["head.weight"].values.len(), 2 * (n + 384));
+    let weight: Vec<f32> = (0..2 * (n + 384)).map(|i| 0.01 * ((i * 37 % 11) as f32 - 5.0)).collect();
+    context.set("head.weight", &weight).unwrap();
+    context.set("head.bias", &[0.5, -0.25]).unwrap();
+    context.set("scalars.mean", &vec![0.1; n]).unwrap();
+    context.set("scalars.std", &vec![0.5; n]).unwrap();
+    let views = task.views(3, [2, 2], "a case").unwrap();
+    let (s, c) = (
+        views[0].mask_scalars().unwrap().to_vec().unwrap(),
+        views[0].mask_cover().unwrap().to_vec().unwrap(),
+    );
+    let t = views[0].patch_tokens.to_vec().unwrap();
+    let output = task.head(&views).unwrap();
+    let total = c.iter().sum::<f32>();
+    let mut inputs: Vec<f32> = s.iter().map(|s| ((s - 0.1) / 0.5).clamp(-5.0, 5.0)).collect();
+    inputs.extend((0..384).map(|i| (0..12).map(|r| c[r] / total * t[r * 384 + i]).sum::<f32>() * 0.1));
+    let found = output.logits.to_vec().unwrap();
+    for (label, bias) in [0.5, -0.25].into_iter().enumerate() {
+        let row = &weight[label * (n + 384)..(label + 1) * (n + 384)];
+        let expected = bias + row.iter().zip(&inputs).map(|(w, x)| w * x).sum::<f32>();
+        assert!((found[label] - expected).abs() < 1e-4, "{} is not {expected}", found[label]);
+    }
+    let told = output.embedding.unwrap().to_vec().unwrap();
+    assert!(told.iter().zip(&inputs).all(|(a, b)| (a - b).abs() < 1e-5));
+    let slices = output.slice_weights[0].to_vec().unwrap();
+    let expected: Vec<f32> = c.chunks_exact(4).map(|c| c.iter().sum::<f32>() / total).collect();
+    assert!(
+        slices.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5),
+        "{slices:?}, expected {expected:?}"
+    );
+}
+
+#[test]
+fn without_pooling_and_without_a_mask_there_is_nothing_to_read() {
+    let host = TestHost::dinov2_small().setting("pooling", "none");
+    let error = host.task(Marked, &manifest("")).err().unwrap();
+    assert!(error.message().contains("needs mask_features"), "{error}");
 }
