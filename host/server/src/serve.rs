@@ -25,6 +25,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 
@@ -206,8 +207,10 @@ impl Server {
         let address = listener.local_addr().map_err(ServeError::System)?;
         let served: Result<(), ServeError> = runtime.block_on(async {
             let listener = TcpListener::from_std(listener).map_err(ServeError::System)?;
-            tokio::spawn(signals(sender.clone()));
-            tokio::spawn(hangups(app.clone()));
+            // Before anybody is told that it listens: a signal ends a process that does not listen for it.
+            let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(listen_for);
+            tokio::spawn(signals(sender.clone(), terminate, interrupt));
+            tokio::spawn(hangups(app.clone(), listen_for(SignalKind::hangup())));
             tokio::spawn(upkeep(app.clone(), tls.clone(), options.retention));
             tokio::spawn(close_queue(app.clone(), ending.clone()));
             let facts = json!({ "address": address.to_string(), "tls": tls.is_some() });
@@ -302,24 +305,21 @@ fn start(
     Ok((thread, models))
 }
 
-async fn signals(sender: watch::Sender<bool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listened = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = listened else {
-        tracing::warn!("signals cannot be listened to");
-        return;
-    };
+fn listen_for(kind: SignalKind) -> Option<Signal> {
+    let listened = signal(kind);
+    listened.inspect_err(|e| tracing::warn!("signal {} is not listened for ({e})", kind.as_raw_value())).ok()
+}
+
+async fn signals(sender: watch::Sender<bool>, terminate: Option<Signal>, interrupt: Option<Signal>) {
+    let (Some(mut terminate), Some(mut interrupt)) = (terminate, interrupt) else { return };
     let told = std::pin::pin!(terminate.recv());
     futures_util::future::select(told, std::pin::pin!(interrupt.recv())).await;
     sender.send_replace(true);
 }
 
 /// SIGHUP: plugins whose files have changed are opened again, and those in quarantine.
-async fn hangups(app: Arc<App>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        return tracing::warn!("SIGHUP cannot be listened to");
-    };
+async fn hangups(app: Arc<App>, hangup: Option<Signal>) {
+    let Some(mut hangup) = hangup else { return };
     while hangup.recv().await.is_some() {
         reload_changed(&app).await;
     }
