@@ -3,7 +3,7 @@
 use crate::access::{NamedHosts, TokenError, Tokens};
 use crate::app::{App, router};
 use crate::audit::Audit;
-use crate::dicomweb::{AnswerByJobs, RulesFile, Service, ServiceOptions};
+use crate::dicomweb::{AnswerByJobs, ObjectKind, RulesFile, Service, ServiceOptions};
 use crate::handlers::reload::reload_changed;
 use crate::jobs::{Jobs, OpenJobsError};
 use crate::listen::{self, asked_to_end};
@@ -160,7 +160,7 @@ impl Server {
         let metrics = Metrics::default();
         let shared = Arc::new(Shared { data, jobs, queue: queue.clone(), audit, metrics, outputs, window });
         let names: Vec<String> = selection.plugins.iter().map(|p| p.manifest.plugin.name.clone()).collect();
-        check_rules(&options, &names)?;
+        check_rules(&options, &names, session.segmentation)?;
         let (runner, models) = start(selection, session, shared.clone())?;
         let studies = studies(&options, &shared.jobs)?;
         let app = Arc::new(App {
@@ -237,8 +237,8 @@ impl Server {
     }
 }
 
-/// Rules that ask for a plugin that is not served would fail each of their studies.
-fn check_rules(options: &ServerOptions, served: &[String]) -> Result<(), ServeError> {
+/// Rules that ask for a plugin that is not served, or for masks alone where none is made, would fail each of their studies.
+fn check_rules(options: &ServerOptions, served: &[String], masks: bool) -> Result<(), ServeError> {
     let Some(wanted) = &options.studies else { return Ok(()) };
     let rules = RulesFile::read(&wanted.rules).map_err(ServeError::Studies)?;
     if let Some(plugin) = rules.plugins().into_iter().find(|plugin| !served.iter().any(|name| name == plugin))
@@ -247,6 +247,12 @@ fn check_rules(options: &ServerOptions, served: &[String]) -> Result<(), ServeEr
         let rules = wanted.rules.display();
         return Err(ServeError::Studies(format!(
             "{rules}: plugin {plugin} is not served; there is: {there}"
+        )));
+    }
+    if !masks && rules.results.objects.iter().eq([&ObjectKind::Segmentation]) {
+        return Err(ServeError::Studies(format!(
+            "{}: [results] objects asks for masks alone, and this server makes none; give --segmentation, or name other objects",
+            wanted.rules.display()
         )));
     }
     Ok(())
