@@ -33,7 +33,9 @@ fn hang_up() {
 fn sighup_opens_plugins_whose_files_have_changed_and_those_in_quarantine_and_leaves_all_others() {
     let folder = tempfile::tempdir().unwrap();
     let [good, same] = ["good", "same"].map(|name| folder.path().join(name));
-    [&good, &same].map(|folder| std::fs::create_dir(folder).unwrap());
+    for folder in [&good, &same] {
+        std::fs::create_dir(folder).unwrap();
+    }
     let library = small::probe(&good);
     let weights = good.join("mean_probe.safetensors");
     let bad = small::misbehaving(&same, "abort_far_away");
