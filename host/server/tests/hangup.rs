@@ -74,7 +74,7 @@ fn sighup_opens_plugins_whose_files_have_changed_and_those_in_quarantine_and_lea
     for _ in 0..2 {
         assert_eq!(server.end(&server.submit(&scan(1, FAR))).0["state"], "partly_failed");
     }
-    assert_eq!((ready("mean_probe"), ready("misbehaves")), (200, 503));
+    assert_eq!((ready("mean_probe"), ready("misbehaves")), (200, 400));
     hang_up();
     let told = loads(&server, 3);
     assert_eq!(

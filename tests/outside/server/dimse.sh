@@ -55,7 +55,7 @@ start_server() {
     --rules "$work/${2:-rules.toml}" \
     >> "$work/server.log" 2>&1 &
   server=$!
-  for _ in $(seq 100); do curl -sf "http://127.0.0.1:$listen/studies" > /dev/null && return; sleep 0.1; done
+  for _ in $(seq 600); do curl -sf "http://127.0.0.1:$listen/studies" > /dev/null && return; sleep 0.1; done
   fail "the server does not answer"
 }
 start_scp() {
@@ -67,7 +67,7 @@ sent() { # how many studies
   curl -s "http://127.0.0.1:$listen/studies" | "$python" -c 'import json, sys; print(json.load(sys.stdin)["studies"].get("sent", 0))'
 }
 wait_sent() {
-  for _ in $(seq 300); do [ "$(sent)" = "$1" ] && return; sleep 0.2; done
+  for _ in $(seq 1500); do [ "$(sent)" = "$1" ] && return; sleep 0.2; done
   fail "$1 studies are not sent: $(curl -s "http://127.0.0.1:$listen/studies")"
 }
 send() { storescu -aet "${caller:-MODALITY}" -aec "${called:-ANYMC3D}" ${syntax:-} +sd +r 127.0.0.1 "$dimse" "$@" 2>&1; }

@@ -82,7 +82,8 @@ try: print(json.load(sys.stdin)["studies"].get(sys.argv[1], 0))
 except ValueError: print(0)' "$1"
 }
 wait_for() { # SECONDS TEXT COMMAND…
-  local until=$((SECONDS + $1)) what=$2
+  # Five times as long as a quiet machine with two cores may take: others may compute beside it.
+  local until=$((SECONDS + 5 * $1)) what=$2
   shift 2
   until "$@"; do
     [ $SECONDS -lt $until ] || fail "$what"
