@@ -1,6 +1,6 @@
 //! A result as text: probabilities, top slices, warnings.
 
-use anymc3d_host::engine::result::{CaseResult, LabelPrediction, ViewRecord};
+use anymc3d_host::engine::result::{CaseResult, LabelPrediction, Novelty, ViewRecord};
 use anymc3d_host::output::percent;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -28,6 +28,10 @@ pub(super) fn block(result: &CaseResult, folder: Option<&Path>) -> String {
     }
     for view in &result.views {
         let _ = writeln!(text, "  {}", slices(view));
+    }
+    // What is outside is told by a warning.
+    if let Some(n) = result.novelty.as_ref().filter(|n| !n.outside) {
+        let _ = writeln!(text, "  {}", novelty(n));
     }
     if let Some(s) = &result.segmentation {
         let _ = writeln!(text, "  segmented: {:.2} ml in {} voxels (view {})", s.volume_ml, s.voxels, s.view);
@@ -82,9 +86,32 @@ fn slices(view: &ViewRecord) -> String {
     if tops.is_empty() { among } else { format!("top slices: {}; of {among}", tops.join(", ")) }
 }
 
+fn novelty(n: &Novelty) -> String {
+    let view = n.view.as_ref().map_or(String::new(), |view| format!(" in view {view}"));
+    format!(
+        "like the {} training cases{view}: distance {:.1}, farther than {:.1} % of them",
+        n.reference_cases, n.distance, n.percentile
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_distance_from_the_training_cases_is_told_with_the_view_that_it_is_of() {
+        let mut n = Novelty {
+            view: None,
+            distance: 23.14,
+            percentile: 56.0,
+            outside: false,
+            limit: 37.9,
+            reference_cases: 400,
+        };
+        assert_eq!(novelty(&n), "like the 400 training cases: distance 23.1, farther than 56.0 % of them");
+        n.view = Some("flair".to_owned());
+        assert!(novelty(&n).contains("training cases in view flair: distance"));
+    }
 
     #[test]
     fn a_decision_says_its_threshold() {

@@ -153,6 +153,21 @@ def test_a_mask_is_there_where_it_is_asked_for(scan_path: Path, backbone: anymc3
     assert result.to_dict()["segmentation"]["voxels"] == int(result.mask.sum())
 
 
+def test_a_result_says_how_far_the_case_is_from_the_training_cases(scan_path: Path, host: anymc3d.Host) -> None:
+    result = host.run(scan_path, plugin="lung_nodule", heatmap=False)
+    near = result.novelty
+    assert isinstance(near, anymc3d.Novelty) and near.reference_cases >= 400 and near.view is None
+    assert near == anymc3d.Novelty(**result.to_dict()["novelty"]) and not near.outside
+    assert 0 < near.distance <= near.limit and 0 <= near.percentile <= 100
+    # The same scan upside down and with its intensities mirrored is no chest any more.
+    image = nibabel.load(scan_path)
+    strange = host.run((-1000 - np.asarray(image.dataobj)[:, :, ::-1], image.affine), plugin="lung_nodule", heatmap=False)
+    far = strange.novelty
+    assert far is not None and far.outside and far.distance > far.limit and far.percentile == 100
+    assert any("unlike those that the weights were trained on" in warning for warning in strange.warnings)
+    assert "unlike the " in strange._repr_html_() and "unlike the " not in result._repr_html_()
+
+
 def test_threads_share_a_host(scan_path: Path, host: anymc3d.Host) -> None:
     expected = {name: answer(r) for name, r in host.run_all(scan_path).items() if isinstance(r, anymc3d.Result)}
     found: list[Any] = []

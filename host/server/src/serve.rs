@@ -3,7 +3,7 @@
 use crate::access::{NamedHosts, TokenError, Tokens};
 use crate::app::{App, router};
 use crate::audit::Audit;
-use crate::dicomweb::{AnswerByJobs, RulesFile, Service, ServiceOptions};
+use crate::dicomweb::{AnswerByJobs, ObjectKind, RulesFile, Service, ServiceOptions};
 use crate::handlers::reload::reload_changed;
 use crate::jobs::{Jobs, OpenJobsError};
 use crate::listen::{self, asked_to_end};
@@ -25,6 +25,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 
@@ -159,7 +160,7 @@ impl Server {
         let metrics = Metrics::default();
         let shared = Arc::new(Shared { data, jobs, queue: queue.clone(), audit, metrics, outputs, window });
         let names: Vec<String> = selection.plugins.iter().map(|p| p.manifest.plugin.name.clone()).collect();
-        check_rules(&options, &names)?;
+        check_rules(&options, &names, session.segmentation)?;
         let (runner, models) = start(selection, session, shared.clone())?;
         let studies = studies(&options, &shared.jobs)?;
         let app = Arc::new(App {
@@ -206,8 +207,10 @@ impl Server {
         let address = listener.local_addr().map_err(ServeError::System)?;
         let served: Result<(), ServeError> = runtime.block_on(async {
             let listener = TcpListener::from_std(listener).map_err(ServeError::System)?;
-            tokio::spawn(signals(sender.clone()));
-            tokio::spawn(hangups(app.clone()));
+            // Before anybody is told that it listens: a signal ends a process that does not listen for it.
+            let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(listen_for);
+            tokio::spawn(signals(sender.clone(), terminate, interrupt));
+            tokio::spawn(hangups(app.clone(), listen_for(SignalKind::hangup())));
             tokio::spawn(upkeep(app.clone(), tls.clone(), options.retention));
             tokio::spawn(close_queue(app.clone(), ending.clone()));
             let facts = json!({ "address": address.to_string(), "tls": tls.is_some() });
@@ -234,8 +237,8 @@ impl Server {
     }
 }
 
-/// Rules that ask for a plugin that is not served would fail each of their studies.
-fn check_rules(options: &ServerOptions, served: &[String]) -> Result<(), ServeError> {
+/// Rules that ask for a plugin that is not served, or for masks alone where none is made, would fail each of their studies.
+fn check_rules(options: &ServerOptions, served: &[String], masks: bool) -> Result<(), ServeError> {
     let Some(wanted) = &options.studies else { return Ok(()) };
     let rules = RulesFile::read(&wanted.rules).map_err(ServeError::Studies)?;
     if let Some(plugin) = rules.plugins().into_iter().find(|plugin| !served.iter().any(|name| name == plugin))
@@ -244,6 +247,12 @@ fn check_rules(options: &ServerOptions, served: &[String]) -> Result<(), ServeEr
         let rules = wanted.rules.display();
         return Err(ServeError::Studies(format!(
             "{rules}: plugin {plugin} is not served; there is: {there}"
+        )));
+    }
+    if !masks && rules.results.objects.iter().eq([&ObjectKind::Segmentation]) {
+        return Err(ServeError::Studies(format!(
+            "{}: [results] objects asks for masks alone, and this server makes none; give --segmentation, or name other objects",
+            wanted.rules.display()
         )));
     }
     Ok(())
@@ -302,24 +311,21 @@ fn start(
     Ok((thread, models))
 }
 
-async fn signals(sender: watch::Sender<bool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listened = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = listened else {
-        tracing::warn!("signals cannot be listened to");
-        return;
-    };
+fn listen_for(kind: SignalKind) -> Option<Signal> {
+    let listened = signal(kind);
+    listened.inspect_err(|e| tracing::warn!("signal {} is not listened for ({e})", kind.as_raw_value())).ok()
+}
+
+async fn signals(sender: watch::Sender<bool>, terminate: Option<Signal>, interrupt: Option<Signal>) {
+    let (Some(mut terminate), Some(mut interrupt)) = (terminate, interrupt) else { return };
     let told = std::pin::pin!(terminate.recv());
     futures_util::future::select(told, std::pin::pin!(interrupt.recv())).await;
     sender.send_replace(true);
 }
 
 /// SIGHUP: plugins whose files have changed are opened again, and those in quarantine.
-async fn hangups(app: Arc<App>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        return tracing::warn!("SIGHUP cannot be listened to");
-    };
+async fn hangups(app: Arc<App>, hangup: Option<Signal>) {
+    let Some(mut hangup) = hangup else { return };
     while hangup.recv().await.is_some() {
         reload_changed(&app).await;
     }

@@ -122,6 +122,40 @@ fn jobs_of_one_scan_share_a_pass_and_each_has_its_own_answers_and_files() {
 }
 
 #[test]
+fn works_that_arrive_while_their_scan_is_computed_are_answered_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = small::misbehaving(folder.path(), "sleeps");
+    let server = serve(Choice { plugins: vec![slow], ..Choice::default() });
+    let passes = || {
+        let count = |name: &str| metric(&server, name) as usize;
+        (count("backbone_passes_total"), count("shared_passes_total"))
+    };
+    let state = |id: &str| server.get(&format!("/jobs/{id}")).json()["state"].clone();
+    let first = server.submit(&scan(1, NEAR));
+    while state(&first) != "running" {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The plugin sleeps for two seconds: they arrive while it does.
+    let (second, other) = (server.submit(&scan(1, NEAR)), server.submit(&scan(2, NEAR)));
+    assert_eq!((state(&second), state(&other)), (json!("queued"), json!("queued")));
+    let jobs = [&first, &second, &other].map(|id| server.end(id).0);
+    assert!(jobs.iter().all(|job| job["state"] == "done"), "{jobs:?}");
+    assert_eq!(probability(&jobs[0], "misbehaves"), probability(&jobs[1], "misbehaves"));
+    assert_ne!(jobs[0]["results"][0]["files"], jobs[1]["results"][0]["files"], "each has its own files");
+    assert_eq!(passes(), (2, 1), "the second takes over what the first had computed, the other scan nothing");
+
+    let (path, body) = voxels(3, "misbehaves");
+    let ask = || numbers(&server.ask("POST", &path, &[], body.as_bytes()));
+    let (before, after) = std::thread::scope(|scope| {
+        let before = scope.spawn(ask);
+        std::thread::sleep(Duration::from_millis(400));
+        let after = ask();
+        (before.join().unwrap(), after)
+    });
+    assert_eq!((before, passes()), (after, (3, 2)));
+}
+
+#[test]
 fn a_scan_at_which_a_shared_pass_fails_fails_for_the_plugin_that_fails_alone() {
     let server = serve(Choice {
         plugins: plugins().to_vec(),

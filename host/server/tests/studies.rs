@@ -73,6 +73,8 @@ fn rules_that_could_never_be_kept_are_refused_before_anything_is_served() {
     let other = BY_C_STORE.replace("mean_probe", "absent");
     assert!(from(&other, None).contains("plugin absent is not served; there is: mean_probe"));
     assert!(from(nowhere, None).contains("come from nowhere"));
+    let masks = format!("{BY_C_STORE}objects = [\"segmentation\"]\n");
+    assert!(from(&masks, None).contains("asks for masks alone, and this server makes none"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let twice = BY_C_STORE.replace("127.0.0.1:0", &taken.local_addr().unwrap().to_string());
     assert!(from(&twice, None).contains("[receiver] listen"));

@@ -6,7 +6,9 @@ use super::journal::{FailureKind, JournalEntry, Outcome, read_all};
 use super::manifest::{Manifest, WorkItem};
 use super::resume::made_by;
 use super::shard::{Shard, partition};
-use crate::engine::result::{BackboneRecord, FailedCase, LabelPrediction, PluginRecord, ValuePrediction};
+use crate::engine::result::{
+    BackboneRecord, CaseResult, FailedCase, LabelPrediction, Novelty, PluginRecord, ValuePrediction,
+};
 use crate::run::TaskIdentity;
 use crate::run::inputs::NoAnswer;
 use serde::Deserialize;
@@ -23,18 +25,36 @@ struct Record {
     #[serde(default)]
     values: Vec<ValuePrediction>,
     #[serde(default)]
+    novelty: Option<Novelty>,
+    #[serde(default)]
     options_sha256: Option<String>,
 }
 
 /// What a plugin said of a case.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Answer {
-    /// One per label or step, and the values of an ordinal or regression task.
-    Predicted { predictions: Vec<LabelPrediction>, values: Vec<ValuePrediction> },
+    /// One per label or step, the values of an ordinal or regression task, and how far the case is from the training cases.
+    Predicted { predictions: Vec<LabelPrediction>, values: Vec<ValuePrediction>, novelty: Option<Novelty> },
     /// Whose fault, and the reason.
     Failed { kind: Option<FailureKind>, reason: String },
     /// The case has nothing for it.
     NothingForIt,
+}
+
+impl Answer {
+    /// What a result says.
+    pub fn of(result: &CaseResult) -> Self {
+        let CaseResult { predictions, values, novelty, .. } = result;
+        Self::Predicted { predictions: predictions.clone(), values: values.clone(), novelty: novelty.clone() }
+    }
+
+    /// How far the case is from the training cases, where the weights tell.
+    pub fn novelty(&self) -> Option<&Novelty> {
+        match self {
+            Self::Predicted { novelty, .. } => novelty.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// A case with the answers of the batch's plugins, in their order.
@@ -156,7 +176,8 @@ fn answer(root: &Path, item: &WorkItem, task: &PlannedTask, options: &str) -> Re
     if record.options_sha256.as_deref() != Some(options) {
         return Err(Some("done with other options".to_owned()));
     }
-    Ok(Answer::Predicted { predictions: record.predictions, values: record.values })
+    let Record { predictions, values, novelty, .. } = record;
+    Ok(Answer::Predicted { predictions, values, novelty })
 }
 
 fn failure(path: &Path) -> Option<Answer> {

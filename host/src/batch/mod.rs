@@ -45,5 +45,5 @@ pub use shard::{Shard, partition};
 pub use shard_outcome::{BatchEvents, Left, ShardOutcome, Why};
 pub use shard_run::{ShardOptions, run_shard};
 pub use summary::Summary;
-pub(crate) use tables::FAILED;
+pub(crate) use tables::{FAILED, tells_novelty};
 pub use upstream::Upstream;

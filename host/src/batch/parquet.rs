@@ -1,6 +1,7 @@
 //! `predictions.parquet`: a row for each case, plugin and label; a failed case is a row without label, with its reason.
 
 use super::merge::{Answer, Merged};
+use crate::engine::result::Novelty;
 use ::parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType};
 use ::parquet::errors::{ParquetError, Result};
 use ::parquet::file::properties::WriterProperties;
@@ -22,6 +23,9 @@ message predictions {
     OPTIONAL DOUBLE threshold;
     OPTIONAL BOOLEAN positive;
     OPTIONAL DOUBLE value;
+    OPTIONAL DOUBLE novelty_distance;
+    OPTIONAL DOUBLE novelty_percentile;
+    OPTIONAL BOOLEAN novelty_outside;
     OPTIONAL BYTE_ARRAY kind (UTF8);
     OPTIONAL BYTE_ARRAY failed (UTF8);
 }";
@@ -37,6 +41,7 @@ struct Row<'a> {
     threshold: Option<f64>,
     positive: Option<bool>,
     value: Option<f64>,
+    novelty: Option<&'a Novelty>,
     kind: Option<&'a str>,
     failed: Option<&'a str>,
 }
@@ -55,9 +60,10 @@ fn write(merged: &Merged, to: impl Write + Send) -> Result<()> {
     let mut rows = Vec::new();
     for case in &merged.cases {
         for (task, answer) in merged.tasks.iter().zip(&case.answers) {
-            let row = || Row { case: &case.case, plugin: &task.identity.plugin, ..Row::default() };
+            let (case, plugin) = (case.case.as_str(), task.identity.plugin.as_str());
+            let row = || Row { case, plugin, novelty: answer.novelty(), ..Row::default() };
             match answer {
-                Answer::Predicted { predictions, values } => {
+                Answer::Predicted { predictions, values, .. } => {
                     rows.extend(predictions.iter().map(|p| Row {
                         label: Some(&p.label),
                         probability: Some(p.probability),
@@ -101,6 +107,9 @@ fn group(file: &mut SerializedFileWriter<impl Write + Send>, rows: &[Row<'_>]) -
     optional::<_, DoubleType>(&mut group, rows, |r| r.threshold)?;
     optional::<_, BoolType>(&mut group, rows, |r| r.positive)?;
     optional::<_, DoubleType>(&mut group, rows, |r| r.value)?;
+    optional::<_, DoubleType>(&mut group, rows, |r| r.novelty.map(|n| n.distance))?;
+    optional::<_, DoubleType>(&mut group, rows, |r| r.novelty.map(|n| n.percentile))?;
+    optional::<_, BoolType>(&mut group, rows, |r| r.novelty.map(|n| n.outside))?;
     optional::<_, ByteArrayType>(&mut group, rows, |r| r.kind.map(text))?;
     optional::<_, ByteArrayType>(&mut group, rows, |r| r.failed.map(text))?;
     group.close().map(drop)
@@ -161,7 +170,7 @@ mod tests {
         assert_eq!(rows[0].get_string(1).unwrap(), "lung");
         assert_eq!(rows[0].get_double(3).unwrap(), 0.1 + 0.2);
         assert_eq!(rows[5].get_double(7).unwrap(), 1.1);
-        assert_eq!(rows[7].get_string(9).unwrap(), "cut short, at byte 7");
+        assert_eq!(rows[7].get_string(12).unwrap(), "cut short, at byte 7");
         assert!(rows[7].get_double(3).is_err(), "null");
     }
 }

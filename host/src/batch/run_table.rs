@@ -26,8 +26,7 @@ impl RunTable {
 
     /// A result of the plugin of index `task`.
     pub fn said(&mut self, task: usize, result: &CaseResult) {
-        let (predictions, values) = (result.predictions.clone(), result.values.clone());
-        self.put(&result.case, task, Answer::Predicted { predictions, values });
+        self.put(&result.case, task, Answer::of(result));
     }
 
     /// A result that lies in a folder of results under a name.

@@ -2,15 +2,25 @@
 //! everything does.
 
 use super::merge::{Answer, Merged, MergedCase};
+use crate::engine::result::Novelty;
 use std::collections::HashMap;
 
 /// Column with the reasons of a case without an answer. `host eval` leaves such cases out.
 pub(crate) const FAILED: &str = "failed";
 
+/// Columns that tell how far a case is from the training cases. Where several plugins tell it, `PLUGIN/` stands before each.
+const NOVELTY: [&str; 3] = ["novelty", "novelty_distance", "novelty_percentile"];
+
+/// Whether a column is among those, of whatever plugin. A percentile of 0 must not be taken for the truth of a label.
+pub(crate) fn tells_novelty(column: &str) -> bool {
+    NOVELTY.contains(&column.rsplit('/').next().unwrap_or(column))
+}
+
 impl Merged {
     /// `predictions.csv`: a row for each case, sorted by name. `case`, a column for each label of each plugin (`p_LABEL`,
-    /// `p_class.CLASS` or `v_LABEL`; with the plugin's name where two plugins have the same), and `failed`. `plugin`: of one
-    /// of them alone, by its index.
+    /// `p_class.CLASS` or `v_LABEL`; with the plugin's name where two plugins have the same), of plugins whose weights know their
+    /// training cases `novelty` (`inside` or `outside`), `novelty_distance` and `novelty_percentile`, and `failed`.
+    /// `plugin`: of one of them alone, by its index.
     pub fn predictions_csv(&self, plugin: Option<usize>) -> Vec<u8> {
         let wanted: Vec<usize> = (0..self.tasks.len()).filter(|i| plugin.is_none_or(|p| p == *i)).collect();
         let mut times: HashMap<&str, usize> = HashMap::new();
@@ -24,16 +34,25 @@ impl Merged {
                 _ => format!("{}{}/{}", &column[..2], task.identity.plugin, &column[2..]),
             }));
         }
+        // Weights tell it of every case or of none, so the columns are the same however the work was divided.
+        let tells = |i: &usize| self.cases.iter().any(|case| case.answers[*i].novelty().is_some());
+        let telling: Vec<usize> = wanted.iter().copied().filter(tells).collect();
+        for &i in &telling {
+            header.extend(NOVELTY.map(|name| match telling.len() {
+                1 => name.to_owned(),
+                _ => format!("{}/{name}", self.tasks[i].identity.plugin),
+            }));
+        }
         header.push(FAILED.to_owned());
-        rows(&header, self.cases.iter().map(|case| self.row(case, &wanted)))
+        rows(&header, self.cases.iter().map(|case| self.row(case, &wanted, &telling)))
     }
 
-    fn row(&self, case: &MergedCase, wanted: &[usize]) -> Vec<String> {
+    fn row(&self, case: &MergedCase, wanted: &[usize], telling: &[usize]) -> Vec<String> {
         let (mut row, mut failed) = (vec![case.case.clone()], Vec::new());
         for &i in wanted {
             let columns = &self.tasks[i].columns;
             match &case.answers[i] {
-                Answer::Predicted { predictions, values } => {
+                Answer::Predicted { predictions, values, .. } => {
                     let values: Vec<f64> = match values.is_empty() {
                         true => predictions.iter().map(|p| p.probability).collect(),
                         false => values.iter().map(|v| v.value).collect(),
@@ -50,6 +69,7 @@ impl Merged {
                 Answer::NothingForIt => row.extend(columns.iter().map(|_| String::new())),
             }
         }
+        row.extend(telling.iter().flat_map(|&i| novelty_cells(case.answers[i].novelty())));
         row.push(failed.join("; "));
         row
     }
@@ -96,6 +116,13 @@ impl Merged {
     }
 }
 
+fn novelty_cells(novelty: Option<&Novelty>) -> [String; 3] {
+    novelty.map_or_else(Default::default, |n| {
+        let place = if n.outside { "outside" } else { "inside" };
+        [place.to_owned(), n.distance.to_string(), n.percentile.to_string()]
+    })
+}
+
 fn rows(header: &[String], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     // Writing to memory cannot fail, and every row is as long as the header.
@@ -132,7 +159,21 @@ pub(super) mod tests {
         Answer::Predicted {
             predictions: p.iter().map(label).collect(),
             values: v.iter().map(value).collect(),
+            novelty: None,
         }
+    }
+
+    fn unlike(answer: Answer, distance: f64, outside: bool) -> Answer {
+        let Answer::Predicted { predictions, values, .. } = answer else { panic!("{answer:?}") };
+        let novelty = Novelty {
+            view: None,
+            distance,
+            percentile: if outside { 100.0 } else { 0.0 },
+            outside,
+            limit: 41.5,
+            reference_cases: 400,
+        };
+        Answer::Predicted { predictions, values, novelty: Some(novelty) }
     }
 
     pub fn merged() -> Merged {
@@ -173,6 +214,28 @@ pub(super) mod tests {
         );
         let one = String::from_utf8(merged().predictions_csv(Some(0))).unwrap();
         assert_eq!(one, "case,p_nodule,failed\na,0.30000000000000004,\nb,,\"lung: cut short, at byte 7\"\n");
+    }
+
+    #[test]
+    fn plugins_that_know_their_training_cases_have_columns_that_tell_how_far_a_case_is() {
+        let mut merged = merged();
+        let cell = &mut merged.cases[0].answers;
+        cell[0] = unlike(cell[0].clone(), 12.25, false);
+        let one = String::from_utf8(merged.predictions_csv(Some(0))).unwrap();
+        assert_eq!(
+            one,
+            "case,p_nodule,novelty,novelty_distance,novelty_percentile,failed\n\
+             a,0.30000000000000004,inside,12.25,0,\nb,,,,,\"lung: cut short, at byte 7\"\n"
+        );
+        let all = String::from_utf8(merged.predictions_csv(None)).unwrap();
+        assert!(all.starts_with("case,p_lung/nodule,p_chest/nodule,p_fluid,v_grade,novelty,"), "{all}");
+        let cell = &mut merged.cases[0].answers;
+        cell[2] = unlike(cell[2].clone(), 63.5, true);
+        let both = String::from_utf8(merged.predictions_csv(None)).unwrap();
+        let header = "lung/novelty,lung/novelty_distance,lung/novelty_percentile,knee/novelty,knee/novelty_distance,\
+                      knee/novelty_percentile,failed\n";
+        assert!(both.contains(header) && both.contains(",inside,12.25,0,outside,63.5,100,\n"), "{both}");
+        assert!(header.trim_end().split(',').all(|name| tells_novelty(name) != (name == FAILED)));
     }
 
     #[test]

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::writer::{ResultParts, ResultWriter};
 use super::{DicomWriter, HeatmapWriter, ReportWriter, peak};
 use crate::engine::result::{
-    BackboneRecord, CaseResult, FilesRecord, InputRecord, LabelPrediction, PluginRecord, SCHEMA, Timing,
-    TopSlice, ViewRecord,
+    BackboneRecord, CaseResult, FilesRecord, InputRecord, LabelPrediction, Novelty, PluginRecord, SCHEMA,
+    Timing, TopSlice, ViewRecord,
 };
 use crate::engine::{Case, ReadScan, ViewEvidence};
 use crate::scan::tests::view;
@@ -319,4 +319,39 @@ fn a_report_shows_a_name_with_markup_as_text_and_only_where_identity_is_kept() {
             assert!(!page.contains(remote), "{remote}");
         }
     }
+}
+
+#[test]
+fn a_report_says_how_far_the_scan_is_from_the_training_cases_and_warns_where_it_is_outside() {
+    let place = tempfile::tempdir().unwrap();
+    let series = place.path().join("series");
+    std::fs::create_dir(&series).unwrap();
+    write_series(&series, axis(0, 1.0), axis(1, 1.0), false);
+    let (scan, volume) = Scan::open(&series).unwrap().into_canonical();
+    let (evidence, _) = evidence(&Arc::new(ReadScan::new(scan, volume)), Axis::Axial);
+    let (case, views) = (Case::of_file(&series), [evidence]);
+    let page = |novelty: Option<Novelty>| {
+        let mut result = CaseResult { novelty, ..result(&views[0]) };
+        let parts = ResultParts { case: &case, evidence: &views, mask: None };
+        ReportWriter::default().write(&parts, &mut result, place.path()).unwrap();
+        std::fs::read_to_string(place.path().join("report.html")).unwrap()
+    };
+    let far = Novelty {
+        view: Some("t<1>".into()),
+        distance: 63.14,
+        percentile: 100.0,
+        outside: true,
+        limit: 41.2,
+        reference_cases: 400,
+    };
+    let near = Novelty { view: None, distance: 23.0, percentile: 56.5, outside: false, ..far.clone() };
+    let told =
+        "Distance from the 400 training cases: 23.0, farther than 56.5 % of them; 99.5 % are within 41.2.";
+    assert!(page(Some(near)).contains(&format!("<p id=\"novelty\">{told}</p>")));
+    let outside = page(Some(far));
+    let warning = "<p class=\"notice\" role=\"note\" id=\"novelty\">The scan is unlike those that the weights were trained on.";
+    assert!(
+        outside.contains(warning) && outside.contains("cases (view t&lt;1&gt;): 63.1, farther than 100.0 %")
+    );
+    assert!(!page(None).contains("id=\"novelty\""), "weights that do not tell");
 }

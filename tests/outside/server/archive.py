@@ -4,6 +4,7 @@
     python archive.py push URL FOLDER…         by STOW-RS
     python archive.py count URL                own objects of each study by modality, one line in all
     python archive.py check URL FOLDER…        results of these studies, once each, read with pydicom and highdicom
+    python archive.py segmented URL FOLDER DATA    as check, of a study whose mask was asked for; DATA is the server's folder
     python archive.py files FOLDER             the same of files that were received
 """
 
@@ -23,6 +24,7 @@ from pydicom.uid import generate_uid
 ACCOUNT = "Basic " + base64.b64encode(b"anymc3d:secret").decode()
 # Report, heatmap, picture: Comprehensive 3D SR, Parametric Map, Secondary Capture.
 EXPECTED = ["1.2.840.10008.5.1.4.1.1.30", "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.88.34"]
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
 def ask(url, data=None, kind=None, accept="application/dicom+json"):
@@ -98,6 +100,9 @@ def read_object(data):
         pixels = data.pixel_array
         assert pixels.max() > 0 and len(pixels) == int(data.NumberOfFrames), pixels.shape
         return f"heatmap: {pixels.shape}"
+    if data.SOPClassUID == SEGMENTATION:
+        mask = highdicom.seg.Segmentation.from_dataset(data)
+        return f"mask: {mask.pixel_array.shape}, {int(mask.pixel_array.sum())} voxels of {mask.get_segment_description(1).segment_label}"
     picture = data.pixel_array
     assert picture.ndim == 3 and picture.shape[2] == 3, picture.shape
     return f"picture: {picture.shape}"
@@ -111,8 +116,8 @@ def fetch(url, study, series, instance):
     return pydicom.dcmread(io.BytesIO(part.removesuffix(b"\r\n")))
 
 
-def check_set(objects, source, said):
-    assert sorted(o.SOPClassUID for o in objects) == EXPECTED, (said, [o.SOPClassUID.name for o in objects])
+def check_set(objects, source, said, expected=EXPECTED):
+    assert sorted(o.SOPClassUID for o in objects) == expected, (said, [o.SOPClassUID.name for o in objects])
     for data in objects:
         assert (data.PatientName, data.PatientID) == (source.PatientName, source.PatientID)
         assert data.StudyInstanceUID == source.StudyInstanceUID
@@ -125,6 +130,22 @@ def check(url, *folders):
         study = source.StudyInstanceUID
         objects = [fetch(url, study, series, instance) for _, series, instance in own(url, study)]
         check_set(objects, source, pathlib.Path(folder).name)
+
+
+def segmented(url, folder, data):
+    """The mask as highdicom reads it has the voxels that the server's record counts, on the frames that it names."""
+    source = [pydicom.dcmread(path, stop_before_pixels=True) for path in files(folder)]
+    study = source[0].StudyInstanceUID
+    objects = [fetch(url, study, series, instance) for _, series, instance in own(url, study)]
+    check_set(objects, source[0], pathlib.Path(folder).name, sorted([*EXPECTED, SEGMENTATION]))
+    mask = next(highdicom.seg.Segmentation.from_dataset(o) for o in objects if o.SOPClassUID == SEGMENTATION)
+    records = [json.loads(path.read_text()) for path in pathlib.Path(data, "jobs").glob("*/results/*/*/result.json")]
+    counted = [record["segmentation"]["voxels"] for record in records if record.get("segmentation")]
+    voxels = int(mask.pixel_array.sum())
+    assert counted == [voxels] and voxels > 0, (counted, voxels)
+    known = {str(s.SOPInstanceUID) for s in source}
+    named = {str(uid) for _, _, uid in mask.get_source_image_uids()}
+    assert named and named <= known, (named - known)
 
 
 def check_files(folder, *sources):
@@ -149,5 +170,6 @@ def ready(url):
 
 
 if __name__ == "__main__":
-    commands = {"copies": copies, "push": push, "count": count, "check": check, "files": check_files, "ready": ready}
+    commands = {"copies": copies, "push": push, "count": count, "check": check, "segmented": segmented, "files": check_files,
+                "ready": ready}
     commands[sys.argv[1]](*sys.argv[2:])

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `host serve` from outside: kill -9, load, TLS, the page in Chromium, the commands of docs/server.md, and tritonclient's own calls.
+# `host serve` from outside: kill -9, load, TLS, the page in Chromium, the commands of docs/server.md, novelty, archives, and
+# tritonclient's own calls.
 #     tests/outside/server/check.sh [JOBS OF THE LOAD]
 # Takes the binary $HOST_SERVER, or builds one. Without tritonclient (PyPI) its part is skipped.
 set -euo pipefail
@@ -29,13 +30,19 @@ echo "-- the page, in Chromium"
 "$here/page.sh" "$HOST_SERVER" "$scratch/bench" "$backbone"
 echo "-- the commands of docs/server.md"
 python3 "$here/docs.py" "$HOST_SERVER"
-echo "-- an archive (Orthanc) over DICOMweb, and C-STORE both ways (dcmtk)"
+echo "-- how far scans lie from the training cases: chests, abdomens, heads, noise"
 readers=${PYTHON:-python3}
 if ! "$readers" -c 'import pydicom, highdicom' 2> /dev/null; then
   python3 -m venv "$scratch/readers"
   readers=$scratch/readers/bin/python
   "$readers" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 pydicom==3.0.2 highdicom==0.28.2 || true
 fi
+if "$readers" -c 'import numpy' 2> /dev/null; then
+  "$readers" tests/outside/drift.py "$HOST_SERVER" target/release/liblung_nodule.so plugins/lung_nodule/lung_nodule.safetensors --short
+else
+  echo "skipped: no NumPy"
+fi
+echo "-- an archive (Orthanc) over DICOMweb, and C-STORE both ways (dcmtk)"
 "$here/orthanc.sh" "$HOST_SERVER" "$readers"
 "$here/dimse.sh" "$HOST_SERVER" "$readers"
 echo "-- tritonclient"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# C-STORE both ways with dcmtk: echoscu and storescu send to `host serve`, whose results go to storescp.
+# C-STORE both ways with dcmtk: echoscu and storescu send to `host serve`, whose results go to storescp; last over TLS through stunnel,
+# as docs/dicomweb.md has it.
 #
 #   tests/outside/server/dimse.sh [HOST] [PYTHON]      HOST is built with the feature server; PYTHON has pydicom and highdicom
 set -euo pipefail
@@ -19,9 +20,9 @@ fi
 # A copy of the binary finds the backbone from here.
 cd "$root"
 work=$(mktemp -d)
-server= scp=
+server= scp= tunnel=
 end() {
-  for child in $server $scp; do kill -9 "$child" 2> /dev/null || true; done
+  for child in $server $scp $tunnel; do kill -9 "$child" 2> /dev/null || true; done
   wait 2> /dev/null || true
   rm -rf "$work"
 }
@@ -50,10 +51,11 @@ first_seconds = 0.1
 most_seconds = 1
 END
 start_server() {
-  "$host" serve --plugin "$root/target/release/liblung_nodule.so" --listen "127.0.0.1:$listen" --data "$work/data" --no-report --rules "$work/rules.toml" \
+  "$host" serve --plugin "$root/target/release/liblung_nodule.so" --listen "127.0.0.1:$listen" --data "$work/${1:-data}" --no-report \
+    --rules "$work/${2:-rules.toml}" \
     >> "$work/server.log" 2>&1 &
   server=$!
-  for _ in $(seq 100); do curl -sf "http://127.0.0.1:$listen/studies" > /dev/null && return; sleep 0.1; done
+  for _ in $(seq 600); do curl -sf "http://127.0.0.1:$listen/studies" > /dev/null && return; sleep 0.1; done
   fail "the server does not answer"
 }
 start_scp() {
@@ -65,12 +67,13 @@ sent() { # how many studies
   curl -s "http://127.0.0.1:$listen/studies" | "$python" -c 'import json, sys; print(json.load(sys.stdin)["studies"].get("sent", 0))'
 }
 wait_sent() {
-  for _ in $(seq 300); do [ "$(sent)" = "$1" ] && return; sleep 0.2; done
+  for _ in $(seq 1500); do [ "$(sent)" = "$1" ] && return; sleep 0.2; done
   fail "$1 studies are not sent: $(curl -s "http://127.0.0.1:$listen/studies")"
 }
 send() { storescu -aet "${caller:-MODALITY}" -aec "${called:-ANYMC3D}" ${syntax:-} +sd +r 127.0.0.1 "$dimse" "$@" 2>&1; }
 
 "$python" "$here/archive.py" copies "$data/example_ct_dicom" "$work/studies" 3
+"$python" "$here/archive.py" copies "$data/example_ct_dicom" "$work/later" 1
 # The series is JPEG 2000; the first study is sent uncompressed, the others as they are.
 "$python" - "$work/studies/study0" << 'END'
 import pathlib, pydicom, sys
@@ -110,4 +113,53 @@ sleep 4
 [ "$(find "$work/received" -type f | wc -l)" = 9 ] || fail "objects: $(ls "$work/received")"
 if grep -i SECRET "$work/server.log"; then fail "a name is in the log"; fi
 [ -z "$(ls -A "$work/data/dicomweb/incoming")" ] || fail "instances are left"
-echo "passed: 3 studies, 9 objects, each once"
+
+echo "== over TLS, through a tunnel on each way; who has no certificate that the tunnel trusts is not let in"
+if ! command -v stunnel > /dev/null; then
+  DEBIAN_FRONTEND=noninteractive timeout 60 apt-get install -y --no-install-recommends stunnel4 > /dev/null 2>&1 || true
+fi
+if ! command -v stunnel > /dev/null; then
+  echo "skipped: no stunnel"
+  echo "passed: 3 studies, 9 objects, each once"
+  exit 0
+fi
+kill "$server" "$scp"
+wait "$server" "$scp" 2> /dev/null || true
+for who in ours modality stranger; do
+  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=$who" -keyout "$work/$who.key" -out "$work/$who.pem" 2> /dev/null
+done
+in=$(port) out=$(port) secure=$(port)
+cat > "$work/stunnel.conf" << END
+foreground = yes
+pid =
+[receive]
+accept = 127.0.0.1:$in
+connect = 127.0.0.1:$dimse
+cert = $work/ours.pem
+key = $work/ours.key
+CAfile = $work/modality.pem
+verifyPeer = yes
+[send]
+client = yes
+accept = 127.0.0.1:$out
+connect = 127.0.0.1:$secure
+cert = $work/ours.pem
+key = $work/ours.key
+CAfile = $work/modality.pem
+verifyPeer = yes
+END
+stunnel "$work/stunnel.conf" 2> "$work/stunnel.log" &
+tunnel=$!
+sed "s/127.0.0.1:$back/127.0.0.1:$out/" "$work/rules.toml" > "$work/tls.toml"
+mkdir "$work/secure"
+storescp +tls "$work/modality.key" "$work/modality.pem" +cf "$work/ours.pem" -aet PACS -od "$work/secure" "$secure" >> "$work/scp.log" 2>&1 &
+scp=$!
+start_server data2 tls.toml
+secret() { # KEY AND CERTIFICATE OF, FOLDER
+  storescu +tls "$work/$1.key" "$work/$1.pem" +cf "$work/ours.pem" -aet MODALITY -aec ANYMC3D -xv +sd +r 127.0.0.1 "$in" "$2" 2>&1
+}
+if secret stranger "$work/later" > /dev/null; then fail "a stranger was let through the tunnel"; fi
+secret modality "$work/later" || fail "storescu over TLS"
+wait_sent 1
+"$python" "$here/archive.py" files "$work/secure" "$work"/later/*
+echo "passed: 4 studies, 12 objects, each once"

@@ -1,10 +1,14 @@
 //! Answers of several cases or plugins as one table with bars.
 
-use anymc3d_host::engine::result::CaseResult;
+use anymc3d_host::engine::result::{CaseResult, Novelty};
 use std::time::Duration;
 
 /// Cells of a bar.
 const BAR: usize = 20;
+/// Of the table.
+const COLUMNS: usize = 7;
+/// The column that tells the share of the training cases that are nearer.
+const NOVELTY: &str = "novelty";
 /// Longest name of a case that is shown whole.
 const NAME: usize = 32;
 
@@ -17,6 +21,8 @@ pub(super) struct Row {
     probability: f64,
     threshold: Option<f64>,
     decision: &'static str,
+    /// How far the case is from the training cases, where the weights tell; of its first label only.
+    novelty: String,
     /// Of the case through the plugin; of its first label only.
     time: Option<Duration>,
 }
@@ -36,26 +42,33 @@ pub(super) fn rows(result: &CaseResult) -> impl Iterator<Item = Row> + '_ {
             (None, true) => "most probable",
             (None, false) => "",
         },
+        novelty: result.novelty.as_ref().filter(|_| i == 0).map_or(String::new(), novelty),
         time: (i == 0).then_some(time),
     })
 }
 
-/// The table; names that repeat the line above are left out.
+/// The share of the training cases that are nearer, and whether the case is outside them.
+fn novelty(n: &Novelty) -> String {
+    format!("{:.1} %{}", n.percentile, if n.outside { ", outside" } else { "" })
+}
+
+/// The table; names that repeat the line above are left out, and so is the novelty where no weights tell it.
 pub(super) fn table(rows: &[Row]) -> String {
-    let cells: Vec<[String; 6]> =
+    let cells: Vec<[String; COLUMNS]> =
         rows.iter().enumerate().map(|(i, row)| cells(row, i.checked_sub(1).map(|b| &rows[b]))).collect();
-    let head = ["case", "plugin", "label", "probability", "decision", "time"].map(str::to_owned);
-    let widths: [usize; 6] =
+    let head = ["case", "plugin", "label", "probability", "decision", NOVELTY, "time"].map(str::to_owned);
+    let widths: [usize; COLUMNS] =
         std::array::from_fn(|c| cells.iter().chain([&head]).map(|r| r[c].chars().count()).max().unwrap_or(0));
-    let line = |row: &[String; 6]| {
-        let padded: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+    let told = rows.iter().any(|row| !row.novelty.is_empty());
+    let line = |row: &[String; COLUMNS]| {
+        let shown = row.iter().zip(&head).zip(widths).filter(|((_, head), _)| told || *head != NOVELTY);
+        let padded: Vec<String> = shown.map(|((cell, _), width)| format!("{cell:<width$}")).collect();
         padded.join("  ").trim_end().to_owned()
     };
     [&head].into_iter().chain(&cells).map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn cells(row: &Row, before: Option<&Row>) -> [String; 6] {
+fn cells(row: &Row, before: Option<&Row>) -> [String; COLUMNS] {
     let same_case = before.is_some_and(|b| b.case == row.case);
     let same_plugin = same_case && before.is_some_and(|b| b.plugin == row.plugin);
     let unless = |same: bool, text: &str| if same { String::new() } else { shortened(text) };
@@ -65,6 +78,7 @@ fn cells(row: &Row, before: Option<&Row>) -> [String; 6] {
         shortened(&row.label),
         format!("{} {:>5.1} %", bar(row.probability, row.threshold), 100.0 * row.probability),
         row.decision.to_owned(),
+        row.novelty.clone(),
         row.time.map_or(String::new(), |t| format!("{:.1} s", t.as_secs_f64())),
     ]
 }
@@ -100,6 +114,7 @@ mod tests {
             probability,
             threshold,
             decision: "negative",
+            novelty: String::new(),
             time: Some(Duration::from_millis(1234)),
         }
     }
@@ -124,5 +139,24 @@ mod tests {
         assert!(ends.windows(2).all(|w| w[0] == w[1]), "{text}");
         assert!(lines[1].ends_with("negative  1.2 s"), "{text}");
         assert_eq!(shortened(&"x".repeat(40)).chars().count(), NAME);
+        assert!(!lines[0].contains("novelty"), "no weights tell it: {text}");
+    }
+
+    #[test]
+    fn where_weights_know_their_training_cases_a_column_says_how_far_each_case_is() {
+        let told = Novelty {
+            view: None,
+            distance: 63.0,
+            percentile: 100.0,
+            outside: true,
+            limit: 41.0,
+            reference_cases: 400,
+        };
+        let outside = Row { novelty: novelty(&told), ..row("a", "nodule", 0.1, None) };
+        let text = table(&[outside, row("b", "nodule", 0.1, None)]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].ends_with("decision  novelty           time"), "{text}");
+        assert!(lines[1].ends_with("negative  100.0 %, outside  1.2 s"), "{text}");
+        assert!(lines[2].ends_with("negative                    1.2 s"), "{text}");
     }
 }

@@ -32,7 +32,7 @@ from .errors import (
 from .features import features
 from .host import Host
 from .peft import Exported, export, to_peft
-from .result import Prediction, Result, TopSlice, Value, View
+from .result import Novelty, Prediction, Result, TopSlice, Value, View
 from .training import Trained, evaluate, train
 
 #: The folder with the program ``host``, the plugins and their weights; backbones lie beside it.
@@ -50,6 +50,7 @@ __all__ = [
     "EvaluationError",
     "Exported",
     "Host",
+    "Novelty",
     "OutputError",
     "PluginError",
     "Prediction",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Prediction", "Result", "TopSlice", "Value", "View"]
+__all__ = ["Novelty", "Prediction", "Result", "TopSlice", "Value", "View"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,24 @@ class Value:
     value: float
     #: Ends of the scale.
     range: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """How far a case is from those that the weights were trained on."""
+
+    #: Mahalanobis distance from the training cases.
+    distance: float
+    #: Share of the training cases that are nearer, 0 to 100.
+    percentile: float
+    #: Whether it is farther than 99.5 % of the training cases. Then :attr:`Result.warnings` says so too.
+    outside: bool
+    #: The distance within which 99.5 % of the training cases are.
+    limit: float
+    #: How many training cases it was compared with.
+    reference_cases: int
+    #: Of a task with several views the one that lies farthest out.
+    view: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,8 @@ class Result:
     predictions: list[Prediction]
     #: The numbers of an ordinal or regression task.
     values: list[Value]
+    #: How far the case is from the training cases; ``None`` where the weights do not know them.
+    novelty: Novelty | None
     #: One per view that was there.
     views: list[View]
     #: What a reader should know before believing it.
@@ -105,6 +125,7 @@ class Result:
             values=[
                 Value(v["label"], v["value"], (v["range"][0], v["range"][1])) for v in record.get("values", [])
             ],
+            novelty=Novelty(**record["novelty"]) if "novelty" in record else None,
             views=[
                 View(v["name"], v["slices"], v["weights"], [TopSlice(**top) for top in v["top_slices"]])
                 for v in record["views"]
@@ -178,6 +199,14 @@ class Result:
             for v in self.values
         )
         warnings = "".join(f"<li>{html.escape(w)}</li>" for w in self.warnings)
+        novelty = ""
+        if self.novelty is not None:
+            n = self.novelty
+            place = "unlike" if n.outside else "like"
+            novelty = (
+                f"<p>{place} the {n.reference_cases} training cases: distance {n.distance:.1f}, "
+                f"farther than {n.percentile:.1f} % of them</p>"
+            )
         png = self.preview
         picture = ""
         if png is not None:
@@ -186,5 +215,5 @@ class Result:
         return (
             f"<div><b>{html.escape(self.plugin)}</b>: {html.escape(self.case)}"
             f"<table><tr><th>label</th><th>probability</th><th>decision</th></tr>{rows}{values}</table>"
-            f"{picture}<ul>{warnings}</ul><small>{html.escape(self.intended_use)}</small></div>"
+            f"{novelty}{picture}<ul>{warnings}</ul><small>{html.escape(self.intended_use)}</small></div>"
         )

@@ -37,7 +37,7 @@ mod workers;
 
 pub use answer::{Answer, AnswerError, AnswerRequest, JobOutcome};
 pub use answer_by_jobs::AnswerByJobs;
-pub use config::{Peer, ReceiverSettings, RulesFile};
+pub use config::{ObjectKind, Peer, ReceiverSettings, RulesFile};
 pub use error::ArchiveError;
 pub use ledger::{ObjectState, SentObject, StudyKey, StudyOrigin, StudyRecord, StudyState};
 pub use series::SeriesFacts;

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 /// Most inputs and outputs of a request.
 const TENSORS: usize = 64;
+/// The parameter of an output that asks for it as bytes.
+const BINARY: &str = "binary_data";
 
 #[derive(Deserialize)]
 struct RawInput {
@@ -56,8 +58,22 @@ pub(crate) struct InferRequest<'a> {
     pub modality: Option<String>,
 }
 
-fn flag(parameters: &Map<String, Value>, name: &str) -> Option<bool> {
-    parameters.get(name)?.as_bool()
+/// A parameter that says yes or no.
+fn flag(parameters: &Map<String, Value>, name: &str) -> Result<Option<bool>, ApiError> {
+    let Some(value) = parameters.get(name) else { return Ok(None) };
+    let refuse = || ApiError::bad_request(format!("parameter {name} is {value}; expected true or false"));
+    value.as_bool().map(Some).ok_or_else(refuse)
+}
+
+fn wanted(output: RawOutput, all_binary: bool) -> Result<WantedOutput, ApiError> {
+    let RawOutput { name, parameters } = output;
+    // Triton's clients ask for classes or for shared memory by them: who is answered otherwise would read something else.
+    if let Some(other) = parameters.keys().find(|key| *key != BINARY) {
+        let (name, other) = (shown(&name), shown(other));
+        let message = format!("output `{name}`: parameter `{other}` is not known; expected {BINARY} or none");
+        return Err(ApiError::bad_request(message));
+    }
+    Ok(WantedOutput { binary: flag(&parameters, BINARY)?.unwrap_or(all_binary), name })
 }
 
 impl<'a> InferRequest<'a> {
@@ -87,13 +103,17 @@ impl<'a> InferRequest<'a> {
             let message = format!("{} bytes behind the last binary input belong to none", binary.len());
             return Err(ApiError::bad_request(message));
         }
-        let all = flag(&raw.parameters, "binary_data_output").unwrap_or(false);
-        let outputs = raw.outputs.into_iter().map(|output| WantedOutput {
-            binary: flag(&output.parameters, "binary_data").unwrap_or(all),
-            name: output.name,
-        });
-        let modality = raw.parameters.get("modality").and_then(|m| m.as_str()).map(str::to_owned);
-        Ok(Self { id: raw.id, outputs: outputs.collect(), inputs, binary: all, modality })
+        let all = flag(&raw.parameters, "binary_data_output")?.unwrap_or(false);
+        let outputs = raw.outputs.into_iter().map(|output| wanted(output, all)).collect::<Result<_, _>>()?;
+        let modality = match raw.parameters.get("modality") {
+            None => None,
+            Some(Value::String(modality)) => Some(modality.clone()),
+            Some(other) => {
+                let message = format!("parameter modality is {other}; expected text, for example \"CT\"");
+                return Err(ApiError::bad_request(message));
+            }
+        };
+        Ok(Self { id: raw.id, outputs, inputs, binary: all, modality })
     }
 
     /// An input by its name.
@@ -168,6 +188,26 @@ mod tests {
         assert_eq!(binary.input("v").unwrap().f32s().unwrap(), numbers);
         let asked: Vec<(&str, bool)> = binary.outputs.iter().map(|o| (o.name.as_str(), o.binary)).collect();
         assert_eq!(asked, [("p", true), ("q", false)]);
+    }
+
+    #[test]
+    fn a_parameter_that_would_change_the_answer_and_is_not_understood_is_refused() {
+        for (rest, said) in [
+            (
+                r#""outputs":[{"name":"p","parameters":{"classification":2}}]"#,
+                "`classification` is not known",
+            ),
+            (r#""outputs":[{"name":"p","parameters":{"shared_memory_region":"r"}}]"#, "output `p`"),
+            (r#""outputs":[{"name":"p","parameters":{"binary_data":"yes"}}]"#, "expected true or false"),
+            (r#""parameters":{"binary_data_output":1}"#, "binary_data_output is 1"),
+            (r#""parameters":{"modality":7}"#, "modality is 7; expected text"),
+        ] {
+            let found = message(format!(r#"{{"inputs":[],{rest}}}"#).as_bytes(), None);
+            assert!(found.contains(said), "{rest}: {found}");
+        }
+        // What another server would schedule by changes no answer.
+        let other = br#"{"inputs":[],"parameters":{"priority":1,"timeout":9}}"#;
+        assert!(InferRequest::parse(other, None).is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::columns::{self, CASE, ColumnNames, FOLD, GROUP, PATIENT, PREFIX, VALUE, class_of};
 use super::logits::{Scale, scale_of};
 use super::{Predictions, ScoredCase, ScoredLabel, Scores};
-use crate::batch::FAILED;
+use crate::batch::{FAILED, tells_novelty};
 use crate::data::sheet::{Sheet, SheetRow};
 use crate::data::table::{Problem, TableError};
 use csv::StringRecord;
@@ -199,7 +199,11 @@ fn ignored(sheet: &Sheet, columns: &Columns, problems: &mut Problems) -> Vec<Str
     for &i in &columns.others {
         let name = &sheet.header[i];
         let mut filled = sheet.rows.iter().map(|r| &r.cells[i]).filter(|v| !v.is_empty()).peekable();
-        if !name.is_empty() && filled.peek().is_some() && filled.all(|v| truth(sheet, v).is_some()) {
+        if !name.is_empty()
+            && !tells_novelty(name)
+            && filled.peek().is_some()
+            && filled.all(|v| truth(sheet, v).is_some())
+        {
             problems.push(
                 sheet.header_line,
                 format!("column `{name}` holds 0 and 1, as a label does, but there is no column `{PREFIX}{name}`; give it, or leave `{name}` out"),

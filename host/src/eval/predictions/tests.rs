@@ -35,6 +35,16 @@ fn labels_probabilities_patients_and_classes_are_read() {
 }
 
 #[test]
+fn a_percentile_of_0_or_1_that_a_batch_tells_of_its_cases_is_no_label() {
+    let told = open(
+        "case,a,p_a,novelty,novelty_distance,p/novelty_percentile\nx,1,0.9,inside,1,0\ny,0,0.2,inside,1,1\n",
+    );
+    let read = told.unwrap();
+    assert_eq!((read.labels.len(), read.ignored.len()), (1, 3), "{read:?}");
+    assert!(open("case,a,p_a,b\nx,1,0.9,0\ny,0,0.2,1\n").unwrap_err().contains("column `b` holds 0 and 1"));
+}
+
+#[test]
 fn what_is_written_reads_back_to_the_last_digit() {
     let p: Vec<f64> = vec![0.1 + 0.2, 1.0 / 3.0, 5e-324, 1.0, 0.0, f64::EPSILON];
     let cases: Vec<ScoredCase> = (0..6)

@@ -67,6 +67,7 @@ impl Sections<'_> {
             );
         }
         html += "</tbody></table></div>\n";
+        html += &self.novelty();
         // Of several classes one curve would not do: each probability depends on all logits.
         let sigmoid = |p: &&LabelPrediction| p.threshold.is_some();
         let curves: Vec<String> = predictions
@@ -99,6 +100,23 @@ impl Sections<'_> {
             );
         }
         html + "</section>\n"
+    }
+
+    /// How far the scan is from the training cases; nothing where the weights do not tell.
+    fn novelty(&self) -> String {
+        let Some(n) = &self.result.novelty else { return String::new() };
+        let view = n.view.as_ref().map_or(String::new(), |view| format!(" (view {})", escaped(view)));
+        let told = format!(
+            "Distance from the {} training cases{view}: {:.1}, farther than {:.1} % of them; 99.5 % are within {:.1}.",
+            n.reference_cases, n.distance, n.percentile, n.limit
+        );
+        match n.outside {
+            true => format!(
+                "<p class=\"notice\" role=\"note\" id=\"novelty\">The scan is unlike those that the weights were trained on. {told} \
+                 Nobody knows how well the answer works on it.</p>\n"
+            ),
+            false => format!("<p id=\"novelty\">{told}</p>\n"),
+        }
     }
 
     /// What each slice weighed, view by view.

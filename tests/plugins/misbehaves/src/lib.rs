@@ -141,6 +141,10 @@ impl Head for BadHead {
                 }));
                 output
             }
+            "sleeps" => {
+                std::thread::sleep(std::time::Duration::from_secs(2));
+                output
+            }
             "prints" => {
                 println!("a line between the results");
                 output
