@@ -110,7 +110,7 @@ pub(crate) fn with_whole_file<T>(
     limits: &Limits,
     work: impl FnOnce(&Dataset, &FileMeta, &[u8]) -> Result<T>,
 ) -> Result<T> {
-    let mut bytes = source.read_range(0, None, limits.file_bytes)?;
+    let mut bytes = source.read_whole(limits.file_bytes)?;
     let run = || {
         let truncated = || DicomError::new(ErrorKind::Truncated, "the file ends inside its header");
         let mut opening = opening(&bytes, true)?.ok_or_else(truncated)?;
