@@ -190,6 +190,14 @@ fn slices_that_an_anonymiser_gave_one_uid_are_all_kept() {
 }
 
 #[test]
+fn a_modality_in_lower_case_is_that_modality() {
+    let files: Vec<DataSet> = ct(3).into_iter().map(|file| file.set(0x0008_0060, "CS", "ct")).collect();
+    let (_folder, found) = scanned(&files);
+    assert_eq!(found.studies[0].series[0].modality, "CT");
+    assert_eq!(volume(&found, 0).dims, [4, 3, 3]);
+}
+
+#[test]
 fn the_same_instance_twice_counts_once() {
     let mut files = ct(4);
     files.push(files[2].clone());
