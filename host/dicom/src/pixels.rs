@@ -17,15 +17,15 @@ pub(crate) struct PixelPayload<'a> {
     compression: Compression,
     /// The file as it is stored.
     file: Vec<u8>,
-    /// Where the pixel data begins in `file`, or all of it where it is not in the file as it is decoded.
+    /// Where the pixel data begins in `file`, or all of it where the file has it deflated or in another order of bytes.
     pixels: Place,
     /// Fragments of each frame, in the pixel data; empty for native data.
     frames: Vec<Vec<Range<usize>>>,
 }
 
 enum Place {
-    At(usize),
-    Apart(Vec<u8>),
+    InFile(usize),
+    Unpacked(Vec<u8>),
 }
 
 /// What a frame held beside values.
@@ -82,10 +82,10 @@ impl<'a> PixelPayload<'a> {
         let compression = compression_of(&header.transfer_syntax)?;
         let offset = format.element.offset;
         let file = source.read_whole(limits.file_bytes)?;
-        let mut pixels = Place::At(offset.min(file.len()));
+        let mut pixels = Place::InFile(offset.min(file.len()));
         if header.transfer_syntax.ends_with(".1.99") {
             let mut data_set = inflated(&file, limits)?;
-            pixels = Place::Apart(data_set.split_off(offset.min(data_set.len())));
+            pixels = Place::Unpacked(data_set.split_off(offset.min(data_set.len())));
         }
         let mut frames = Vec::new();
         let bytes = pixels.bytes(&file);
@@ -102,7 +102,7 @@ impl<'a> PixelPayload<'a> {
             if format.swapped_bytes {
                 let mut swapped = bytes.to_vec();
                 swapped.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.swap(0, 1));
-                pixels = Place::Apart(swapped);
+                pixels = Place::Unpacked(swapped);
             }
         } else {
             if format.element.length.is_some() {
@@ -178,8 +178,8 @@ impl<'a> PixelPayload<'a> {
 impl Place {
     fn bytes<'a>(&'a self, file: &'a [u8]) -> &'a [u8] {
         match self {
-            Self::At(start) => &file[*start..],
-            Self::Apart(bytes) => bytes,
+            Self::InFile(start) => &file[*start..],
+            Self::Unpacked(bytes) => bytes,
         }
     }
 }

@@ -4,15 +4,7 @@ use anymc3d_manifest::Modality;
 use rayon::prelude::*;
 
 use crate::scan::Scan;
-use crate::scan::statistics::Statistics;
-
-/// Air in a CT, HU: scanners differ, and noise and partial volume widen the peak.
-pub(super) const AIR: std::ops::RangeInclusive<f32> = -1100.0..=-850.0;
-/// Water, fat and muscle, HU.
-pub(super) const SOFT: std::ops::RangeInclusive<f32> = -200.0..=250.0;
-
-/// Where a CT has many values, and an MR none, HU.
-pub(super) const CT_AIR: f32 = -500.0;
+use crate::scan::statistics::{CT_AIR, Statistics};
 
 /// A value further below zero than this share of the largest is no ringing of an interpolation.
 const RINGING: f32 = 0.05;

@@ -2,7 +2,13 @@
 
 use rayon::prelude::*;
 
-use crate::scan::modality::{AIR, CT_AIR, SOFT};
+/// Air in a CT, HU: scanners differ, and noise and partial volume widen the peak.
+const AIR: std::ops::RangeInclusive<f32> = -1100.0..=-850.0;
+/// Water, fat and muscle, HU.
+const SOFT: std::ops::RangeInclusive<f32> = -200.0..=250.0;
+
+/// Where a CT has many values, and an MR none, HU.
+pub(super) const CT_AIR: f32 = -500.0;
 
 /// Voxels that are counted side by side, so that the processor takes several at a time.
 const LANES: usize = 16;
