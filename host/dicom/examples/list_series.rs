@@ -1,4 +1,4 @@
-//! Lists the studies and series of a path, what is left out and why, and reads the largest stack of each series.
+//! Lists the studies and series of a path, what is left out and why, and reads each stack; with `--headers` it reads none.
 
 use std::path::Path;
 use std::time::Instant;
@@ -6,7 +6,8 @@ use std::time::Instant;
 use anymc3d_dicom::{Limits, read_volume, scan};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::env::args_os().nth(1).ok_or("list_series PATH")?;
+    let path = std::env::args_os().nth(1).ok_or("list_series PATH [--headers]")?;
+    let headers_alone = std::env::args_os().nth(2).is_some_and(|option| option == "--headers");
     let limits = Limits::default();
     let start = Instant::now();
     let found = scan(Path::new(&path), &limits)?;
@@ -29,7 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 series.sequence
             );
             series.oddities.iter().for_each(|o| println!("    odd: {o}"));
-            for (n, stack) in series.stacks.iter().enumerate() {
+            let read = if headers_alone { 0 } else { series.stacks.len() };
+            for (n, stack) in series.stacks.iter().enumerate().take(read) {
                 let start = Instant::now();
                 match read_volume(&found, series, n, &limits) {
                     Ok(v) => println!(

@@ -19,16 +19,25 @@ pub fn digest(scan: &Scan, series: &Series, stack: usize, limits: &Limits) -> Re
     let instances = instances_of(series, stack)?;
     let digests = instances
         .par_iter()
-        .map(|i| {
-            let bytes = scan.sources[series.instances[*i].file].read_range(0, None, limits.file_bytes)?;
-            Ok(Sha256::digest(bytes))
-        })
+        .map(|i| Ok(of_file(&scan.sources[series.instances[*i].file].read_whole(limits.file_bytes)?)))
         .collect::<Result<Vec<_>>>()?;
-    let whole = match digests.as_slice() {
+    Ok(of_files(&digests))
+}
+
+/// SHA-256 of a file.
+pub(crate) type FileDigest = [u8; 32];
+
+pub(crate) fn of_file(bytes: &[u8]) -> FileDigest {
+    Sha256::digest(bytes).into()
+}
+
+/// The digest of a stack, of its files' in the order of [`instances_of`].
+pub(crate) fn of_files(digests: &[FileDigest]) -> String {
+    let whole = match digests {
         [one] => *one,
-        several => several.iter().fold(Sha256::new(), |hash, one| hash.chain_update(one)).finalize(),
+        several => several.iter().fold(Sha256::new(), |hash, one| hash.chain_update(one)).finalize().into(),
     };
-    Ok(whole.iter().map(|b| format!("{b:02x}")).collect())
+    whole.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The files of a stack, each once, in the order of the slices. A member of a zip is `archive!member`.
@@ -41,7 +50,7 @@ pub fn files(scan: &Scan, series: &Series, stack: usize) -> Result<Vec<std::path
 }
 
 /// Indices into the series' instances, each once.
-fn instances_of(series: &Series, stack: usize) -> Result<Vec<usize>> {
+pub(crate) fn instances_of(series: &Series, stack: usize) -> Result<Vec<usize>> {
     let Some(stack) = series.stacks.get(stack) else {
         return Err(DicomError::new(ErrorKind::NothingFits, format!("no stack {stack} in the series")));
     };

@@ -110,7 +110,7 @@ pub(crate) fn with_whole_file<T>(
     limits: &Limits,
     work: impl FnOnce(&Dataset, &FileMeta, &[u8]) -> Result<T>,
 ) -> Result<T> {
-    let mut bytes = source.read_range(0, None, limits.file_bytes)?;
+    let mut bytes = source.read_whole(limits.file_bytes)?;
     let run = || {
         let truncated = || DicomError::new(ErrorKind::Truncated, "the file ends inside its header");
         let mut opening = opening(&bytes, true)?.ok_or_else(truncated)?;
@@ -160,7 +160,8 @@ fn header_of(data: &Dataset, opening: &FileMeta, limits: &Limits) -> Result<Inst
         patient_id: data.text(PatientID).map(crate::series::PatientId),
         series_uid: data.text(SeriesInstanceUID).unwrap_or_default(),
         frame_of_reference: data.text(FrameOfReferenceUID),
-        modality: data.text(Modality).unwrap_or_default(),
+        // Code strings are upper case; some exporters write them otherwise.
+        modality: data.text(Modality).unwrap_or_default().to_ascii_uppercase(),
         series_number: integer(SeriesNumber),
         instance_number: integer(InstanceNumber),
         study_description: data.text(StudyDescription),

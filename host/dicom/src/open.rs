@@ -200,6 +200,13 @@ pub(crate) fn inflate(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     }
 }
 
+/// The data set of a deflated file that is in memory, unpacked.
+pub(crate) fn inflated(file: &[u8], limits: &Limits) -> Result<Vec<u8>> {
+    let truncated = || DicomError::new(ErrorKind::Truncated, "the file ends inside its header");
+    let meta = opening(file, true)?.ok_or_else(truncated)?;
+    inflate(file.get(meta.data_set..).unwrap_or_default(), limits)
+}
+
 /// Parses the data set of a whole file that is in memory.
 pub(crate) fn parse_whole<'a>(bytes: &'a [u8], opening: &FileMeta, limits: &Limits) -> Result<Dataset<'a>> {
     match parse(bytes, opening.data_set, opening.encoding, true, limits.depth)? {

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use crate::codec::{Compression, compression_of, decode};
 use crate::error::{DicomError, ErrorKind, Result};
-use crate::headers::{InstanceHeader, PixelFormat, with_whole_file};
+use crate::headers::{InstanceHeader, PixelFormat};
 use crate::limits::Limits;
+use crate::open::inflated;
 use crate::rescale::Rescale;
 use crate::source::Source;
 
@@ -14,9 +15,17 @@ pub(crate) struct PixelPayload<'a> {
     header: &'a InstanceHeader,
     format: &'a PixelFormat,
     compression: Compression,
-    bytes: Vec<u8>,
-    /// Fragments of each frame; empty for native data.
+    /// The file as it is stored.
+    file: Vec<u8>,
+    /// Where the pixel data begins in `file`, or all of it where the file has it deflated or in another order of bytes.
+    pixels: Place,
+    /// Fragments of each frame, in the pixel data; empty for native data.
     frames: Vec<Vec<Range<usize>>>,
+}
+
+enum Place {
+    InFile(usize),
+    Unpacked(Vec<u8>),
 }
 
 /// What a frame held beside values.
@@ -71,42 +80,47 @@ impl<'a> PixelPayload<'a> {
     fn load(source: &Source, header: &'a InstanceHeader, limits: &Limits) -> Result<Self> {
         let format = check_format(header)?;
         let compression = compression_of(&header.transfer_syntax)?;
-        let offset = format.element.offset as u64;
-        let limit = limits.file_bytes;
-        let (bytes, frames) = if compression == Compression::Native {
+        let offset = format.element.offset;
+        let file = source.read_whole(limits.file_bytes)?;
+        let mut pixels = Place::InFile(offset.min(file.len()));
+        if header.transfer_syntax.ends_with(".1.99") {
+            let mut data_set = inflated(&file, limits)?;
+            pixels = Place::Unpacked(data_set.split_off(offset.min(data_set.len())));
+        }
+        let mut frames = Vec::new();
+        let bytes = pixels.bytes(&file);
+        if compression == Compression::Native {
             let needed = native_bytes(format)?;
             let Some(stated) = format.element.length else {
                 let message = "has encapsulated pixel data in an uncompressed transfer syntax";
                 return Err(DicomError::new(ErrorKind::Malformed, message));
             };
-            if u64::from(stated) < needed {
-                return Err(too_short(u64::from(stated), needed));
+            let found = u64::from(stated).min(bytes.len() as u64);
+            if found < needed {
+                return Err(too_short(found, needed));
             }
-            let bytes = if header.transfer_syntax.ends_with(".1.99") {
-                with_whole_file(source, limits, |_, _, bytes| {
-                    Ok(bytes.get(offset as usize..).unwrap_or_default().to_vec())
-                })?
-            } else {
-                source.read_range(offset, Some(needed.next_multiple_of(2).min(u64::from(stated))), limit)?
-            };
-            if (bytes.len() as u64) < needed {
-                return Err(too_short(bytes.len() as u64, needed));
-            }
-            let mut bytes = bytes;
             if format.swapped_bytes {
-                bytes.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.swap(0, 1));
+                let mut swapped = bytes.to_vec();
+                swapped.as_chunks_mut::<2>().0.iter_mut().for_each(|pair| pair.swap(0, 1));
+                pixels = Place::Unpacked(swapped);
             }
-            (bytes, Vec::new())
         } else {
             if format.element.length.is_some() {
                 let message = "has pixel data that is not encapsulated in a compressed transfer syntax";
                 return Err(DicomError::new(ErrorKind::Malformed, message));
             }
-            let bytes = source.read_range(offset, None, limit)?;
-            let frames = frames_of_fragments(&bytes, format)?;
-            (bytes, frames)
-        };
-        Ok(Self { header, format, compression, bytes, frames })
+            frames = frames_of_fragments(bytes, format)?;
+        }
+        Ok(Self { header, format, compression, file, pixels, frames })
+    }
+
+    /// The file as it is stored.
+    pub fn file(&self) -> &[u8] {
+        &self.file
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.pixels.bytes(&self.file)
     }
 
     /// Decodes frame `frame` (from 0) into `out`, rows × columns values, x fastest.
@@ -121,13 +135,12 @@ impl<'a> PixelPayload<'a> {
         if self.compression == Compression::Native {
             return Ok(self.native_frame(frame, &rescale, padding, out));
         }
-        let fragments = &self.frames[frame];
+        let (fragments, bytes) = (&self.frames[frame], self.bytes());
         let joined;
         let encoded = match fragments.as_slice() {
-            [one] => &self.bytes[one.clone()],
+            [one] => &bytes[one.clone()],
             several => {
-                joined =
-                    several.iter().flat_map(|r| self.bytes[r.clone()].iter().copied()).collect::<Vec<u8>>();
+                joined = several.iter().flat_map(|r| bytes[r.clone()].iter().copied()).collect::<Vec<u8>>();
                 &joined
             }
         };
@@ -147,18 +160,27 @@ impl<'a> PixelPayload<'a> {
         padding: Option<(f64, f64)>,
         out: &mut [f32],
     ) -> FrameCounts {
-        let (format, pixels) = (self.format, out.len());
+        let (format, pixels, bytes) = (self.format, out.len(), self.bytes());
         if format.bits_allocated == 1 {
             // Bits are packed across frames, lowest bit first.
             for (i, value) in out.iter_mut().enumerate() {
                 let bit = frame * pixels + i;
-                *value = rescale.apply(f64::from(self.bytes[bit / 8] >> (bit % 8) & 1));
+                *value = rescale.apply(f64::from(bytes[bit / 8] >> (bit % 8) & 1));
             }
             return FrameCounts::default();
         }
         let size = pixels * format.bits_allocated as usize / 8;
-        let samples = &self.bytes[frame * size..(frame + 1) * size];
+        let samples = &bytes[frame * size..(frame + 1) * size];
         convert(samples, format.bits_allocated, format.big_endian, format, rescale, padding, out)
+    }
+}
+
+impl Place {
+    fn bytes<'a>(&'a self, file: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::InFile(start) => &file[*start..],
+            Self::Unpacked(bytes) => bytes,
+        }
     }
 }
 
@@ -278,6 +300,12 @@ fn convert_integers(
     // A decoder may have written fewer bits than the header allocates.
     let shift = 32 - format.bits_stored.min(bits);
     let signed = format.signed;
+    if let (Some(offset), 16, false) = (whole_offset(rescale), bits, big) {
+        let value =
+            move |v: u32| if signed { (v << shift) as i32 >> shift } else { (v << shift >> shift) as i32 };
+        let stored = chunks(samples).map(|b| value(u32::from(u16::from_le_bytes(*b))));
+        return fill_whole(stored, offset, padding, out);
+    }
     let value = move |v: u32| match signed {
         true => f64::from((v << shift) as i32 >> shift),
         false => f64::from(v << shift >> shift),
@@ -293,6 +321,41 @@ fn convert_integers(
         (_, false) => fill(chunks(samples).map(|b| value(u32::from_le_bytes(*b))), rescale, padding, out),
         (_, true) => fill(chunks(samples).map(|b| value(u32::from_be_bytes(*b))), rescale, padding, out),
     }
+}
+
+/// What is added to stored values of slope 1, where it is a whole number: sums of 16-bit values are exact in i32 then, and
+/// rounded to f32 as they are from f64.
+fn whole_offset(rescale: &Rescale) -> Option<i32> {
+    match *rescale {
+        Rescale::Linear { slope: 1.0, intercept } if intercept.fract() == 0.0 && intercept.abs() < 1e9 => {
+            Some(intercept as i32)
+        }
+        _ => None,
+    }
+}
+
+/// [`fill`] for what nearly all CT is, several pixels at a time.
+fn fill_whole(
+    stored: impl Iterator<Item = i32>,
+    offset: i32,
+    padding: Option<(f64, f64)>,
+    out: &mut [f32],
+) -> FrameCounts {
+    let mut counts = FrameCounts::default();
+    match padding.filter(|(low, high)| low <= high) {
+        None => out.iter_mut().zip(stored).for_each(|(value, stored)| *value = (stored + offset) as f32),
+        Some((low, high)) => {
+            let (low, high) = (low.ceil() as i32, high.floor() as i32);
+            let mut padded = 0u32;
+            for (value, stored) in out.iter_mut().zip(stored) {
+                let is_padding = (stored >= low) & (stored <= high);
+                padded += u32::from(is_padding);
+                *value = if is_padding { f32::NAN } else { (stored + offset) as f32 };
+            }
+            counts.padding = padded as usize;
+        }
+    }
+    counts
 }
 
 fn fill(

@@ -153,45 +153,41 @@ impl Source {
         .map_err(|e| e.in_file(self.name()))
     }
 
-    /// Bytes from `offset` on: `length` of them, or all to the end.
+    /// All bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Truncated`] where the file is shorter, [`ErrorKind::AboveLimit`] above `limit` bytes.
-    pub fn read_range(&self, offset: u64, length: Option<u64>, limit: u64) -> Result<Vec<u8>> {
-        let above = |n: u64| {
-            DicomError::new(
-                ErrorKind::AboveLimit,
-                format!("holds {n} bytes of pixel data, the limit is {limit}"),
-            )
-        };
-        if let Some(n) = length.filter(|n| *n > limit) {
-            return Err(above(n).in_file(self.name()));
-        }
-        let read = |reader: &mut dyn Read| {
-            // The claimed length is reserved only as far as bytes really come.
+    /// [`ErrorKind::AboveLimit`] where there are more than `limit`.
+    pub fn read_whole(&self, limit: u64) -> Result<Vec<u8>> {
+        let read = |reader: &mut dyn Read, stated: u64| {
+            // The stated length is reserved only as far as bytes really come.
             let mut bytes = Vec::new();
-            if let Some(n) = length {
-                bytes.reserve_exact(n.min(64 << 20) as usize);
-            }
-            reader
-                .take(length.unwrap_or(limit + 1))
-                .read_to_end(&mut bytes)
-                .map_err(|e| DicomError::io(&e))?;
-            if length.is_none() && bytes.len() as u64 > limit {
-                return Err(above(bytes.len() as u64));
+            bytes.reserve_exact(stated.min(limit).min(64 << 20) as usize + 1);
+            reader.take(limit + 1).read_to_end(&mut bytes).map_err(|e| DicomError::io(&e))?;
+            if bytes.len() as u64 > limit {
+                return Err(DicomError::new(
+                    ErrorKind::AboveLimit,
+                    format!("holds more than the limit of {limit} bytes"),
+                ));
             }
             Ok(bytes)
         };
         let bytes = match self {
             Self::File(path) => {
-                let mut file = File::open(path).map_err(|e| DicomError::io(&e).in_file(path))?;
-                file.seek(SeekFrom::Start(offset)).map_err(|e| DicomError::io(&e).in_file(path))?;
-                read(&mut file)
+                let open = || {
+                    let file = File::open(path)?;
+                    let length = file.metadata()?.len();
+                    Ok((file, length))
+                };
+                let opened = open().map_err(|e: io::Error| DicomError::io(&e));
+                opened.and_then(|(mut file, length)| read(&mut file, length))
             }
-            Self::Member { .. } => self.with_reader(|reader| {
-                io::copy(&mut reader.take(offset), &mut io::sink()).map_err(|e| DicomError::io(&e))?;
-                read(reader)
-            }),
+            Self::Member { archive, index, .. } => {
+                let mut zip = archive.zip.clone();
+                let member = zip.by_index(*index).map_err(|e| zip_error(&e).in_file(self.name()))?;
+                // The size in the directory was checked; what comes may not be longer.
+                let size = member.size();
+                read(&mut member.take(size), size)
+            }
         };
         bytes.map_err(|e| e.in_file(self.name()))
     }

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::digest::{FileDigest, instances_of, of_file, of_files};
 use crate::error::{DicomError, ErrorKind, Result};
 use crate::geometry::{Affine, StackGeometry};
 use crate::headers::{InstanceHeader, read_header};
@@ -32,6 +33,8 @@ pub struct Volume {
     pub replaced: Replaced,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
+    /// Digest of the files that were read, as [`crate::digest`] tells it.
+    pub sha256: String,
     /// Where every slice came from, in order along the normal.
     pub frames: Vec<SourceFrame>,
     geometry: StackGeometry,
@@ -82,6 +85,7 @@ impl Volume {
 /// The kinds of [`ErrorKind`] from geometry, pixels and rescale; [`ErrorKind::AboveLimit`] before anything is
 /// allocated where the volume is larger than `limits.volume_bytes`.
 pub fn read_volume(scan: &Scan, series: &Series, stack: usize, limits: &Limits) -> Result<Volume> {
+    let stack_index = stack;
     let Some(stack) = series.stacks.get(stack) else {
         return Err(DicomError::new(ErrorKind::NothingFits, format!("no stack {stack} in the series")));
     };
@@ -102,23 +106,29 @@ pub fn read_volume(scan: &Scan, series: &Series, stack: usize, limits: &Limits) 
     check_stack(series, &by_instance)?;
     let mut stored = vec![0.0_f32; size * geometry.slices];
     let mut targets: Vec<Option<&mut [f32]>> = stored.chunks_mut(size).map(Some).collect();
-    let mut work: Vec<(&InstanceHeader, Vec<FrameTarget>)> = Vec::new();
-    for (header, frames) in series.instances.iter().zip(by_instance) {
-        let mine: Vec<_> = frames.into_iter().filter_map(|(s, f)| Some((f, targets[s].take()?))).collect();
-        if !mine.is_empty() {
-            work.push((header, mine));
-        }
-    }
-    let counts = work
+    // In the order of the slices: the digest is made of the instances' in this order.
+    let work: Vec<(&InstanceHeader, Vec<FrameTarget>)> = instances_of(series, stack_index)?
+        .into_iter()
+        .map(|i| {
+            let frames = by_instance[i].iter().filter_map(|&(s, f)| Some((f, targets[s].take()?)));
+            (&series.instances[i], frames.collect())
+        })
+        .collect();
+    let read = work
         .into_par_iter()
         .map(|(header, frames)| read_instance(&scan.sources[header.file], header, frames, limits))
-        .try_reduce(FrameCounts::default, |a, b| Ok(sum(a, b)))?;
+        .collect::<Result<Vec<_>>>()?;
+    let counts = read.iter().map(|(counts, _)| *counts).fold(FrameCounts::default(), sum);
+    let digests: Vec<FileDigest> = read.into_iter().map(|(_, digest)| digest).collect();
     let mut warnings = warnings_of(series, &geometry);
     let mut replaced = Replaced { padding: counts.padding, not_finite: counts.not_finite, not_covered: 0 };
     let mut voxels = if geometry.straight { stored } else { to_grid(&stored, &geometry) };
-    let empty = fill_empty(&mut voxels)?;
-    if !geometry.straight {
-        replaced.not_covered = empty.saturating_sub(counts.padding + counts.not_finite);
+    // Nothing else makes a NaN.
+    if !geometry.straight || counts != FrameCounts::default() {
+        let empty = fill_empty(&mut voxels)?;
+        if !geometry.straight {
+            replaced.not_covered = empty.saturating_sub(counts.padding + counts.not_finite);
+        }
     }
     if counts.padding + counts.not_finite > 0 {
         warnings.push(format!(
@@ -132,7 +142,20 @@ pub fn read_volume(scan: &Scan, series: &Series, stack: usize, limits: &Limits) 
     let window = series.instances[stack.frames[0].instance].window;
     let unit = series.unit.clone();
     let spacing_mm = affine.spacing();
-    Ok(Volume { voxels, dims, affine, spacing_mm, unit, window, replaced, warnings, frames, geometry })
+    let sha256 = of_files(&digests);
+    Ok(Volume {
+        voxels,
+        dims,
+        affine,
+        spacing_mm,
+        unit,
+        window,
+        replaced,
+        warnings,
+        sha256,
+        frames,
+        geometry,
+    })
 }
 
 /// A frame's number, from 0, and where its values go.
@@ -171,17 +194,22 @@ fn check_stack(series: &Series, by_instance: &[Vec<(usize, usize)>]) -> Result<(
     Ok(())
 }
 
+/// Frames and digest of one file, from one reading of it.
 fn read_instance(
     source: &Source,
     header: &InstanceHeader,
     frames: Vec<FrameTarget>,
     limits: &Limits,
-) -> Result<FrameCounts> {
+) -> Result<(FrameCounts, FileDigest)> {
     let payload = PixelPayload::read(source, header, limits)?;
-    frames
-        .into_par_iter()
-        .map(|(frame, out)| payload.decode(frame, true, out).map_err(|e| e.in_file(source.name())))
-        .try_reduce(FrameCounts::default, |a, b| Ok(sum(a, b)))
+    let decode = || {
+        frames
+            .into_par_iter()
+            .map(|(frame, out)| payload.decode(frame, true, out).map_err(|e| e.in_file(source.name())))
+            .try_reduce(FrameCounts::default, |a, b| Ok(sum(a, b)))
+    };
+    let (counts, digest) = rayon::join(decode, || of_file(payload.file()));
+    Ok((counts?, digest))
 }
 
 /// Sets NaN to the lowest value; returns how many there were.

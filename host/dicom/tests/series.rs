@@ -8,9 +8,10 @@ use std::path::Path;
 
 use anymc3d_dicom::{
     ErrorKind, Exclusion, Limits, Orientation, Request, Scan, SequenceHint, SeriesSelector, Volume, choose,
-    fit, read_volume, scan,
+    digest, fit, read_volume, scan,
 };
 use common::{DataSet, MR_CLASS, ct_slice, fixtures, folder};
+use sha2::{Digest, Sha256};
 
 fn scanned(files: &[DataSet]) -> (tempfile::TempDir, Scan) {
     let folder = folder(files);
@@ -189,6 +190,14 @@ fn slices_that_an_anonymiser_gave_one_uid_are_all_kept() {
 }
 
 #[test]
+fn a_modality_in_lower_case_is_that_modality() {
+    let files: Vec<DataSet> = ct(3).into_iter().map(|file| file.set(0x0008_0060, "CS", "ct")).collect();
+    let (_folder, found) = scanned(&files);
+    assert_eq!(found.studies[0].series[0].modality, "CT");
+    assert_eq!(volume(&found, 0).dims, [4, 3, 3]);
+}
+
+#[test]
 fn the_same_instance_twice_counts_once() {
     let mut files = ct(4);
     files.push(files[2].clone());
@@ -313,6 +322,26 @@ fn a_zip_gives_the_volume_of_its_folder() {
     assert_eq!((a.voxels, a.affine), (b.voxels, b.affine));
     assert!(a.frames[0].file.to_string_lossy().contains("export.zip!a/"));
     assert!(!folder.path().parent().unwrap().join("escape.txt").exists());
+}
+
+#[test]
+fn reading_gives_the_digest_that_the_files_have_by_themselves() {
+    let alone = |found: &Scan| digest(found, &found.studies[0].series[0], 0, &Limits::default()).unwrap();
+    let (_folder, found) = scanned(&ct(5));
+    let whole = volume(&found, 0).sha256;
+    assert_eq!(whole, alone(&found));
+    let mut files = ct(5);
+    files.reverse();
+    let (_folder, reversed) = scanned(&files);
+    assert_eq!(volume(&reversed, 0).sha256, whole, "the order of the slices decides, not that of the files");
+    files[1] = files[1].clone().set(0x0008_103E, "LO", "other");
+    assert_ne!(volume(&scanned(&files).1, 0).sha256, whole);
+    // What lies behind the pixels is part of the file, and of a single instance the digest is the file's.
+    let (folder, one) = scanned(&[ct_slice(3, 0.0).set(0xFFFC_FFFC, "OB", [0; 40])]);
+    let file = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let expected: String =
+        Sha256::digest(fs::read(file).unwrap()).iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!((volume(&one, 0).sha256, alone(&one)), (expected.clone(), expected));
 }
 
 #[test]

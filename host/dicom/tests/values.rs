@@ -65,6 +65,32 @@ fn unused_bits_are_cut_off_and_the_sign_is_extended() {
 }
 
 #[test]
+fn every_sixteen_bit_number_has_the_value_that_f64_gives_it() {
+    let pixels: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    let all = ct_slice(0, 0.0).u16(0x0028_0010, 256).u16(0x0028_0011, 256).set(0x7FE0_0010, "OW", pixels);
+    for (stored, signed) in [(16, 0), (16, 1), (12, 0), (12, 1)] {
+        for (slope, intercept) in
+            [("1", "-1024"), ("1", "0"), ("1", "-1024.5"), ("1", "16777217"), ("0.1", "-3")]
+        {
+            let set = all
+                .clone()
+                .u16(0x0028_0101, stored)
+                .u16(0x0028_0102, stored - 1)
+                .u16(0x0028_0103, signed)
+                .set(0x0028_1052, "DS", intercept)
+                .set(0x0028_1053, "DS", slope);
+            let number = |text: &str| text.parse::<f64>().unwrap();
+            for (n, found) in read(&set).unwrap().values.iter().enumerate() {
+                let low = n as i64 & ((1 << stored) - 1);
+                let value = if signed == 1 && low >> (stored - 1) == 1 { low - (1 << stored) } else { low };
+                let expected = (value as f64 * number(slope) + number(intercept)) as f32;
+                assert_eq!(*found, expected, "{n}, {stored} bits, {slope}, {intercept}");
+            }
+        }
+    }
+}
+
+#[test]
 fn eight_and_thirty_two_bits_and_floats_are_read() {
     let set = ct_slice(0, 0.0).u16(0x0028_0010, 1).set(0x0028_1052, "DS", "0");
     let bits = |set: DataSet, n: u16| set.u16(0x0028_0100, n).u16(0x0028_0101, n).u16(0x0028_0102, n - 1);

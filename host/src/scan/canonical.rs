@@ -93,9 +93,9 @@ impl Volume {
 
 /// Stored order to canonical order, in place: a large scan is in memory once.
 fn reorient(voxels: &mut [f32], mut shape: [usize; 3], stored: [StoredAxis; 3]) {
-    for s in stored.iter().filter(|s| s.flipped) {
-        flip(voxels, shape, s.axis);
-    }
+    let mut flipped = [false; 3];
+    stored.iter().for_each(|s| flipped[s.axis] = s.flipped);
+    flip(voxels, shape, flipped);
     // Which stored axis lies where; the last is brought to its place first, then the other two.
     let mut order = [0, 1, 2];
     let mut swap = |order: &mut [usize; 3], first: usize| {
@@ -118,24 +118,37 @@ fn reorient(voxels: &mut [f32], mut shape: [usize; 3], stored: [StoredAxis; 3]) 
     }
 }
 
-/// Turns an axis round.
-fn flip(voxels: &mut [f32], shape: [usize; 3], axis: usize) {
+/// Turns axes round. The first two together are a plane backwards: a scan with x and y flipped, as DICOM has them, is walked
+/// once.
+fn flip(voxels: &mut [f32], shape: [usize; 3], [x, y, z]: [bool; 3]) {
     let [row, plane] = [shape[0], shape[0] * shape[1]];
-    match axis {
-        0 => voxels.par_chunks_mut(row).with_min_len(256).for_each(<[f32]>::reverse),
-        1 => voxels.par_chunks_mut(plane).for_each(|plane| {
-            let (front, back) = plane.split_at_mut(plane.len() / row / 2 * row);
+    let turn = |voxels: &mut [f32]| match (x, y) {
+        (false, false) => {}
+        (true, false) => voxels.chunks_exact_mut(row).for_each(<[f32]>::reverse),
+        (false, true) => {
+            let (front, back) = voxels.split_at_mut(shape[1] / 2 * row);
             front.chunks_exact_mut(row).zip(back.chunks_exact_mut(row).rev()).for_each(|(a, b)| {
                 a.swap_with_slice(b);
             });
-        }),
-        _ => {
-            let (front, back) = voxels.split_at_mut(shape[2] / 2 * plane);
-            front
-                .par_chunks_exact_mut(plane)
-                .zip(back.par_chunks_exact_mut(plane).rev())
-                .for_each(|(a, b)| a.swap_with_slice(b));
         }
+        (true, true) => voxels.reverse(),
+    };
+    if z {
+        let (front, back) = voxels.split_at_mut(shape[2] / 2 * plane);
+        let back = if shape[2] % 2 == 1 {
+            let (middle, back) = back.split_at_mut(plane);
+            turn(middle);
+            back
+        } else {
+            back
+        };
+        front.par_chunks_exact_mut(plane).zip(back.par_chunks_exact_mut(plane).rev()).for_each(|(a, b)| {
+            turn(a);
+            turn(b);
+            a.swap_with_slice(b);
+        });
+    } else if x || y {
+        voxels.par_chunks_exact_mut(plane).for_each(turn);
     }
 }
 

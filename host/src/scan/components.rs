@@ -1,9 +1,12 @@
 //! Which voxels hang together: connected components of a mask, from runs along x.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of a run while components are found: its ends, twice while their vector grows, the run, and its parent.
-const BYTES_OF_A_RUN: usize = 3 * size_of::<(usize, usize)>() + size_of::<Run>() + 2 * size_of::<usize>();
+use rayon::prelude::*;
+
+/// Bytes of a run while components are found: itself, twice while its plane's vector grows and once among all, and its parent.
+const BYTES_OF_A_RUN: usize = 3 * size_of::<Run>() + size_of::<usize>();
 
 /// Voxels `start..end` of one row (`row = y + ny * z`).
 #[derive(Debug, Clone, Copy)]
@@ -32,74 +35,63 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// Components of `inside(x, y, z index)` over `shape`; `inside` gets the linear index, x fastest. `None` where they
-    /// would take more than `most` bytes: noise may have a run for every second voxel.
+    /// Components of the voxels of `shape` that are `inside`, x fastest. `None` where they would take more than `most` bytes:
+    /// noise may have a run for every second voxel.
     pub fn of(
         shape: [usize; 3],
         reach: Reach,
         most: usize,
-        inside: impl Fn(usize) -> bool + Sync,
+        voxels: &[f32],
+        inside: impl Fn(f32) -> bool + Sync,
     ) -> Option<Self> {
-        use rayon::prelude::*;
         let [nx, ny, nz] = shape;
-        let of_rows =
-            ny.saturating_mul(nz).saturating_mul(size_of::<Vec<(usize, usize)>>() + size_of::<usize>());
-        let most_runs = most.checked_sub(of_rows)? / BYTES_OF_A_RUN;
+        let of_planes = nz.saturating_mul(size_of::<Vec<Run>>());
+        let most_runs = most.checked_sub(of_planes)? / BYTES_OF_A_RUN;
         let count = AtomicUsize::new(0);
-        let rows: Vec<Vec<(usize, usize)>> = (0..ny * nz)
-            .into_par_iter()
-            .with_min_len(64)
-            .map(|row| {
+        let planes: Vec<Vec<Run>> = voxels
+            .par_chunks((nx * ny).max(1))
+            .enumerate()
+            .map(|(z, plane)| {
                 let mut runs = Vec::new();
-                if count.load(Ordering::Relaxed) > most_runs {
-                    return runs;
-                }
-                let mut start = None;
-                for x in 0..nx {
-                    match (inside(row * nx + x), start) {
-                        (true, None) => start = Some(x),
-                        (false, Some(s)) => {
-                            runs.push((s, x));
-                            start = None;
-                        }
-                        _ => {}
+                for (y, row) in plane.chunks_exact(nx).enumerate() {
+                    if count.load(Ordering::Relaxed) > most_runs {
+                        break;
                     }
+                    let before = runs.len();
+                    runs_of(row, &inside, |start, end| {
+                        runs.push(Run { row: z * ny + y, start, end, component: 0 });
+                    });
+                    count.fetch_add(runs.len() - before, Ordering::Relaxed);
                 }
-                runs.extend(start.map(|s| (s, nx)));
-                count.fetch_add(runs.len(), Ordering::Relaxed);
                 runs
             })
             .collect();
-        if count.into_inner() > most_runs {
+        let count = count.into_inner();
+        if count > most_runs {
             return None;
         }
-        let mut first_of_row = Vec::with_capacity(rows.len() + 1);
-        let mut runs = Vec::new();
-        for (row, found) in rows.iter().enumerate() {
-            first_of_row.push(runs.len());
-            runs.extend(found.iter().map(|&(start, end)| Run { row, start, end, component: 0 }));
-        }
-        first_of_row.push(runs.len());
+        let mut runs = Vec::with_capacity(count);
+        planes.into_iter().for_each(|plane| runs.extend(plane));
+        Some(Self::of_runs(shape, reach, runs))
+    }
 
+    /// Components of runs that lie in the order of their rows and of x, and apart from each other.
+    pub fn of_runs(shape: [usize; 3], reach: Reach, mut runs: Vec<Run>) -> Self {
+        let ny = shape[1];
         let mut parent: Vec<usize> = (0..runs.len()).collect();
-        for row in 0..rows.len() {
-            let mut neighbours = [None, None];
-            if row % ny > 0 {
-                neighbours[0] = Some(row - 1);
+        // Where the rows begin that neighbours are in: of the row before, and of the same row of the slice before.
+        let (mut above, mut behind) = (0, 0);
+        let mut at = 0;
+        while at < runs.len() {
+            let row = runs[at].row;
+            let end = at + runs[at..].iter().take_while(|run| run.row == row).count();
+            if !row.is_multiple_of(ny) {
+                above = join(&mut parent, &runs, above, row - 1, at..end);
             }
             if reach == Reach::Volume && row >= ny {
-                neighbours[1] = Some(row - ny);
+                behind = join(&mut parent, &runs, behind, row - ny, at..end);
             }
-            for other in neighbours.into_iter().flatten() {
-                let (mut a, mut b) = (first_of_row[row], first_of_row[other]);
-                while a < first_of_row[row + 1] && b < first_of_row[other + 1] {
-                    if runs[a].start < runs[b].end && runs[b].start < runs[a].end {
-                        let (ra, rb) = (root(&mut parent, a), root(&mut parent, b));
-                        parent[ra.max(rb)] = ra.min(rb);
-                    }
-                    if runs[a].end < runs[b].end { a += 1 } else { b += 1 }
-                }
-            }
+            at = end;
         }
         let mut count = 0;
         for i in 0..runs.len() {
@@ -112,12 +104,7 @@ impl Components {
                 runs[r].component
             };
         }
-        Some(Self { runs, count, shape })
-    }
-
-    /// What the runs take.
-    pub fn bytes(&self) -> usize {
-        self.runs.len() * size_of::<Run>()
+        Self { runs, count, shape }
     }
 
     /// Voxels in each component.
@@ -145,6 +132,51 @@ impl Components {
     }
 }
 
+/// Joins the runs `these` of a row with those of row `other` that they touch; the search for it begins at run `from`. Returns
+/// where its runs begin, or would.
+fn join(parent: &mut [usize], runs: &[Run], from: usize, other: usize, these: Range<usize>) -> usize {
+    let first = from + runs[from..].iter().take_while(|run| run.row < other).count();
+    let (mut a, mut b) = (these.start, first);
+    while a < these.end && b < these.start && runs[b].row == other {
+        if runs[a].start < runs[b].end && runs[b].start < runs[a].end {
+            let (ra, rb) = (root(parent, a), root(parent, b));
+            parent[ra.max(rb)] = ra.min(rb);
+        }
+        if runs[a].end < runs[b].end { a += 1 } else { b += 1 }
+    }
+    first
+}
+
+/// Voxels that are looked at together.
+const BLOCK: usize = 32;
+
+/// Calls `run` with the start and end of each run of a row that is `inside`.
+fn runs_of(row: &[f32], inside: impl Fn(f32) -> bool, mut run: impl FnMut(usize, usize)) {
+    let mut start = None;
+    let mut voxel = |x: usize, is_inside: bool| match (is_inside, start) {
+        (true, None) => start = Some(x),
+        (false, Some(from)) => {
+            run(from, x);
+            start = None;
+        }
+        _ => {}
+    };
+    let (blocks, rest) = row.as_chunks::<BLOCK>();
+    for (i, block) in blocks.iter().enumerate() {
+        let x = i * BLOCK;
+        // Most blocks are the same throughout: such a one begins or ends a run at its first voxel, if at all.
+        let count: u32 = block.iter().map(|v| u32::from(inside(*v))).sum();
+        match count as usize {
+            0 => voxel(x, false),
+            BLOCK => voxel(x, true),
+            _ => block.iter().enumerate().for_each(|(k, v)| voxel(x + k, inside(*v))),
+        }
+    }
+    let x = blocks.len() * BLOCK;
+    rest.iter().enumerate().for_each(|(k, v)| voxel(x + k, inside(*v)));
+    voxel(row.len(), false);
+}
+
 fn root(parent: &mut [usize], mut i: usize) -> usize {
     while parent[i] != i {
         parent[i] = parent[parent[i]];
@@ -157,11 +189,13 @@ fn root(parent: &mut [usize], mut i: usize) -> usize {
 mod tests {
     use super::*;
 
+    const INSIDE: fn(f32) -> bool = |v| v > 0.0;
+
     #[test]
     fn a_u_shape_is_one_component_and_a_diagonal_is_two() {
         // Slice 0: a U. Slice 1: a voxel that touches nothing but diagonally.
-        let mask = [1, 0, 1, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0];
-        let c = Components::of([3, 3, 2], Reach::Volume, 1 << 20, |i| mask[i] == 1).unwrap();
+        let mask = [1, 0, 1, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0].map(|v| v as f32);
+        let c = Components::of([3, 3, 2], Reach::Volume, 1 << 20, &mask, INSIDE).unwrap();
         let mut sizes = c.sizes();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 7]);
@@ -170,17 +204,83 @@ mod tests {
 
     #[test]
     fn slices_are_apart_when_asked() {
-        let c = Components::of([2, 2, 3], Reach::Slice, 1 << 20, |_| true).unwrap();
+        let c = Components::of([2, 2, 3], Reach::Slice, 1 << 20, &[1.0; 12], INSIDE).unwrap();
         assert_eq!((c.count, c.sizes()), (3, vec![4, 4, 4]));
-        assert_eq!(Components::of([2, 2, 3], Reach::Volume, 1 << 20, |_| true).unwrap().count, 1);
+        assert_eq!(Components::of([2, 2, 3], Reach::Volume, 1 << 20, &[1.0; 12], INSIDE).unwrap().count, 1);
     }
 
     #[test]
     fn more_runs_than_there_is_memory_for_are_none() {
-        let noise = |most| Components::of([64, 64, 8], Reach::Volume, most, |i| i % 2 == 0);
+        let chequered: Vec<f32> = (0..64 * 64 * 8).map(|i| (i % 2) as f32).collect();
+        let noise = |most| Components::of([64, 64, 8], Reach::Volume, most, &chequered, INSIDE);
         // 32 runs in each of 512 rows.
-        let enough = 512 * 32 + 512 * 32 * BYTES_OF_A_RUN;
+        let enough = 8 * size_of::<Vec<Run>>() + 512 * 32 * BYTES_OF_A_RUN;
         assert_eq!(noise(enough).unwrap().runs.len(), 512 * 32);
         assert!(noise(enough / 2).is_none() && noise(0).is_none());
+    }
+
+    /// Components by flooding from each voxel: sizes and boxes.
+    fn flooded(shape: [usize; 3], reach: Reach, mask: &[f32]) -> Vec<(usize, [[usize; 2]; 3])> {
+        let [nx, ny, nz] = shape;
+        let mut seen = vec![false; mask.len()];
+        let mut found = Vec::new();
+        for i in 0..mask.len() {
+            if seen[i] || mask[i] <= 0.0 {
+                continue;
+            }
+            let (mut open, mut size) = (vec![i], 0);
+            let mut bounds = [[usize::MAX, 0]; 3];
+            seen[i] = true;
+            while let Some(i) = open.pop() {
+                size += 1;
+                let at = [i % nx, i / nx % ny, i / nx / ny];
+                for (b, at) in bounds.iter_mut().zip(at) {
+                    *b = [b[0].min(at), b[1].max(at + 1)];
+                }
+                let mut visit = |there: bool, to: usize| {
+                    if there && mask[to] > 0.0 && !seen[to] {
+                        seen[to] = true;
+                        open.push(to);
+                    }
+                };
+                visit(at[0] > 0, i.wrapping_sub(1));
+                visit(at[0] + 1 < nx, i + 1);
+                visit(at[1] > 0, i.wrapping_sub(nx));
+                visit(at[1] + 1 < ny, i + nx);
+                visit(reach == Reach::Volume && at[2] > 0, i.wrapping_sub(nx * ny));
+                visit(reach == Reach::Volume && at[2] + 1 < nz, i + nx * ny);
+            }
+            found.push((size, bounds));
+        }
+        found
+    }
+
+    #[test]
+    fn runs_have_the_components_that_flooding_finds_in_masks_of_every_density() {
+        for (n, shape) in [[70, 9, 6], [32, 5, 4], [31, 8, 7], [97, 3, 2], [1, 6, 9]].into_iter().enumerate()
+        {
+            for density in [3u32, 12, 40, 60, 90, 99] {
+                let mut state = density + 100 * n as u32;
+                let mask: Vec<f32> = (0..shape.iter().product::<usize>())
+                    .map(|i| {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        // Long runs and single voxels.
+                        f32::from(u8::from(
+                            (state >> 8) % 100 < density || i % 71 > 80 - density as usize / 2,
+                        ))
+                    })
+                    .collect();
+                for reach in [Reach::Slice, Reach::Volume] {
+                    let c = Components::of(shape, reach, 1 << 24, &mask, INSIDE).unwrap();
+                    let sizes = c.sizes();
+                    let mut found: Vec<_> =
+                        (0..c.count).map(|k| (sizes[k], c.bounds(|c| c == k).unwrap())).collect();
+                    let mut expected = flooded(shape, reach, &mask);
+                    found.sort_unstable();
+                    expected.sort_unstable();
+                    assert_eq!(found, expected, "{shape:?} {density} {reach:?}");
+                }
+            }
+        }
     }
 }

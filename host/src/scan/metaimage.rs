@@ -46,9 +46,7 @@ impl Source for MetaImage {
         path.expect_no_series("MetaImage")?;
         let image = parse(&path.file, &raw_image::start_of(&path.file)?)?;
         let stored = raw_image::read(&path.file, &image, limits)?;
-        let mut scan = Scan::assemble(path.file.clone(), stored, limits.content)?;
-        scan.modality = image.modality;
-        Ok(scan)
+        Scan::assemble(path.file.clone(), stored, limits.content)
     }
 
     fn files(&self, path: &ScanPath) -> Vec<PathBuf> {

@@ -38,6 +38,7 @@ mod scan;
 mod slice_grid;
 mod slices;
 pub mod source;
+mod statistics;
 
 pub use affine::Affine;
 pub use canonical::{StoredAxis, Volume};

@@ -4,11 +4,7 @@ use anymc3d_manifest::Modality;
 use rayon::prelude::*;
 
 use crate::scan::Scan;
-
-/// Air in a CT, HU: scanners differ, and noise and partial volume widen the peak.
-const AIR: std::ops::RangeInclusive<f32> = -1100.0..=-850.0;
-/// Water, fat and muscle, HU.
-const SOFT: std::ops::RangeInclusive<f32> = -200.0..=250.0;
+use crate::scan::statistics::{CT_AIR, Statistics};
 
 /// A value further below zero than this share of the largest is no ringing of an interpolation.
 const RINGING: f32 = 0.05;
@@ -18,30 +14,35 @@ const RINGING: f32 = 0.05;
 pub(crate) struct Shares {
     air: f64,
     soft: f64,
-    /// Below zero, by more than resampling rings.
-    negative: f64,
+    /// Below zero, by more than resampling rings. `None` of a CT, which is never asked.
+    negative: Option<f64>,
 }
 
 impl Shares {
-    /// `high`: the largest value.
-    pub fn of(voxels: &[f32], high: f32) -> Self {
-        let least = -RINGING * high.abs();
+    /// `found`: the modality, of the file or by its intensities.
+    pub fn of(voxels: &[f32], statistics: &Statistics, found: Option<Modality>) -> Self {
+        let share = |count: usize| count as f64 / voxels.len().max(1) as f64;
+        let negative = || {
+            let least = -RINGING * statistics.high.abs();
+            if statistics.low >= least {
+                return 0.0;
+            }
+            let below = |part: &[f32]| part.iter().map(|v| usize::from(*v < least)).sum::<usize>();
+            share(voxels.par_chunks(1 << 16).map(below).sum())
+        };
         Self {
-            air: share(voxels, |v| AIR.contains(&v)),
-            soft: share(voxels, |v| SOFT.contains(&v)),
-            negative: share(voxels, |v| v < least),
+            air: share(statistics.air),
+            soft: share(statistics.soft),
+            negative: (found != Some(Modality::CT)).then(negative),
         }
     }
 }
 
-fn share(voxels: &[f32], inside: impl Fn(f32) -> bool + Sync) -> f64 {
-    let n: usize = voxels.par_chunks(1 << 16).map(|c| c.iter().filter(|v| inside(**v)).count()).sum();
-    n as f64 / voxels.len().max(1) as f64
-}
-
 /// CT where values far below zero are common; MR where none is and they are not a handful of labels; else unknown.
-pub(crate) fn guess(voxels: &[f32], [low, high]: [f32; 2]) -> Option<Modality> {
-    if low <= -500.0 && high <= 40_000.0 && share(voxels, |v| v <= -500.0) > 0.002 {
+pub(crate) fn guess(voxels: &[f32], statistics: &Statistics) -> Option<Modality> {
+    let Statistics { low, high, far_below_zero, .. } = *statistics;
+    let share = far_below_zero as f64 / voxels.len().max(1) as f64;
+    if low <= CT_AIR && high <= 40_000.0 && share > 0.002 {
         return Some(Modality::CT);
     }
     // Resampling rings a little below zero.
@@ -88,7 +89,7 @@ pub fn modality_warning(scan: &Scan, wanted: Modality) -> Option<String> {
 fn below_zero(scan: &Scan, wanted: Modality) -> Option<String> {
     /// Less than this share are stray voxels.
     const STRAY: f64 = 0.002;
-    let negative = scan.shares.negative;
+    let negative = scan.shares.negative.unwrap_or(0.0);
     let [low, high] = scan.range();
     (negative > STRAY).then(|| {
         format!(

@@ -94,19 +94,30 @@ pub(crate) fn voxels(
     let no_memory = VolumeError::no_memory(path, "its voxels");
     let size = numbers.kind.size();
     let mut out = zeroed::<f32>(count).map_err(&no_memory)?;
-    let mut raw = reserved(AT_A_TIME.min(count) * size).map_err(&no_memory)?;
+    // One part is unpacked while the one before it is made f32.
+    let buffer = || reserved::<u8>(AT_A_TIME.min(count) * size).map_err(&no_memory);
+    let (mut raw, mut next) = (buffer()?, buffer()?);
     let mut has = 0;
+    let mut before: Option<&mut [f32]> = None;
     for out in out.chunks_mut(AT_A_TIME) {
-        raw.clear();
         let wanted = out.len() * size;
-        bytes.by_ref().take(wanted as u64).read_to_end(&mut raw).map_err(damaged)?;
-        has += raw.len() as u64;
-        if raw.len() < wanted {
+        let unpack = || {
+            next.clear();
+            bytes.by_ref().take(wanted as u64).read_to_end(&mut next)
+        };
+        let convert = || before.take().map_or((), |out| decode(&raw, out, numbers));
+        let (read, ()) = rayon::join(unpack, convert);
+        read.map_err(damaged)?;
+        has += next.len() as u64;
+        if next.len() < wanted {
             return Err(short(has));
         }
-        decode(&raw, out, numbers);
+        std::mem::swap(&mut raw, &mut next);
+        before = Some(out);
     }
-    io::copy(&mut bytes, &mut io::sink()).map_err(damaged)?;
+    let read_on = || io::copy(&mut bytes, &mut io::sink());
+    let convert = || before.take().map_or((), |out| decode(&raw, out, numbers));
+    rayon::join(read_on, convert).0.map_err(damaged)?;
     Ok(out)
 }
 

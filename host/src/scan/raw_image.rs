@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use anymc3d_manifest::Modality;
 use sha2::{Digest, Sha256};
 
+use crate::fs::hex;
 use crate::scan::bytes::{Bytes, MOST_EXPANSION, is_gzip};
 use crate::scan::limits::ReadLimits;
 use crate::scan::nifti::Stored;
@@ -191,15 +192,20 @@ pub(crate) fn read(path: &Path, image: &RawImage, limits: &ReadLimits) -> Result
             0
         }
     };
-    hash.update(&whole);
     let bytes = unpacked(path, image, &whole[start..], length)?;
     let count = length / numbers.kind.size();
+    // Unpacking takes one thread.
+    let (voxels, sha256) = rayon::join(
+        || voxels(path, bytes, whole.len() - start, (count, length), *shape, *numbers),
+        || hex(&hash.chain_update(&whole).finalize()),
+    );
     Ok(Stored {
-        voxels: voxels(path, bytes, whole.len() - start, (count, length), *shape, *numbers)?,
+        voxels: voxels?,
         shape: *shape,
         affine: *affine,
         forms: Forms::of_affine(affine),
-        sha256: crate::fs::hex(&hash.finalize()),
+        sha256,
+        modality: image.modality,
         warnings: image.warnings.clone(),
     })
 }

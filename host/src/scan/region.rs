@@ -2,7 +2,7 @@
 
 use anymc3d_manifest::{Modality, Region, View};
 
-use crate::memory::{MemoryBudget, zeroed};
+use crate::memory::MemoryBudget;
 use crate::scan::canonical::Volume;
 use crate::scan::components::{Components, Reach};
 use crate::scan::intensity::percentile;
@@ -81,7 +81,7 @@ fn body_or_all(
         Modality::MR | Modality::PT => false,
     };
     let threshold = if hounsfield { TISSUE } else { background(volume) };
-    let tissue = Components::of(volume.shape, Reach::Volume, most, |i| volume.voxels[i] > threshold)?;
+    let tissue = Components::of(volume.shape, Reach::Volume, most, &volume.voxels, |v| v > threshold)?;
     let sizes = tissue.sizes();
     let largest = sizes.iter().copied().max().unwrap_or(0);
     // The first of equals: one component, whatever the ties.
@@ -108,18 +108,15 @@ pub(crate) fn background(volume: &Volume) -> f32 {
 /// The outer `None` is as in [`bounds`], the inner one where there are none.
 fn lungs(volume: &Volume, most: usize) -> Option<Option<Bounds>> {
     let [nx, ny, _] = volume.shape;
-    let air = Components::of(volume.shape, Reach::Slice, most, |i| volume.voxels[i] < TISSUE)?;
+    let air = Components::of(volume.shape, Reach::Slice, most, &volume.voxels, |v| v < TISSUE)?;
     let mut open = vec![false; air.count];
     for run in &air.runs {
         let y = run.row % ny;
         open[run.component] |= run.start == 0 || run.end == nx || y == 0 || y == ny - 1;
     }
-    let most = most.checked_sub(air.bytes().saturating_add(volume.voxels.len()))?;
-    let mut enclosed = zeroed::<u8>(volume.voxels.len()).ok()?;
-    for run in air.runs.iter().filter(|r| !open[r.component]) {
-        enclosed[run.row * nx + run.start..run.row * nx + run.end].fill(1);
-    }
-    let pockets = Components::of(volume.shape, Reach::Volume, most, |i| enclosed[i] == 1)?;
+    let mut enclosed = air.runs;
+    enclosed.retain(|run| !open[run.component]);
+    let pockets = Components::of_runs(volume.shape, Reach::Volume, enclosed);
     let sizes = pockets.sizes();
     let largest = sizes.iter().copied().max().unwrap_or(0) as f64;
     if largest * volume.spacing_mm.iter().product::<f64>() < LEAST_LUNG_MM3 {

@@ -4,6 +4,8 @@
 //! (ATen `UpSampleKernel`: a triangle of half-width max(1, scale) around `scale · (i + 0.5)`,
 //! cut at the border and normalised), with the weights in f64.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::memory::{OutOfMemory, zeroed};
@@ -58,15 +60,116 @@ pub(crate) fn separable(
     taps: [&[Tap]; 3],
     pad: f32,
 ) -> Result<Resampled, OutOfMemory> {
-    let mut values: Option<Vec<f32>> = None;
     let order = order_of(shape, taps.map(<[Tap]>::len));
-    let mut shape = shape;
-    for axis in order {
-        let next = along(values.as_deref().unwrap_or(voxels), shape, axis, taps[axis], pad)?;
-        shape[axis] = taps[axis].len();
-        values = Some(next);
+    // Of the axes that come later only what their taps read is kept from the first.
+    let read: [Range<usize>; 3] =
+        std::array::from_fn(|axis| if axis == order[0] { 0..shape[axis] } else { range_of(taps[axis]) });
+    let (first, mut shape) = along_part(voxels, shape, &read, order[0], taps[order[0]], pad)?;
+    let mut values = first;
+    for axis in order.into_iter().skip(1) {
+        let from = read[axis].start;
+        let moved: Vec<Tap> = taps[axis]
+            .iter()
+            .map(|tap| Tap { start: tap.start.saturating_sub(from), ..tap.clone() })
+            .collect();
+        values = along(&values, shape, axis, &moved, pad)?;
+        shape[axis] = moved.len();
     }
-    Ok(Resampled { values: values.unwrap_or_default() })
+    Ok(Resampled { values })
+}
+
+/// What taps read of their axis; at least one sample.
+fn range_of(taps: &[Tap]) -> Range<usize> {
+    let read = || taps.iter().filter(|tap| !tap.weights.is_empty());
+    let start = read().map(|tap| tap.start).min().unwrap_or(0);
+    start..read().map(|tap| tap.start + tap.weights.len()).max().unwrap_or(1)
+}
+
+/// [`along`] of the part `read` of a block, and the shape of the result.
+fn along_part(
+    values: &[f32],
+    shape: [usize; 3],
+    read: &[Range<usize>; 3],
+    axis: usize,
+    taps: &[Tap],
+    pad: f32,
+) -> Result<(Vec<f32>, [usize; 3]), OutOfMemory> {
+    let mut after: [usize; 3] = std::array::from_fn(|axis| read[axis].len());
+    after[axis] = taps.len();
+    if axis == 2 {
+        return Ok((along_slowest(values, shape, [&read[0], &read[1]], taps, pad)?, after));
+    }
+    let whole = [0, 1, 2].map(|other| read[other] == (0..shape[other])) == [true; 3];
+    if whole {
+        return Ok((along(values, shape, axis, taps, pad)?, after));
+    }
+    // The slices and, across the axis, the columns or rows that are read: a slice at a time.
+    let [nx, ny, _] = shape;
+    let plane = after[0] * after[1];
+    let mut out = zeroed::<f32>(plane.saturating_mul(after[2]))?;
+    out.par_chunks_mut(plane).zip(read[2].clone()).for_each(|(out, z)| {
+        let from = &values[z * nx * ny..][..nx * ny];
+        if axis == 0 {
+            for (out, y) in out.chunks_exact_mut(after[0]).zip(read[1].clone()) {
+                along_row(&from[y * nx..][..nx], taps, pad, out);
+            }
+        } else {
+            for (out, tap) in out.chunks_exact_mut(after[0]).zip(taps) {
+                weigh(out, tap, pad, |y| &from[y * nx..][read[0].clone()]);
+            }
+        }
+    });
+    Ok((out, after))
+}
+
+/// Values of a slice that are computed together for all taps: with what a tap reads of the slices around it they stay in a
+/// processor's cache, and memory is read once.
+const TOGETHER: usize = 1 << 12;
+
+/// Applies taps along the slowest axis to the columns and rows `read` of a block.
+fn along_slowest(
+    values: &[f32],
+    [nx, ny, _]: [usize; 3],
+    [columns, rows]: [&Range<usize>; 2],
+    taps: &[Tap],
+    pad: f32,
+) -> Result<Vec<f32>, OutOfMemory> {
+    let width = columns.len();
+    let plane = width * rows.len();
+    let mut out = zeroed::<f32>(plane.saturating_mul(taps.len()))?;
+    let rows_together = (TOGETHER / width).max(1);
+    let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
+    parts.resize_with(rows.len().div_ceil(rows_together), || Vec::with_capacity(taps.len()));
+    for plane in out.chunks_mut(plane) {
+        parts.iter_mut().zip(plane.chunks_mut(rows_together * width)).for_each(|(part, out)| part.push(out));
+    }
+    parts.into_par_iter().enumerate().for_each(|(i, part)| {
+        let first = rows.start + i * rows_together;
+        for (out, tap) in part.into_iter().zip(taps) {
+            for (j, out) in out.chunks_exact_mut(width).enumerate() {
+                weigh(out, tap, pad, |z| &values[(z * ny + first + j) * nx..][columns.clone()]);
+            }
+        }
+    });
+    Ok(out)
+}
+
+/// One row of results from the rows that `row` gives for the samples of a tap.
+fn weigh<'a>(out: &mut [f32], tap: &Tap, pad: f32, row: impl Fn(usize) -> &'a [f32]) {
+    out.fill(tap.outside * pad);
+    for (k, &w) in tap.weights.iter().enumerate() {
+        for (v, x) in out.iter_mut().zip(row(tap.start + k)) {
+            *v += w * x;
+        }
+    }
+}
+
+fn along_row(row: &[f32], taps: &[Tap], pad: f32, out: &mut [f32]) {
+    for (v, tap) in out.iter_mut().zip(taps) {
+        let inputs = &row[tap.start..tap.start + tap.weights.len()];
+        let sum: f32 = inputs.iter().zip(&tap.weights).map(|(x, w)| x * w).sum();
+        *v = sum + tap.outside * pad;
+    }
 }
 
 /// Most bytes that [`separable`] holds at a time beside its input, for so many samples along each axis.
@@ -106,25 +209,14 @@ pub(super) fn along(
     let outer: usize = shape[axis + 1..].iter().product();
     let mut out = zeroed::<f32>(outer.saturating_mul(taps.len()).saturating_mul(inner))?;
     if axis == 0 {
-        out.par_chunks_mut(taps.len()).zip(values.par_chunks(n_in)).with_min_len(16).for_each(
-            |(out, row)| {
-                for (v, tap) in out.iter_mut().zip(taps) {
-                    let inputs = &row[tap.start..tap.start + tap.weights.len()];
-                    let sum: f32 = inputs.iter().zip(&tap.weights).map(|(x, w)| x * w).sum();
-                    *v = sum + tap.outside * pad;
-                }
-            },
-        );
+        out.par_chunks_mut(taps.len())
+            .zip(values.par_chunks(n_in))
+            .with_min_len(16)
+            .for_each(|(out, row)| along_row(row, taps, pad, out));
     } else {
         out.par_chunks_mut(inner).enumerate().for_each(|(i, out)| {
             let (block, tap) = (&values[i / taps.len() * n_in * inner..], &taps[i % taps.len()]);
-            out.fill(tap.outside * pad);
-            for (k, &w) in tap.weights.iter().enumerate() {
-                let row = &block[(tap.start + k) * inner..(tap.start + k + 1) * inner];
-                for (v, x) in out.iter_mut().zip(row) {
-                    *v += w * x;
-                }
-            }
+            weigh(out, tap, pad, |sample| &block[sample * inner..(sample + 1) * inner]);
         });
     }
     Ok(out)
@@ -168,6 +260,45 @@ mod tests {
         assert_eq!(*first, 1);
         for (found, expected) in weights.iter().zip([0.125, 0.375, 0.375, 0.125]) {
             assert!((found - expected).abs() < 1e-12, "{weights:?}");
+        }
+    }
+
+    /// Taps that read no more than `from..to` of an axis, the outer ones with padding.
+    fn taps(count: usize, from: usize, to: usize) -> Vec<Tap> {
+        let mut taps: Vec<Tap> = antialiased(to - from, count)
+            .into_iter()
+            .map(|(start, weights)| {
+                let weights = weights.into_iter().map(|w| w as f32).collect();
+                Tap { start: from + start, weights, outside: 0.0 }
+            })
+            .collect();
+        taps[0] = Tap { start: 0, weights: Vec::new(), outside: 1.0 };
+        let last = taps.len() - 1;
+        taps[last].outside = 0.25;
+        taps
+    }
+
+    #[test]
+    fn what_no_tap_reads_takes_no_part_and_the_rest_is_the_same_to_the_bit() {
+        let shape = [37, 29, 23];
+        let voxels: Vec<f32> = (0..37 * 29 * 23).map(|i| ((i * 7919) % 1013) as f32 * 0.37 - 100.0).collect();
+        let read = [[5, 31], [2, 27], [4, 19]];
+        // Whichever axis leaves least is the first.
+        for counts in [[9, 12, 3], [3, 12, 9], [12, 3, 11], [36, 28, 22], [40, 40, 40]] {
+            let taps: [Vec<Tap>; 3] = std::array::from_fn(|a| taps(counts[a], read[a][0], read[a][1]));
+            let found = separable(&voxels, shape, taps.each_ref().map(Vec::as_slice), -7.5).unwrap();
+            let (mut expected, mut shape) = (voxels.clone(), shape);
+            for axis in order_of(shape, counts) {
+                expected = along(&expected, shape, axis, &taps[axis], -7.5).unwrap();
+                shape[axis] = counts[axis];
+            }
+            assert!(found.values == expected, "{counts:?}");
+            // A voxel that is not read may be anything.
+            let mut other = voxels.clone();
+            other[0] = f32::NAN;
+            other[(22 * 29 + 28) * 37 + 36] = f32::NAN;
+            let found = separable(&other, [37, 29, 23], taps.each_ref().map(Vec::as_slice), -7.5).unwrap();
+            assert!(found.values == expected, "{counts:?}");
         }
     }
 }

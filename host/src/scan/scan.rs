@@ -10,6 +10,7 @@ use crate::scan::canonical::Volume;
 use crate::scan::forms::Forms;
 use crate::scan::limits::{Content, ReadLimits};
 use crate::scan::source::{ScanPath, source_of};
+use crate::scan::statistics::Statistics;
 use crate::scan::{Affine, VolumeError, modality, nifti};
 
 /// One 3D scan, in stored order.
@@ -110,7 +111,8 @@ impl Scan {
         }
         let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
         let forms = Forms::of_affine(&affine);
-        let stored = nifti::Stored { voxels, shape, affine, forms, sha256, warnings: Vec::new() };
+        let stored =
+            nifti::Stored { voxels, shape, affine, forms, sha256, modality: None, warnings: Vec::new() };
         Self::assemble(path, stored, Content::Intensities)
     }
 
@@ -120,8 +122,9 @@ impl Scan {
         stored: nifti::Stored,
         content: Content,
     ) -> Result<Self, VolumeError> {
-        let nifti::Stored { mut voxels, shape, affine, forms, sha256, mut warnings } = stored;
-        let (mut low, mut high, bad) = range(&voxels);
+        let nifti::Stored { mut voxels, shape, affine, forms, sha256, modality, mut warnings } = stored;
+        let mut statistics = Statistics::of(&voxels);
+        let bad = statistics.not_finite;
         if bad == voxels.len() {
             let (expected, todo) = match content {
                 Content::Intensities => ("intensities", "the scan is empty or damaged: export it again"),
@@ -136,24 +139,25 @@ impl Scan {
         }
         if bad > 0 {
             let instead = match content {
-                Content::Intensities => low,
+                Content::Intensities => statistics.low,
                 Content::Mask => 0.0,
             };
             voxels.par_iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = instead);
-            (low, high) = (low.min(instead), high.max(instead));
+            statistics = statistics.with_replaced(instead);
             warnings.push(match content {
                 Content::Intensities => {
-                    format!("{bad} voxels are NaN or infinite: replaced by the minimum, {low}")
+                    format!("{bad} voxels are NaN or infinite: replaced by the minimum, {instead}")
                 }
                 Content::Mask => {
                     format!("{bad} of the mask's voxels are NaN or infinite: they count as 0, no finding")
                 }
             });
         }
+        let Statistics { low, high, .. } = statistics;
         if low == high && content == Content::Intensities {
             warnings.push(format!("every voxel is {low}: there is nothing to see in this scan"));
         }
-        let modality_guess = modality::guess(&voxels, [low, high]);
+        let modality_guess = modality::guess(&voxels, &statistics);
         Ok(Self {
             path,
             shape,
@@ -162,11 +166,11 @@ impl Scan {
             spacing_mm: affine.spacing(),
             affine,
             forms,
-            modality: None,
+            modality,
             modality_guess,
             warnings,
             range: [low, high],
-            shares: modality::Shares::of(&voxels, high),
+            shares: modality::Shares::of(&voxels, &statistics, modality.or(modality_guess)),
             voxels,
         })
     }
@@ -217,16 +221,4 @@ impl Scan {
         let volume = Volume::of(&self, voxels);
         (self, volume)
     }
-}
-
-/// Minimum and maximum of the finite values, and how many are not finite.
-fn range(voxels: &[f32]) -> (f32, f32, usize) {
-    voxels
-        .par_chunks(1 << 16)
-        .map(|chunk| {
-            chunk.iter().fold((f32::INFINITY, f32::NEG_INFINITY, 0), |(low, high, bad), &v| {
-                if v.is_finite() { (low.min(v), high.max(v), bad) } else { (low, high, bad + 1) }
-            })
-        })
-        .reduce(|| (f32::INFINITY, f32::NEG_INFINITY, 0), |a, b| (a.0.min(b.0), a.1.max(b.1), a.2 + b.2))
 }

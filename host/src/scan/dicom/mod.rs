@@ -88,10 +88,8 @@ impl Source for Dicom {
 
     fn open(&self, path: &ScanPath, limits: &ReadLimits) -> Result<Scan, VolumeError> {
         let path = path.joined();
-        let (stored, modality) = read(&path, limits)?;
-        let mut scan = Scan::assemble(path, stored, limits.content)?;
-        scan.modality = modality;
-        Ok(scan)
+        let stored = read(&path, limits)?;
+        Scan::assemble(path, stored, limits.content)
     }
 
     /// Of a zip the zip, of a folder the files of the series.
@@ -196,7 +194,7 @@ fn limits_of(limits: &ReadLimits) -> Limits {
 }
 
 /// Reads the volume that a path names, and the modality that its header says.
-fn read(path: &Path, limits: &ReadLimits) -> Result<(Stored, Option<Modality>), VolumeError> {
+fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeError> {
     let found = find(path)?;
     let geometry = found.geometry().map_err(|e| refused(path, &e))?;
     let affine = Affine(geometry.affine().0);
@@ -207,8 +205,6 @@ fn read(path: &Path, limits: &ReadLimits) -> Result<(Stored, Option<Modality>), 
     let (series, bounds) = (found.series(), limits_of(limits));
     let volume = anymc3d_dicom::read_volume(&found.scan, series, found.stack, &bounds)
         .map_err(|e| refused(path, &e))?;
-    let sha256 =
-        anymc3d_dicom::digest(&found.scan, series, found.stack, &bounds).map_err(|e| refused(path, &e))?;
     let modality = match series.modality.as_str() {
         "CT" => Some(Modality::CT),
         "MR" => Some(Modality::MR),
@@ -216,8 +212,8 @@ fn read(path: &Path, limits: &ReadLimits) -> Result<(Stored, Option<Modality>), 
         _ => None,
     };
     let forms = Forms::of_affine(&affine);
-    let (voxels, warnings) = (volume.voxels, volume.warnings);
-    Ok((Stored { voxels, shape, affine, forms, sha256, warnings }, modality))
+    let anymc3d_dicom::Volume { voxels, warnings, sha256, .. } = volume;
+    Ok(Stored { voxels, shape, affine, forms, sha256, modality, warnings })
 }
 
 /// Bytes that a volume takes at most while it is read and sliced; its frames' files are read one by one.

@@ -8,8 +8,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use ::nifti::{Endianness, NiftiHeader, NiftiType};
+use anymc3d_manifest::Modality;
 use sha2::{Digest, Sha256};
 
+use crate::fs::hex;
 use crate::scan::bytes::{Bytes, MOST_EXPANSION, is_gzip};
 use crate::scan::geometry::affine_of;
 use crate::scan::limits::ReadLimits;
@@ -30,6 +32,8 @@ pub(crate) struct Stored {
     pub forms: Forms,
     /// Lower-case hex of the file's own bytes (of a pair: header then voxels).
     pub sha256: String,
+    /// Where the format has a place for it.
+    pub modality: Option<Modality>,
     pub warnings: Vec<String>,
 }
 
@@ -40,8 +44,6 @@ pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeErr
     let needed = memory_of(path).filter(|_| may_hold_its_voxels(path)).unwrap_or_else(|| file_bytes(path));
     limits.allow(path, needed, || described(path))?;
     let file = load(path)?;
-    let mut hash = Sha256::new();
-    hash.update(&file);
     let damaged =
         |e: io::Error| truncated(path, &format!("a file that ends early or a damaged gzip stream ({e})"));
     let mut bytes = Bytes::of(&file);
@@ -64,23 +66,31 @@ pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeErr
     }
     let (slope, intercept) = scaling(&told, &mut warnings);
     let numbers = Numbers { kind, big: header.endianness == Endianness::Big, slope, intercept };
-    let voxels = if family.is_pair() {
-        let img = image_path(path)?;
-        let image = load(&img)?;
-        hash.update(&image);
-        let mut bytes = Bytes::of(&image);
-        let offset = if told.offset > 0.0 { told.offset as u64 } else { 0 };
-        bytes.skip(offset).map_err(|e| truncated(&img, &format!("{e}")))?;
-        voxels(&img, bytes, image.len(), (count, length), shape, numbers)?
-    } else {
-        // `start` is no longer than the least offset that is allowed, so it holds no voxels.
-        let offset = single_file_offset(&told, start.len(), &mut warnings);
-        bytes.skip(offset - (start.len() as u64).min(offset)).map_err(damaged)?;
-        voxels(path, bytes, file.len(), (count, length), shape, numbers)?
+    let image =
+        family.is_pair().then(|| image_path(path).and_then(|img| Ok((load(&img)?, img)))).transpose()?;
+    let digest = || {
+        let whole = Sha256::new().chain_update(&file);
+        hex(&image.iter().fold(whole, |hash, (image, _)| hash.chain_update(image)).finalize())
     };
+    let read = || match &image {
+        Some((image, img)) => {
+            let mut bytes = Bytes::of(image);
+            let offset = if told.offset > 0.0 { told.offset as u64 } else { 0 };
+            bytes.skip(offset).map_err(|e| truncated(img, &format!("{e}")))?;
+            voxels(img, bytes, image.len(), (count, length), shape, numbers)
+        }
+        None => {
+            // `start` is no longer than the least offset that is allowed, so it holds no voxels.
+            let offset = single_file_offset(&told, start.len(), &mut warnings);
+            bytes.skip(offset - (start.len() as u64).min(offset)).map_err(damaged)?;
+            voxels(path, bytes, file.len(), (count, length), shape, numbers)
+        }
+    };
+    // Unpacking takes one thread.
+    let (voxels, sha256) = rayon::join(read, digest);
+    let voxels = voxels?;
     let forms = Forms::of_header(header);
-    let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(Stored { voxels, shape, affine, forms, sha256, warnings })
+    Ok(Stored { voxels, shape, affine, forms, sha256, modality: None, warnings })
 }
 
 /// What Analyze leaves open.

@@ -304,7 +304,7 @@ impl Source for Npz {
             warnings.push(text.to_owned());
         }
         let forms = Forms::of_affine(&affine);
-        let stored = Stored { voxels, shape, affine, forms, sha256, warnings };
+        let stored = Stored { voxels, shape, affine, forms, sha256, modality: None, warnings };
         Scan::assemble(path.file.clone(), stored, limits.content)
     }
 
