@@ -10,6 +10,7 @@ pub(crate) mod activate;
 pub(crate) mod attention;
 pub mod bench;
 pub mod clock;
+mod drive;
 pub(crate) mod gemm;
 mod halves;
 mod integers;
