@@ -4,6 +4,7 @@
 
 use anymc3d_host::scan::{Scan, slices};
 use anymc3d_manifest::{Axis, Fit, Intensity, Modality, Region, View};
+use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::path::Path;
 
@@ -29,7 +30,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let (scan, volume) = Scan::open(Path::new(scan))?.into_canonical();
     let stack = slices(&volume, &view, 1)?;
+    // The same slices to the bit have the same digest.
+    let mut hash = Sha256::new();
+    stack.pixels.iter().for_each(|v| hash.update(v.to_le_bytes()));
+    let pixels: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     let mean = stack.pixels.iter().map(|v| f64::from(*v)).sum::<f64>() / stack.pixels.len() as f64;
-    println!("{:?} mean {mean:.6} sha256 {}", stack.shape, scan.sha256);
+    println!("{:?} mean {mean:.6}, pixels {pixels}, files {}", stack.shape, scan.sha256);
     Ok(())
 }
