@@ -127,12 +127,12 @@ impl Surroundings {
         let at = |x: usize, y: usize, z: usize| self.inside[x + nx * (y + ny * z)];
         let (mut n, mut sum, mut products) = (0.0, [0.0; 3], [[0.0; 3]; 3]);
         let mut areas = vec![0usize; nz];
-        for z in 0..nz {
+        for (z, area) in areas.iter_mut().enumerate() {
             for y in 0..ny {
                 for x in (0..nx).filter(|x| at(*x, y, z)) {
                     let p = [x as f64 * sx, y as f64 * sy, z as f64 * sz];
                     n += 1.0;
-                    areas[z] += 1;
+                    *area += 1;
                     for i in 0..3 {
                         sum[i] += p[i];
                         (0..3).for_each(|j| products[i][j] += p[i] * p[j]);
@@ -163,14 +163,14 @@ impl Surroundings {
     fn surface(&self) -> f64 {
         let steps = [1, self.shape[0], self.shape[0] * self.shape[1]];
         let mut total = 0.0;
-        for axis in 0..3 {
+        for (axis, step) in steps.into_iter().enumerate() {
             let face: f64 = (0..3).filter(|other| *other != axis).map(|other| self.spacing[other]).product();
             let faces: usize = (0..self.inside.len())
                 .filter(|i| self.inside[*i])
                 .map(|i| {
-                    let along = i / steps[axis] % self.shape[axis];
-                    let below = along == 0 || !self.inside[i - steps[axis]];
-                    let above = along + 1 == self.shape[axis] || !self.inside[i + steps[axis]];
+                    let along = i / step % self.shape[axis];
+                    let below = along == 0 || !self.inside[i - step];
+                    let above = along + 1 == self.shape[axis] || !self.inside[i + step];
                     usize::from(below) + usize::from(above)
                 })
                 .sum();

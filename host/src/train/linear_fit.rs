@@ -114,12 +114,15 @@ fn linear_layer(trainer: &Trainer<'_>) -> Result<(Var, Var), TrainError> {
     weight.zip(bias).ok_or_else(|| refused("the head has no `head.weight` [C, E] and `head.bias` [C]"))
 }
 
+/// Weights and bias of a label.
+type Fitted = (Vec<f64>, f64);
+
 /// Refuses a head whose logits are something else than its layer times its embedding.
 fn obeyed(
     trainer: &Trainer<'_>,
     table: &Table,
     rows: &[usize],
-    (inputs, fitted): (&[Vec<f64>], &[(Vec<f64>, f64)]),
+    (inputs, fitted): (&[Vec<f64>], &[Fitted]),
 ) -> Result<(), TrainError> {
     let (Some(&row), Some(input)) = (rows.first(), inputs.first()) else { return Ok(()) };
     let logits = trainer.answer(&table.rows[row])?.logits.to_dtype(DType::F64)?.to_vec1::<f64>()?;
@@ -141,7 +144,7 @@ fn logistic(
     wanted: &[f64],
     counted: &[f64],
     penalty: f64,
-) -> candle_core::Result<(Vec<f64>, f64)> {
+) -> candle_core::Result<Fitted> {
     let (n, width) = (inputs.len(), inputs.first().map_or(0, Vec::len) + 1);
     let flat: Vec<f64> = inputs.iter().flat_map(|row| row.iter().copied().chain([1.0])).collect();
     let x = Tensor::from_vec(flat, (n, width), &Device::Cpu)?;
