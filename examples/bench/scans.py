@@ -6,7 +6,7 @@
 Each scan is run several times under other names. The host's time of a scan is what more of them take in one call, so that starting
 counts for nobody: the peers have their model open already. A peer reads with nibabel, cuts as many slices of the same size with
 `torch.nn.functional.interpolate`, and runs the plain backbone; the host also runs the task's adapter and head. `--drop-weights` are
-weights of the same plugin that were trained with `--background drop`.
+weights of the same plugin that were trained with `--background drop`. The peers' bf16 is left out with `--no-half`.
 
 Prints milliseconds per scan by the wall: median [quarters], how many times as fast the host is as each peer, repetition by
 repetition, and the lowest cosine of a class token to PyTorch's f32. A peer below 0.999 is not what the others are measured by.
@@ -50,10 +50,11 @@ def slices_of(path, count, size, window):
 class Host:
     """`host run` of a folder with few and with more copies of the scans."""
 
-    def __init__(self, args, folders, precision, weights=None):
+    def __init__(self, args, folders, precision, weights=None, merge=None):
         self.command = [args.host, "-q", "run", "--plugin", args.plugin, "--precision", precision, "--threads", str(args.threads),
                         "--json"]
         self.command += ["--weights", weights] if weights else []
+        self.command += ["--merge", str(merge)] if merge else []
         self.folders = folders
 
     def seconds(self, folder):
@@ -117,8 +118,10 @@ def main():
     parser.add_argument("--host", default="target/release/host")
     parser.add_argument("--plugin", default="lung_nodule")
     parser.add_argument("--drop-weights")
+    parser.add_argument("--merge", type=int, help="also with so many tokens merged away by each block")
     parser.add_argument("--backbone", default="backbones/dinov2-small")
     parser.add_argument("--precisions", default="f32,bf16,int16,int8")
+    parser.add_argument("--no-half", action="store_true", help="leave the peers' bf16 out: where no instruction multiplies it, it is slow")
     parser.add_argument("--slices", type=int, default=40, help="as the plugin's view has")
     parser.add_argument("--size", type=int, default=168, help="as the plugin's view has")
     parser.add_argument("--window", type=float, nargs=2, default=[-1000, 400])
@@ -139,11 +142,15 @@ def main():
     hosts = {f"host {p}": Host(args, folders, p) for p in precisions}
     if args.drop_weights:
         hosts |= {f"host {p}, drop": Host(args, folders, p, args.drop_weights) for p in precisions}
+    if args.merge:
+        hosts |= {f"host {p}, merge {args.merge}": Host(args, folders, p, None, args.merge) for p in precisions}
+    if args.merge and args.drop_weights:
+        hosts |= {f"host {p}, drop, merge {args.merge}": Host(args, folders, p, args.drop_weights, args.merge) for p in precisions}
 
     cut = lambda scan: slices_of(scan, args.slices, args.size, args.window)
     samples = [part.numpy() for scan in args.scans for part in cut(scan).split(args.batch)]
     full = AutoModel.from_pretrained(args.backbone, dtype=torch.float32).eval()
-    half = AutoModel.from_pretrained(args.backbone, dtype=torch.bfloat16).eval()
+    half = None if args.no_half else AutoModel.from_pretrained(args.backbone, dtype=torch.bfloat16).eval()
 
     def torch_engine(model, dtype):
         def run(pixels):
@@ -152,11 +159,15 @@ def main():
 
         return run
 
-    peers = {"torch f32": torch_engine(full, torch.float32), "torch bf16": torch_engine(half, torch.bfloat16)}
+    peers = {"torch f32": torch_engine(full, torch.float32)}
+    if half is not None:
+        peers["torch bf16"] = torch_engine(half, torch.bfloat16)
     try:
         path = onnx_file(full, torch.from_numpy(samples[0]), folder, "pooler_output")
         peers |= onnx_engines(path, samples[:4], folder, args.threads)
         peers |= openvino_engines(path, samples[:4], args.threads)
+        if args.no_half:
+            peers.pop("openvino bf16")
     except ImportError as missing:
         print(f"{missing}: left out")
 
