@@ -39,7 +39,7 @@ pub struct SessionOptions {
     pub device_memory: Option<usize>,
     /// Numbers of the large products.
     pub precision: PrecisionChoice,
-    /// Threads of a plugins' process; this process's pool is [`use_threads`]'s.
+    /// Threads of a plugins' process; this process's pool is [`super::use_threads`]'s.
     pub threads: Option<u16>,
     /// Trained weights of the one plugin, several for an ensemble; without them each plugin's own are found.
     pub weights: Vec<PathBuf>,
