@@ -15,20 +15,9 @@ import nibabel
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from dice import interval
+
 NEAR_MM = 5.0
-
-
-def interval(values, patients, draws=1000):
-    """Mean and its 95 % interval over draws of patients with replacement."""
-    values, patients = np.array(values, float), np.array(patients)
-    names, index = np.unique(patients, return_inverse=True)
-    draw = np.random.default_rng(0)
-    means = []
-    for _ in range(draws):
-        times = np.bincount(draw.integers(len(names), size=len(names)), minlength=len(names))[index]
-        means.append((values * times).sum() / max(times.sum(), 1))
-    low, high = np.percentile(means, [2.5, 97.5])
-    return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
 
 
 def main(table, run, plugin):
