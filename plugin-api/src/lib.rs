@@ -13,6 +13,7 @@ mod head;
 mod label_queries;
 pub mod loss;
 mod mask_features;
+mod mask_inputs;
 mod mask_loss;
 mod params;
 mod patch_pooling;

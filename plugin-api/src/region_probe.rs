@@ -3,8 +3,8 @@
 use crate::build::Build;
 use crate::error::{Error, Result};
 use crate::head::{Head, HeadOutput, ViewFeatures};
+use crate::mask_inputs::{Standardised, inside};
 use crate::params::Init;
-use crate::region_pooling::{Standardised, inside};
 use crate::tensor::Tensor;
 
 /// The name of [`RegionProbe`] as a pooling (`--fusion none`): no slice is pooled.

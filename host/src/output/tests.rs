@@ -1,7 +1,7 @@
 //! The strongest heat lies on the same anatomy in the NIfTI file, in the DICOM map and in the report.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anymc3d_dicom::{Limits, read_file};
@@ -283,14 +283,20 @@ fn in_48_orientations_and_three_views_the_peak_lies_on_the_same_anatomy_in_nifti
     assert_eq!(seen, 48);
 }
 
-#[test]
-fn a_report_shows_a_name_with_markup_as_text_and_only_where_identity_is_kept() {
-    let place = tempfile::tempdir().unwrap();
-    let series = place.path().join("series");
+/// An axial series in a new folder, and what a view of it tells.
+fn series_in(place: &Path) -> (PathBuf, ViewEvidence) {
+    let series = place.join("series");
     std::fs::create_dir(&series).unwrap();
     write_series(&series, axis(0, 1.0), axis(1, 1.0), false);
     let (scan, volume) = Scan::open(&series).unwrap().into_canonical();
     let (evidence, _) = evidence(&Arc::new(ReadScan::new(scan, volume)), Axis::Axial);
+    (series, evidence)
+}
+
+#[test]
+fn a_report_shows_a_name_with_markup_as_text_and_only_where_identity_is_kept() {
+    let place = tempfile::tempdir().unwrap();
+    let (series, evidence) = series_in(place.path());
     let case = Case::of_file(&series);
     let mut pages = Vec::new();
     let views = [evidence];
@@ -324,11 +330,7 @@ fn a_report_shows_a_name_with_markup_as_text_and_only_where_identity_is_kept() {
 #[test]
 fn a_report_says_how_far_the_scan_is_from_the_training_cases_and_warns_where_it_is_outside() {
     let place = tempfile::tempdir().unwrap();
-    let series = place.path().join("series");
-    std::fs::create_dir(&series).unwrap();
-    write_series(&series, axis(0, 1.0), axis(1, 1.0), false);
-    let (scan, volume) = Scan::open(&series).unwrap().into_canonical();
-    let (evidence, _) = evidence(&Arc::new(ReadScan::new(scan, volume)), Axis::Axial);
+    let (series, evidence) = series_in(place.path());
     let (case, views) = (Case::of_file(&series), [evidence]);
     let page = |novelty: Option<Novelty>| {
         let mut result = CaseResult { novelty, ..result(&views[0]) };
