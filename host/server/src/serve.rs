@@ -302,7 +302,7 @@ fn start(
             Arc::new(Models::new(about.map(|((manifest, id), reference)| (manifest, id, reference))));
         let _ = sender.send(Ok(models.clone()));
         drop(sender);
-        Runner { session, models, shared }.run();
+        Runner::new(session, models, shared).run();
     };
     let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(run);
     let thread = thread.map_err(ServeError::System)?;

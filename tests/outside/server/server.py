@@ -83,14 +83,19 @@ class Server:
         return status, json.loads(answer)
 
     def end(self, job, seconds=300):
-        """Waits for a job's end; its record."""
+        """Waits for a job's end, as it tells of it; its record."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            status, record = self.json("GET", f"/jobs/{job}")
+            # A stream that breaks off before the end, or a server that is not there, is asked again.
+            try:
+                self.ask("GET", f"/jobs/{job}/events")
+                status, record = self.json("GET", f"/jobs/{job}")
+            except OSError:
+                time.sleep(0.02)
+                continue
             assert status == 200, (status, record)
             if record["state"] not in ("queued", "running"):
                 return record
-            time.sleep(0.02)
         raise SystemExit(f"job {job} has not ended")
 
     def kill(self):

@@ -2,8 +2,9 @@
 
 use super::Runner;
 use super::heard::Heard;
+use super::outcome::Outcome;
 use super::record::{answer_of, blame, describe, writers};
-use crate::jobs::{Answer, Job, JobFailure, JobId, JobState, copy_all};
+use crate::jobs::{Job, JobId, copy_all};
 use crate::work::WaitingJob;
 use anymc3d_host::engine::Case;
 use anymc3d_host::run::inputs::{CaseEntry, InputOptions, NoAnswer, StudyNames, find_cases};
@@ -13,14 +14,6 @@ use std::path::Path;
 
 /// How often a job is begun: one that ends the whole server each time is not tried for ever.
 const ATTEMPTS: u32 = 5;
-
-/// What came of a job's cases.
-#[derive(Clone, Default)]
-struct Outcome {
-    answers: Vec<Answer>,
-    failures: Vec<JobFailure>,
-    notices: Vec<String>,
-}
 
 impl Runner {
     /// Runs a job, and with it those of the same scan that wait: one pass for all plugins that they ask, and one computation for
@@ -53,12 +46,12 @@ impl Runner {
             for job in other {
                 works += 1;
                 let outcome = self.outcome(&job, &job.plugins, std::slice::from_ref(&job));
-                self.end(&job, outcome);
+                self.ending.end(job, outcome);
             }
         }
         self.shared.metrics.shared(answers.saturating_sub(outcome.answers.len()));
         self.without_the_others(&outcome, &source);
-        self.end(&source, own);
+        self.ending.end(source, own);
         works
     }
 
@@ -72,40 +65,13 @@ impl Runner {
                     let message = format!(
                         "the server ended {ATTEMPTS} times while this job ran; it is not tried again"
                     );
-                    self.end(&job, Outcome::failed(message));
+                    self.ending.end(job, Outcome::failed(message));
                 }
                 Ok(job) => begun.extend(job),
                 Err(e) => tracing::error!("job {id}: {e}"),
             }
         }
         begun
-    }
-
-    /// A job's end: counted before anybody hears of it.
-    fn end(&self, job: &Job, outcome: Outcome) {
-        let (shared, id) = (&self.shared, &job.id);
-        shared.metrics.job(outcome.state().name());
-        outcome.answers.iter().for_each(|answer| shared.metrics.answer(&answer.plugin, "answered"));
-        let failed = outcome.failures.iter().filter_map(|failure| failure.plugin.as_ref());
-        failed.for_each(|plugin| shared.metrics.answer(plugin, "failed"));
-        let ended = shared.jobs.end(id, |job| {
-            job.state = outcome.state();
-            job.answers = outcome.answers;
-            job.failures = outcome.failures;
-            job.notices = outcome.notices;
-        });
-        match ended {
-            Ok(Some(job)) => {
-                if shared.audit.job(&job)
-                    && let Err(e) = shared.jobs.audited(id)
-                {
-                    tracing::error!("{e}");
-                }
-            }
-            Ok(None) => {}
-            // It stays what it was, and is tried again after a restart.
-            Err(e) => tracing::error!("job {id}: {e}"),
-        }
     }
 
     /// Ends a job with what it has of another's answers to the same scan, their files copied into its own folder. How many.
@@ -130,7 +96,7 @@ impl Runner {
             }
         }
         let answers = own.answers.len();
-        self.end(job, own);
+        self.ending.end(job.clone(), own);
         answers
     }
 
@@ -223,36 +189,6 @@ impl Runner {
                     outcome.fail(Some(&case.name), Some(plugin), blame(failure.blame), message);
                 }
             }
-        }
-    }
-}
-
-impl Outcome {
-    fn failed(message: String) -> Self {
-        let failure = JobFailure { case: None, plugin: None, blame: "server".into(), message };
-        Self { failures: vec![failure], ..Self::default() }
-    }
-
-    fn fail(&mut self, case: Option<&str>, plugin: Option<&str>, blame: &str, message: String) {
-        let (case, plugin) = (case.map(str::to_owned), plugin.map(str::to_owned));
-        self.failures.push(JobFailure { case, plugin, blame: blame.to_owned(), message });
-    }
-
-    /// What a job asked for.
-    fn of(&self, job: &Job) -> Self {
-        let asked = |plugin: &String| job.plugins.contains(plugin);
-        Self {
-            answers: self.answers.iter().filter(|answer| asked(&answer.plugin)).cloned().collect(),
-            failures: self.failures.iter().filter(|f| f.plugin.as_ref().is_none_or(asked)).cloned().collect(),
-            notices: self.notices.clone(),
-        }
-    }
-
-    fn state(&self) -> JobState {
-        match (self.answers.is_empty(), self.failures.is_empty()) {
-            (_, true) => JobState::Done,
-            (false, false) => JobState::PartlyFailed,
-            (true, false) => JobState::Failed,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The thread that owns the session: it takes one work after the other, with those of the same scan, and runs them. Whatever a
 //! plugin does costs its case.
 
+mod ending;
 mod heard;
 mod jobs;
+mod outcome;
 mod record;
 mod requests;
 
@@ -15,6 +17,7 @@ use crate::work::{ScanKey, WaitingCase, WaitingJob, Work, WorkQueue};
 use anymc3d_host::engine::Case;
 use anymc3d_host::output::{OutputFolder, ResultWriter};
 use anymc3d_host::run::{Blame, CaseFailure, CaseOutput, CaseRequest, Session, Wanted};
+use ending::Ending;
 use heard::Heard;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -38,12 +41,18 @@ pub(crate) struct Shared {
 
 /// Runs works on a session.
 pub(crate) struct Runner {
-    pub session: Session,
-    pub models: Arc<Models>,
-    pub shared: Arc<Shared>,
+    session: Session,
+    models: Arc<Models>,
+    shared: Arc<Shared>,
+    ending: Ending,
 }
 
 impl Runner {
+    pub fn new(session: Session, models: Arc<Models>, shared: Arc<Shared>) -> Self {
+        let ending = Ending::new(&shared);
+        Self { session, models, shared, ending }
+    }
+
     /// Runs works until the queue is closed, then lets the plugins go.
     pub fn run(mut self) {
         let shared = self.shared.clone();
