@@ -330,7 +330,7 @@ def measure(args, name, folder, size, scratch, volume):
         command = [sys.executable, __file__, "--peer", folder, args.slices, args.size, variant, args.threads]
         imports = [sys.executable, "-c", "import numpy, pydicom, openjpeg"]
         kind = variant if "needed" in variant else variant.split()[0]
-        return told(kind, ran(command, out) - [0, ran(imports, out)[1], 0])
+        return told(kind, ran(command, out) - [0, ran(imports, scratch / "imports.txt")[1], 0])
 
     programs = {}
     for kind in ("slices", "lungs"):

@@ -398,6 +398,21 @@ fn nothing_that_fits_is_one_line_and_a_failure_and_the_users_own_series_is_taken
 }
 
 #[test]
+fn a_zip_in_a_zip_is_told_and_not_opened() {
+    let place = tempfile::tempdir().unwrap();
+    let (series, outer) = (place.path().join("series"), place.path().join("outer"));
+    write_series(&series, &CT);
+    fs::create_dir(&outer).unwrap();
+    zip(&series, &outer.join("inner.zip"));
+    let packed = place.path().join("outer.zip");
+    zip(&outer, &packed);
+    let ran = run(&bench().ct, &[text(&packed)]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(ran.err.contains("no DICOM study in it; found files of other kinds: 1 zip"), "{ran:#?}");
+    assert!(ran.err.contains("is not opened: unpack it, or name it itself"), "{ran:#?}");
+}
+
+#[test]
 fn two_plugins_take_different_studies_of_one_folder() {
     let place = tempfile::tempdir().unwrap();
     write_series(&place.path().join("a"), &CT);

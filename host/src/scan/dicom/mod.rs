@@ -164,6 +164,19 @@ impl Found {
     }
 }
 
+/// What a folder or a zip without any study holds instead.
+fn nothing_in(scan: &anymc3d_dicom::Scan) -> String {
+    let other: Vec<String> = scan.other_files.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    let mut told = match other.is_empty() {
+        true => "no DICOM study in it".to_owned(),
+        false => format!("no DICOM study in it; found files of other kinds: {}", other.join(", ")),
+    };
+    if scan.other_files.contains_key("zip") {
+        told.push_str("; a zip in a zip or in a folder is not opened: unpack it, or name it itself");
+    }
+    told
+}
+
 /// The stack that a path names: without a series the one that is largest, of the only study.
 fn find(path: &Path) -> Result<Found, VolumeError> {
     let locator = Locator::of(path);
@@ -172,7 +185,7 @@ fn find(path: &Path) -> Result<Found, VolumeError> {
     let study = match (locator.study, scan.studies.len()) {
         (Some(n), studies) if n > studies => return refuse(format!("no study {n}; there are {studies}")),
         (Some(n), _) => n - 1,
-        (None, 0) => return refuse("no DICOM study in it".into()),
+        (None, 0) => return refuse(nothing_in(&scan)),
         (None, 1) => 0,
         (None, n) => {
             return refuse(format!("{n} studies; name one as PATH#study=1 to {n}, see `host doctor PATH`"));
