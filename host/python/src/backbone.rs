@@ -24,17 +24,10 @@ pub fn device(text: &str) -> PyResult<DeviceChoice> {
     text.parse().map_err(errors::of::<String>("UsageError"))
 }
 
-/// `f32`, `bf16` or `auto`.
+/// `f32`, `bf16`, `int16`, `int8` or `auto`.
 pub fn precision(text: &str) -> PyResult<PrecisionChoice> {
-    match text {
-        "auto" => Ok(PrecisionChoice::Auto),
-        "f32" => Ok(PrecisionChoice::F32),
-        "bf16" => Ok(PrecisionChoice::Bf16),
-        other => Err(errors::raised(
-            "UsageError",
-            format!("precision `{other}`: expected `auto`, `f32` or `bf16`"),
-        )),
-    }
+    let message = || format!("precision `{text}`: expected `auto`, `f32`, `bf16`, `int16` or `int8`");
+    PrecisionChoice::named(text).ok_or_else(|| errors::raised("UsageError", message()))
 }
 
 #[pymethods]

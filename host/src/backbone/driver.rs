@@ -17,6 +17,7 @@ use super::info::BackboneInfo;
 use super::kept::{KeptPatches, OnGrid};
 use super::merged::Merging;
 use super::precision::Precision;
+use super::quantised::QuantisedWeights;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Backbone {
     pub(super) arch: Box<dyn Architecture>,
     /// `None` computes with candle's operations.
     pub(super) fused: Option<Arc<Fused>>,
+    /// Of the file whose 8-bit layers are computed with.
+    pub(super) quantised: Option<String>,
     kept_bytes: usize,
     pub(super) memory: DeviceMemory,
 }
@@ -53,13 +56,32 @@ impl Backbone {
     /// As [`Self::open`].
     pub fn open_with(dir: &Path, precision: Precision, kernels: Kernels) -> Result<Self, BackboneError> {
         let arch = arch::open(dir)?;
+        let quantised = match kernels {
+            // Elsewhere it is computed in 16 bits, for which no rounding needs to be chosen.
+            Kernels::Fast(isa) if precision == Precision::Int8 && isa.has_vnni() => {
+                QuantisedWeights::read(dir, arch.info())?
+            }
+            _ => None,
+        };
+        Self::of(arch, precision, kernels, quantised.as_ref())
+    }
+
+    /// On kernels, its blocks of the 8-bit layers that are given.
+    pub(super) fn of(
+        arch: Box<dyn Architecture>,
+        precision: Precision,
+        kernels: Kernels,
+        quantised: Option<&QuantisedWeights>,
+    ) -> Result<Self, BackboneError> {
         let fused = match kernels {
             Kernels::Plain => None,
             Kernels::Fast(isa) => {
-                arch.fused(Arithmetic { isa, precision, narrow: arch.bytes() > NARROW_ABOVE })?.map(Arc::new)
+                let arithmetic = Arithmetic { isa, precision, narrow: arch.bytes() > NARROW_ABOVE };
+                arch.fused(arithmetic, quantised)?.map(Arc::new)
             }
         };
-        Ok(Self { arch, fused, kept_bytes: KEPT_BYTES, memory: DeviceMemory::default() })
+        let quantised = quantised.and_then(QuantisedWeights::sha256).map(str::to_owned);
+        Ok(Self { arch, fused, quantised, kept_bytes: KEPT_BYTES, memory: DeviceMemory::default() })
     }
 
     /// As [`Self::open`], on a device: the processor with its kernels, or a GPU with candle's operations.
@@ -293,7 +315,7 @@ impl Backbone {
         HiddenStates { tokens, block, grid, layout: self.info().layout(), kept, merging: None }
     }
 
-    fn grid_of(&self, pixels: &Tensor) -> Result<(usize, usize), BackboneError> {
+    pub(super) fn grid_of(&self, pixels: &Tensor) -> Result<(usize, usize), BackboneError> {
         let p = self.info().patch_size;
         match *pixels.dims() {
             [s, 3, h, w]

@@ -27,6 +27,8 @@ mod peft_export;
 mod plain;
 mod position;
 mod precision;
+mod quantise;
+mod quantised;
 mod rotation;
 mod weights;
 
@@ -43,6 +45,7 @@ pub use merged::{MergedRows, Merging};
 pub use peft::load_peft;
 pub use peft_export::{PeftNames, write_peft};
 pub use precision::Precision;
+pub use quantised::{QUANTISED_FILE, QuantisedRecord, QuantisedWeights};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ mod depth;
 mod kept;
 mod merged;
 mod on_device;
+mod quantised;
 mod refusals;
 
 use checkpoint::{ALL, Tiny, write};

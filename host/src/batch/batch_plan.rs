@@ -198,6 +198,7 @@ pub(super) mod tests {
             backbone: "tiny".into(),
             backbone_sha256: "cd".repeat(32),
             precision: "f32".into(),
+            quantised_sha256: None,
         }
     }
 

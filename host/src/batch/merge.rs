@@ -169,6 +169,7 @@ fn answer(root: &Path, item: &WorkItem, task: &PlannedTask, options: &str) -> Re
         backbone: record.backbone.name,
         backbone_sha256: record.backbone.sha256,
         precision: record.backbone.precision,
+        quantised_sha256: record.backbone.quantised_sha256,
     };
     if let Some(what) = task.identity.difference(&made) {
         return Err(Some(format!("done by {what}")));

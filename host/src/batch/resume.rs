@@ -38,13 +38,15 @@ pub fn digest_of_options(options: &BTreeMap<String, Value>) -> String {
 
 /// What made a result, as a short hash for the journal.
 pub(super) fn made_by(identity: &TaskIdentity, options_sha256: &str) -> String {
-    let parts = [
+    let weights = identity.weights_sha256.join("+");
+    let mut parts = vec![
         identity.library_sha256.as_str(),
-        &identity.weights_sha256.join("+"),
+        &weights,
         &identity.backbone_sha256,
         &identity.precision,
         options_sha256,
     ];
+    parts.extend(identity.quantised_sha256.as_deref());
     short_hash(&parts.join("\n"))
 }
 

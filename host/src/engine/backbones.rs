@@ -1,7 +1,7 @@
 //! Which backbone: by name or folder; the default one is found without any option.
 
 use super::backbone_store::{Unaccepted, check_licence};
-use crate::backbone::{Backbone, BackboneError, Precision};
+use crate::backbone::{Backbone, BackboneError, Kernels, Precision, QuantisedRecord};
 use crate::device::{DeviceChoice, gpus};
 use crate::memory::{self, Limit};
 use crate::plugin::find;
@@ -98,10 +98,14 @@ pub fn all_backbones() -> Vec<PathBuf> {
     found
 }
 
+/// Class tokens whose cosine to f32's is below it are another model's: `auto` does not compute them.
+const NEAR: f64 = 0.999;
+
 /// What `--precision` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrecisionChoice {
-    /// bf16 where the device multiplies it natively, else f32.
+    /// bf16 where the device multiplies it natively, else f32; to predict also int8, where the processor multiplies it and the
+    /// backbone's layers were quantised and found near enough to f32.
     #[default]
     Auto,
     /// 32-bit floats throughout.
@@ -122,6 +126,40 @@ impl PrecisionChoice {
             Precision::Bf16 => Self::Bf16,
             Precision::Int16 => Self::Int16,
             Precision::Int8 => Self::Int8,
+        }
+    }
+
+    /// The choice of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        if name == "auto" { Some(Self::Auto) } else { Precision::named(name).map(Self::of) }
+    }
+
+    /// As options call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => Precision::F32.name(),
+            Self::Bf16 => Precision::Bf16.name(),
+            Self::Int16 => Precision::Int16.name(),
+            Self::Int8 => Precision::Int8.name(),
+        }
+    }
+
+    /// What it comes to on this machine where a backbone, by name or folder, predicts.
+    pub fn resolve_on(self, device: DeviceChoice, backbone: &str) -> Precision {
+        let on_processor = || match device {
+            DeviceChoice::Cpu => true,
+            DeviceChoice::Auto => gpus().map_or(true, |all| all.is_empty()),
+            DeviceChoice::Cuda(_) => false,
+        };
+        let multiplies = || matches!(Kernels::detect(), Ok(Kernels::Fast(isa)) if isa.has_vnni());
+        let near = || {
+            let record = find_backbone(backbone).ok().and_then(|folder| QuantisedRecord::of_folder(&folder));
+            record.is_some_and(|record| record.lowest_cosine >= NEAR)
+        };
+        match self {
+            Self::Auto if on_processor() && multiplies() && near() => Precision::Int8,
+            other => other.resolve(device),
         }
     }
 

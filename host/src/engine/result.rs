@@ -123,8 +123,11 @@ pub struct BackboneRecord {
     pub name: String,
     /// Digest of its weights.
     pub sha256: String,
-    /// `f32` or `bf16`.
+    /// `f32`, `bf16`, `int16` or `int8`.
     pub precision: String,
+    /// Digest of the file of quantised layers that `int8` computed with; absent where its layers were rounded to the nearest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantised_sha256: Option<String>,
 }
 
 /// One label's answer.

@@ -303,6 +303,7 @@ impl<'a> TaskRun<'a> {
                 name: backbone.name.clone(),
                 sha256: backbone.sha256.clone(),
                 precision: precision_name(self.place.precision).to_owned(),
+                quantised_sha256: self.place.backbone.quantised_sha256().map(str::to_owned),
             },
             device: self.place.device.to_owned(),
             provenance: Provenance::now(),

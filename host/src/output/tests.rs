@@ -131,7 +131,12 @@ fn result(evidence: &ViewEvidence) -> CaseResult {
             further_weights_sha256: Vec::new(),
             package: None,
         },
-        backbone: BackboneRecord { name: "b".into(), sha256: "2".repeat(64), precision: "f32".into() },
+        backbone: BackboneRecord {
+            name: "b".into(),
+            sha256: "2".repeat(64),
+            precision: "f32".into(),
+            quantised_sha256: None,
+        },
         device: "cpu".into(),
         provenance: Default::default(),
         host: "0".into(),

@@ -4,7 +4,7 @@ use super::executor::Engines;
 use super::named_backbone::backbone_of;
 use super::options::SessionOptions;
 use super::session::{SelectedPlugin, Selection, SessionError};
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, Precision};
 use crate::engine::{Engine, open_backbone_on};
 use crate::plugin::Inspected;
 use crate::task::LoadedTask;
@@ -18,7 +18,7 @@ struct Asking {
 }
 
 /// What an engine is made of, once every backbone is open.
-type Parts = (Arc<Backbone>, Vec<LoadedTask>);
+type Parts = (Arc<Backbone>, Precision, Vec<LoadedTask>);
 
 impl Selection {
     /// Opens each backbone that the plugins need once, and the plugins with their weights on it: the backbone that the options
@@ -57,9 +57,7 @@ impl Selection {
         let places = opened.iter().map(|(.., place)| *place).collect();
         self.plugins = opened.into_iter().map(|(_, plugin, _)| plugin).collect();
         // Each engine takes what the process holds by now for its base, the backbones of the others among it.
-        let resolved = || options.precision.resolve(options.device);
-        let precision = options.opened.as_ref().map_or_else(resolved, |(_, precision)| *precision);
-        let engine = |(backbone, tasks): Parts| Engine::new(backbone, precision, tasks);
+        let engine = |(backbone, precision, tasks): Parts| Engine::new(backbone, precision, tasks);
         Ok(Engines { all: all.into_iter().map(engine).collect(), places })
     }
 
@@ -71,13 +69,13 @@ impl Selection {
         group: Vec<Asking>,
         options: &SessionOptions,
     ) -> Result<(Parts, Vec<(usize, SelectedPlugin)>), (SessionError, Vec<Asking>)> {
-        let backbone = match &options.opened {
-            Some((backbone, _)) => backbone.clone(),
+        let (backbone, precision) = match &options.opened {
+            Some((backbone, precision)) => (backbone.clone(), *precision),
             None => {
                 let place = (options.device, options.device_memory);
-                let precision = options.precision.resolve(options.device);
+                let precision = options.precision.resolve_on(options.device, backbone);
                 match open_backbone_on(Some(backbone), precision, place) {
-                    Ok(backbone) => Arc::new(backbone),
+                    Ok(backbone) => (Arc::new(backbone), precision),
                     Err(error) => return Err((error.into(), group)),
                 }
             }
@@ -99,6 +97,6 @@ impl Selection {
                 Err(e) => self.refuse(&plugin.wanted, &e),
             }
         }
-        Ok(((backbone, tasks), plugins))
+        Ok(((backbone, precision, tasks), plugins))
     }
 }

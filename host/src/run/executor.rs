@@ -133,7 +133,7 @@ impl Executor for LocalExecutor {
     fn identities(&self) -> Vec<TaskIdentity> {
         let of = |&(engine, task): &(usize, usize)| {
             let engine = &self.engines.all[engine];
-            TaskIdentity::of(&engine.tasks()[task], engine.backbone().info(), engine.precision())
+            TaskIdentity::of(&engine.tasks()[task], engine.backbone(), engine.precision())
         };
         self.engines.places.iter().map(of).collect()
     }

@@ -1,6 +1,6 @@
 //! What computes a plugin's answers, by digest: a result that the same made of the same scan need not be made again.
 
-use crate::backbone::{BackboneInfo, Precision};
+use crate::backbone::{Backbone, Precision};
 use crate::engine::precision_name;
 use crate::engine::result::CaseResult;
 use crate::task::LoadedTask;
@@ -40,11 +40,14 @@ pub struct TaskIdentity {
     pub backbone_sha256: String,
     /// `f32`, `bf16`, `int16` or `int8`.
     pub precision: String,
+    /// Digest of the quantised layers that `int8` computes with, where they come from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantised_sha256: Option<String>,
 }
 
 impl TaskIdentity {
     /// Of an opened task on its backbone.
-    pub(in crate::run) fn of(task: &LoadedTask, backbone: &BackboneInfo, precision: Precision) -> Self {
+    pub(in crate::run) fn of(task: &LoadedTask, backbone: &Backbone, precision: Precision) -> Self {
         Self {
             plugin: task.name().to_owned(),
             version: task.task.manifest().plugin.version.to_string(),
@@ -52,9 +55,10 @@ impl TaskIdentity {
             weights_sha256: std::iter::once(task.weights_sha256.clone())
                 .chain(task.further_files())
                 .collect(),
-            backbone: backbone.name.clone(),
-            backbone_sha256: backbone.sha256.clone(),
+            backbone: backbone.info().name.clone(),
+            backbone_sha256: backbone.info().sha256.clone(),
             precision: precision_name(precision).to_owned(),
+            quantised_sha256: backbone.quantised_sha256().map(str::to_owned),
         }
     }
 
@@ -70,6 +74,7 @@ impl TaskIdentity {
             backbone: backbone.name.clone(),
             backbone_sha256: backbone.sha256.clone(),
             precision: backbone.precision.clone(),
+            quantised_sha256: backbone.quantised_sha256.clone(),
         }
     }
 
@@ -77,11 +82,13 @@ impl TaskIdentity {
     pub fn difference(&self, before: &Self) -> Option<String> {
         let short = |digest: &str| digest.get(..8).unwrap_or(digest).to_owned();
         let all = |digests: &[String]| digests.iter().map(|d| short(d)).collect::<Vec<_>>().join("+");
+        let of_file = |identity: &Self| identity.quantised_sha256.as_deref().map_or("none".to_owned(), short);
         let parts = [
             ("library", short(&before.library_sha256), short(&self.library_sha256)),
             ("weights", all(&before.weights_sha256), all(&self.weights_sha256)),
             ("backbone", short(&before.backbone_sha256), short(&self.backbone_sha256)),
             ("precision", before.precision.clone(), self.precision.clone()),
+            ("file of quantised layers", of_file(before), of_file(self)),
         ];
         let other = parts.into_iter().find(|(_, before, now)| before != now);
         other.map(|(what, before, now)| format!("another {what} ({before} before, {now} now)"))

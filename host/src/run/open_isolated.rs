@@ -47,7 +47,7 @@ impl Selection {
             weights: options.weights.clone(),
             device: options.device.to_string(),
             device_memory: options.device_memory,
-            precision: options.precision.resolve(options.device).name().to_owned(),
+            precision: options.precision.name().to_owned(),
             threads: options.threads,
             segmentation: options.segmentation,
             merge: options.merge,

@@ -1,6 +1,7 @@
 //! `host backbone`: lists backbones, shows what identifies one, and brings further ones here.
 
 mod pull;
+mod quantise;
 mod store;
 
 use super::console::Console;
@@ -19,7 +20,8 @@ Examples:
   host backbone inspect dinov2-small
   host backbone inspect path/to/folder --json
   host backbone import models/siglip-base-patch16-224 --name siglip-base
-  host backbone verify siglip-base";
+  host backbone verify siglip-base
+  host backbone quantise dinov2-small";
 
 /// List, inspect, import, pull and verify the frozen vision transformers that tasks run on
 #[derive(Debug, Args)]
@@ -50,6 +52,7 @@ enum Action {
     },
     Import(store::Import),
     Pull(pull::Pull),
+    Quantise(quantise::Quantise),
     Verify(store::Verify),
     Remove(store::Remove),
 }
@@ -75,6 +78,7 @@ impl Backbone {
             }
             Action::Import(import) => import.run(console),
             Action::Pull(pull) => pull.run(console),
+            Action::Quantise(quantise) => quantise.run(console),
             Action::Verify(verify) => verify.run(console),
             Action::Remove(remove) => remove.run(console),
         }

@@ -51,7 +51,8 @@ class Backbone:
 
         :param name: name of a backbone that is installed (:func:`anymc3d.backbones`), or a folder of Hugging Face's form.
         :param device: ``cpu``, ``cuda:N`` or ``auto``.
-        :param precision: numbers of the large products: ``f32``, ``bf16``, or ``auto`` as ``host run`` chooses.
+        :param precision: numbers of the large products: ``f32``, ``bf16``, ``int16``, ``int8``, or ``auto``: bf16
+            where the device multiplies it, else f32.
         :raises BackboneError: when it is not found or refused.
 
         >>> Backbone.open("no-such-backbone")

@@ -46,7 +46,7 @@ class Host:
         :param plugins: names of installed plugins (:func:`anymc3d.plugins`), or paths of libraries.
         :param weights: trained weights of the one plugin; several are an ensemble. Without it each plugin's own are found.
         :param device: ``cpu``, ``cuda:N`` or ``auto``; an open backbone has its own.
-        :param precision: ``f32``, ``bf16`` or ``auto``; an open backbone has its own.
+        :param precision: ``f32``, ``bf16``, ``int16``, ``int8`` or ``auto``; an open backbone has its own.
         :param segmentation: keep the plugins' segmentation decoders: :attr:`Result.mask`.
         :raises PluginError: when a plugin or its weights are refused.
         :raises BackboneError: when the backbone is refused.

@@ -9,6 +9,7 @@ use crate::backbone::cpu::fused::{Arithmetic, FusedBlock, Layer, Norm};
 use crate::backbone::error::BackboneError;
 use crate::backbone::features::HiddenStates;
 use crate::backbone::layers::{LayerNorm, Linear, adapted, attend, split_heads};
+use crate::backbone::quantised::{DIVIDED, LAYERS, QuantisedLayer};
 use crate::backbone::rotation::Rotation;
 use crate::backbone::weights::Weights;
 use candle_core::{DType, Device, Result, Tensor};
@@ -118,6 +119,7 @@ pub(super) fn load_fused(
     (names, shape): (&BlockNames, &BlockShape),
     heads: usize,
     arithmetic: Arithmetic,
+    quantised: Option<&[QuantisedLayer; LAYERS.len()]>,
 ) -> Loaded<FusedBlock> {
     let (d, eps, isa) = (shape.embed_dim, shape.norm_eps, arithmetic.isa);
     let name = |n: &str| format!("{layer}.{n}");
@@ -125,16 +127,20 @@ pub(super) fn load_fused(
         true => w.take(&name(n), &[d]).map(Some),
         false => Ok(None),
     };
+    let steps = |layer: usize| quantised.map(|layers| &layers[layer]);
     let norm1 = Norm::new(isa, &LayerNorm::load(w, &name(names.norm1), d, eps)?)?;
-    let qkv = Layer::new(arithmetic, &load_qkv(w, layer, names, shape)?, None)?;
+    let qkv = Layer::new(arithmetic, &load_qkv(w, layer, names, shape)?, None, steps(0))?;
     let output = w.layer_of(layer, names.output);
     let scale1 = scale(w, names.scale1)?;
     let output = Linear::load_with(w, &output, d, d, shape.output_bias)?;
-    let output = Layer::new(arithmetic, &output, scale1.as_ref())?;
-    let norm2 = Norm::new(isa, &LayerNorm::load(w, &name(names.norm2), d, eps)?)?;
+    let output = Layer::new(arithmetic, &output, scale1.as_ref(), steps(1))?;
+    let mut norm2 = Norm::new(isa, &LayerNorm::load(w, &name(names.norm2), d, eps)?)?;
+    if let Some(layer) = steps(DIVIDED) {
+        norm2.divide(&layer.inputs)?;
+    }
     let scale2 = scale(w, names.scale2)?;
-    let up = Layer::new(arithmetic, &Mlp::load_up(w, layer, names, shape)?, None)?;
-    let down = Layer::new(arithmetic, &Mlp::load_down(w, layer, names, shape)?, scale2.as_ref())?;
+    let up = Layer::new(arithmetic, &Mlp::load_up(w, layer, names, shape)?, None, steps(2))?;
+    let down = Layer::new(arithmetic, &Mlp::load_down(w, layer, names, shape)?, scale2.as_ref(), steps(3))?;
     let (gated, activation) = (shape.gated, shape.activation);
     Ok(FusedBlock { norm1, qkv, output, norm2, up, down, gated, activation, heads, arithmetic })
 }

@@ -23,6 +23,7 @@ use super::error::BackboneError;
 use super::features::{Features, HiddenStates};
 use super::info::{BackboneInfo, config_fingerprint};
 use super::kept::KeptPatches;
+use super::quantised::QuantisedWeights;
 use candle_core::{DType, Device, Result, Tensor};
 use serde::Serialize;
 use std::path::Path;
@@ -80,8 +81,9 @@ pub(crate) trait Architecture: Send + Sync {
         want_attention: bool,
     ) -> Result<Features>;
 
-    /// The model on the processor's kernels; `None` where they lack an operation of the family.
-    fn fused(&self, arithmetic: Arithmetic) -> Result<Option<Fused>>;
+    /// The model on the processor's kernels, its blocks of the 8-bit layers that are given; `None` where the kernels lack an operation
+    /// of the family.
+    fn fused(&self, arithmetic: Arithmetic, quantised: Option<&QuantisedWeights>) -> Result<Option<Fused>>;
 }
 
 type Loaded<T> = std::result::Result<T, BackboneError>;

@@ -16,6 +16,7 @@ use crate::backbone::features::{Features, HiddenStates};
 use crate::backbone::info::BackboneInfo;
 use crate::backbone::kept::KeptPatches;
 use crate::backbone::layers::LayerNorm;
+use crate::backbone::quantised::QuantisedWeights;
 use crate::backbone::rotation::AxialRotation;
 use crate::backbone::weights::Weights;
 use candle_core::{DType, Device, Result, Tensor};
@@ -98,15 +99,21 @@ impl Blocks {
     }
 
     /// All of them packed for the processor's kernels. So many are read at a time that what they take beside it stays small.
-    fn fused(&self, heads: usize, arithmetic: Arithmetic) -> Result<Vec<FusedBlock>> {
+    fn fused(
+        &self,
+        heads: usize,
+        arithmetic: Arithmetic,
+        quantised: Option<&QuantisedWeights>,
+    ) -> Result<Vec<FusedBlock>> {
         const BESIDE: usize = 64 << 20;
         let Some(files) = &self.files else { candle_core::bail!("the blocks are on a device") };
         let of_block = |i: usize| {
             let layer = format!("{}.{i}", files.prefix);
             let described = (files.names, &files.shape);
             let weights = files.weights.again();
+            let quantised = quantised.map(|q| &q.blocks[i]);
             let mut weights = if arithmetic.keeps_halves() { weights.stored() } else { weights };
-            Ok(load_fused(&mut weights, &layer, described, heads, arithmetic)?)
+            Ok(load_fused(&mut weights, &layer, described, heads, arithmetic, quantised)?)
         };
         // A layer as it is read, and as f32; the largest is about a third of the block.
         let at_once = (2 * BESIDE / self.bytes.max(1)).clamp(1, self.count.max(1));
@@ -209,8 +216,8 @@ impl Architecture for Transformer {
         })
     }
 
-    fn fused(&self, arithmetic: Arithmetic) -> Result<Option<Fused>> {
-        let blocks = self.blocks.fused(self.info.heads, arithmetic)?;
+    fn fused(&self, arithmetic: Arithmetic, quantised: Option<&QuantisedWeights>) -> Result<Option<Fused>> {
+        let blocks = self.blocks.fused(self.info.heads, arithmetic, quantised)?;
         let (rotation, norm) = (self.rotation.as_ref(), (&self.norm, self.patches_normed));
         Ok(Some(Fused::new(arithmetic, &self.embedding, rotation, blocks, norm)?))
     }

@@ -23,6 +23,13 @@ pub(crate) struct Activations {
     up: Vec<f32>,     // [T, hidden], before the activation
 }
 
+impl Activations {
+    /// The attention's output before its projection, [T, d], of the last block.
+    pub fn mixed(&self) -> &[f32] {
+        &self.mixed
+    }
+}
+
 /// Memory of one thread, reused from block to block and slice to slice.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -35,6 +42,18 @@ pub(crate) struct Scratch {
     term: TermScratch,
     attention: attention::Scratch,
     pub activations: Activations,
+}
+
+impl Scratch {
+    /// What the last norm left, [T, d]: after [`FusedBlock::attend`] the input of `qkv`, after [`FusedBlock::mlp`] that of `up`.
+    pub fn normed(&self) -> &[f32] {
+        &self.normed
+    }
+
+    /// After [`FusedBlock::mlp`] the input of `down`, [T, hidden].
+    pub fn hidden(&self) -> &[f32] {
+        &self.hidden
+    }
 }
 
 /// What changes a block of one pass besides its frozen layers.
@@ -293,7 +312,7 @@ impl Fused {
         let pre_norm = embedding.norm.as_ref();
         Ok(Self {
             arithmetic,
-            patch: Layer::new(arithmetic, &embedding.projection, None)?,
+            patch: Layer::new(arithmetic, &embedding.projection, None, None)?,
             embedding: embedding.clone(),
             pre_norm: pre_norm.map(|norm| Norm::new(arithmetic.isa, norm)).transpose()?,
             rotation: rotation.map(|r| r.to_device(&Device::Cpu)),

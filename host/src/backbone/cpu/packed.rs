@@ -9,6 +9,7 @@ use crate::backbone::activation::Activation;
 use crate::backbone::adapter::LowRank;
 use crate::backbone::layers::{LayerNorm, Linear};
 use crate::backbone::precision::Precision;
+use crate::backbone::quantised::{QUANTISED_FILE, QuantisedLayer};
 use candle_core::{DType, Result, Storage, Tensor, WithDType, bail};
 use half::{bf16, f16};
 use std::sync::OnceLock;
@@ -80,7 +81,13 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    pub fn new(arithmetic: Arithmetic, linear: &Linear, scale: Option<&Tensor>) -> Result<Self> {
+    /// `steps` are the layer's weights in 8 bits, the scale included, where they are given and computed with.
+    pub fn new(
+        arithmetic: Arithmetic,
+        linear: &Linear,
+        scale: Option<&Tensor>,
+        steps: Option<&QuantisedLayer>,
+    ) -> Result<Self> {
         let ((d_out, d_in), isa) = (linear.weight.dims2()?, arithmetic.isa);
         let scale = scale.map(numbers).transpose()?;
         let scaled = scale.as_deref();
@@ -89,11 +96,22 @@ impl Layer {
             bias.iter_mut().zip(scale).for_each(|(b, s)| *b *= s);
         }
         let packed = |weight: &[f32]| arithmetic.pack(weight, d_in, d_out, (1, d_in));
-        let forward = match linear.weight.dtype() {
-            DType::F16 => {
+        let forward = match (steps, linear.weight.dtype()) {
+            (Some(layer), _) => {
+                let (found, shape) = ((layer.units.len(), layer.steps.len()), (d_out, d_out * d_in));
+                if found != shape {
+                    bail!(
+                        "a layer {d_in} -> {d_out} with {} units and {} steps in {QUANTISED_FILE}",
+                        found.0,
+                        found.1
+                    )
+                }
+                Ok(Packed::of_steps(isa, &layer.steps, &layer.units, d_in))
+            }
+            (None, DType::F16) => {
                 with_numbers::<f16, _>(&linear.weight, |w| Packed::narrow(isa, w, d_in, d_out, scaled))
             }
-            DType::BF16 => {
+            (None, DType::BF16) => {
                 with_numbers::<bf16, _>(&linear.weight, |w| Packed::narrow(isa, w, d_in, d_out, scaled))
             }
             _ => with_numbers(&linear.weight, |weight: &[f32]| match scaled {
@@ -104,6 +122,15 @@ impl Layer {
             }),
         }?;
         Ok(Self { scale, bias, forward, backward: OnceLock::new(), arithmetic })
+    }
+
+    pub fn d_in(&self) -> usize {
+        self.forward.rows()
+    }
+
+    /// [d_in, d_out] as they are computed with, a layer scale behind the layer included.
+    pub fn weights(&self) -> Vec<f32> {
+        self.forward.unpacked()
     }
 
     /// Of memory.
@@ -270,6 +297,15 @@ pub(crate) struct Norm {
 impl Norm {
     pub fn new(isa: Isa, norm: &LayerNorm) -> Result<Self> {
         Ok(Self { weight: numbers(&norm.weight)?, bias: numbers(&norm.bias)?, eps: norm.eps as f32, isa })
+    }
+    /// Each of its outputs is divided by a number of its own, which the layer behind it is multiplied with.
+    pub fn divide(&mut self, by: &[f32]) -> Result<()> {
+        if by.len() != self.weight.len() {
+            bail!("a norm of {} outputs and {} inputs in {QUANTISED_FILE}", self.weight.len(), by.len())
+        }
+        let both = [&mut self.weight, &mut self.bias];
+        both.into_iter().for_each(|numbers| numbers.iter_mut().zip(by).for_each(|(x, by)| *x /= by));
+        Ok(())
     }
     pub fn forward(&self, x: &[f32], out: &mut [f32]) {
         math::layer_norm(self.isa, x, &self.weight, &self.bias, self.eps, out);

@@ -5,8 +5,10 @@ mod acceptance;
 mod card;
 mod import;
 mod licence;
+mod quantise;
 
 pub use acceptance::{Unaccepted, accept_licences, check_licence, licence_of};
 pub use card::{BackboneCard, CARD_FILE, FileDigest, Verified, verify};
 pub use import::{Import, Imported, StoreError, import, remove, store_folder};
 pub use licence::Licence;
+pub use quantise::quantise;

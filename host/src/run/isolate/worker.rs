@@ -4,7 +4,9 @@ use super::wire::{Answered, ChosenLibrary, Event, OpenRequest, ProbeRequest, Req
 use crate::backbone::{Backbone, Precision};
 use crate::check;
 use crate::device::{DeviceChoice, gpus};
-use crate::engine::{Case, Engine, MemoryCap, Passes, Prediction, Stage, open_backbone_on, provenance};
+use crate::engine::{
+    Case, Engine, MemoryCap, Passes, PrecisionChoice, Prediction, Stage, open_backbone_on, provenance,
+};
 use crate::output::{self, MakeWriter, ResultWriter, WriterSpec, need_evidence, standard_writer};
 use crate::plugin::inspect;
 use crate::run::identity::{ReferenceSummary, TaskIdentity};
@@ -78,7 +80,7 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
     if let Some(Err(e)) = opening.threads.map(use_threads) {
         return send(&mut stream, &Event::Fatal(e));
     }
-    let Some(precision) = Precision::named(&opening.precision) else {
+    let Some(choice) = PrecisionChoice::named(&opening.precision) else {
         return send(&mut stream, &Event::Fatal(format!("no precision is called {}", opening.precision)));
     };
     let device = opening.device.parse().unwrap_or(DeviceChoice::Cpu);
@@ -89,6 +91,7 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
     for group in by_backbone(&opening.plugins) {
         let name = &group[0].backbone;
         send(&mut stream, &Event::Backbone(name.clone()))?;
+        let precision = choice.resolve_on(device, name);
         let backbone = match open_backbone_on(Some(name), precision, (device, opening.device_memory)) {
             Ok(backbone) => backbone,
             // Without its only backbone a process has nothing to do; of several the others serve.
@@ -111,7 +114,7 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
                 library.and_then(|library| LoadedTask::open_all(library, &opening.weights, &backbone, how));
             match opened {
                 Ok(loaded) => {
-                    let identity = TaskIdentity::of(&loaded, backbone.info(), precision);
+                    let identity = TaskIdentity::of(&loaded, &backbone, precision);
                     let reference = ReferenceSummary::of(&loaded);
                     tasks.push(loaded);
                     indices.push(*task);
@@ -120,13 +123,13 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
                 Err(e) => send(&mut stream, &Event::Refused { task: *task, error: e.to_string() })?,
             }
         }
-        parts.push((backbone, tasks, indices));
+        parts.push((backbone, precision, tasks, indices));
     }
     // What the process holds before its first case is measured here, where every backbone is open.
     let cap = MemoryCap::of_process().ok();
     let engines = parts
         .into_iter()
-        .map(|(backbone, tasks, indices)| (Engine::new(backbone, precision, tasks), indices));
+        .map(|(backbone, precision, tasks, indices)| (Engine::new(backbone, precision, tasks), indices));
     let mut engines: Vec<(Engine, Vec<usize>)> = engines.collect();
     send(&mut stream, &Event::Ready(engines.iter().map(|(engine, _)| engine.holds()).collect()))?;
     while let Some(ask) = receive(&mut stream)? {
@@ -151,7 +154,7 @@ fn engine(mut stream: UnixStream, opening: OpenRequest, make: &MakeWriter) -> io
 }
 
 /// A backbone with the tasks on it, and their indices.
-type Part = (Backbone, Vec<LoadedTask>, Vec<usize>);
+type Part = (Backbone, Precision, Vec<LoadedTask>, Vec<usize>);
 
 /// The plugins of each backbone, in the order in which they name them.
 fn by_backbone(plugins: &[ChosenLibrary]) -> Vec<Vec<&ChosenLibrary>> {

@@ -88,6 +88,29 @@ impl Integers {
         Self { width, panels, packed: data, units, sums }
     }
 
+    /// B of 8-bit steps that were chosen before: column j is `turned[j · k..]`, and a step of it is worth `units[j]`.
+    pub fn of_steps(isa: Isa, turned: &[i8], units: &[f32], k: usize) -> Self {
+        let (n, width) = (units.len(), Width::Eight);
+        let (words, padded) = (k.div_ceil(width.each()), n.div_ceil(LINE) * LINE);
+        let mut data = Numbers::zeros(words * padded);
+        let panels = Panels::of(isa);
+        for first in (0..n).step_by(panels.step()) {
+            let (columns, wide) = panels.at(n, first);
+            let panel = &mut data[first * words..(first + wide) * words];
+            for (j, column) in turned[first * k..].chunks_exact(k).take(columns).enumerate() {
+                for (p, steps) in column.chunks(width.each()).enumerate() {
+                    panel[p * wide + j] =
+                        steps.iter().rev().fold(0, |word, s| word << 8 | u32::from(*s as u8));
+                }
+            }
+        }
+        let sum = |column: &[i8]| column.iter().map(|s| i32::from(*s)).sum();
+        let beyond = padded - n;
+        let sums = turned.chunks_exact(k).map(sum).chain(std::iter::repeat_n(0, beyond)).collect();
+        let units = units.iter().copied().chain(std::iter::repeat_n(0.0, beyond)).collect();
+        Self { width, panels, packed: data, units, sums }
+    }
+
     pub fn bytes(&self) -> usize {
         self.packed.bytes() + size_of_val(&*self.units) + size_of_val(&*self.sums)
     }

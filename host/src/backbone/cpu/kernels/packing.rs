@@ -59,6 +59,16 @@ impl Packed {
         Self { k, n, panels, data: Data::Halves(Halves::new(panels, turned, k, n, scale)), rounded: false }
     }
 
+    /// B [k, n] of 8-bit steps that were chosen before, from its transpose [n, k]; a step of column j is worth `units[j]`.
+    ///
+    /// # Panics
+    /// Where the steps are not k of each unit.
+    pub fn of_steps(isa: Isa, turned: &[i8], units: &[f32], k: usize) -> Self {
+        assert!(k > 0 && turned.len() == k * units.len(), "steps of another shape");
+        let data = Data::Integers(Integers::of_steps(isa, turned, units, k));
+        Self { k, n: units.len(), panels: Panels::of(isa), data, rounded: false }
+    }
+
     /// B with each column multiplied by its number of `scale` [n], of a packing in f32 that is not rounded.
     ///
     /// # Panics

@@ -487,6 +487,29 @@ fn products_of_integers_are_the_sums_of_their_rounded_numbers_and_write_nothing_
 }
 
 #[test]
+fn steps_that_were_chosen_before_are_multiplied_as_they_are() {
+    for (m, k, n) in [(1, 1, 1), (5, 3, 15), (7, 65, 66), (13, 33, 113), (4, 130, 48)] {
+        let a = noise(1, m * k);
+        let steps: Vec<i8> = noise(2, n * k).iter().map(|x| (x * 40.0).clamp(-127.0, 127.0) as i8).collect();
+        let units: Vec<f32> = noise(3, n);
+        for isa in Isa::available().into_iter().filter(|isa| isa.has_vnni()) {
+            let packed = Packed::of_steps(isa, &steps, &units, k);
+            let weight = |i: usize, j: usize| f32::from(steps[j * k + i]) * units[j];
+            let expected: Vec<f32> = (0..k * n).map(|at| weight(at / n, at % n)).collect();
+            assert_eq!(packed.unpacked(), expected);
+            let mut out = vec![0f32; m * n];
+            gemm(isa, &a, k, m, &packed, &mut out, n, Store::Set(None));
+            let rows: Vec<_> = a.chunks_exact(k).map(stepped_from_the_lowest).collect();
+            let terms = |i: usize, j: usize| {
+                rows[i].iter().enumerate().map(|(p, a)| a * f64::from(expected[p * n + j])).sum()
+            };
+            let sums = stored(&vec![0f32; m * n], (m, n, n), None, terms);
+            assert_close(&format!("{} {m}x{k}x{n}", isa.name()), &out, &sums, 2e-5);
+        }
+    }
+}
+
+#[test]
 fn integers_of_16_bits_are_closer_to_the_numbers_than_bf16_and_those_of_8_bits_within_half_a_step() {
     let (k, n) = (384, 70);
     let b = noise(6, k * n);
