@@ -16,7 +16,12 @@ const WAITING: usize = 8;
 /// that is killed before computes it again.
 pub(crate) struct Ending {
     shared: Arc<Shared>,
-    thread: Option<(SyncSender<(Job, Outcome)>, JoinHandle<()>)>,
+    thread: Option<Thread>,
+}
+
+struct Thread {
+    jobs: SyncSender<(Job, Outcome)>,
+    handle: JoinHandle<()>,
 }
 
 impl Ending {
@@ -36,13 +41,13 @@ impl Ending {
             }
         };
         let started = std::thread::Builder::new().name("endings".to_owned()).spawn(work);
-        Self { shared: shared.clone(), thread: started.ok().map(|thread| (sender, thread)) }
+        Self { shared: shared.clone(), thread: started.ok().map(|handle| Thread { jobs: sender, handle }) }
     }
 
     pub fn end(&self, job: Job, outcome: Outcome) {
         match &self.thread {
-            Some((sender, _)) => {
-                if let Err(lost) = sender.send((job, outcome)) {
+            Some(thread) => {
+                if let Err(lost) = thread.jobs.send((job, outcome)) {
                     let (job, outcome) = lost.0;
                     end(&self.shared, &job, outcome);
                 }
@@ -55,9 +60,9 @@ impl Ending {
 impl Drop for Ending {
     /// Waits until all are written.
     fn drop(&mut self) {
-        if let Some((sender, thread)) = self.thread.take() {
-            drop(sender);
-            let _ = thread.join();
+        if let Some(Thread { jobs, handle }) = self.thread.take() {
+            drop(jobs);
+            let _ = handle.join();
         }
     }
 }
