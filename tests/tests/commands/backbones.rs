@@ -1,6 +1,6 @@
 //! `host backbone`: import, verify, remove and pull; licences; tasks on several backbones in one call.
 
-use anymc3d_host::backbone::{Backbone, BackboneInfo, Precision};
+use anymc3d_host::backbone::{Backbone, BackboneInfo, Isa, Precision};
 use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_tests::{
     edited_library, host_binary, plugin_library, random_weights_on, tiny_backbone, workspace,
@@ -215,6 +215,48 @@ fn tasks_on_two_backbones_run_in_one_call_and_say_which_is_whose() {
     let ran = home.host(&[&both[..], &["--backbone", "rotary"]].concat());
     assert!(ran.code == 3 && ran.err.contains("trained on backbone registers"), "{}", ran.err);
     assert_eq!(results(&ran.out).len(), 1);
+}
+
+#[test]
+fn a_quantised_backbone_predicts_in_8_bits_where_the_processor_can_and_results_say_which_file() {
+    let home = Home::new();
+    home.done(&["backbone", "import", text(&tiny_backbone()), "--name", "registers"]);
+    let folder = home.path("backbones").join("registers");
+    if !Isa::available().iter().any(|isa| isa.has_vnni()) {
+        home.refused(&["backbone", "quantise", "registers"], &["VNNI", "int16"]);
+        return;
+    }
+    let library = task(home.0.path(), "lung_nodule", &info_of(&folder));
+    let scan = home.path("scan.nii");
+    chest(&scan);
+    let run = |more: &[&str]| -> Value {
+        let printed =
+            home.done(&[&["run", "--plugin", text(&library), "--json", text(&scan)], more].concat());
+        serde_json::from_str::<Value>(printed.lines().next().unwrap()).unwrap()["backbone"].clone()
+    };
+    assert_eq!(run(&["--precision", "int8"])["quantised_sha256"], Value::Null);
+    let record: Value =
+        serde_json::from_str(&home.done(&["backbone", "quantise", "registers", "--json"])).unwrap();
+    let file = folder.join("int8.safetensors");
+    assert_eq!(record["path"], text(&file));
+    let lowest = record["lowest_cosine"].as_f64().unwrap();
+    assert!(lowest > 0.99 && lowest <= record["mean_cosine"].as_f64().unwrap(), "{record}");
+    let digest: String =
+        Sha256::digest(fs::read(&file).unwrap()).iter().map(|b| format!("{b:02x}")).collect();
+    let chosen = run(&["--precision", "int8"]);
+    assert_eq!(
+        (chosen["precision"].as_str(), chosen["quantised_sha256"].as_str()),
+        (Some("int8"), Some(&*digest))
+    );
+    assert_eq!(run(&["--precision", "int8", "--isolate"]), chosen);
+    // By itself it is taken where it was found to be near enough, in this process and in another.
+    let auto = [run(&[]), run(&["--isolate"])];
+    for backbone in auto {
+        assert_eq!(backbone["precision"] == "int8", lowest >= 0.999, "{backbone} {record}");
+    }
+    assert_ne!(run(&["--precision", "f32"])["precision"], "int8");
+    // What the backbone was imported with is as it was.
+    home.done(&["backbone", "verify", "registers"]);
 }
 
 #[cfg(unix)]

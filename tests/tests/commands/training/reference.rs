@@ -10,7 +10,11 @@ use std::process::Command;
 fn novelties(weights: &Path, table: &Path) -> Vec<Value> {
     let bench = bench();
     let mut run = Command::new(&bench.host);
-    run.args(["-q", "run", "--json", "--plugin"]).arg(&bench.probe).arg("--weights").arg(weights).arg(table);
+    run.args(["-q", "run", "--json", "--precision", "f32", "--plugin"])
+        .arg(&bench.probe)
+        .arg("--weights")
+        .arg(weights)
+        .arg(table);
     let done =
         run.env("ANYMC3D_HOME", bench.folder.path().join("home")).current_dir(anymc3d_tests::workspace());
     let done = done.output().unwrap();
@@ -55,7 +59,10 @@ fn trained_weights_know_their_training_cases_and_results_tell_how_far_others_are
     let (after, vectors) =
         (folder.path().join("after.safetensors"), folder.path().join("vectors.safetensors"));
     let mut host = Command::new(&bench.host);
-    host.args(["-q", "weights", "reference", "--plugin"]).arg(&bench.probe).arg("--weights").arg(&before);
+    host.args(["-q", "weights", "reference", "--precision", "f32", "--plugin"])
+        .arg(&bench.probe)
+        .arg("--weights")
+        .arg(&before);
     host.arg("--data").arg(&table).arg("--out").arg(&after).arg("--vectors").arg(&vectors);
     let done =
         host.env("ANYMC3D_HOME", bench.folder.path().join("home")).current_dir(anymc3d_tests::workspace());
