@@ -48,6 +48,7 @@ NOT_RUN = {
     "host train --plugin raptor": "the cohort is the reader's",
     "host backbone import": "the model is the reader's; tests/tests/commands, backbones",
     "host backbone verify siglip": "the model is the reader's; tests/tests/commands, backbones",
+    "host backbone quantise": "a processor with VNNI, and a file beside the backbone; tests/tests/commands, backbones",
     "host backbone pull": "a server on the network; tests/tests/commands, backbones",
     "ANYMC3D_SEED=": "PyTorch",
     "ANYMC3D_FAMILIES=": "a test run; .ci/run has it",

@@ -231,13 +231,18 @@ fn comment(result: &CaseResult, p: &LabelPrediction) -> String {
 
 fn algorithm(result: &CaseResult) -> Algorithm {
     let (plugin, backbone) = (&result.plugin, &result.backbone);
+    let quantised = backbone.quantised_sha256.iter().map(|sha256| format!(", quantised layers {sha256}"));
+    let quantised: String = quantised.collect();
     Algorithm {
         name: plugin.name.clone(),
         version: plugin.version.clone(),
         parameters: vec![
             format!("library sha256 {}", plugin.sha256),
             format!("weights sha256 {}", plugin.weights_sha256),
-            format!("backbone {} sha256 {} ({})", backbone.name, backbone.sha256, backbone.precision),
+            format!(
+                "backbone {} sha256 {} ({}{quantised})",
+                backbone.name, backbone.sha256, backbone.precision
+            ),
             format!("host {}, device {}", result.host, result.device),
         ],
     }

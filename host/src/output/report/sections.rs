@@ -245,8 +245,11 @@ impl Sections<'_> {
             row("Origin", &signed),
             row("Backbone", &format!("{}, {}", r.backbone.name, r.backbone.precision)),
             digest_row("Backbone, sha256", &r.backbone.sha256),
-            digest_row("Scan, sha256", &r.input.sha256),
         ];
+        rows.extend(
+            r.backbone.quantised_sha256.iter().map(|sha256| digest_row("Quantised layers, sha256", sha256)),
+        );
+        rows.push(digest_row("Scan, sha256", &r.input.sha256));
         rows.extend(
             r.input.other_views.iter().map(|o| digest_row(&format!("Scan of {}, sha256", o.view), &o.sha256)),
         );
