@@ -294,8 +294,9 @@ impl Run<'_> {
                             return ControlFlow::Break(());
                         }
                     },
-                    // The processes of plugins get the same signal: what they fail at then is done again.
-                    (None, Some(Err(failure))) if stopped && failure.blame != Blame::Scan => {
+                    // The processes of plugins get the same signal: what they fail at then is done again, also where one ended while
+                    // it read the scan.
+                    (None, Some(Err(_))) if stopped => {
                         at.why = Some(Why::Stopped);
                         return ControlFlow::Break(());
                     }
