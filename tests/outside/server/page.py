@@ -183,8 +183,13 @@ def several(browser):
         result["predictions"][0]["spread"] = {"members": 5, "logit_std": 0.4, "probability": [0.912, 0.999]}
         route.fulfill(response=told, json=result)
 
+    def without_reference(route):
+        told = route.fetch()
+        route.fulfill(response=told, json={name: value for name, value in told.json().items() if name != "novelty"})
+
     page = browser.page(expected=["400"], **DESKTOP)
     page.route("**/lung_nodule/result.json", of_another_task)
+    page.route("**/nodule_prompt/result.json", without_reference)
     page.locator("#asked input[value=nodule_prompt]").check()
     page.locator("#files").set_input_files(SCAN)
     page.locator("#send").click()
