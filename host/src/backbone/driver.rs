@@ -28,7 +28,7 @@ pub struct Backbone {
     /// `None` computes with candle's operations.
     pub(super) fused: Option<Arc<Fused>>,
     /// Of the file whose 8-bit layers are computed with.
-    pub(super) quantised: Option<String>,
+    pub(super) quantised_sha256: Option<String>,
     kept_bytes: usize,
     pub(super) memory: DeviceMemory,
 }
@@ -80,8 +80,8 @@ impl Backbone {
                 arch.fused(arithmetic, quantised)?.map(Arc::new)
             }
         };
-        let quantised = quantised.and_then(QuantisedWeights::sha256).map(str::to_owned);
-        Ok(Self { arch, fused, quantised, kept_bytes: KEPT_BYTES, memory: DeviceMemory::default() })
+        let quantised_sha256 = quantised.and_then(QuantisedWeights::sha256).map(str::to_owned);
+        Ok(Self { arch, fused, quantised_sha256, kept_bytes: KEPT_BYTES, memory: DeviceMemory::default() })
     }
 
     /// As [`Self::open`], on a device: the processor with its kernels, or a GPU with candle's operations.

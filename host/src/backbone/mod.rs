@@ -44,7 +44,7 @@ pub use lora::{LoraWeights, lora_parameter_count, lora_shapes};
 pub use merged::{MergedRows, Merging};
 pub use peft::load_peft;
 pub use peft_export::{PeftNames, write_peft};
-pub use precision::Precision;
+pub use precision::{NEAR_COSINE, Precision, cosine};
 pub use quantised::{QUANTISED_FILE, QuantisedRecord, QuantisedWeights};
 
 #[cfg(test)]

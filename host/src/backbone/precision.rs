@@ -1,5 +1,14 @@
 //! The numbers that the large products are computed in.
 
+/// Class tokens whose cosine to f32's is below it are another model's.
+pub const NEAR_COSINE: f64 = 0.999;
+
+/// The cosine of the angle between two vectors of one length.
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
 /// How the large products are computed. Tokens between the blocks and what tasks see are f32 in all cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

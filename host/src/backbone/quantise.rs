@@ -20,13 +20,13 @@ impl Backbone {
     }
 
     /// The instruction set of its kernels, as `ANYMC3D_KERNELS` calls it, where that has products of 8-bit integers; `None`: it has not.
-    pub fn bytes_multiplied_by(&self) -> Option<&'static str> {
+    pub fn int8_kernels(&self) -> Option<&'static str> {
         self.fused.as_ref().map(|fused| fused.arithmetic.isa).filter(|isa| isa.has_vnni()).map(Isa::name)
     }
 
     /// Sha256 of the file of quantised layers that is computed with; `None`: the layers are rounded as they are opened, or not at all.
     pub fn quantised_sha256(&self) -> Option<&str> {
-        self.quantised.as_deref()
+        self.quantised_sha256.as_deref()
     }
 
     /// The layers of its blocks in 8-bit integers, rounded for what goes into them when the model looks at `pixels` [S, 3, H, W],
@@ -46,6 +46,6 @@ impl Backbone {
             return Err(BackboneError::Input(message.to_owned()));
         };
         let blocks = quantised_blocks(fused, pixels, self.grid_of(pixels)?, done)?;
-        Ok(QuantisedWeights { blocks, file: None })
+        Ok(QuantisedWeights { blocks, sha256: None })
     }
 }

@@ -80,18 +80,13 @@ impl QuantisedRecord {
 pub struct QuantisedWeights {
     pub(crate) blocks: Vec<[QuantisedLayer; LAYERS.len()]>,
     /// Of the file; `None`: not written yet.
-    pub(crate) file: Option<(QuantisedRecord, String)>,
+    pub(crate) sha256: Option<String>,
 }
 
 impl QuantisedWeights {
-    /// What its file says of it; `None` where it was not written yet.
-    pub fn record(&self) -> Option<&QuantisedRecord> {
-        self.file.as_ref().map(|(record, _)| record)
-    }
-
     /// Sha256 of its file; `None` where it was not written yet.
     pub fn sha256(&self) -> Option<&str> {
-        self.file.as_ref().map(|(_, sha256)| sha256.as_str())
+        self.sha256.as_deref()
     }
 
     /// Writes the file into the backbone's folder, whole or not at all.
@@ -190,7 +185,7 @@ impl QuantisedWeights {
             Ok([layer(i, 0)?, layer(i, 1)?, layer(i, 2)?, layer(i, 3)?])
         };
         let blocks = (0..info.blocks).map(block).collect::<Result<_, _>>()?;
-        Ok(Some(Self { blocks, file: Some((record, hex(&Sha256::digest(&bytes)))) }))
+        Ok(Some(Self { blocks, sha256: Some(hex(&Sha256::digest(&bytes))) }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which backbone: by name or folder; the default one is found without any option.
 
 use super::backbone_store::{Unaccepted, check_licence};
-use crate::backbone::{Backbone, BackboneError, Kernels, Precision, QuantisedRecord};
+use crate::backbone::{Backbone, BackboneError, Kernels, NEAR_COSINE, Precision, QuantisedRecord};
 use crate::device::{DeviceChoice, gpus};
 use crate::memory::{self, Limit};
 use crate::plugin::find;
@@ -98,9 +98,6 @@ pub fn all_backbones() -> Vec<PathBuf> {
     found
 }
 
-/// Class tokens whose cosine to f32's is below it are another model's: `auto` does not compute them.
-const NEAR: f64 = 0.999;
-
 /// What `--precision` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrecisionChoice {
@@ -155,7 +152,7 @@ impl PrecisionChoice {
         let multiplies = || matches!(Kernels::detect(), Ok(Kernels::Fast(isa)) if isa.has_vnni());
         let near = || {
             let record = find_backbone(backbone).ok().and_then(|folder| QuantisedRecord::of_folder(&folder));
-            record.is_some_and(|record| record.lowest_cosine >= NEAR)
+            record.is_some_and(|record| record.lowest_cosine >= NEAR_COSINE)
         };
         match self {
             Self::Auto if on_processor() && multiplies() && near() => Precision::Int8,

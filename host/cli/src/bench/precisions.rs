@@ -3,11 +3,8 @@
 use super::{Row, median, sorted};
 use crate::outcome::CommandError;
 use anymc3d_host::backbone::kernels::clock::{Moment, Spent};
-use anymc3d_host::backbone::{Backbone, Kernels, NoAdapter, Precision};
+use anymc3d_host::backbone::{Backbone, Kernels, NEAR_COSINE, NoAdapter, Precision, cosine};
 use candle_core::Tensor;
-
-/// Class tokens below this cosine to f32's are another model's.
-const NEAR: f64 = 0.999;
 
 /// A format that was timed.
 struct Timed {
@@ -59,18 +56,13 @@ pub(super) fn precisions(
         (row.ratio, row.against) = (Some(times(one)), Some("x as fast as f32".to_owned()));
         row
     };
-    let near = all.iter().filter(|one| one.cosine >= NEAR);
+    let near = all.iter().filter(|one| one.cosine >= NEAR_COSINE);
     let best = near.max_by(|a, b| times(a).total_cmp(&times(b))).unwrap_or(&all[0]);
     let verdict = format!(
-        "Kernels: {}. Fastest with class tokens within a cosine of {NEAR}: --precision {}, {:.2} times as fast as f32",
+        "Kernels: {}. Fastest with class tokens within a cosine of {NEAR_COSINE}: --precision {}, {:.2} times as fast as f32",
         Kernels::detect().map_err(CommandError::refused)?,
         best.precision.name(),
         times(best)
     );
     Ok((all.iter().map(row).collect(), verdict))
-}
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }

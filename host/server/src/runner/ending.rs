@@ -1,5 +1,5 @@
-//! How jobs ended is written down beside the next job's computing: the disk is asked three times to keep something, and a job of
-//! a small scan takes as long as twenty of those.
+//! How jobs ended is written down beside the next job's computing: the disk is asked three times to keep something, and the engine
+//! does not wait for it.
 
 use super::Shared;
 use super::outcome::Outcome;

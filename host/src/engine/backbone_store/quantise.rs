@@ -1,7 +1,7 @@
 //! Chooses the 8-bit integers of a backbone's layers, on slices that the host makes itself, and measures them on others.
 
 use super::import::StoreError;
-use crate::backbone::{Backbone, BackboneError, NoAdapter, Precision, QuantisedRecord};
+use crate::backbone::{Backbone, BackboneError, NoAdapter, Precision, QuantisedRecord, cosine};
 use crate::fs::hex;
 use crate::phantom;
 use crate::scan::{Affine, Scan, slices};
@@ -21,14 +21,13 @@ const CHOSEN_ON: u64 = 1;
 /// Seed of those that it is measured on.
 const MEASURED_ON: u64 = 2;
 
-/// Chooses the rounding, writes it into the backbone's folder, opens it and measures it. `done` is told how many of how many blocks are
-/// rounded.
+/// Chooses the rounding, measures it, and writes both into the backbone's folder. `done` is told how many of how many blocks are rounded.
 ///
 /// # Errors
 /// When the backbone does not open, this processor multiplies no 8-bit integers, or the file cannot be written.
 pub fn quantise(folder: &Path, done: &mut dyn FnMut(usize, usize)) -> Result<QuantisedRecord, StoreError> {
     let exact = Backbone::open(folder, Precision::F32)?;
-    let Some(kernels) = exact.bytes_multiplied_by() else {
+    let Some(kernels) = exact.int8_kernels() else {
         let message = "this processor has no instructions for products of 8-bit integers (VNNI): `--precision int8` computes as int16 \
                        here, for which no rounding needs to be chosen";
         return Err(StoreError::Place(message.to_owned()));
@@ -91,6 +90,5 @@ fn cosines(exact: &Backbone, rounded: &Backbone, pixels: &Tensor) -> Result<Vec<
         Ok(backbone.forward(pixels, &NoAdapter, false)?.class_tokens.to_vec2()?)
     };
     let (exact, rounded) = (tokens(exact)?, tokens(rounded)?);
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    Ok(exact.iter().zip(&rounded).map(|(a, b)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).collect())
+    Ok(exact.iter().zip(&rounded).map(|(a, b)| cosine(a, b)).collect())
 }

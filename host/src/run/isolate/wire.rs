@@ -42,7 +42,7 @@ pub struct OpenRequest {
     pub device: String,
     /// Bytes of a device's own memory, where `--max-memory` was given.
     pub device_memory: Option<usize>,
-    /// By its name.
+    /// As `--precision` says it.
     pub precision: String,
     pub threads: Option<u16>,
     pub segmentation: bool,
