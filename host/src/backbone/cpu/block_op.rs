@@ -42,6 +42,8 @@ pub(crate) fn train(
             turns: turns.clone(),
             grid,
             patches: kept.cloned(),
+            is_first: i == range.start,
+            is_last,
             input_tracked: x.track_op(),
             keep: bytes <= kept_bytes,
             kept: ActivationPool::default(),
@@ -69,6 +71,11 @@ struct BlockOp {
     grid: (usize, usize),
     /// The patches that are computed; `None`: all.
     patches: Option<Arc<KeptPatches>>,
+    /// Tokens that are computed lie in their places in the first block's input and in the last one's output. Between blocks they lie
+    /// at the front of a slice, and what is behind them says nothing: moving them in every block took as long as dropping a
+    /// twentieth of them saves.
+    is_first: bool,
+    is_last: bool,
     input_tracked: bool,
     keep: bool,
     kept: ActivationPool,
@@ -93,9 +100,12 @@ impl BlockOp {
         Place { grid: self.grid, kept: self.patches.as_deref(), merging: None }.rows(i, t)
     }
 
-    /// The computed rows of [T, d]: a copy, where some are dropped.
-    fn computed<'a>(rows: Option<KeptRows<'_>>, d: usize, x: &'a [f32]) -> Cow<'a, [f32]> {
+    /// The computed rows of [T, d], which lie in their places or at the front.
+    fn computed<'a>(rows: Option<KeptRows<'_>>, in_place: bool, d: usize, x: &'a [f32]) -> Cow<'a, [f32]> {
         let Some(rows) = rows else { return Cow::Borrowed(x) };
+        if !in_place {
+            return Cow::Borrowed(&x[..rows.count() * d]);
+        }
         let mut few = vec![0f32; rows.count() * d];
         rows.gather(d, x, &mut few);
         Cow::Owned(few)
@@ -127,7 +137,7 @@ impl CustomOp2 for BlockOp {
             .map(|(i, (whole, mut map))| {
                 let rows = self.rows(i, t);
                 let turns = kept_turns(self.turns.as_deref(), rows);
-                if let Some(rows) = rows {
+                if let Some(rows) = rows.filter(|_| self.is_first) {
                     rows.compact(d, whole);
                 }
                 let n = rows.map_or(t, |rows| rows.count());
@@ -147,7 +157,7 @@ impl CustomOp2 for BlockOp {
                 if let Some(wanted) = self.wanted {
                     whole[wanted.min(n) * d..n * d].fill(0.0);
                 }
-                if let Some(rows) = rows {
+                if let Some(rows) = rows.filter(|_| self.is_last) {
                     rows.spread(d, whole);
                     if let Some(map) = map {
                         rows.spread(1, map);
@@ -190,7 +200,8 @@ impl CustomOp2 for BlockOp {
                 let rows = self.rows(i, t);
                 let turns = kept_turns(self.turns.as_deref(), rows);
                 let change = || self.change(turns.as_ref());
-                let (x, grad) = (Self::computed(rows, d, x), Self::computed(rows, d, grad));
+                let x = Self::computed(rows, self.is_first, d, x);
+                let grad = Self::computed(rows, self.is_last, d, grad);
                 let to_terms = with_scratch(|scratch| {
                     let mut to_terms = vec![0f32; size];
                     let mut again = std::mem::take(&mut scratch.activations);
@@ -203,7 +214,7 @@ impl CustomOp2 for BlockOp {
                     scratch.activations = again;
                     to_terms
                 });
-                if let (Some(rows), Some(to_x)) = (rows, to_x) {
+                if let (Some(rows), Some(to_x)) = (rows.filter(|_| self.is_first), to_x) {
                     rows.spread(d, to_x);
                 }
                 to_terms
