@@ -166,6 +166,7 @@ fn gradients_on_the_kernels_are_the_plain_paths_whether_kept_or_formed_again() -
             for (precision, tolerance) in [
                 (Precision::F32, 5e-4),
                 (Precision::Int16, int16(kernels, 8e-3, 6e-2)),
+                (Precision::Int8, 0.3),
                 (Precision::Bf16, 0.15),
             ] {
                 for kept in [usize::MAX, 0] {
