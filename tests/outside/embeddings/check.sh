@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# What `host embed --table` writes, in the readers of others: HDF5 in h5py, safetensors, the challenge's script; and Raptor's vectors
-# beside NumPy, PyTorch and transformers (raptor.py), where PYTHON has them.
+# What `host embed --table` writes, in the readers of others: HDF5 in h5py, safetensors, the challenge's script; a
+# classifier on features whose predictions join a benchmark (examples/baselines/features.py); and Raptor's vectors beside NumPy, PyTorch
+# and transformers (raptor.py), where PYTHON has them.
 #
 #   tests/outside/embeddings/check.sh [HOST]
 #
-# PYTHON names a Python with h5py, numpy and safetensors; else an environment is made below target/.
+# PYTHON names a Python with h5py, numpy, safetensors and scikit-learn; else an environment is made below target/.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 host=$(realpath "${1:-target/release/host}")
-if [ -z "${PYTHON:-}" ] || ! "$PYTHON" -c "import h5py" 2> /dev/null; then
+if [ -z "${PYTHON:-}" ] || ! "$PYTHON" -c "import h5py, sklearn" 2> /dev/null; then
   place=target/embeddings
   [ -x "$place/bin/python" ] || python3 -m venv "$place"
   python=$place/bin/python
-  "$python" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 h5py==3.16.0 numpy safetensors
+  "$python" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 h5py==3.16.0 numpy safetensors scikit-learn
 else
   python=$PYTHON
 fi
@@ -43,6 +44,30 @@ with h5py.File(f"{work}/all.h5") as all_, safe_open(f"{work}/all.safetensors", "
         assert np.array_equal(whole, all_[case][:]) and np.array_equal(whole, tensors.get_tensor("embeddings")[i])
         assert np.abs(whole - one("around", case)).max() > 0.1, "a mask changes what is seen"
 print("h5py and safetensors read the same vectors; a mask gives others")
+PY
+# 60 cases in three folds whose label `easy` is the sign of a feature and whose label `noise` is nothing of them.
+"$python" - "$work" <<'PY'
+import csv, json, sys
+import numpy as np
+from safetensors.numpy import save_file
+draw, work = np.random.default_rng(1), sys.argv[1]
+x = draw.normal(size=(60, 24)).astype(np.float32)
+cases = [f"case{i}" for i in range(60)]
+save_file({"embeddings": x[::-1].copy()}, f"{work}/f.safetensors", {"cases": json.dumps(cases[::-1])})
+with open(f"{work}/folds.csv", "w", newline="") as file:
+    writer = csv.writer(file)
+    writer.writerow(["case", "patient", "fold", "easy", "noise", "image.axial"])
+    for i, case in enumerate(cases):
+        writer.writerow([case, case, i % 3 + 1, int(x[i, 5] > 0), "" if i < 3 else draw.integers(2), "x.nii"])
+PY
+"$python" examples/baselines/features.py "$work/folds.csv" "$work/f.safetensors" "$work/p.csv"
+"$host" eval --predictions "$work/p.csv" --out "$work/figures" --json > "$work/figures.json"
+"$python" - "$work" <<'PY'
+import json, sys
+labels = json.load(open(f"{sys.argv[1]}/figures.json"))["labels"]
+easy, noise = labels["easy"]["auroc"], labels["noise"]["auroc"]
+assert easy > 0.85 > 0.75 > noise, (easy, noise)
+print(f"features.py: AUROC {easy:.2f} where a feature tells, {noise:.2f} where none does")
 PY
 if [ -n "${PYTHON:-}" ] && "$PYTHON" -c "import nibabel, torch, transformers" 2> /dev/null; then
   "$PYTHON" tests/outside/embeddings/raptor.py "$host" examples/scans/chest_phantom.nii.gz "$BACKBONE" 2> /dev/null
