@@ -57,6 +57,8 @@ NOT_RUN = {
     "host train --plugin adrenal_mass": "the archive is the reader's",
     "host benchmark SUITE": "the suite is the reader's",
     "host benchmark examples/benchmark/twelve": "the cohorts do not lie in this repository",
+    "host benchmark examples/benchmark/ratings": "the cohort does not lie in this repository",
+    "host embed --table cohorts/": "the cohorts do not lie in this repository",
     "python3 examples/cohorts/": "the cohorts are the reader's; examples/cohorts/test_cohorts.py",
     "host doctor --data cohort/table.csv": "the cohort is the reader's",
     "python3 examples/baselines/": "PyTorch and MONAI; tests/outside/baselines.sh",

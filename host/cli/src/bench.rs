@@ -59,7 +59,7 @@ pub(super) struct Command {
     /// Print one line of JSON per measure
     #[arg(long)]
     json: bool,
-    /// Number format of the matrix products; auto is bf16 where the processor supports it, else f32
+    /// Number format of the matrix products; auto is bf16 where the processor multiplies it faster than f32, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     #[command(flatten)]

@@ -79,7 +79,7 @@ pub(super) struct Eval {
     /// Print metrics.json as one line (with --compare: the tests)
     #[arg(long)]
     json: bool,
-    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32. docs/performance.md compares them
+    /// Number format of the matrix products; auto is bf16 where the device multiplies it faster than f32, else f32. docs/performance.md compares them
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     #[command(flatten)]

@@ -34,7 +34,7 @@ pub(super) struct SessionArgs {
     /// has a file. A plugin without a decoder gives a warning and no mask
     #[arg(long)]
     pub segmentation: bool,
-    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32, and int8 of a backbone that `host backbone quantise` found near enough. docs/performance.md compares them
+    /// Number format of the matrix products; auto is bf16 where the device multiplies it faster than f32, else f32, and int8 of a backbone that `host backbone quantise` found near enough. docs/performance.md compares them
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     /// Merge so many tokens of each slice away in each block of the backbone but the last, two that say the same into one: faster,

@@ -62,7 +62,7 @@ struct SuiteOptions {
     /// Accept the licences of the backbones; recorded in $ANYMC3D_HOME, so each is asked once on a machine
     #[arg(long)]
     accept_licence: bool,
-    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32
+    /// Number format of the matrix products; auto is bf16 where the device multiplies it faster than f32, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     /// Device that computes: cpu, cuda:N, or auto (the first GPU that this build can use, else the processor)

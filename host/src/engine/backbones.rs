@@ -101,7 +101,7 @@ pub fn all_backbones() -> Vec<PathBuf> {
 /// What `--precision` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrecisionChoice {
-    /// bf16 where the device multiplies it natively, else f32; to predict also int8, where the processor multiplies it and the
+    /// bf16 where the device multiplies it faster than f32, else f32; to predict also int8, where the processor multiplies it and the
     /// backbone's layers were quantised and found near enough to f32.
     #[default]
     Auto,
@@ -186,14 +186,9 @@ impl PrecisionChoice {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+/// Whether the kernels in use multiply bf16 by instructions of their own.
 fn native_bf16() -> bool {
-    std::arch::is_x86_feature_detected!("avx512bf16")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn native_bf16() -> bool {
-    false
+    matches!(Kernels::detect(), Ok(Kernels::Fast(isa)) if isa.has_bf16())
 }
 
 /// As results call it.

@@ -77,9 +77,10 @@ impl StudyTable {
         (&self.backbones[..self.backbones.len() - 1], &self.methods)
     }
 
-    /// How many cells have had their turn, and how many there are.
+    /// How many cells have had their turn, and how many there are. Predictions that nobody has made yet have not.
     pub fn progress(&self) -> [usize; 2] {
-        [self.cells.len(), self.of]
+        let missing = |outcome: &&Outcome| matches!(outcome, Err(NoFigures::NotRun(_)));
+        [self.cells.len() - self.cells.values().filter(missing).count(), self.of]
     }
 
     /// Cells that were tried and have no figures.
@@ -114,7 +115,7 @@ impl StudyTable {
         let (backbone, method) = self.baseline;
         let json = json!({
             "schema": "anymc3d/study/1",
-            "cells": self.cells.len(),
+            "cells": self.progress()[0],
             "of": self.of,
             "baseline": { "backbone": self.backbones[backbone], "method": self.methods[method] },
             "rows": rows,

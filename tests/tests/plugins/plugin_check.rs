@@ -4,6 +4,7 @@ use anymc3d_host::backbone::{Backbone, Precision};
 use anymc3d_host::engine::{Case, Engine, golden};
 use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_host::task::LoadedTask;
+use anymc3d_tests::support;
 use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights, workspace};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -64,6 +65,14 @@ fn a_careful_plugin_passes_every_check() {
     let checks: std::collections::BTreeSet<&str> = all.iter().map(|f| f["check"].as_str().unwrap()).collect();
     assert_eq!(checks.len(), 18, "every check says something: {checks:?}");
     assert!(all.iter().all(|f| f["verdict"] != "failed"), "{all:#?}");
+}
+
+#[test]
+fn the_example_of_five_ratings_passes_every_check() {
+    let output = check(&support::example("nodule_ratings"), &[]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!text.contains("FAILED"), "{text}");
 }
 
 #[test]

@@ -160,7 +160,7 @@ pub(super) struct Train {
     /// Folder for cached features [default: cache/prefix in $ANYMC3D_HOME]
     #[arg(long, value_name = "DIR", help_heading = "Memory and speed")]
     cache: Option<PathBuf>,
-    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32. docs/performance.md compares them
+    /// Number format of the matrix products; auto is bf16 where the device multiplies it faster than f32, else f32. docs/performance.md compares them
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto, help_heading = "Memory and speed")]
     precision: PrecisionOption,
     #[command(flatten, next_help_heading = "Memory and speed")]

@@ -50,7 +50,7 @@ pub(super) struct ReferenceCommand {
     /// Folder for cached features [default: cache/prefix in $ANYMC3D_HOME]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Number format of the matrix products; auto is bf16 where the device supports it, else f32
+    /// Number format of the matrix products; auto is bf16 where the device multiplies it faster than f32, else f32
     #[arg(long, value_enum, default_value_t = PrecisionOption::Auto)]
     precision: PrecisionOption,
     #[command(flatten)]
