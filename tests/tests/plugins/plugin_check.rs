@@ -5,7 +5,9 @@ use anymc3d_host::engine::{Case, Engine, golden};
 use anymc3d_host::scan::{Affine, write_nifti_i16};
 use anymc3d_host::task::LoadedTask;
 use anymc3d_tests::support;
-use anymc3d_tests::{edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights, workspace};
+use anymc3d_tests::{
+    backbone_folder, edited_library, host_binary, plugin_library, tiny_backbone, tiny_weights, workspace,
+};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -38,7 +40,10 @@ fn copy(folder: &Path, mistake: &str) -> PathBuf {
 }
 
 fn check(library: &Path, more: &[&str]) -> Output {
-    let backbone = tiny_backbone();
+    check_on(&tiny_backbone(), library, more)
+}
+
+fn check_on(backbone: &Path, library: &Path, more: &[&str]) -> Output {
     let mut host = Command::new(host_binary());
     host.args(["plugin", "check"]).arg(library).arg("--backbone").arg(backbone).args(more);
     host.current_dir(workspace()).env("ANYMC3D_HOME", workspace().join("target/no-such-home"));
@@ -69,7 +74,7 @@ fn a_careful_plugin_passes_every_check() {
 
 #[test]
 fn the_example_of_five_ratings_passes_every_check() {
-    let output = check(&support::example("nodule_ratings"), &[]);
+    let output = check_on(&backbone_folder(), &support::example("nodule_ratings"), &[]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(!text.contains("FAILED"), "{text}");
