@@ -16,6 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmark"))
+from mean_difference import area
+
 SEEDS = [1, 2, 3]
 DRAWS = 1000
 # The label, the column whose rating softens it, and the share that each rating from 1 to 5 stands for.
@@ -68,17 +71,6 @@ def run(args, plugin, name, seed, table):
             sys.exit(f"{' '.join(command)}: {done.stdout}")
     with open(out / "predictions.csv", newline="") as file:
         return {row["case"]: (row["fold"], float(row[f"p_{TASKS[plugin][0]}"])) for row in csv.DictReader(file)}
-
-
-def area(truth, score):
-    """Mann and Whitney's statistic, ties as halves."""
-    order = np.argsort(score, kind="stable")
-    ordered, ranks = score[order], np.empty(len(score))
-    first = np.searchsorted(ordered, ordered, "left")
-    last = np.searchsorted(ordered, ordered, "right")
-    ranks[order] = (first + last + 1) / 2
-    n = truth.sum()
-    return (ranks[truth].sum() - n * (n + 1) / 2) / (n * (len(truth) - n)) if 0 < n < len(truth) else np.nan
 
 
 def mean_area(truth, runs, cases):
