@@ -3,7 +3,7 @@
     python3 examples/nodules/ablation.py TABLE.csv WORK [--host target/release/host]
 
 TABLE.csv as plugins/nodules.sh takes it, with `malignancy`, `texture` (1 to 5) and `subtlety`. Two tasks, three draws of five folds by
-patient; a linear layer with a penalty, fitted at once. The base is the mean class token after six blocks. WORK/PLUGIN/INGREDIENT-SEED is a
+patient; a linear layer with a penalty, fitted at once. The base is the mean patch token inside the mask after six blocks. WORK/PLUGIN/INGREDIENT-SEED is a
 run as `host train` leaves it; a run that is there is not made again. The table has the mean AUROC of the folds and draws against the hard
 labels, and its difference to the base and to what is together, each with a 95 % interval over draws of patients. Needs numpy.
 """
@@ -26,23 +26,27 @@ TASKS = {
     "nodule_malignancy": ("malignant", "malignancy", [0.0, 0.25, 0.5, 0.75, 1.0]),
     "nodule_texture": ("not_solid", "texture", [1.0, 1.0, 0.75, 0.5, 0.0]),
 }
-SIX = ["--depth", "6"]
-NOTHING, ALL = ["--mask-features", "none"], ["--mask-features", "scalars,details,cover"]
-ADJACENT = ["--adjacent-mm", "2.5"]
-# Ingredient: the table's kind, options of `host train`.
+SIX, ADJACENT = ["--depth", "6"], ["--adjacent-mm", "2.5"]
+
+
+def reads(*features):
+    return ["--mask-features", ",".join(features)]
+
+
+# Ingredient: the table's kind, options of `host train`. `cover` averages the patch tokens inside the mask.
 INGREDIENTS = {
-    "class tokens, block 6": ("hard", SIX + NOTHING),
-    "class tokens, block 12": ("hard", NOTHING),
-    "adjacent slices as channels": ("hard", SIX + NOTHING + ADJACENT),
-    "soft labels": ("soft", SIX + NOTHING),
-    "weights by how subtle a nodule is": ("weighted", SIX + NOTHING),
-    "six scalars of the mask": ("hard", SIX + ["--mask-features", "scalars"]),
-    "28 further numbers of the mask": ("hard", SIX + ["--mask-features", "details"]),
-    "tokens inside the mask": ("hard", SIX + ["--mask-features", "cover"]),
-    "inside, and both kinds of numbers": ("hard", SIX + ALL),
-    "all of these": ("weighted soft", SIX + ALL + ADJACENT),
+    "tokens inside the mask, block 6": ("hard", SIX + reads("cover")),
+    "block 12 instead": ("hard", reads("cover")),
+    "adjacent slices as channels": ("hard", SIX + reads("cover") + ADJACENT),
+    "soft labels": ("soft", SIX + reads("cover")),
+    "weights by how subtle a nodule is": ("weighted", SIX + reads("cover")),
+    "six scalars of the mask too": ("hard", SIX + reads("scalars", "cover")),
+    "28 further numbers of the mask too": ("hard", SIX + reads("details", "cover")),
+    "both kinds of numbers too": ("hard", SIX + reads("scalars", "details", "cover")),
+    "all of these": ("weighted soft", SIX + reads("scalars", "details", "cover") + ADJACENT),
+    "six scalars of the mask alone": ("hard", SIX + reads("scalars")),
 }
-BASE, TOGETHER = "class tokens, block 6", "inside, and both kinds of numbers"
+BASE, TOGETHER = "tokens inside the mask, block 6", "both kinds of numbers too"
 
 
 def table_of(kind, rows, plugin, work):
@@ -65,7 +69,7 @@ def run(args, plugin, name, seed, table):
     if not (out / "predictions.csv").exists():
         command = [args.host, "-q", "train", "--plugin", plugin, "--data", str(table), "--out", str(out), "--folds", "5", "--seed", str(seed),
                    "--adapter", "none", "--lambda", "0", "--augment", "none", "--cache", str(args.work / "cache"), "--fusion", "none",
-                   "--logistic", "10", "--threads", str(args.threads), *INGREDIENTS[name][1]]
+                   "--logistic", "10", "--threads", str(args.threads), "--precision", args.precision, *INGREDIENTS[name][1]]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             sys.exit(f"{' '.join(command)}: {done.stdout}")
@@ -83,6 +87,7 @@ def main():
     parser.add_argument("table", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--host", default="target/release/host")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     args.work = args.work.resolve()
