@@ -88,14 +88,12 @@ class Saving:
     """A way to call `host run`."""
 
     def __init__(self, args, name, weights, dropped):
-        self.command, self.weights = [args.host, "-q", "run", "--plugin", args.plugin, "--precision", EXACT], weights
-        for part in name.split():
-            if part in ("int16", "int8", "bf16", "f32"):
-                self.command[-1] = part
-        for part in name.split():
-            if part == "drop":
-                self.weights = dropped
-            elif part.startswith("merge="):
+        parts = name.split()
+        precision = next((part for part in parts if part in ("int16", "int8", "bf16", "f32")), EXACT)
+        self.command = [args.host, "-q", "run", "--plugin", args.plugin, "--precision", precision]
+        self.weights = dropped if "drop" in parts else weights
+        for part in parts:
+            if part.startswith("merge="):
                 self.command += ["--merge", part.removeprefix("merge=")]
         self.command += ["--threads", str(args.threads)] if args.threads else []
 

@@ -79,8 +79,8 @@ impl StudyTable {
 
     /// How many cells have had their turn, and how many there are. Predictions that nobody has made yet have not.
     pub fn progress(&self) -> [usize; 2] {
-        let missing = |outcome: &&Outcome| matches!(outcome, Err(NoFigures::NotRun(_)));
-        [self.cells.len() - self.cells.values().filter(missing).count(), self.of]
+        let had = self.cells.values().filter(|outcome| !matches!(outcome, Err(NoFigures::NotRun(_))));
+        [had.count(), self.of]
     }
 
     /// Cells that were tried and have no figures.

@@ -258,6 +258,11 @@ impl Task {
         Wanted { attention, patches: view.tokens == Tokens::All || self.has_segmentation() }
     }
 
+    /// What the backbone computes for a view to train: the decoder reads patch tokens only where a mask supervises it.
+    pub fn wanted_in_training(view: &View, supervised: bool) -> Wanted {
+        Wanted { attention: false, patches: view.tokens == Tokens::All || supervised }
+    }
+
     /// Every parameter of the task by name.
     pub fn parameters(&self) -> BTreeMap<String, Parameter> {
         self.context.parameters()

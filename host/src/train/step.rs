@@ -13,7 +13,7 @@ use crate::engine::CaseData;
 use crate::scan::patch_means;
 use crate::task::TaskSiteAdapter;
 use crate::task::{HeadAnswer, MaskTensors, Task, TaskAdapter, TaskError, ViewTokens, reference_depth};
-use anymc3d_manifest::{MaskFeature, Tokens, View};
+use anymc3d_manifest::{MaskFeature, View};
 use anymc3d_plugin_api::SliceGeometry;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -114,9 +114,7 @@ impl Trainer<'_> {
                 let features = mask_tensors(&sample, view, self.backbone.device())?;
                 let mask = sample.mask.map(|mask| mask.to_device(self.backbone.device())).transpose()?;
                 let (hidden, geometry) = (sample.hidden, sample.geometry);
-                // The decoder reads patch tokens only where a mask supervises it.
-                let patches = view.tokens == Tokens::All || mask.is_some();
-                let wanted = Wanted { attention: false, patches };
+                let wanted = Task::wanted_in_training(view, mask.is_some());
                 views.push(LoadedView {
                     view: &view.name,
                     adapter,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What `host embed --table` writes, in the readers of others: HDF5 in h5py, safetensors, the challenge's script; a
-# classifier on features whose predictions join a benchmark (examples/baselines/features.py); and Raptor's vectors beside NumPy, PyTorch
-# and transformers (raptor.py), where PYTHON has them.
+# What `host embed --table` writes, in the readers of others: HDF5 in h5py, safetensors, the challenge's script; a classifier on features
+# whose predictions join a benchmark (examples/baselines/features.py); and Raptor's vectors beside NumPy, PyTorch and transformers
+# (raptor.py), where PYTHON has them.
 #
 #   tests/outside/embeddings/check.sh [HOST]
 #

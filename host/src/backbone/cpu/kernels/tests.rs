@@ -30,6 +30,15 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn bf16_is_taken_by_itself_from_every_maker_but_intel() {
+    let said = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let has = Isa::available().into_iter().any(Isa::has_bf16);
+    assert_eq!(Isa::fastest().has_bf16(), has && !said.contains("GenuineIntel"));
+    assert!(Isa::available().contains(&Isa::fastest()));
+}
+
 fn tensor(data: &[f32], shape: &[usize]) -> Result<Tensor> {
     Tensor::from_slice(data, shape, &Device::Cpu)
 }
