@@ -4,7 +4,8 @@
         ratings/cells/ratings/dinov2-small/frozen___attention
 
 Each argument is a cell's folder as `host benchmark` leaves it; test cases alone are compared, each scored by the run of its fold, with the
-mean of the seeds. Of each label the areas within the folds are averaged, then the labels. Needs numpy.
+mean of the seeds. Several cells, with commas between, are settings of one method: each fold takes the one whose best epoch has the
+largest area on its validation cases. Of each label the areas within the folds are averaged, then the labels. Needs numpy.
 """
 
 import csv
@@ -16,17 +17,32 @@ import numpy as np
 DRAWS = 1000
 
 
-def of_cell(folder):
+def best_of(folders):
+    """Test scores of each seed and fold, by the cell that validates best there."""
+    ranked = {}
+    for folder in folders.split(","):
+        for run in sorted(Path(folder).glob("seed-*/fold-*")):
+            if (run / "test_predictions.csv").exists():
+                with open(run / "metrics.csv", newline="") as rows:
+                    validated = max(float(row["val_auroc"]) for row in csv.DictReader(rows))
+                ranked.setdefault((run.parent.name, run.name), []).append((validated, run))
+    chosen = [max(runs, key=lambda r: r[0])[1] for runs in ranked.values()]
+    if "," in folders:
+        print(*sorted(f"{run.name}: {run.parent.parent.name}" for run in chosen), sep="\n", end="\n\n")
+    return [run / "test_predictions.csv" for run in chosen]
+
+
+def of_cell(folders):
     """Case: patient, fold, truths and mean scores of the labels (NaN: unknown)."""
     found = {}
-    for file in sorted(Path(folder).glob("seed-*/fold-*/test_predictions.csv")):
+    for file in best_of(folders):
         with open(file, newline="") as rows:
             for row in csv.DictReader(rows):
                 labels = [c for c in row if f"p_{c}" in row]
                 one = found.setdefault(row["case"], [row["patient"], file.parent.name, [float(row[l] or "nan") for l in labels], []])
                 one[3].append([float(row[f"p_{l}"]) for l in labels])
     if not found:
-        sys.exit(f"{folder}: no seed-*/fold-*/test_predictions.csv; give a cell's folder of a finished benchmark")
+        sys.exit(f"{folders}: no seed-*/fold-*/test_predictions.csv; give a cell's folder of a finished benchmark")
     return labels, found
 
 
