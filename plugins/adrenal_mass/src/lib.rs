@@ -11,7 +11,50 @@ impl TaskPlugin for AdrenalMass {
     }
 
     fn head(&self, build: &Build) -> Result<Box<dyn Head>> {
-        AttentionPooling::new(build).boxed()
+        // Who compares poolings asks for one by name.
+        match build.pooling()? {
+            Some(_) => AttentionPooling::new(build).boxed(),
+            None => ViewMeans::new(build).boxed(),
+        }
+    }
+}
+
+/// `logits = W m + b`, `m` the mean class token of each view's slices, one view after the other: `V · d` numbers. Each side keeps
+/// weights of its own, because a gland does not look alike from all of them. `host train --logistic` fits W and b at once.
+///
+/// Every slice, and every view, has the same weight.
+struct ViewMeans {
+    views: Vec<String>,
+    weight: Tensor, // [C, V * d]
+    bias: Tensor,   // [C]
+}
+
+impl ViewMeans {
+    fn new(build: &Build) -> Result<Self> {
+        let inputs = build.views().len() * build.backbone().embed_dim;
+        let head = build.params().within("head");
+        let weight = head.get("weight", &[build.outputs(), inputs], Init::zeros())?;
+        let bias = head.get("bias", &[build.outputs()], Init::zeros())?;
+        Ok(Self { views: build.views().to_vec(), weight, bias })
+    }
+}
+
+impl Head for ViewMeans {
+    fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
+        let host = self.weight.host();
+        let mut means = Vec::new();
+        for name in &self.views {
+            let view = views.iter().find(|view| view.name == *name);
+            let view = view.ok_or_else(|| Error::msg(format!("the view {name} is missing; expected all three")))?;
+            means.push(view.class_tokens.mean(0)?);
+        }
+        let all = Tensor::concat(&means.iter().collect::<Vec<_>>(), 0)?;
+        let alike = |n: usize| host.full(1.0 / n.max(1) as f64, &[n]);
+        let mut output = HeadOutput::new(self.weight.matmul(&all)?.add(&self.bias)?);
+        for view in views {
+            output.slice_weights.push(alike(view.class_tokens.dims()?[0])?);
+        }
+        Ok(output.view_weights(alike(views.len())?).embedding(all))
     }
 }
 
