@@ -45,7 +45,8 @@ impl Head for ViewMeans {
         let mut means = Vec::new();
         for name in &self.views {
             let view = views.iter().find(|view| view.name == *name);
-            let view = view.ok_or_else(|| Error::msg(format!("the view {name} is missing; expected all three")))?;
+            let view =
+                view.ok_or_else(|| Error::msg(format!("the view {name} is missing; expected all three")))?;
             means.push(view.class_tokens.mean(0)?);
         }
         let all = Tensor::concat(&means.iter().collect::<Vec<_>>(), 0)?;
