@@ -17,16 +17,19 @@ import numpy as np
 DRAWS = 1000
 
 
+def validated(run):
+    with open(run / "metrics.csv", newline="") as rows:
+        return max(float(row["val_auroc"]) for row in csv.DictReader(rows))
+
+
 def best_of(folders):
-    """Test scores of each seed and fold, by the cell that validates best there."""
-    ranked = {}
+    """Test scores of each seed and fold, of several cells by the one that validates best there."""
+    runs = {}
     for folder in folders.split(","):
-        for run in sorted(Path(folder).glob("seed-*/fold-*")):
-            if (run / "test_predictions.csv").exists():
-                with open(run / "metrics.csv", newline="") as rows:
-                    validated = max(float(row["val_auroc"]) for row in csv.DictReader(rows))
-                ranked.setdefault((run.parent.name, run.name), []).append((validated, run))
-    chosen = [max(runs, key=lambda r: r[0])[1] for runs in ranked.values()]
+        for file in sorted(Path(folder).glob("seed-*/fold-*/test_predictions.csv")):
+            runs.setdefault((file.parent.parent.name, file.parent.name), []).append(file.parent)
+    # Methods that are fitted without epochs have no metrics: one cell alone is not asked for them.
+    chosen = [max(cells, key=validated) if len(cells) > 1 else cells[0] for cells in runs.values()]
     if "," in folders:
         print(*sorted(f"{run.name}: {run.parent.parent.name}" for run in chosen), sep="\n", end="\n\n")
     return [run / "test_predictions.csv" for run in chosen]

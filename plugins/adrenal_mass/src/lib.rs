@@ -1,6 +1,7 @@
 //! Is an adrenal gland enlarged, or does it hold a mass? The segmented gland (AdrenalMNIST3D) from three sides.
 
 use anymc3d_plugin_api::prelude::*;
+use anymc3d_plugin_api::{Pooling, pool};
 
 struct AdrenalMass;
 
@@ -24,38 +25,38 @@ impl TaskPlugin for AdrenalMass {
 ///
 /// Every slice, and every view, has the same weight.
 struct ViewMeans {
-    views: Vec<String>,
+    views: usize,
     weight: Tensor, // [C, V * d]
     bias: Tensor,   // [C]
 }
 
 impl ViewMeans {
     fn new(build: &Build) -> Result<Self> {
-        let inputs = build.views().len() * build.backbone().embed_dim;
+        let views = build.views().len();
         let head = build.params().within("head");
-        let weight = head.get("weight", &[build.outputs(), inputs], Init::zeros())?;
+        let weight =
+            head.get("weight", &[build.outputs(), views * build.backbone().embed_dim], Init::zeros())?;
         let bias = head.get("bias", &[build.outputs()], Init::zeros())?;
-        Ok(Self { views: build.views().to_vec(), weight, bias })
+        Ok(Self { views, weight, bias })
     }
 }
 
 impl Head for ViewMeans {
     fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
-        let host = self.weight.host();
-        let mut means = Vec::new();
-        for name in &self.views {
-            let view = views.iter().find(|view| view.name == *name);
-            let view =
-                view.ok_or_else(|| Error::msg(format!("the view {name} is missing; expected all three")))?;
-            means.push(view.class_tokens.mean(0)?);
+        if views.len() != self.views {
+            return Err(Error::msg(format!("{} views, expected {}", views.len(), self.views)));
+        }
+        let (mut means, mut slice_weights) = (Vec::new(), Vec::new());
+        for view in views {
+            let (mean, weights) = pool(Pooling::Mean, &view.class_tokens, None)?;
+            means.push(mean);
+            slice_weights.push(weights);
         }
         let all = Tensor::concat(&means.iter().collect::<Vec<_>>(), 0)?;
-        let alike = |n: usize| host.full(1.0 / n.max(1) as f64, &[n]);
         let mut output = HeadOutput::new(self.weight.matmul(&all)?.add(&self.bias)?);
-        for view in views {
-            output.slice_weights.push(alike(view.class_tokens.dims()?[0])?);
-        }
-        Ok(output.view_weights(alike(views.len())?).embedding(all))
+        output.slice_weights = slice_weights;
+        let alike = self.weight.host().full(1.0 / self.views as f64, &[self.views])?;
+        Ok(output.view_weights(alike).embedding(all))
     }
 }
 
