@@ -25,29 +25,27 @@ impl TaskPlugin for AdrenalMass {
 ///
 /// Every slice, and every view, has the same weight.
 struct ViewMeans {
-    views: usize,
+    views: Vec<String>,
     weight: Tensor, // [C, V * d]
     bias: Tensor,   // [C]
 }
 
 impl ViewMeans {
     fn new(build: &Build) -> Result<Self> {
-        let views = build.views().len();
+        let inputs = build.views().len() * build.backbone().embed_dim;
         let head = build.params().within("head");
-        let weight =
-            head.get("weight", &[build.outputs(), views * build.backbone().embed_dim], Init::zeros())?;
+        let weight = head.get("weight", &[build.outputs(), inputs], Init::zeros())?;
         let bias = head.get("bias", &[build.outputs()], Init::zeros())?;
-        Ok(Self { views, weight, bias })
+        Ok(Self { views: build.views().to_vec(), weight, bias })
     }
 }
 
 impl Head for ViewMeans {
     fn forward(&self, views: &[ViewFeatures]) -> Result<HeadOutput> {
-        if views.len() != self.views {
-            return Err(Error::msg(format!("{} views, expected {}", views.len(), self.views)));
-        }
         let (mut means, mut slice_weights) = (Vec::new(), Vec::new());
-        for view in views {
+        for name in &self.views {
+            let view = views.iter().find(|view| view.name == *name);
+            let view = view.ok_or_else(|| Error::msg(format!("the view {name} is missing")))?;
             let (mean, weights) = pool(Pooling::Mean, &view.class_tokens, None)?;
             means.push(mean);
             slice_weights.push(weights);
@@ -55,7 +53,7 @@ impl Head for ViewMeans {
         let all = Tensor::concat(&means.iter().collect::<Vec<_>>(), 0)?;
         let mut output = HeadOutput::new(self.weight.matmul(&all)?.add(&self.bias)?);
         output.slice_weights = slice_weights;
-        let alike = self.weight.host().full(1.0 / self.views as f64, &[self.views])?;
+        let alike = self.weight.host().full(1.0 / self.views.len() as f64, &[self.views.len()])?;
         Ok(output.view_weights(alike).embedding(all))
     }
 }
