@@ -33,7 +33,7 @@ pub(super) fn pixels(
 
 #[cfg(test)]
 mod tests {
-    use anymc3d_manifest::{Axis, Channels, Extent, Fit, Region, View};
+    use anymc3d_manifest::{Axis, Channels, Extent, Fit, Region, ThroughPlane, View};
 
     use crate::memory::MemoryBudget;
     use crate::scan::tests::{orientations, stored_as, view};
@@ -51,19 +51,22 @@ mod tests {
         Scan::from_voxels("x", voxels, [20; 3], Affine::aligned([1.0, 1.0, 3.0], [0.0; 3])).unwrap()
     }
 
-    fn views() -> [View; 3] {
+    fn views() -> [View; 4] {
         let adjacent = View {
             channels: Channels::Adjacent,
             adjacent_mm: Some(4.5),
             ..view(Axis::Axial, 6, [20, 20], Fit::Stretch)
         };
         let point = View { region: Region::Point, size_mm: Some(Extent::Cube(12.0)), ..adjacent.clone() };
-        [adjacent.clone(), point, View { axis: Axis::Coronal, ..adjacent }]
+        let planes = View { through_plane: ThroughPlane::Linear, slices: Some(5), ..adjacent.clone() };
+        [adjacent.clone(), point, planes, View { axis: Axis::Coronal, ..adjacent }]
     }
 
     #[test]
     fn the_neighbours_lie_so_many_mm_away_whatever_the_distance_of_the_slices() {
-        for (view, [per_mm, per_voxel]) in views().iter().zip([[10.0, 30.0], [10.0, 30.0], [2.0, 2.0]]) {
+        for (view, [per_mm, per_voxel]) in
+            views().iter().zip([[10.0, 30.0], [10.0, 30.0], [10.0, 30.0], [2.0, 2.0]])
+        {
             let stack = cut(&ramp(), view);
             let [s, c, h, w] = stack.shape;
             assert_eq!(c, 3);

@@ -2,7 +2,7 @@
 //!
 //! Written once and read in both directions, so that the way back cannot drift from the way there.
 
-use crate::scan::resample::{Tap, antialiased};
+use crate::scan::resample::{Tap, resampling};
 
 /// A stretch of an axis in fractions of voxels, for regions of a fixed length in mm: what lies beyond the scan is padding.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,6 +37,8 @@ pub(crate) struct AxisPlan {
     pub offset: isize,
     /// Pixels.
     pub size: usize,
+    /// `true`: what a pixel stands for is averaged where the axis shrinks. `false`: it is read at the pixel's centre.
+    pub antialiased: bool,
     /// Says where the pixels lie instead of region, padding, resampling and offset; the region is then the whole axis.
     pub window: Option<Window>,
 }
@@ -47,7 +49,7 @@ impl AxisPlan {
         if let Some(window) = self.window {
             return (0..self.size).map(|i| self.tap_of(window, i)).collect();
         }
-        let resampled = antialiased(self.padded, self.resampled);
+        let resampled = resampling(self.padded, self.resampled, self.antialiased);
         (0..self.size as isize)
             .map(|i| {
                 let sample = usize::try_from(i + self.offset).ok().and_then(|i| resampled.get(i));
@@ -93,9 +95,9 @@ impl AxisPlan {
         }
     }
 
-    /// Pixel `i` of a window by the operator of [`antialiased`], on an axis that goes on with padding at both ends.
+    /// Pixel `i` of a window by the operator of [`resampling`], on an axis that goes on with padding at both ends.
     fn tap_of(&self, window: Window, i: usize) -> Tap {
-        let support = window.step.max(1.0);
+        let support = if self.antialiased { window.step.max(1.0) } else { 1.0 };
         let mut centre = window.start + window.step * (i as f64 + 0.5);
         if window.repeats {
             centre = centre.clamp(0.5, self.voxels as f64 - 0.5);
@@ -195,6 +197,7 @@ mod tests {
 
     fn plan(reversed: bool) -> AxisPlan {
         AxisPlan {
+            antialiased: true,
             canonical: 0,
             reversed,
             voxels: 20,
@@ -247,6 +250,31 @@ mod tests {
             assert!((f64::from(centre) - at).abs() < 0.02, "{centre} is not {at}");
         }
     }
+
+    #[test]
+    fn a_plane_that_averages_nothing_reads_the_two_voxels_beside_it_as_region_and_as_window() {
+        for reversed in [false, true] {
+            for (start, step) in [(2.7, 1.0), (1.0, 5.5), (2.2, 2.25)] {
+                let p = AxisPlan { antialiased: false, ..windowed(reversed, start, step) };
+                let whole = AxisPlan { low: 0, length: 20, pad_before: 0, padded: 20, ..plan(reversed) };
+                let whole = AxisPlan { antialiased: false, resampled: 3, offset: 0, size: 3, ..whole };
+                for p in [p, whole.clone(), whole.shifted(1.75)] {
+                    for (i, tap) in p.taps().iter().enumerate().take(3) {
+                        let at = p.to_canonical(i as f64);
+                        let mut dense = vec![0.0; 20];
+                        dense[at.floor() as usize] = 1.0 - at.fract();
+                        dense[at.ceil() as usize] += at.fract();
+                        for (voxel, expected) in dense.into_iter().enumerate() {
+                            let found = voxel.checked_sub(tap.start).and_then(|k| tap.weights.get(k));
+                            let found = f64::from(found.copied().unwrap_or(0.0));
+                            assert!((found - expected).abs() < 1e-6, "{at}: voxel {voxel} has {found}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_window_on_whole_voxels_is_the_region_of_those_voxels() {
         for reversed in [false, true] {

@@ -19,10 +19,11 @@ pub(crate) struct Tap {
     pub outside: f32,
 }
 
-/// Weights that turn `n_in` samples into `n_out`: for each output the first input and its weights, which sum to 1.
-pub(crate) fn antialiased(n_in: usize, n_out: usize) -> Vec<(usize, Vec<f64>)> {
+/// Weights that turn `n_in` samples into `n_out`: for each output the first input and its weights, which sum to 1. Without
+/// antialiasing they are those of the two samples next to it, PyTorch's `antialias=False`.
+pub(crate) fn resampling(n_in: usize, n_out: usize, antialias: bool) -> Vec<(usize, Vec<f64>)> {
     let scale = n_in as f64 / n_out as f64;
-    let support = scale.max(1.0);
+    let support = if antialias { scale.max(1.0) } else { 1.0 };
     (0..n_out)
         .map(|i| {
             let centre = scale * (i as f64 + 0.5);
@@ -229,7 +230,7 @@ mod tests {
     #[test]
     fn weights_sum_to_one_and_mirror() {
         for (n_in, n_out) in [(30, 16), (7, 7), (5, 12), (100, 1), (1, 4), (513, 224)] {
-            let taps = antialiased(n_in, n_out);
+            let taps = resampling(n_in, n_out, true);
             for (i, (first, weights)) in taps.iter().enumerate() {
                 assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12 && first + weights.len() <= n_in);
                 let (mirror_first, mirror) = &taps[n_out - 1 - i];
@@ -247,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_same_size_is_the_identity() {
-        for (i, (first, weights)) in antialiased(9, 9).iter().enumerate() {
+        for (i, (first, weights)) in resampling(9, 9, true).iter().enumerate() {
             let total: f64 = weights.iter().enumerate().filter(|(k, _)| first + k == i).map(|(_, w)| w).sum();
             assert!((total - 1.0).abs() < 1e-12);
         }
@@ -256,16 +257,30 @@ mod tests {
     #[test]
     fn halving_has_pytorchs_weights() {
         // interpolate(arange(8), size=4, antialias=True): triangle of half-width 2, cut at the border.
-        let (first, weights) = &antialiased(8, 4)[1];
+        let (first, weights) = &resampling(8, 4, true)[1];
         assert_eq!(*first, 1);
         for (found, expected) in weights.iter().zip([0.125, 0.375, 0.375, 0.125]) {
             assert!((found - expected).abs() < 1e-12, "{weights:?}");
         }
     }
 
+    #[test]
+    fn eight_squares_in_three_are_pytorchs_with_antialiasing_and_without() {
+        // interpolate(arange(8) ** 2, size=3) of PyTorch 2.15: mode="linear", and mode="bilinear" with antialias=True.
+        for (antialias, expected) in [(false, [0.8333, 12.5, 38.1667]), (true, [2.0526, 13.4524, 35.5789])] {
+            for ((first, weights), expected) in resampling(8, 3, antialias).iter().zip(expected) {
+                let value: f64 =
+                    weights.iter().enumerate().map(|(k, w)| w * ((first + k) as f64).powi(2)).sum();
+                assert!((value - expected).abs() < 1e-4, "{value} is not {expected}");
+            }
+        }
+        // Nothing is left to average where an axis grows.
+        assert_eq!(resampling(5, 12, false), resampling(5, 12, true));
+    }
+
     /// Taps that read no more than `from..to` of an axis, the outer ones with padding.
     fn taps(count: usize, from: usize, to: usize) -> Vec<Tap> {
-        let mut taps: Vec<Tap> = antialiased(to - from, count)
+        let mut taps: Vec<Tap> = resampling(to - from, count, true)
             .into_iter()
             .map(|(start, weights)| {
                 let weights = weights.into_iter().map(|w| w as f32).collect();

@@ -1,6 +1,6 @@
 //! From a canonical volume to the pixels a view asks for, by the letter of the manifest's rules.
 
-use anymc3d_manifest::{Axis, Background, Channels, Fit, Intensity, Region, View};
+use anymc3d_manifest::{Axis, Background, Channels, Fit, Intensity, Region, ThroughPlane, View};
 use rayon::prelude::*;
 
 use crate::memory::{MemoryBudget, OutOfMemory, zeroed};
@@ -201,6 +201,7 @@ fn fitted(
     }
     plans[0].size = count.min(MOST_SLICES);
     plans[0].resampled = plans[0].size;
+    plans[0].antialiased = view.through_plane == ThroughPlane::Average;
     warnings.extend(few_slices(&plans[0], view));
     if plans[1..].iter().any(|plan| plan.length == 1) {
         warnings.push(format!(
@@ -317,6 +318,7 @@ fn whole(volume: &Volume, bounds: Bounds, (canonical, reversed): (usize, bool)) 
         resampled: 0,
         offset: 0,
         size: 0,
+        antialiased: true,
         window: None,
     }
 }

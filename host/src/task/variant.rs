@@ -4,7 +4,8 @@
 
 use crate::plugin::context::Parameter;
 use anymc3d_manifest::{
-    Background, Channels, Extent, LOSSES_BY_KIND, Loss, LossKind, Manifest, MaskFeature, Tokens, View,
+    Background, Channels, Extent, LOSSES_BY_KIND, Loss, LossKind, Manifest, MaskFeature, ThroughPlane,
+    Tokens, View,
 };
 use anymc3d_plugin_api::{BackboneInfo, LABEL_QUERIES, Lora, NO_POOLING, Pooling};
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,9 @@ pub struct ViewChange {
     /// What the head is told of the mask; empty: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask_features: Option<Vec<MaskFeature>>,
+    /// What a slice shows of the tissue between it and its neighbours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through_plane: Option<ThroughPlane>,
     /// What becomes of patches that show only background.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub background: Option<Background>,
@@ -91,12 +95,18 @@ impl ViewChange {
         *self == Self::default()
     }
 
+    /// Whether it asks for the patch tokens inside the mask.
+    pub fn asks_for_cover(&self) -> bool {
+        self.mask_features.as_ref().is_some_and(|features| features.contains(&MaskFeature::Cover))
+    }
+
     fn apply(&self, view: &mut View) {
         if let Some(mm) = self.adjacent_mm {
             let adjacent = mm > 0.0;
             view.channels = if adjacent { Channels::Adjacent } else { Channels::Windows };
             view.adjacent_mm = adjacent.then_some(mm);
         }
+        view.through_plane = self.through_plane.unwrap_or(view.through_plane);
         view.background = self.background.unwrap_or(view.background);
         view.merge = self.merge.unwrap_or(view.merge);
         if let Some(features) = &self.mask_features {
@@ -340,6 +350,7 @@ mod tests {
         let all = with(ViewChange {
             adjacent_mm: Some(2.0),
             mask_features: Some(Vec::new()),
+            through_plane: Some(ThroughPlane::Linear),
             background: Some(Background::Drop),
             merge: Some(3),
             size_mm: Some(Extent::Cube(30.0)),
@@ -349,6 +360,7 @@ mod tests {
         let view = &all.manifest(&manifest).unwrap().views[0];
         assert_eq!((view.channels, view.adjacent_mm), (Channels::Adjacent, Some(2.0)));
         assert_eq!((view.background, view.merge), (Background::Drop, 3));
+        assert_eq!(view.through_plane, ThroughPlane::Linear);
         assert_eq!(
             (view.size_mm, view.margin_mm, view.mask_features.len()),
             (Some(Extent::Cube(30.0)), None, 0)

@@ -37,6 +37,7 @@ pub(crate) const KEYS: [(&str, &[&str]); 8] = [
             "mask_features",
             "channels",
             "adjacent_mm",
+            "through_plane",
             "background",
             "tokens",
             "merge",
@@ -96,6 +97,7 @@ margin_mm = 5.0
 mask_features = ["scalars"]
 channels = "adjacent"
 adjacent_mm = 3.0
+through_plane = "linear"
 background = "drop"
 tokens = "class"
 merge = 8

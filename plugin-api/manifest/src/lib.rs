@@ -17,7 +17,7 @@ mod values;
 
 pub use parse::{ManifestError, Parsed};
 pub use place::{Place, nearest};
-pub use region::{Background, Channels, Extent, MaskFeature, Region, Tokens};
+pub use region::{Background, Channels, Extent, MaskFeature, Region, ThroughPlane, Tokens};
 pub use series::{Plane, SEQUENCE_NAMES, SeriesRules};
 pub use settings::SettingValue;
 
@@ -246,6 +246,9 @@ pub struct View {
     /// `channels = "adjacent"`: distance in mm between the slice of each channel and that of the next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adjacent_mm: Option<f64>,
+    /// What a slice shows of the tissue between it and its neighbours.
+    #[serde(default, skip_serializing_if = "ThroughPlane::is_average")]
+    pub through_plane: ThroughPlane,
     /// What becomes of patches that show only background.
     #[serde(default)]
     pub background: Background,
@@ -291,6 +294,7 @@ impl View {
             size_mm: None,
             channels: Channels::Windows,
             adjacent_mm: None,
+            through_plane: ThroughPlane::Average,
             background: Background::Keep,
             tokens: Tokens::All,
             merge: 0,

@@ -31,6 +31,24 @@ pub enum Channels {
     Adjacent,
 }
 
+/// What a slice shows of the tissue between it and its neighbours, where the scan has more voxels than the view has slices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ThroughPlane {
+    /// The weighted mean of all of it: nothing between two slices is missed, and small structures are blurred.
+    #[default]
+    Average,
+    /// Nothing of it: the plane itself, linear between the two nearest voxels.
+    Linear,
+}
+
+impl ThroughPlane {
+    /// Whether this is what a view has without the key.
+    pub fn is_average(&self) -> bool {
+        *self == Self::Average
+    }
+}
+
 /// What becomes of patches that show only background: the room around the body, and padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

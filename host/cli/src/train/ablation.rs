@@ -1,7 +1,7 @@
 //! Options that change a task without a change of its plugin.
 
 use anymc3d_host::task::{AdapterChoice, LossChange, Variant, ViewChange};
-use anymc3d_manifest::{Background, Extent, LossKind, MaskFeature};
+use anymc3d_manifest::{Background, Extent, LossKind, MaskFeature, ThroughPlane};
 use clap::{Args, ValueEnum};
 
 /// Ablations.
@@ -35,6 +35,9 @@ pub(super) struct Ablation {
     /// Slices before and behind each slice, this many mm away, as its channels; 0: the manifest's windows
     #[arg(long, value_name = "MM")]
     adjacent_mm: Option<f64>,
+    /// Slices farther apart than voxels: the average of what lies between them, or the plane itself, linear between two voxels
+    #[arg(long, value_name = "HOW", value_parser = ["average", "linear"])]
+    through_plane: Option<String>,
     /// Patches that show only background: keep them, or drop them before the first block
     #[arg(long, value_parser = ["keep", "drop"])]
     background: Option<String>,
@@ -120,8 +123,13 @@ impl Ablation {
             "drop" => Background::Drop,
             _ => Background::Keep,
         });
+        let through_plane = self.through_plane.as_deref().map(|name| match name {
+            "linear" => ThroughPlane::Linear,
+            _ => ThroughPlane::Average,
+        });
         Ok(ViewChange {
             adjacent_mm: self.adjacent_mm,
+            through_plane,
             mask_features: features.transpose()?,
             background,
             merge: None,
