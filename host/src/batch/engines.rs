@@ -125,7 +125,8 @@ impl Task {
         let Self { engine, variable, index, bounds } = *self;
         let ambiguous = |why: String| EngineError::Ambiguous { variable, index, why };
         let tasks = |(low, high, step): (usize, usize, usize)| {
-            (step > 0 && high >= low).then(|| (high - low) / step.max(1) + 1)
+            // Of an array without a known end this is the largest number there is.
+            (step > 0 && high >= low).then(|| ((high - low) / step.max(1)).saturating_add(1))
         };
         // A whole array tells its own step; a part of one does not tell the step of the whole.
         let whole = bounds.filter(|b| tasks(*b) == Some(shards) || b.1 == usize::MAX);
@@ -208,6 +209,9 @@ mod tests {
     #[test]
     fn kubernetes_sge_pbs_and_lsf_are_read_and_a_job_that_is_no_array_is_none() {
         assert_eq!(shard(&[("JOB_COMPLETION_INDEX", "3")], 8, None), Ok("3/8 (Kubernetes)".into()));
+        assert_eq!(shard(&[("JOB_COMPLETION_INDEX", "0")], 1, None), Ok("0/1 (Kubernetes)".into()));
+        let past = shard(&[("JOB_COMPLETION_INDEX", "8")], 8, None).unwrap_err();
+        assert!(past.contains("there is no shard 8 of 8"), "{past}");
         let sge = |id| {
             let names = [("SGE_TASK_FIRST", "1"), ("SGE_TASK_LAST", "8"), ("SGE_TASK_STEPSIZE", "1")];
             shard(&[&[("SGE_TASK_ID", id)], &names[..]].concat(), 8, None)

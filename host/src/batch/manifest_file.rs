@@ -132,12 +132,12 @@ impl<'a> Reader<'a> {
         let cell =
             |name: &str| self.columns.get(name).map(|&i| &row.cells[i]).filter(|text| !text.is_empty());
         let name = cell("case").ok_or("column `case` is empty; expected the case's name")?;
-        if name.contains(['/', '\\']) || name.starts_with('.') {
-            return Err(format!(
-                "case `{name}`: a name is that of a folder; expected no slash, and no point at its start"
-            ));
-        }
         let of_case = |what: String| format!("case `{name}`: {what}");
+        // As `data::table` reads names: what a table gives is written here, and a later call reads it.
+        if name.contains(['/', '\\', '\0']) || name.starts_with('.') {
+            let what = "a name is that of a folder; expected no slash, no NUL and no point at its start";
+            return Err(of_case(what.to_owned()));
+        }
         let mut item = WorkItem::named(name);
         item.case.image = cell("image").map(|text| self.path(text));
         for (column, &i) in &self.columns {

@@ -10,6 +10,7 @@ use crate::fs::hex;
 use crate::output::naming::with_digest;
 use crate::run::TaskIdentity;
 use crate::run::inputs::NoAnswer;
+use anymc3d_manifest::Manifest;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -64,6 +65,8 @@ struct Known {
 pub struct Resume<'a> {
     root: PathBuf,
     identities: &'a [TaskIdentity],
+    /// Of the same plugins, in the same order: their views tell which files a plugin reads.
+    manifests: &'a [Manifest],
     options_sha256: &'a str,
     scans: ScanFiles<'a>,
     /// By case and index of the plugin.
@@ -72,9 +75,14 @@ pub struct Resume<'a> {
 
 impl<'a> Resume<'a> {
     /// Of a folder without journals, as `host run --out` makes it: every scan is read to compare its digest.
-    pub fn of_results(root: &Path, identities: &'a [TaskIdentity], options_sha256: &'a str) -> Self {
+    pub fn of_results(
+        root: &Path,
+        identities: &'a [TaskIdentity],
+        manifests: &'a [Manifest],
+        options_sha256: &'a str,
+    ) -> Self {
         let scans = ScanFiles::default();
-        Self { root: root.to_owned(), identities, options_sha256, scans, known: HashMap::new() }
+        Self { root: root.to_owned(), identities, manifests, options_sha256, scans, known: HashMap::new() }
     }
 
     /// Of a batch: a scan whose files have the sizes and times of when it was done is not read.
@@ -84,21 +92,25 @@ impl<'a> Resume<'a> {
     pub fn of_batch(
         folder: &BatchFolder,
         identities: &'a [TaskIdentity],
+        manifests: &'a [Manifest],
         options_sha256: &'a str,
         scans: ScanFiles<'a>,
     ) -> Result<Self, String> {
-        let mut resume = Self { scans, ..Self::of_results(folder.root(), identities, options_sha256) };
+        let mut resume =
+            Self { scans, ..Self::of_results(folder.root(), identities, manifests, options_sha256) };
         let made: Vec<String> = identities.iter().map(|i| made_by(i, options_sha256)).collect();
+        // The last entry of a case is its newest: the shard's lock gives a case one writer at a time, so the
+        // journals of its writers began one after the other, and they are read in that order.
         read_all(&folder.journals(), |entry| {
-            let plugin = identities.iter().position(|i| i.plugin == entry.plugin);
-            let Some(plugin) = plugin.filter(|i| made[*i] == entry.made_by) else { return };
-            // What could not be written says nothing of the case.
-            if entry.kind == Some(FailureKind::Writing) {
-                resume.known.remove(&(entry.case, plugin));
+            let Some(plugin) = identities.iter().position(|i| i.plugin == entry.plugin) else { return };
+            let of = (entry.case, plugin);
+            // What something else made has replaced the result that an older entry means. What could not be
+            // written says nothing of the case. Then what lies there decides.
+            if made[plugin] != entry.made_by || entry.kind == Some(FailureKind::Writing) {
+                resume.known.remove(&of);
                 return;
             }
-            let known = Known { outcome: entry.outcome, files: entry.files };
-            resume.known.insert((entry.case, plugin), known);
+            resume.known.insert(of, Known { outcome: entry.outcome, files: entry.files });
         })?;
         Ok(resume)
     }
@@ -124,12 +136,12 @@ impl<'a> Resume<'a> {
         self.state_of_result(case, &case.name, task)
     }
 
-    /// Under which name the result of a case lies that `host run` is asked for, where it is done: the case's own, or that with
-    /// the scan's digest.
+    /// Under which name the result of a case lies that `host run` is asked for, where it is done: the case's
+    /// own, or that with the digest of its scans.
     pub fn done_as(&self, case: &Case, task: usize) -> Option<String> {
         let is_done = |name: &String| self.state_of_result(case, name, task) == State::Done;
         Some(case.name.clone()).filter(&is_done).or_else(|| {
-            let digest = self.scans.digest(&first_file(case, &self.identities[task].plugin)?)?;
+            let digest = self.digest_of_scans(case, task)?;
             Some(with_digest(&case.name, &digest)).filter(is_done)
         })
     }
@@ -158,34 +170,229 @@ impl<'a> Resume<'a> {
         if result.input.point_mm != case.region.point_mm {
             return outdated("another point");
         }
-        let mut scans = vec![(Path::new(&result.input.path), &result.input.sha256)];
-        scans.extend(result.input.other_views.iter().map(|o| (Path::new(&o.path), &o.sha256)));
-        let mut files = self.files(case, task);
-        files.dedup();
-        if scans.len() != files.len() {
-            return outdated("other files");
+        match self.difference_of_scans(case, task, &result) {
+            Some(what) => outdated(what),
+            None => State::Done,
         }
-        let same = files
-            .iter()
-            .zip(&scans)
-            .all(|(file, (_, sha256))| self.scans.digest(file).as_ref() == Some(sha256));
-        if same { State::Done } else { outdated("another scan") }
     }
 
-    /// The files that a plugin read, in the order in which its result tells them: as its views are.
-    fn files(&self, case: &Case, task: usize) -> Vec<PathBuf> {
+    /// How the scans that a plugin would read now differ from those that its result was made from.
+    fn difference_of_scans(&self, case: &Case, task: usize, result: &CaseResult) -> Option<&'static str> {
+        let files = self.files(case, task);
+        let answered = |view: &str| result.views.iter().any(|v| v.name == view);
+        if files.len() != result.views.len() || !files.iter().all(|(view, _)| answered(view)) {
+            return Some("other files");
+        }
+        // A file that several views read is digested once.
+        let mut digests: BTreeMap<&Path, Option<String>> = BTreeMap::new();
+        let same = files.iter().all(|(view, file)| {
+            let now = digests.entry(*file).or_insert_with(|| self.scans.digest(file));
+            now.as_deref() == Some(digest_of_view(result, view))
+        });
+        (!same).then_some("another scan")
+    }
+
+    /// The files that a plugin reads, each with its view, in the order of the plugin's views. Other files of
+    /// the case are not its own.
+    fn files<'b>(&'b self, case: &'b Case, task: usize) -> Vec<(&'b str, &'b Path)> {
         let plugin = &self.identities[task].plugin;
-        let own = format!("{plugin}/");
-        let mut files: Vec<PathBuf> = case.image.iter().cloned().collect();
-        let of_plugin = case.views.iter().filter(|(view, _)| !view.contains('/') || view.starts_with(&own));
-        files.extend(of_plugin.map(|(_, file)| file.clone()));
-        files
+        let views = self.manifests[task].views.iter();
+        views.filter_map(|view| Some((view.name.as_str(), case.file(plugin, &view.name)?))).collect()
+    }
+
+    /// The digest that a case's name gets where another case has the name: as `Scans::digest` in
+    /// `output::naming` makes it.
+    fn digest_of_scans(&self, case: &Case, task: usize) -> Option<String> {
+        let files = self.files(case, task);
+        let (_, first) = *files.first()?;
+        let others = files.iter().map(|(_, file)| *file).filter(|file| *file != first);
+        let digests: Option<Vec<String>> =
+            std::iter::once(first).chain(others).map(|file| self.scans.digest(file)).collect();
+        match digests?.as_slice() {
+            [one] => Some(one.clone()),
+            several => Some(hex(&Sha256::digest(several.join("\n")))),
+        }
     }
 }
 
-/// The file that names a case's digest.
-fn first_file(case: &Case, plugin: &str) -> Option<PathBuf> {
-    let own = format!("{plugin}/");
-    let view = case.views.iter().find(|(view, _)| view.starts_with(&own)).map(|(_, file)| file.clone());
-    case.image.clone().or(view).or_else(|| case.views.values().next().cloned())
+/// Digest of the file that a view of a result read. A view without an entry of its own read the first file.
+fn digest_of_view<'r>(result: &'r CaseResult, view: &str) -> &'r str {
+    let other = result.input.other_views.iter().find(|other| other.view == view);
+    other.map_or(result.input.sha256.as_str(), |other| other.sha256.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch_plan::tests::identity;
+    use super::super::folder::Wish;
+    use super::super::journal::JournalEntry;
+    use super::super::journal::tests::entry;
+    use super::super::manifest::Manifest as Work;
+    use super::*;
+    use crate::output::naming::Scans;
+    use crate::scan::source::digest_of;
+    use crate::scan::{Affine, write_nifti_f32};
+    use serde_json::json;
+    use std::fs;
+
+    const PLUGIN: &str = "brain_mri";
+
+    /// Its views are t1, t2 and flair, in this order.
+    fn manifests() -> [Manifest; 1] {
+        let text = include_str!("../../../plugins/brain_mri/plugin.toml");
+        [Manifest::parse(text).unwrap().manifest]
+    }
+
+    /// A scan of a voxel of this value.
+    fn scan(folder: &Path, name: &str, value: f32) -> PathBuf {
+        let path = folder.join(name);
+        let affine = Affine::aligned([1.0; 3], [0.0; 3]);
+        write_nifti_f32(&path, &[value], [1, 1, 1], &affine).unwrap();
+        path
+    }
+
+    fn case(views: &[(&str, &Path)]) -> Case {
+        let views = views.iter().map(|(view, file)| ((*view).to_owned(), (*file).to_owned()));
+        Case { name: "a".into(), views: views.collect(), ..Case::default() }
+    }
+
+    /// What a plugin says of views, each with its file, in the order of its manifest.
+    fn result(by: &TaskIdentity, views: &[(&str, &Path)]) -> CaseResult {
+        let sha256 = |file: &Path| digest_of(file).unwrap();
+        let (_, first) = views[0];
+        let others = views.iter().filter(|(_, file)| *file != first);
+        let others: Vec<Value> = others
+            .map(|(view, file)| json!({ "view": view, "path": file, "sha256": sha256(file) }))
+            .collect();
+        let seen = |view: &str| {
+            json!({
+                "name": view,
+                "slices": 1,
+                "weights": [1.0],
+                "heatmap_of": "class_attention",
+                "top_slices": [],
+            })
+        };
+        let seen: Vec<Value> = views.iter().map(|(view, _)| seen(view)).collect();
+        let json = json!({
+            "schema": crate::engine::result::SCHEMA,
+            "case": "a",
+            "input": {
+                "path": first,
+                "sha256": sha256(first),
+                "shape": [1, 1, 1],
+                "spacing_mm": [1.0, 1.0, 1.0],
+                "orientation": "RAS",
+                "other_views": others,
+            },
+            "plugin": {
+                "name": by.plugin,
+                "version": by.version,
+                "sha256": by.library_sha256,
+                "weights_sha256": by.weights_sha256[0],
+            },
+            "backbone": { "name": by.backbone, "sha256": by.backbone_sha256, "precision": by.precision },
+            "device": "cpu",
+            "host": "0",
+            "options_sha256": "o",
+            "predictions": [],
+            "views": seen,
+            "files": {},
+            "timing_ms": { "read": 0.0, "preprocess": 0.0, "backbone": 0.0, "head": 0.0, "total": 0.0 },
+            "warnings": [],
+            "intended_use": "Tests.",
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn write(root: &Path, name: &str, result: &CaseResult) {
+        let folder = root.join(name).join(PLUGIN);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("result.json"), serde_json::to_vec(result).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn what_was_done_before_something_else_replaced_it_is_done_anew() {
+        let (scans, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let t1 = scan(scans.path(), "t1.nii", 1.0);
+        let mut item = WorkItem::named("a");
+        item.case = case(&[("t1", &t1)]);
+        let (inputs, options) = (vec!["/scans".to_owned()], BTreeMap::new());
+        let wish = Wish { inputs, manifest: None, options, tasks: vec![], overwrite: false };
+        let work = || Ok(Work { items: vec![item.clone()] });
+        let (batch, ..) = BatchFolder::prepare(out.path(), wish, work).unwrap();
+        let files = ScanFiles::default().hash(&item.case);
+        assert!(files.is_some());
+        let (first, second) = ([identity(PLUGIN, "1")], [identity(PLUGIN, "2")]);
+        let is_done = |by: &TaskIdentity, journal: &str| {
+            write(out.path(), "a", &result(by, &[("t1", &t1)]));
+            let (files, made_by) = (files.clone(), made_by(by, "o"));
+            let entry = JournalEntry { files, made_by, ..entry("a", PLUGIN, Outcome::Done) };
+            fs::write(batch.journals().join(journal), serde_json::to_vec(&entry).unwrap()).unwrap();
+        };
+        let manifests = manifests();
+        let state = |by: &[TaskIdentity; 1]| {
+            let resume = Resume::of_batch(&batch, by, &manifests, "o", ScanFiles::default()).unwrap();
+            resume.state(&item, 0, files.as_deref())
+        };
+        let other = |before: char, now: char| {
+            let eight = |digit: char| digit.to_string().repeat(8);
+            State::Outdated(format!("another weights ({} before, {} now)", eight(before), eight(now)))
+        };
+        // The names of the journals sort the other way than the times in them.
+        is_done(&first[0], "2-of-3.1000-1-0.jsonl");
+        assert_eq!((state(&first), state(&second)), (State::Done, other('1', '2')));
+        is_done(&second[0], "1-of-2.2000-1-0.jsonl");
+        assert_eq!((state(&first), state(&second)), (other('2', '1'), State::Done));
+        is_done(&first[0], "0-of-1.3000-1-0.jsonl");
+        assert_eq!((state(&first), state(&second)), (State::Done, other('1', '2')));
+    }
+
+    #[test]
+    fn a_case_of_several_views_is_done_in_whatever_order_their_names_sort() {
+        let (scans, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str, value: f32| scan(scans.path(), name, value);
+        let (t1, t2, flair) = (at("1.nii", 1.0), at("2.nii", 2.0), at("3.nii", 3.0));
+        let views: [(&str, &Path); 3] = [("t1", &t1), ("t2", &t2), ("flair", &flair)];
+        let (identities, manifests) = ([identity(PLUGIN, "1")], manifests());
+        let resume = Resume::of_results(out.path(), &identities, &manifests, "o");
+        let state = |case: &Case| resume.state_of_result(case, "a", 0);
+        let outdated = |what: &str| State::Outdated(what.to_owned());
+        write(out.path(), "a", &result(&identities[0], &views));
+        assert_eq!(state(&case(&views)), State::Done);
+        assert_eq!(resume.done_as(&case(&views), 0), Some("a".to_owned()));
+        // Files that no view of the plugin reads: an image beside a file for each view, and another plugin's.
+        let other = at("4.nii", 4.0);
+        let mut more = case(&views);
+        more.image = Some(other.clone());
+        more.views.insert("knee/t1".into(), other.clone());
+        more.views.insert("sagittal".into(), other.clone());
+        assert_eq!(state(&more), State::Done);
+        // A file that is the plugin's alone goes before the view's.
+        more.views.insert(Case::own(PLUGIN, "t1"), other.clone());
+        assert_eq!(state(&more), outdated("another scan"));
+        let swapped = case(&[("t1", &t2), ("t2", &t1), ("flair", &flair)]);
+        assert_eq!(state(&swapped), outdated("another scan"));
+        assert_eq!(state(&case(&views[..2])), outdated("other files"));
+        write(out.path(), "a", &result(&identities[0], &views[..2]));
+        assert_eq!(state(&case(&views)), outdated("other files"));
+    }
+
+    #[test]
+    fn a_case_of_several_views_whose_name_another_has_is_found_by_the_digest_of_its_scans() {
+        let (scans, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str, value: f32| scan(scans.path(), name, value);
+        let (t1, t2, flair) = (at("1.nii", 1.0), at("2.nii", 2.0), at("3.nii", 3.0));
+        let (identities, manifests) = ([identity(PLUGIN, "1")], manifests());
+        let resume = Resume::of_results(out.path(), &identities, &manifests, "o");
+        write(out.path(), "a", &result(&identities[0], &[("t1", &flair)]));
+        let all: [(&str, &Path); 3] = [("t1", &t1), ("t2", &t2), ("flair", &flair)];
+        for views in [&all[..], &all[1..2]] {
+            let result = result(&identities[0], views);
+            let name = with_digest("a", &Scans::of(&result).digest());
+            assert_eq!(resume.done_as(&case(views), 0), None);
+            write(out.path(), &name, &result);
+            assert_eq!(resume.done_as(&case(views), 0), Some(name));
+        }
+    }
 }

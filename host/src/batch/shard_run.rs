@@ -67,7 +67,8 @@ pub fn run_shard(
 ) -> Result<ShardOutcome, String> {
     let identities = session.identities();
     let (pending, left) = {
-        let resume = Resume::of_batch(folder, &identities, options.options_sha256, options.scans)?;
+        let (manifests, options_sha256) = (session.manifests(), options.options_sha256);
+        let resume = Resume::of_batch(folder, &identities, &manifests, options_sha256, options.scans)?;
         pending(manifest, &resume, identities.len(), options)
     };
     events.begin(&left);

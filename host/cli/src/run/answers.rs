@@ -30,10 +30,10 @@ impl Run {
         answers: &RefCell<Option<RunTable>>,
         console: &Console,
     ) -> Result<Vec<AskedEntry<'a>>, CommandError> {
-        let identities = session.identities();
+        let (identities, manifests) = (session.identities(), session.manifests());
         let options = digest_of_options(&self.writers.result_options(&self.session, &self.dicom));
         let root = self.out.as_ref().filter(|_| self.skip_existing);
-        let resume = root.map(|root| (root, Resume::of_results(root, &identities, &options)));
+        let resume = root.map(|root| (root, Resume::of_results(root, &identities, &manifests, &options)));
         let (mut asks, mut skipped) = (Vec::with_capacity(list.entries.len()), 0);
         for entry in &list.entries {
             let Some(case) = entry.case() else {

@@ -193,8 +193,11 @@ fn row(
     // A case's results go to a folder of its name.
     if case.is_empty() {
         problems.push(line, "no case name");
-    } else if case.contains(['/', '\\', '\0']) || case == "." || case == ".." {
-        problems.push(line, format!("case `{case}`: expected a name that can be a folder's"));
+    } else if case.contains(['/', '\\', '\0']) || case.starts_with('.') {
+        // As a batch reads its `work.csv`: beside the cases lie folders of the host's own, whose names begin
+        // with a point.
+        let what = "a name is that of a folder; expected no slash, no NUL and no point at its start";
+        problems.push(line, format!("case `{case}`: {what}"));
     }
     let mut images = BTreeMap::new();
     for (((view, column), required), rules) in
