@@ -19,7 +19,7 @@ pub type ScanKey = [u8; 32];
 pub struct WaitingJob {
     /// Its name.
     pub id: JobId,
-    /// Absent where it is computed alone: its scan came as several files, or with a mask.
+    /// Absent where it is computed alone: its scan came with a mask, or has no digest.
     pub key: Option<ScanKey>,
 }
 

@@ -150,6 +150,9 @@ pub struct StudyRecord {
     /// Failures that counted.
     #[serde(default)]
     pub attempts: u32,
+    /// How often in a row the archive lacked objects that it had confirmed, while none more was verified.
+    #[serde(default)]
+    pub lost: u32,
     /// How often it was taken up again.
     #[serde(default)]
     pub round: u32,
@@ -175,6 +178,7 @@ impl StudyRecord {
             orders,
             objects: Vec::new(),
             attempts: 0,
+            lost: 0,
             round: 0,
             reason: None,
             notes: Vec::new(),
@@ -199,7 +203,7 @@ impl StudyRecord {
     /// orders.
     pub fn take_up(&mut self, orders: Vec<Order>) {
         self.round += 1;
-        self.attempts = 0;
+        (self.attempts, self.lost) = (0, 0);
         self.seen = unix_seconds();
         (self.reason, self.notes) = (None, Vec::new());
         if self.objects.is_empty() {
@@ -467,6 +471,14 @@ mod tests {
         assert!(!ledger.is_own("1.2.3.4").unwrap());
         assert_eq!(ledger.keys().unwrap().len(), 1);
         assert_eq!(ledger.list(|r| r.state.is_final()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read_and_has_lost_nothing() {
+        let mut json = serde_json::to_value(record()).unwrap();
+        assert!(json.as_object_mut().unwrap().remove("lost").is_some());
+        let read: StudyRecord = serde_json::from_value(json).unwrap();
+        assert_eq!(read.lost, 0);
     }
 
     #[test]

@@ -244,23 +244,39 @@ impl Shared {
         })
     }
 
-    /// Studies that C-STORE brought and that are complete.
+    /// Studies that C-STORE brought and that are complete. One that cannot be taken does not keep the
+    /// others: it is tried again after a while.
     pub fn take_received(&self, incoming: &Incoming) {
         let quiet = self.steps.rules.receiver.as_ref().map_or(60.0, |r| r.quiet_seconds);
         for (study, at) in incoming.quiet(Duration::from_secs_f64(quiet)) {
-            if let Err(e) = self.take_study(incoming, &study, at) {
+            let Err(e) = self.take_study(incoming, &study, at) else { continue };
+            if incoming.forget_missing(&study) {
                 study_log::of_all(
-                    study_log::ERROR,
-                    format!("what was received of study {study} cannot be taken ({e})"),
+                    study_log::WARNING,
+                    format!(
+                        "what was received of study {study} is forgotten: its folder below incoming/ is \
+                         missing ({e}); put it back and restart the server, or send the study again"
+                    ),
                 );
-                return;
+                continue;
             }
+            let wait = self.steps.backoff().wait(incoming.fail(&study));
+            study_log::of_all(
+                study_log::ERROR,
+                format!(
+                    "what was received of study {study} cannot be taken ({e}); again in {:.1} s",
+                    wait.as_secs_f64()
+                ),
+            );
+            incoming.look_after(&study, Instant::now() + wait);
         }
     }
 
     fn take_study(&self, incoming: &Incoming, name: &str, at: Instant) -> Result<(), String> {
         let text = |e: io::Error| e.to_string();
         let Some(study) = incoming.read(name).map_err(text)? else {
+            let what = format!("no file of what was received of study {name} is an image; they are removed");
+            study_log::of_all(study_log::WARNING, what);
             return incoming.done(name, at).map_err(text);
         };
         let key = study.key.clone();

@@ -103,7 +103,9 @@ impl Steps {
         let stop = match self.step(key, &mut record) {
             Ok(()) => {
                 self.unavailable.store(0, Ordering::Relaxed);
-                if record.state != before {
+                // That an archive confirms what it has lost before is no progress: what was counted stays.
+                let is_sent_again = record.state == StudyState::Stored && record.lost > 0;
+                if record.state != before && !is_sent_again {
                     record.attempts = 0;
                     record.reason = None;
                 }
@@ -126,7 +128,8 @@ impl Steps {
             ArchiveError::Refused(_) | ArchiveError::TooLarge => return self.fail(key, record, reason),
             ArchiveError::Unavailable { wait, .. } => {
                 let failures = self.unavailable.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-                wait.unwrap_or_default().max(self.backoff().wait(failures))
+                // An archive that loses objects and is away in between is asked ever less often too.
+                wait.unwrap_or_default().max(self.backoff().wait(failures.max(record.lost)))
             }
             ArchiveError::Disk(_) => {
                 let failures = self.unavailable.fetch_add(1, Ordering::Relaxed).saturating_add(1);
@@ -334,9 +337,15 @@ impl Steps {
         let mut save = |record: &mut StudyRecord| {
             self.ledger.put(key, record).map_err(|e| ArchiveError::Disk(e.to_string()))
         };
+        let before = count_verified(record);
         let verified = verify_all(archive, &study, &outbox, record, &mut save);
         if record.objects.iter().any(|o| matches!(o.state, ObjectState::Waiting | ObjectState::Begun)) {
             record.state = StudyState::Answered;
+            // Only an object that came through begins the count anew: so the repetition has an end.
+            if count_verified(record) > before {
+                (record.attempts, record.lost) = (0, 0);
+            }
+            record.lost = record.lost.saturating_add(1);
         }
         verified?;
         self.refused(record)?;
@@ -367,6 +376,10 @@ impl Steps {
         record.state = StudyState::Fetched;
         self.ledger.enter(&self.key(study_uid), &record)
     }
+}
+
+fn count_verified(record: &StudyRecord) -> usize {
+    record.objects.iter().filter(|o| o.state == ObjectState::Verified).count()
 }
 
 fn order_folder(study: &Path, number: usize) -> PathBuf {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anymc3d_dicom::{Instance, Limits, case_id, read_instance};
+use anymc3d_dicom::{ErrorKind, Instance, Limits, case_id, read_instance};
 use tempfile::NamedTempFile;
 
 use crate::dicomweb::{SeriesFacts, StudyKey, study_log};
@@ -19,8 +19,26 @@ pub(crate) struct Incoming {
     salt: Vec<u8>,
     most_bytes: u64,
     bytes: AtomicU64,
-    /// When the last instance of each study came.
-    last: Mutex<HashMap<String, Instant>>,
+    /// By name of the study's folder.
+    studies: Mutex<HashMap<String, Waiting>>,
+}
+
+/// A study that has not been taken.
+struct Waiting {
+    /// When its last instance came.
+    last: Instant,
+    /// What it adds to the bytes that wait.
+    bytes: u64,
+    /// How often it could not be taken, and when that is tried again.
+    failures: u32,
+    not_before: Instant,
+}
+
+impl Waiting {
+    fn new(bytes: u64) -> Self {
+        let now = Instant::now();
+        Self { last: now, bytes, failures: 0, not_before: now }
+    }
 }
 
 /// A study that is complete.
@@ -54,7 +72,7 @@ impl Incoming {
     /// When it cannot be used.
     pub fn open(folder: &Path, salt: &[u8], most_bytes: u64) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let mut last = HashMap::new();
+        let mut studies = HashMap::new();
         let mut bytes = 0;
         for study in std::fs::read_dir(folder)? {
             let study = study?;
@@ -63,20 +81,21 @@ impl Incoming {
                 std::fs::remove_file(study.path())?;
                 continue;
             }
-            last.insert(study.file_name().to_string_lossy().into_owned(), Instant::now());
-            bytes += bytes_below(&study.path())?;
+            let waiting = Waiting::new(bytes_below(&study.path())?);
+            bytes += waiting.bytes;
+            studies.insert(study.file_name().to_string_lossy().into_owned(), waiting);
         }
         Ok(Self {
             folder: folder.to_owned(),
             salt: salt.to_owned(),
             most_bytes,
             bytes: AtomicU64::new(bytes),
-            last: Mutex::new(last),
+            studies: Mutex::new(studies),
         })
     }
 
-    fn last(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn studies(&self) -> std::sync::MutexGuard<'_, HashMap<String, Waiting>> {
+        self.studies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A file for an instance that arrives.
@@ -118,26 +137,60 @@ impl Incoming {
         part.as_file().sync_all().map_err(disk)?;
         let length = part.as_file().metadata().map_err(disk)?.len();
         // Held while the file moves in, so that the study is not taken away meanwhile.
-        let mut last = self.last();
+        let mut studies = self.studies();
         let series = self.folder.join(&study).join(name(&instance.series_uid));
         std::fs::create_dir_all(&series).map_err(disk)?;
         let to = series.join(format!("{}.dcm", name(&instance.sop_instance)));
         let before = to.metadata().map_or(0, |about| about.len());
         part.persist(&to).map_err(|e| disk(e.error))?;
         std::fs::File::open(&series).and_then(|f| f.sync_all()).map_err(disk)?;
-        self.bytes.fetch_add(length.saturating_sub(before), Ordering::Relaxed);
-        last.insert(study, Instant::now());
+        let more = length.saturating_sub(before);
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+        let waiting = studies.entry(study).or_insert_with(|| Waiting::new(0));
+        waiting.last = Instant::now();
+        waiting.bytes += more;
         Ok(())
     }
 
-    /// The studies that nothing has come of for so long, and when the last instance came.
+    /// The studies that nothing has come of for so long and that are due, and when the last instance came.
     pub fn quiet(&self, quiet: Duration) -> Vec<(String, Instant)> {
+        let studies = self.studies();
         let now = Instant::now();
-        let last = self.last();
-        last.iter()
-            .filter(|(_, at)| now.duration_since(**at) >= quiet)
-            .map(|(study, at)| (study.clone(), *at))
-            .collect()
+        let is_due = |w: &Waiting| now >= w.not_before && now.duration_since(w.last) >= quiet;
+        let due = studies.iter().filter(|(_, waiting)| is_due(waiting));
+        due.map(|(study, waiting)| (study.clone(), waiting.last)).collect()
+    }
+
+    /// A study could not be taken; how often in all.
+    pub fn fail(&self, study: &str) -> u32 {
+        self.studies().get_mut(study).map_or(0, |waiting| {
+            waiting.failures = waiting.failures.saturating_add(1);
+            waiting.failures
+        })
+    }
+
+    /// It is tried again then.
+    pub fn look_after(&self, study: &str, at: Instant) {
+        if let Some(waiting) = self.studies().get_mut(study) {
+            waiting.not_before = at;
+        }
+    }
+
+    /// Forgets a study whose folder somebody removed; whether it did.
+    pub fn forget_missing(&self, study: &str) -> bool {
+        // Held, so that no instance brings the folder back meanwhile.
+        let mut studies = self.studies();
+        let found = std::fs::symlink_metadata(self.folder.join(study));
+        let is_missing = found.is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        if is_missing && let Some(gone) = studies.remove(study) {
+            self.release(gone.bytes);
+        }
+        is_missing
+    }
+
+    fn release(&self, bytes: u64) {
+        let left = |all: u64| Some(all.saturating_sub(bytes));
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
     }
 
     /// Reads the headers of a study that is complete; `None` where nothing of it can be read.
@@ -154,7 +207,12 @@ impl Incoming {
                 let file = file?.path();
                 count += 1;
                 if first.is_none() {
-                    first = read_instance(&file, &Limits::default()).ok();
+                    // A disk that cannot be read says nothing of the file: the study waits for another try.
+                    first = match read_instance(&file, &Limits::default()) {
+                        Ok(instance) => Some(instance),
+                        Err(e) if e.kind == ErrorKind::Io => return Err(io::Error::other(e.to_string())),
+                        Err(_) => None,
+                    };
                 }
             }
             if let Some(first) = first {
@@ -171,23 +229,20 @@ impl Incoming {
     /// # Errors
     /// Of the disk.
     pub fn done(&self, study: &str, at: Instant) -> io::Result<()> {
-        let mut last = self.last();
-        if last.get(study) != Some(&at) {
+        let mut studies = self.studies();
+        if studies.get(study).is_none_or(|waiting| waiting.last != at) {
             return Ok(());
         }
-        let folder = self.folder.join(study);
-        let bytes = bytes_below(&folder).unwrap_or(0);
-        crate::dicomweb::remove_folder(&folder)?;
-        let _ = self
-            .bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| Some(all.saturating_sub(bytes)));
-        last.remove(study);
+        crate::dicomweb::remove_folder(&self.folder.join(study))?;
+        if let Some(done) = studies.remove(study) {
+            self.release(done.bytes);
+        }
         Ok(())
     }
 
     /// Studies that wait.
     pub fn len(&self) -> usize {
-        self.last().len()
+        self.studies().len()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::access::{Principal, Scope};
 use crate::app::App;
 use crate::error::{ApiError, json};
 use crate::jobs::{Channel, Job, JobId, JobState, Submission, SubmitError, Submitted, Submitter};
-use crate::scans::{point, receive};
+use crate::scans::{name_once, point, receive};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -36,7 +36,7 @@ pub async fn submit(
     let (parts, body) = request.into_parts();
     let intake = app.shared.jobs.intake().map_err(ApiError::internal)?;
     let mut received = receive(&intake, &parts.headers, body, &app.limits).await?;
-    plugins.append(&mut received.plugins);
+    received.plugins.into_iter().for_each(|name| name_once(&mut plugins, name));
     if asked_point.is_some() {
         received.region.point_mm = asked_point;
     }
@@ -86,7 +86,7 @@ fn query(uri: &Uri) -> Result<(Vec<String>, Option<[f64; 3]>), ApiError> {
     let (mut plugins, mut place) = (Vec::new(), None);
     for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         match name.as_ref() {
-            "plugin" => plugins.push(value.into_owned()),
+            "plugin" => name_once(&mut plugins, value.into_owned()),
             "point" => place = Some(point(&value)?),
             _ => return Err(ApiError::bad_request("the query takes plugin=NAME and point=x,y,z")),
         }

@@ -48,7 +48,8 @@ pub struct Submission {
     pub submitter: Submitter,
     /// A second submission of the same submitter under the same key is the first one.
     pub key: Option<String>,
-    /// Digest of the scan's bytes where they came as one file.
+    /// Digest of the scan's bytes as they were uploaded: of several files that of their digests. A study of
+    /// an archive or of C-STORE has none.
     pub upload_sha256: Option<String>,
 }
 

@@ -80,7 +80,7 @@ pub struct Job {
     /// What else is known of the case.
     #[serde(default)]
     pub region: JobRegion,
-    /// Digest of the bytes as they arrived, where they came as one file.
+    /// Digest of the bytes as they were uploaded: of several files that of their digests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_sha256: Option<String>,
     /// Bytes of the scan as it arrived.
@@ -113,13 +113,16 @@ pub struct Job {
 }
 
 impl Job {
-    /// What decides the slices of its scan, where a second job with the same may share its passes: not of a scan that came as
-    /// several files or with a mask. Which series of DICOM is answered may hang on the plugins, so that they belong to it there.
+    /// What decides the slices of its scan, where a second job with the same may share its passes: none where
+    /// the scan came with a mask or has no digest. Which series of DICOM is answered, and what is told of it,
+    /// hangs on all plugins that are asked: they belong to the key there, in a zip and as files. NIfTI leaves
+    /// nothing to choose.
     pub fn scan_key(&self) -> Option<ScanKey> {
         if self.region.mask.is_some() {
             return None;
         }
-        let plugins = if self.scan.ends_with(".zip") { &self.plugins[..] } else { &[] };
+        let is_dicom = !self.scan.ends_with(".nii") && !self.scan.ends_with(".nii.gz");
+        let plugins = if is_dicom { &self.plugins[..] } else { &[] };
         let text = format!(
             "job\n{}\n{}\n{:?}\n{plugins:?}",
             self.scan,
@@ -234,5 +237,47 @@ impl Progress {
     /// Of a job that is no further than its state says.
     pub fn of(state: JobState) -> Self {
         Self { state, case: None, plugin: None, stage: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key of a job of one upload.
+    fn key(scan: &str, plugins: &[&str]) -> Option<ScanKey> {
+        let job = Job {
+            id: JobId::new().unwrap(),
+            state: JobState::Queued,
+            submitter: Submitter { channel: Channel::Http, name: "pacs".into() },
+            key: None,
+            plugins: plugins.iter().map(|name| (*name).to_owned()).collect(),
+            scan: scan.to_owned(),
+            region: JobRegion::default(),
+            upload_sha256: Some("ab".repeat(32)),
+            upload_bytes: 1,
+            created: Timestamp::now(),
+            started: None,
+            ended: None,
+            attempts: 0,
+            answers: Vec::new(),
+            failures: Vec::new(),
+            notices: Vec::new(),
+            bytes: 0,
+            audited: false,
+        };
+        job.scan_key()
+    }
+
+    #[test]
+    fn jobs_of_dicom_share_only_where_they_ask_the_same_plugins() {
+        for scan in ["dicom", "exam.zip"] {
+            assert!(key(scan, &["a"]).is_some());
+            assert_eq!(key(scan, &["a"]), key(scan, &["a"]), "{scan}");
+            assert_ne!(key(scan, &["a"]), key(scan, &["b"]), "{scan}: another series may be chosen");
+        }
+        for scan in ["scan.nii", "scan.nii.gz"] {
+            assert_eq!(key(scan, &["a"]), key(scan, &["b"]), "{scan} is the same slices for everybody");
+        }
     }
 }

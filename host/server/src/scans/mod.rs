@@ -4,4 +4,4 @@ pub mod multipart;
 mod receive;
 mod sink;
 
-pub(crate) use receive::{point, receive};
+pub(crate) use receive::{name_once, point, receive};

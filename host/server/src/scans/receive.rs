@@ -16,6 +16,8 @@ use std::path::Path;
 const DICOM: &str = "dicom";
 /// Most bytes of a form's field that is no file.
 const FIELD: usize = 4 << 10;
+/// Most of a form's fields that are no files: they are kept in memory.
+const FIELDS: usize = 64;
 
 /// What arrived.
 #[derive(Debug, Default)]
@@ -71,15 +73,7 @@ pub(crate) async fn receive(
     }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut receiving = Receiving::new(body, limits.scan_bytes, limits);
-    let mut files = Files {
-        folder: intake.folder(),
-        most: limits.scan_files,
-        scan: None,
-        digests: Vec::new(),
-        mask_digest: None,
-        region: JobRegion::default(),
-        plugins: Vec::new(),
-    };
+    let mut files = Files::new(intake.folder(), limits.scan_files);
     if kind.to_ascii_lowercase().starts_with("multipart/") {
         let boundary =
             boundary(kind).ok_or_else(|| ApiError::bad_request("multipart: expected a boundary"))?;
@@ -104,7 +98,7 @@ async fn parts(receiving: &mut Receiving, boundary: &str, files: &mut Files<'_>)
             match piece {
                 Piece::Begin(headers) => {
                     let target = match headers.name.as_deref() {
-                        Some("plugin" | "point") => Target::Field(Vec::new()),
+                        Some("plugin" | "point") => files.field()?,
                         _ => Target::File(Sink::create(&files.folder.join("arriving"))?),
                     };
                     open = Some((headers, target));
@@ -140,9 +134,37 @@ struct Files<'a> {
     mask_digest: Option<String>,
     region: JobRegion,
     plugins: Vec<String>,
+    /// How many fields that are no files have begun.
+    fields: usize,
 }
 
-impl Files<'_> {
+impl<'a> Files<'a> {
+    fn new(folder: &'a Path, most: usize) -> Self {
+        Self {
+            folder,
+            most,
+            scan: None,
+            digests: Vec::new(),
+            mask_digest: None,
+            region: JobRegion::default(),
+            plugins: Vec::new(),
+            fields: 0,
+        }
+    }
+
+    /// A field that is no file begins.
+    fn field(&mut self) -> Result<Target, ApiError> {
+        self.fields += 1;
+        if self.fields > FIELDS {
+            let message = format!(
+                "the form: found more than {FIELDS} fields, expected at most {FIELDS} of plugin and point; \
+                 name each plugin once"
+            );
+            return Err(ApiError::bad_request(message));
+        }
+        Ok(Target::Field(Vec::new()))
+    }
+
     async fn part(&mut self, headers: PartHeaders, target: Target) -> Result<(), ApiError> {
         let kind = headers.content_type.unwrap_or_default().to_ascii_lowercase();
         match (headers.name.as_deref(), target) {
@@ -153,7 +175,7 @@ impl Files<'_> {
                     String::from_utf8(text).map_err(|_| ApiError::bad_request("a field that is no text"))?;
                 match name {
                     Some("point") => self.region.point_mm = Some(point(&text)?),
-                    _ => self.plugins.push(text.trim().to_owned()),
+                    _ => name_once(&mut self.plugins, text.trim().to_owned()),
                 }
                 Ok(())
             }
@@ -223,6 +245,13 @@ impl Files<'_> {
     }
 }
 
+/// Adds a plugin's name where it is not there yet: one that is named twice is asked once.
+pub(crate) fn name_once(plugins: &mut Vec<String>, name: String) {
+    if !plugins.contains(&name) {
+        plugins.push(name);
+    }
+}
+
 /// `x,y,z` in RAS mm.
 pub(crate) fn point(text: &str) -> Result<[f64; 3], ApiError> {
     let numbers: Option<Vec<f64>> = text.split(',').map(|v| v.trim().parse().ok()).collect();
@@ -249,6 +278,36 @@ mod tests {
         {
             assert_eq!(content(other), None);
         }
+    }
+
+    /// The plugins that a form with these fields names.
+    fn named(plugins: &[String]) -> Result<Vec<String>, ApiError> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut body = String::new();
+        for plugin in plugins {
+            body += "--b\r\nContent-Disposition: form-data; name=\"plugin\"\r\n\r\n";
+            body += &format!("{plugin}\r\n");
+        }
+        body += "--b--\r\n";
+        let limits = RequestLimits::default();
+        let mut receiving = Receiving::new(Body::from(body), limits.scan_bytes, &limits);
+        let mut files = Files::new(folder.path(), limits.scan_files);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(parts(&mut receiving, "b", &mut files)).map(|()| files.plugins)
+    }
+
+    #[test]
+    fn fields_of_a_form_have_an_end_and_a_plugin_that_is_named_twice_is_asked_once() {
+        let names = ["b", "a", " b", "c", "a "].map(str::to_owned);
+        assert_eq!(named(&names).unwrap(), ["b", "a", "c"]);
+        let mut many: Vec<String> = (0..FIELDS).map(|at| format!("plugin_{at}")).collect();
+        assert_eq!(named(&many).unwrap(), many);
+        many.push("plugin_0".to_owned());
+        let refused = named(&many).unwrap_err();
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert!(refused.message.contains("found more than 64 fields, expected at most 64"), "{refused:?}");
+        assert_eq!(named(&["x".repeat(FIELD)]).unwrap(), ["x".repeat(FIELD)]);
+        assert!(named(&["x".repeat(FIELD + 1)]).unwrap_err().message.contains("too long"));
     }
 
     #[test]

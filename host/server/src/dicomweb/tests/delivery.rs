@@ -123,6 +123,47 @@ fn an_object_that_spoils_its_request_does_not_keep_the_others() {
 }
 
 #[test]
+fn an_archive_that_confirms_what_it_never_keeps_is_given_up_after_its_attempts() {
+    let bench = Bench::new(3);
+    (0..40).for_each(|_| bench.archive.fail("POST", Fault::Lie));
+    let steps = bench.steps();
+    let key = bench.enter(&steps);
+    let mut waits = Vec::new();
+    for _ in 0..200 {
+        match steps.advance(&key) {
+            Next::Finished => break,
+            Next::Now => {}
+            // A job is waited for longer than any repetition of these rules.
+            Next::After(wait) if wait < Duration::from_millis(100) => waits.push(wait),
+            Next::After(wait) => std::thread::sleep(wait),
+        }
+    }
+    let record = steps.ledger.get(&key).unwrap().unwrap();
+    assert_eq!((record.state, record.attempts, record.lost), (StudyState::Failed, 4, 4), "{record:?}");
+    let reason = record.reason.unwrap();
+    let expected = "2 objects that the archive had confirmed are not there; tried 4 times";
+    assert_eq!(reason, expected);
+    assert_eq!(bench.archive.count("POST"), 7, "both at once, then each alone in three more attempts");
+    assert_eq!(waits.len(), 3, "{waits:?}");
+    assert!(waits[1] >= Duration::from_millis(10) && waits[2] >= Duration::from_millis(20), "{waits:?}");
+}
+
+#[test]
+fn an_object_that_comes_through_begins_the_count_of_the_lost_anew() {
+    let bench = Bench::new(3);
+    // Five attempts where four may fail: both are lost, then one alone, and that one twice more.
+    let kept = Fault::Slow(Duration::ZERO);
+    for fault in [Fault::Lie, Fault::Lie, kept, Fault::Lie, Fault::Lie] {
+        bench.archive.fail("POST", fault);
+    }
+    let steps = bench.steps();
+    let key = bench.enter(&steps);
+    let record = finish(&steps, &key);
+    assert_answered(&bench, &steps, &record);
+    assert_eq!(bench.archive.count("POST"), 6);
+}
+
+#[test]
 fn a_fetch_that_was_cut_goes_on_with_what_is_missing() {
     let bench = Bench::new(12);
     // About nine of twelve instances.

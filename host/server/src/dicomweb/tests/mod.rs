@@ -4,6 +4,7 @@ mod delivery;
 mod fake_archive;
 pub(crate) mod files;
 mod once;
+mod received;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
