@@ -43,7 +43,7 @@ Examples:
   host run --plugin lung_nodule@0.1 scan.nii.gz             an installed version; see `host registry`
   host run --plugin lung_nodule --segmentation scan.nii.gz --out results
   host run --plugin nodule_malignancy scan.nii.gz --mask nodule.nii.gz     what is in the mask
-  host run --plugin lung_nodule --weights run1/weights.safetensors scan.nii.gz
+  host run --plugin lung_nodule --weights run1/lung_nodule.safetensors scan.nii.gz
   host run --plugin lung_nodule --weights f1.safetensors,f2.safetensors scan.nii.gz     an ensemble of folds
   host run --plugin knee --view sagittal=a.nii.gz --view coronal=b.nii.gz
   host run --plugin untried --plugin lung_nodule --isolate scans/ --out results

@@ -208,9 +208,11 @@ impl Table {
     pub fn value_of(&self, shares: &[f64]) -> f64 {
         let [low, high] = self.range.unwrap_or([0.0, 1.0]);
         let sum = shares.iter().sum::<f64>();
-        // Rounded to what a table of f32 shares can say.
-        let value = if self.kind == TaskKind::Ordinal { low + sum } else { low + sum * (high - low) };
-        (value * 1e6).round() / 1e6
+        if self.kind == TaskKind::Ordinal {
+            rounded(low + sum, 1.0)
+        } else {
+            rounded(low + sum * (high - low), high - low)
+        }
     }
 
     /// Label columns whose cells do not all count as much: index and name.
@@ -303,6 +305,15 @@ impl Table {
         }
         writer.flush().map_err(|e| bad(&e))
     }
+}
+
+/// A value to as many digits as shares in f32 of a scale so long can say, six behind the point at most: what a table said is what
+/// comes back, so that it is on its side of a cut.
+fn rounded(value: f64, length: f64) -> f64 {
+    // An f32 is off by 3e-8 of the scale at most, a third of this unit or less.
+    let digits = (-(length * 1e-7).log10().ceil() as i32).min(6);
+    let unit = 10f64.powi(digits.abs());
+    if digits >= 0 { (value * unit).round() / unit } else { (value / unit).round() * unit }
 }
 
 #[cfg(test)]

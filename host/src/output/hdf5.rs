@@ -18,6 +18,9 @@ const ENTRY: usize = 40;
 /// Object header of a dataset: prefix, and the messages dataspace, datatype, fill value and layout.
 const DATASET_HEADER: usize = 16 + (8 + 16) + (8 + 24) + (8 + 8) + (8 + 24);
 
+/// Most datasets of a file: its one node counts them in 16 bits.
+pub const MOST_VECTORS: usize = u16::MAX as usize;
+
 /// A file's bytes; readers see a dataset per name.
 ///
 /// # Errors
@@ -32,9 +35,11 @@ pub fn vectors(mut named: Vec<(&str, &[f32])>) -> Result<Vec<u8>, String> {
     if let Some(pair) = named.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(format!("two datasets would be called `{}`", pair[0].0));
     }
+    if !(1..=MOST_VECTORS).contains(&named.len()) {
+        return Err(format!("{} datasets, expected 1 to {MOST_VECTORS}", named.len()));
+    }
     let leaf_k = named.len().div_ceil(2).max(4);
-    let leaf_k16 = u16::try_from(leaf_k).ok().filter(|_| !named.is_empty());
-    let leaf_k16 = leaf_k16.ok_or_else(|| format!("{} datasets, expected 1 to 131070", named.len()))?;
+    let leaf_k16 = u16::try_from(leaf_k).unwrap_or(u16::MAX);
     let mut names = vec![0u8; WORD];
     let mut name_at = Vec::new();
     for (name, _) in &named {
@@ -153,6 +158,16 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_datasets_than_a_node_counts_are_refused() {
+        let names: Vec<String> = (0..=MOST_VECTORS).map(|i| i.to_string()).collect();
+        let all: Vec<(&str, &[f32])> = names.iter().map(|name| (name.as_str(), &[1.0f32][..])).collect();
+        let most = vectors(all[..MOST_VECTORS].to_vec()).unwrap();
+        let node = most.windows(6).position(|w| w == b"SNOD\x01\0").unwrap();
+        assert_eq!(most[node + 6..node + 8], [255, 255]);
+        assert!(vectors(all).unwrap_err().contains("1 to 65535"));
+    }
 
     #[test]
     fn a_file_is_as_long_as_it_says_and_holds_its_numbers() {

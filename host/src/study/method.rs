@@ -82,6 +82,10 @@ impl MethodEntry {
         if self.seeds.as_ref().is_some_and(Vec::is_empty) {
             return Err("seeds = [], expected at least one".to_owned());
         }
+        let seeds = self.seeds();
+        if let Some((_, twice)) = seeds.iter().enumerate().find(|(i, seed)| seeds[..*i].contains(seed)) {
+            return Err(format!("seeds: {twice} twice, expected each once: a run counts as one of several"));
+        }
         if self.tasks.as_ref().is_some_and(Vec::is_empty) {
             return Err("tasks = [], expected at least one, or no such key for all".to_owned());
         }
@@ -120,11 +124,18 @@ impl MethodEntry {
                 ("fusion", self.fusion.is_some()),
                 ("decoder", self.decoder.is_some()),
                 ("seeds", self.seeds.is_some()),
+                ("augmentations_per_case", self.augmentations_per_case.is_some()),
+                ("head_weight_decay", self.head_weight_decay.is_some()),
+                ("warmup", self.warmup.is_some()),
+                ("clip", self.clip.is_some()),
+                ("logistic", self.logistic.is_some()),
+                ("depth", self.depth.is_some()),
+                ("mask_features", self.mask_features.is_some()),
                 ("slices", self.slices.is_some()),
                 ("size", self.size.is_some()),
             ];
             return match given(&trained).or(given(&lora)) {
-                Some(key) => Err(format!("`{key}` is of training by steps, and scalars are fitted at once")),
+                Some(key) => Err(format!("`{key}` is of a backbone and its head, and scalars have neither")),
                 None => Ok(()),
             };
         }
@@ -159,6 +170,7 @@ impl MethodEntry {
     pub fn options(&self, seed: u64, view: &ViewChange, any_backbone: bool) -> TrainOptions {
         let start = TrainOptions::default();
         let own = self.kind == MethodKind::Plugin;
+        let view = self.view(view);
         let augment = self.augment.unwrap_or(Recipe::None);
         let pooling = match self.kind {
             MethodKind::LinearProbe => Some("mean".to_owned()),
@@ -181,14 +193,15 @@ impl MethodEntry {
             first_block: self.first_block,
             depth: self.depth,
             pooling,
-            class_tokens_only: !own,
+            // Tokens inside the mask are patch tokens.
+            class_tokens_only: !own && !view.asks_for_cover(),
             any_backbone,
             decoder: self.decoder.clone(),
-            view: self.view(view),
+            view,
             ..Variant::default()
         };
         TrainOptions {
-            epochs: self.epochs.unwrap_or(start.epochs),
+            epochs: if self.logistic.is_some() { 1 } else { self.epochs.unwrap_or(start.epochs) },
             patience: self.patience.unwrap_or(start.patience),
             batch: self.batch.unwrap_or(start.batch),
             lr: self.lr.unwrap_or(start.lr),
@@ -246,6 +259,19 @@ mod tests {
     }
 
     #[test]
+    fn a_baseline_that_asks_for_tokens_inside_the_mask_is_given_patch_tokens() {
+        let cover = |features| MethodEntry { mask_features: Some(features), ..method(MethodKind::Frozen) };
+        let only = |entry: &MethodEntry, task| entry.options(0, task, false).variant.class_tokens_only;
+        let (none, inside) = (ViewChange::default(), cover(vec![MaskFeature::Scalars, MaskFeature::Cover]));
+        assert!(!only(&inside, &none) && only(&cover(vec![MaskFeature::Scalars]), &none));
+        let task = ViewChange { mask_features: inside.mask_features.clone(), ..ViewChange::default() };
+        assert!(!only(&method(MethodKind::Frozen), &task) && only(&cover(Vec::new()), &task));
+        let mut options = inside.options(0, &none, false);
+        options.variant.class_tokens_only = true;
+        assert!(options.check().unwrap_err().contains("class-tokens-only"));
+    }
+
+    #[test]
     fn keys_that_a_kind_does_not_read_are_refused() {
         let refused = |entry: MethodEntry| entry.check().unwrap_err();
         let with = |kind, change: fn(&mut MethodEntry)| {
@@ -255,12 +281,20 @@ mod tests {
         };
         assert!(with(MethodKind::Scalars, |m| m.epochs = Some(3)).contains("`epochs`"));
         assert!(with(MethodKind::Scalars, |m| m.rank = Some(3)).contains("`rank`"));
+        assert!(with(MethodKind::Scalars, |m| m.depth = Some(3)).contains("`depth`"));
+        assert!(with(MethodKind::Scalars, |m| m.logistic = Some(3.0)).contains("`logistic`"));
+        assert!(
+            with(MethodKind::Scalars, |m| m.mask_features = Some(Vec::new())).contains("`mask_features`")
+        );
+        let fitted = |m: &mut MethodEntry| (m.logistic, m.augment) = (Some(1.0), Some(Recipe::Flips));
+        assert!(with(MethodKind::Frozen, fitted).contains("no augmentation"));
         assert!(with(MethodKind::Frozen, |m| m.rank = Some(3)).contains("frozen backbone"));
         assert!(with(MethodKind::Frozen, |m| m.decoder = Some("volume".into())).contains("`decoder`"));
         assert!(
             with(MethodKind::LinearProbe, |m| m.fusion = Some("lstm".into())).contains("kind = \"frozen\"")
         );
         assert!(with(MethodKind::Lora, |m| m.plugin = Some("raptor".into())).contains("`plugin`"));
+        assert!(with(MethodKind::Lora, |m| m.seeds = Some(vec![1, 2, 1])).contains("1 twice"));
         assert!(with(MethodKind::Lora, |m| m.tasks = Some(Vec::new())).contains("tasks = []"));
     }
 }

@@ -70,6 +70,10 @@ impl CaseScalars {
                 .collect();
             let x: Vec<&[f64]> = known.iter().map(|(i, _)| self.rows[i].as_slice()).collect();
             let test = trial.test.iter().map(|i| self.rows[i].as_slice());
+            // Nothing is known of this label: each case is as likely as not, or in the middle of the scale.
+            if known.is_empty() {
+                return vec![0.5; trial.test.len()];
+            }
             if table.kind == TaskKind::Regression {
                 let values: Vec<f64> = known.iter().map(|(_, v)| f64::from(*v)).collect();
                 let model = Ridge::fit(&x, &values);

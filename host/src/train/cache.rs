@@ -27,6 +27,8 @@ pub struct PrefixCache {
     folder: Option<PathBuf>,
     cap: u64,
     used: AtomicU64,
+    /// Bytes written since the folder was counted.
+    uncounted: AtomicU64,
     /// Files that were last used before this make room for new ones.
     opened: SystemTime,
     told: AtomicBool,
@@ -67,6 +69,7 @@ impl PrefixCache {
             folder: folder.map(Path::to_owned),
             cap,
             used: AtomicU64::new(used),
+            uncounted: AtomicU64::default(),
             opened: SystemTime::now(),
             told: AtomicBool::new(false),
             digests: Mutex::default(),
@@ -169,6 +172,15 @@ impl PrefixCache {
         Some(folder.join(format!("{}.safetensors", hex(&Sha256::digest(text.as_bytes())))))
     }
 
+    /// Counts what lies in the folder, which other processes may fill too. A run does so each time that it has written a sixteenth of
+    /// the cap.
+    fn count(&self, folder: &Path) {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let bytes = entries.filter_map(|e| e.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum();
+        self.used.store(bytes, Ordering::Relaxed);
+        self.uncounted.store(0, Ordering::Relaxed);
+    }
+
     /// Removes what this run has not used, the longest unused first, until no more than the cap is taken.
     fn make_room(&self, folder: &Path) {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -196,18 +208,28 @@ impl PrefixCache {
         let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (*n, t)), None)?;
         let size = bytes.len() as u64;
         let folder = place.parent().ok_or("no folder")?;
+        if self.uncounted.fetch_add(size, Ordering::Relaxed) + size > self.cap / 16 {
+            self.count(folder);
+        }
         if self.used.fetch_add(size, Ordering::Relaxed) + size > self.cap {
             self.make_room(folder);
         }
-        if self.used.load(Ordering::Relaxed) > self.cap {
+        let written = match self.used.load(Ordering::Relaxed) > self.cap {
+            true => Err("the cache is full of what this run uses; give a larger --cache-size".into()),
+            false => put(folder, place, &bytes),
+        };
+        if written.is_err() {
             self.used.fetch_sub(size, Ordering::Relaxed);
-            return Err("the cache is full of what this run uses; give a larger --cache-size".into());
         }
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        std::io::Write::write_all(&mut file, &bytes)?;
-        file.persist(place)?;
-        Ok(())
+        written
     }
+}
+
+fn put(folder: &Path, place: &Path, bytes: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.persist(place)?;
+    Ok(())
 }
 
 fn failed(row: &Row, e: candle_core::Error) -> SampleError {
@@ -291,6 +313,27 @@ fn read(place: &Path, blocks: usize, backbone: &Backbone, view: &View) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_that_share_a_folder_keep_to_its_cap_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let cap = 64 << 10;
+        let caches = [0, 1].map(|_| PrefixCache::open(Some(folder.path()), cap).unwrap());
+        let tensors = HashMap::from([("tokens", Tensor::zeros(1000, DType::F32, &Device::Cpu).unwrap())]);
+        let written = (0..60).filter(|i| {
+            let place = folder.path().join(format!("{i}.safetensors"));
+            caches[i % 2].write(&place, &tensors).is_ok()
+        });
+        let bytes: u64 =
+            written.map(|i| folder.path().join(format!("{i}.safetensors")).metadata().unwrap().len()).sum();
+        assert!(bytes > cap / 2 && bytes <= cap + 2 * cap / 16, "{bytes}");
+        // What could not be written takes no room.
+        let gone = folder.path().join("no/such/folder/x.safetensors");
+        let cache = PrefixCache::open(Some(folder.path()), 2 * cap).unwrap();
+        let before = cache.used.load(Ordering::Relaxed);
+        assert!(cache.write(&gone, &tensors).is_err());
+        assert_eq!(cache.used.load(Ordering::Relaxed), before);
+    }
 
     #[test]
     fn slices_lie_where_they_lay_when_a_case_comes_from_the_cache() {

@@ -70,6 +70,18 @@ impl TrainOptions {
         if let Some(penalty) = self.logistic.filter(|v| !(v.is_finite() && *v > 0.0)) {
             return refuse("logistic", penalty, "a penalty above 0");
         }
+        if let (Some(penalty), true) = (self.logistic, self.augment != Recipe::None) {
+            return refuse(
+                "logistic",
+                penalty,
+                "no augmentation (--augment none): it is fitted to the unchanged cases",
+            );
+        }
+        if self.variant.class_tokens_only && self.variant.view.asks_for_cover() {
+            return Err(
+                "mask-features cover: expected patch tokens, and class-tokens-only leaves none".to_owned()
+            );
+        }
         if !(0.0..=1.0).contains(&self.warmup) {
             return refuse("warmup", self.warmup, "a share, 0 to 1");
         }

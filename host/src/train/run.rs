@@ -110,8 +110,7 @@ pub fn train(
     let _lock = FolderLock::take(out)?;
     let mut run = Run::begin(setting, options, out, resume, progress)?;
     let (cases, done) = (setting.split.train.len(), run.at.epochs.len());
-    let epochs = if options.logistic.is_some() { 1 } else { options.epochs };
-    progress.begin((cases * epochs) as u64, (cases * done) as u64);
+    progress.begin((cases * options.epochs) as u64, (cases * done) as u64);
     if let Some(penalty) = options.logistic.filter(|_| done == 0) {
         let losses = fit_linear(&run.trainer, setting.table, &setting.split.train, penalty, progress)?;
         run.end_epoch(1, &EpochLosses { losses, ..EpochLosses::default() }, progress)?;

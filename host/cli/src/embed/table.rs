@@ -103,6 +103,14 @@ impl Embed {
         let embedder = self.embedder(library, &backbone, console)?;
         let tables = Table::open_unlabelled(table, std::slice::from_ref(embedder.manifest()));
         let rows = tables.map_err(CommandError::failed)?.into_iter().next().map_or(Vec::new(), |t| t.rows);
+        if matches!(place, Place::Hdf5(_)) && rows.len() > hdf5::MOST_VECTORS {
+            return Err(CommandError::usage(format!(
+                "--out {}: {} cases, expected at most {} in one .h5 file; name a .safetensors file or a folder",
+                self.out.display(),
+                rows.len(),
+                hdf5::MOST_VECTORS
+            )));
+        }
         let (mut named, mut failed) = (Vec::new(), false);
         for row in &rows {
             let found = self.case(row).and_then(|case| embedder.embed(&backbone, &case));

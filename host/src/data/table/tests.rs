@@ -69,8 +69,8 @@ fn labels_paths_masks_and_patients_are_read() {
 
 #[test]
 fn every_problem_is_named_with_its_line_in_one_message() {
-    let csv =
-        "case,image,nodule,fluid,patient,split\na,a.nii,2,0,p,train\na,,1,yes,p,val\nc/d,c.nii,,,,later\n";
+    let csv = "case,image,nodule,fluid,patient,split\na,a.nii,2,0,p,train\na,,1,yes,p,val\n\
+               c/d,c.nii,,,,later\n.e,e.nii,,,,\n";
     let message = open(csv, &manifest(|_| {})).unwrap_err();
     for part in [
         "line 2: case `a`: label `nodule` is `2`; expected 0, 1, a share between them, or nothing (unknown)",
@@ -78,8 +78,9 @@ fn every_problem_is_named_with_its_line_in_one_message() {
         "line 3: case `a`: no image for the view `axial`",
         "line 3: case `a`: label `fluid` is `yes`",
         "line 3: patient `p` is in val here (case `a`) and in train on line 2 (case `a`)",
-        "line 4: case `c/d`: expected a name that can be a folder's",
+        "line 4: case `c/d`: a name is that of a folder; expected no slash, no NUL and no point at its start",
         "line 4: case `c/d`: split `later`; expected train, val, test or nothing",
+        "line 5: case `.e`: a name is that of a folder; expected no slash, no NUL and no point at its start",
     ] {
         assert!(message.contains(part), "`{part}` is not in: {message}");
     }
@@ -426,4 +427,24 @@ fn a_class_of_another_name_may_serve_a_class() {
     let columns = LabelColumns::new([("mid", "medium")], &multiclass()).unwrap();
     let table = columns.open(&path, &multiclass()).unwrap();
     assert_eq!((table.rows[0].labels[1], table.labels[1].as_str()), (Some(1.0), "mid"));
+}
+
+#[test]
+fn a_value_comes_back_as_the_table_said_it_whatever_the_range() {
+    for (low, high, step) in
+        [(0.0, 100.0, 1.0), (0.0, 10.0, 0.1), (-1000.0, 400.0, 1.0), (0.0, 3000.0, 0.5), (0.0, 1e6, 1.0)]
+    {
+        let manifest = manifest(|m| {
+            m.task.kind = TaskKind::Regression;
+            m.task.labels = vec!["v".into()];
+            m.task.range = Some([low, high]);
+        });
+        let of = |i: i32| format!("{:.1}", low + f64::from(i) * step);
+        let rows: String = (0..=100).map(|i| format!("c{i},c{i}.nii,{}\n", of(i))).collect();
+        let table = open(&format!("case,image,v\n{rows}"), &manifest).unwrap();
+        for (row, i) in table.rows.iter().zip(0..) {
+            let expected: f64 = of(i).parse().unwrap();
+            assert_eq!(table.values_of(row), [Some(expected)], "{low} to {high}");
+        }
+    }
 }

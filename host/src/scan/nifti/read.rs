@@ -58,6 +58,12 @@ pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeErr
         return Err(truncated(path, &format!("a header of {shape:?} voxels")));
     };
 
+    // What the file's first bytes did not tell (a header behind many of a compressed stream) is known now, before anything is
+    // allocated for it; `voxels` refuses a file that cannot hold them.
+    if length as u64 <= most_bytes(path) {
+        let needed = count.saturating_mul(8).saturating_add(file_bytes(path));
+        limits.allow(path, needed, || asked_for(path, shape, kind.size()))?;
+    }
     let before = warnings.len();
     let affine = affine_of(path, header, shape, &limits.geometry, &mut warnings)?;
     if family == Family::Analyze && warnings.len() > before {
@@ -127,29 +133,31 @@ fn file_bytes(path: &Path) -> usize {
     files_of(path).iter().map(bytes).fold(0, usize::saturating_add)
 }
 
-/// Whether a scan's files are as long as its header needs, or could be when they are unpacked.
-fn may_hold_its_voxels(path: &Path) -> bool {
+/// Most bytes that a scan's files may be when they are unpacked.
+fn most_bytes(path: &Path) -> u64 {
     let gzipped = |file: &PathBuf| {
         let mut start = [0; 2];
         fs::File::open(file).and_then(|mut file| file.read_exact(&mut start)).is_ok() && is_gzip(&start)
     };
     let expansion = if files_of(path).iter().any(gzipped) { MOST_EXPANSION } else { 1 };
-    let most = (file_bytes(path) as u64).saturating_mul(expansion);
-    sizes(path).is_some_and(|(_, count, each)| count.saturating_mul(each) as u64 <= most)
+    (file_bytes(path) as u64).saturating_mul(expansion)
+}
+
+/// Whether a scan's files are as long as its header needs, or could be when they are unpacked.
+fn may_hold_its_voxels(path: &Path) -> bool {
+    sizes(path).is_some_and(|(_, count, each)| count.saturating_mul(each) as u64 <= most_bytes(path))
 }
 
 /// What a header asks for, in words; only of the file where the header cannot be read.
 fn described(path: &Path) -> String {
     match sizes(path) {
-        Some((shape, _, each)) => format!(
-            "{} × {} × {} voxels of {each} bytes in a file of {} MiB",
-            shape[0],
-            shape[1],
-            shape[2],
-            file_bytes(path) >> 20
-        ),
+        Some((shape, _, each)) => asked_for(path, shape, each),
         None => format!("a file of {} MiB", file_bytes(path) >> 20),
     }
+}
+
+fn asked_for(path: &Path, [x, y, z]: [usize; 3], each: usize) -> String {
+    format!("{x} × {y} × {z} voxels of {each} bytes in a file of {} MiB", file_bytes(path) >> 20)
 }
 
 /// Shape, number of voxels and bytes of each, of a file's header; `None` where it cannot be read.

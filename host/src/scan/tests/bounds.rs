@@ -173,3 +173,15 @@ fn the_regions_of_noise_are_refused_where_their_pieces_do_not_fit() {
         assert!(slices_within(&scan.canonical(), &view, 14, MemoryBudget::of(1 << 28)).is_ok());
     }
 }
+
+#[test]
+fn a_header_that_lies_behind_much_of_a_compressed_stream_is_held_against_the_memory_too() {
+    // 8 MiB of voxels, 40 MiB with what reading them takes. The stream begins with members that hold nothing.
+    let file = File::new().i16_at(42, 256).i16_at(44, 256).i16_at(46, 64);
+    let zipped = gz(&File { voxels: vec![0; 8 << 20], ..file }.bytes());
+    let nothing = gz(&[]);
+    let bytes = [nothing.repeat((1 << 16) / nothing.len() + 1), zipped].concat();
+    let message = refusal(open_within(&bytes, &limits(GeometryLimits::SCANNER, 16 << 20)));
+    assert!(message.contains("256 × 256 × 64 voxels"), "{message}");
+    assert!(open_within(&bytes, &limits(GeometryLimits::SCANNER, 64 << 20)).is_ok());
+}
