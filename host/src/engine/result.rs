@@ -116,6 +116,13 @@ pub struct PluginRecord {
     pub package: Option<PackageRecord>,
 }
 
+impl PluginRecord {
+    /// Digests of all files of weights that answered, in their order.
+    pub fn all_weights(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.weights_sha256).chain(&self.further_weights_sha256)
+    }
+}
+
 /// The backbone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BackboneRecord {

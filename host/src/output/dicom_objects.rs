@@ -229,23 +229,19 @@ fn comment(result: &CaseResult, p: &LabelPrediction) -> String {
     format!("{most}Research use only, not for diagnosis. {}", result.intended_use)
 }
 
-fn algorithm(result: &CaseResult) -> Algorithm {
+/// What ran: every file of weights has a line of its own.
+pub(super) fn algorithm(result: &CaseResult) -> Algorithm {
     let (plugin, backbone) = (&result.plugin, &result.backbone);
     let quantised = backbone.quantised_sha256.iter().map(|sha256| format!(", quantised layers {sha256}"));
     let quantised: String = quantised.collect();
-    Algorithm {
-        name: plugin.name.clone(),
-        version: plugin.version.clone(),
-        parameters: vec![
-            format!("library sha256 {}", plugin.sha256),
-            format!("weights sha256 {}", plugin.weights_sha256),
-            format!(
-                "backbone {} sha256 {} ({}{quantised})",
-                backbone.name, backbone.sha256, backbone.precision
-            ),
-            format!("host {}, device {}", result.host, result.device),
-        ],
-    }
+    let mut parameters = vec![format!("library sha256 {}", plugin.sha256)];
+    parameters.extend(plugin.all_weights().map(|sha256| format!("weights sha256 {sha256}")));
+    parameters.push(format!(
+        "backbone {} sha256 {} ({}{quantised})",
+        backbone.name, backbone.sha256, backbone.precision
+    ));
+    parameters.push(format!("host {}, device {}", result.host, result.device));
+    Algorithm { name: plugin.name.clone(), version: plugin.version.clone(), parameters }
 }
 
 /// No public scheme knows the labels of plugins.

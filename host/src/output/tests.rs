@@ -362,3 +362,16 @@ fn a_report_says_how_far_the_scan_is_from_the_training_cases_and_warns_where_it_
     );
     assert!(!page(None).contains("id=\"novelty\""), "weights that do not tell");
 }
+
+#[test]
+fn dicom_objects_name_every_file_of_weights_that_answered() {
+    let place = tempfile::tempdir().unwrap();
+    let (_, evidence) = series_in(place.path());
+    let mut result = result(&evidence);
+    result.plugin.further_weights_sha256 = vec!["3".repeat(64), "4".repeat(64)];
+    let named = super::dicom_objects::algorithm(&result).parameters;
+    for digit in ["1", "3", "4"] {
+        let line = format!("weights sha256 {}", digit.repeat(64));
+        assert_eq!(named.iter().filter(|p| **p == line).count(), 1, "{named:?}");
+    }
+}

@@ -65,12 +65,11 @@ impl TaskIdentity {
     /// Of what made a result.
     pub fn of_result(result: &CaseResult) -> Self {
         let (plugin, backbone) = (&result.plugin, &result.backbone);
-        let weights = std::iter::once(&plugin.weights_sha256).chain(&plugin.further_weights_sha256);
         Self {
             plugin: plugin.name.clone(),
             version: plugin.version.clone(),
             library_sha256: plugin.sha256.clone(),
-            weights_sha256: weights.cloned().collect(),
+            weights_sha256: plugin.all_weights().cloned().collect(),
             backbone: backbone.name.clone(),
             backbone_sha256: backbone.sha256.clone(),
             precision: backbone.precision.clone(),
