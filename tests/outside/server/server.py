@@ -108,15 +108,14 @@ class Server:
         return self.process.wait(timeout=60)
 
     def residents(self):
-        """MiB of the server alone, and with its plugins' processes."""
+        """MiB of the server alone, and of each of its plugins' processes by its number."""
         def of(process):
             try:
                 with open(f"/proc/{process}/status", encoding="ascii") as status:
                     return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) / 1024
             except (OSError, TypeError):
                 return 0
-        own = of(self.process.pid)
-        return own, own + sum(map(of, self.children()))
+        return of(self.process.pid), {child: of(child) for child in self.children()}
 
     def children(self):
         found = []
