@@ -50,8 +50,8 @@ struct SuiteOptions {
     /// Compute only this fold of each cell, counted from 0; may be repeated
     #[arg(long, value_name = "I")]
     fold: Vec<usize>,
-    /// Scores of another program as a method: NAME=FILE.csv, in whose path, below the current folder, {task} stands for a task's name; may be
-    /// repeated
+    /// Scores of another program as a method: NAME=FILE.csv, a path below the current folder in which {task} stands for a
+    /// task's name; may be repeated
     #[arg(long, value_name = "NAME=FILE")]
     predictions: Vec<String>,
     /// Write folds/TASK.csv and what is done already, and compute nothing

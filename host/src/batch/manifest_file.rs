@@ -7,7 +7,7 @@
 use super::manifest::{Manifest, WorkItem};
 use super::scan_files::is_address;
 use crate::data::sheet::{Sheet, SheetRow};
-use crate::data::table::{Problem, TableError};
+use crate::data::table::{Problem, TableError, fault_of_name};
 use crate::run::inputs::NoAnswer;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -133,9 +133,8 @@ impl<'a> Reader<'a> {
             |name: &str| self.columns.get(name).map(|&i| &row.cells[i]).filter(|text| !text.is_empty());
         let name = cell("case").ok_or("column `case` is empty; expected the case's name")?;
         let of_case = |what: String| format!("case `{name}`: {what}");
-        // As `data::table` reads names: what a table gives is written here, and a later call reads it.
-        if name.contains(['/', '\\', '\0']) || name.starts_with('.') {
-            let what = "a name is that of a folder; expected no slash, no NUL and no point at its start";
+        // A table's rule: what a table gives is written here, and a later call reads it.
+        if let Some(what) = fault_of_name(name) {
             return Err(of_case(what.to_owned()));
         }
         let mut item = WorkItem::named(name);

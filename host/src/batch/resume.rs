@@ -7,7 +7,7 @@ use super::scan_files::ScanFiles;
 use crate::engine::Case;
 use crate::engine::result::CaseResult;
 use crate::fs::hex;
-use crate::output::naming::with_digest;
+use crate::output::naming::{one_digest, with_digest};
 use crate::run::TaskIdentity;
 use crate::run::inputs::NoAnswer;
 use anymc3d_manifest::Manifest;
@@ -208,10 +208,7 @@ impl<'a> Resume<'a> {
         let others = files.iter().map(|(_, file)| *file).filter(|file| *file != first);
         let digests: Option<Vec<String>> =
             std::iter::once(first).chain(others).map(|file| self.scans.digest(file)).collect();
-        match digests?.as_slice() {
-            [one] => Some(one.clone()),
-            several => Some(hex(&Sha256::digest(several.join("\n")))),
-        }
+        Some(one_digest(&digests?.iter().map(String::as_str).collect::<Vec<_>>()))
     }
 }
 

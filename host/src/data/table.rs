@@ -307,6 +307,13 @@ impl Table {
     }
 }
 
+/// What is wrong with a case's name: its results go to a folder of that name, beside folders of the host's own, which begin with a
+/// point.
+pub(crate) fn fault_of_name(name: &str) -> Option<&'static str> {
+    (name.contains(['/', '\\', '\0']) || name.starts_with('.'))
+        .then_some("a name is that of a folder; expected no slash, no NUL and no point at its start")
+}
+
 /// A value to as many digits as shares in f32 of a scale so long can say, six behind the point at most: what a table said is what
 /// comes back, so that it is on its side of a cut.
 fn rounded(value: f64, length: f64) -> f64 {

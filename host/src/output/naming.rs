@@ -50,11 +50,15 @@ impl Scans {
 
     /// One digest of all of them: of one scan its own.
     pub fn digest(&self) -> String {
-        if self.others.is_empty() {
-            return self.sha256.clone();
-        }
-        let all: Vec<&str> = self.digests().collect();
-        hex(&Sha256::digest(all.join("\n")))
+        one_digest(&self.digests().collect::<Vec<_>>())
+    }
+}
+
+/// One digest of several: of one itself.
+pub(crate) fn one_digest(all: &[&str]) -> String {
+    match all {
+        [one] => (*one).to_owned(),
+        several => hex(&Sha256::digest(several.join("\n"))),
     }
 }
 

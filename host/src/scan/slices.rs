@@ -1,6 +1,6 @@
 //! From a canonical volume to the pixels a view asks for, by the letter of the manifest's rules.
 
-use anymc3d_manifest::{Axis, Background, Channels, Fit, Intensity, Region, ThroughPlane, View};
+use anymc3d_manifest::{Axis, Background, Channels, Fit, Intensity, Region, View};
 use rayon::prelude::*;
 
 use crate::memory::{MemoryBudget, OutOfMemory, zeroed};
@@ -201,7 +201,7 @@ fn fitted(
     }
     plans[0].size = count.min(MOST_SLICES);
     plans[0].resampled = plans[0].size;
-    plans[0].antialiased = view.through_plane == ThroughPlane::Average;
+    plans[0].antialiased = view.through_plane.is_average();
     warnings.extend(few_slices(&plans[0], view));
     if plans[1..].iter().any(|plan| plan.length == 1) {
         warnings.push(format!(

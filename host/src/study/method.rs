@@ -201,7 +201,7 @@ impl MethodEntry {
             ..Variant::default()
         };
         TrainOptions {
-            epochs: if self.logistic.is_some() { 1 } else { self.epochs.unwrap_or(start.epochs) },
+            epochs: self.epochs.unwrap_or(start.epochs),
             patience: self.patience.unwrap_or(start.patience),
             batch: self.batch.unwrap_or(start.batch),
             lr: self.lr.unwrap_or(start.lr),

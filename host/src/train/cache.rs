@@ -172,11 +172,11 @@ impl PrefixCache {
         Some(folder.join(format!("{}.safetensors", hex(&Sha256::digest(text.as_bytes())))))
     }
 
-    /// Counts what lies in the folder, which other processes may fill too. A run does so each time that it has written a sixteenth of
-    /// the cap.
+    /// Counts what lies in the folder, which other processes fill too: each time that a run has written a sixteenth of the cap.
     fn count(&self, folder: &Path) {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let bytes = entries.filter_map(|e| e.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum();
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
+        let files = entries.flatten().filter_map(|e| e.metadata().ok()).filter(|m| m.is_file());
+        let bytes = files.map(|m| m.len()).sum();
         self.used.store(bytes, Ordering::Relaxed);
         self.uncounted.store(0, Ordering::Relaxed);
     }

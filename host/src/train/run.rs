@@ -102,6 +102,9 @@ pub fn train(
     resume: bool,
     progress: &mut dyn Progress,
 ) -> Result<Trained, TrainError> {
+    // A layer that is fitted at once has one epoch, whatever was asked for: the record says so.
+    let fitted = options.logistic.map(|_| TrainOptions { epochs: 1, ..options.clone() });
+    let options = fitted.as_ref().unwrap_or(options);
     if setting.split.train.is_empty() {
         return Err(TrainError::Data(format!("{}: no case to train on", setting.table.path.display())));
     }

@@ -1,5 +1,5 @@
 """Load on loopback: small scans from 16 clients, beside a plugin that aborts at every tenth. Checks every answer and that memory is
-flat, the second half of the run against the first, and prints rate, latencies and memory; then the rate of the good plugin alone
+flat over the quarters of the run, and prints rate, latencies and memory; then the rate of the good plugin alone
 beside `host batch` on the same scans.
 
     python load.py HOST BENCH BACKBONE [JOBS]
@@ -61,16 +61,16 @@ class Memory:
         self.ended.set()
         self.thread.join()
 
-    def halves(self):
-        """Of the first and the second half, as medians: MiB of the server, MiB of those plugins' processes that lived all the while
-        (another takes the place of one that ended, and has kept nothing), and how many processes there were at most."""
-        middle = len(self.samples) // 2
+    def quarters(self):
+        """Of each quarter of the run, as medians: MiB of the server, MiB of those plugins' processes that lived all the while (another
+        takes the place of one that ended, and has kept nothing), and how many processes there were at most."""
         lived = [p for p in self.samples[0][1] if sum(p in children for _, children in self.samples) > 0.9 * len(self.samples)]
 
         def of(part):
             kept = [statistics.median(children[p] for _, children in part if p in children) for p in lived]
             return statistics.median(own for own, _ in part), sum(kept), max(len(children) for _, children in part)
-        return of(self.samples[:middle]), of(self.samples[middle:])
+        cuts = [i * len(self.samples) // 4 for i in range(5)]
+        return [of(self.samples[low:high]) for low, high in zip(cuts, cuts[1:])]
 
 
 def latencies(ended):
@@ -106,14 +106,15 @@ def main():
             crashed = [f["plugin"] for f in record["failures"]]
             assert ("misbehaves" in answers) != (i % 10 == 9) and crashed == ["misbehaves"] * (i % 10 == 9), (i, record)
         assert server.stop() == 0
-        (own, plugins, most), (own_then, plugins_then, most_then) = memory.halves()
+        own, plugins, most = zip(*memory.quarters())
+        told = [" ".join(f"{mib:.1f}" for mib in of) for of in (own, plugins)]
         print(f"{count} jobs of two plugins from {CLIENTS} clients, one aborts at every tenth: all answers right, "
-              f"{count / seconds:.1f} jobs/s, {latencies(ended)}; resident in the first and the second half: the server "
-              f"{own:.1f} and {own_then:.1f} MiB, its plugins' processes that lived all the while {plugins:.1f} and "
-              f"{plugins_then:.1f} MiB, at most {most} and {most_then} processes")
-        assert own_then < 1.03 * own + 2 and most_then <= most + 1, "memory grows"
-        # An allocator takes memory in steps of a few MiB, sooner or later; what a job keeps would come with every job.
-        assert 0 < plugins and plugins_then < plugins + 24, "memory of a plugin's process grows"
+              f"{count / seconds:.1f} jobs/s, {latencies(ended)}; MiB resident in each quarter: the server {told[0]}, its plugins' "
+              f"processes that lived all the while {told[1]}; at most {max(most)} processes")
+        assert max(own[2:]) < 1.03 * max(own[:2]) + 2 and max(most[2:]) <= max(most[:2]) + 1, "memory grows"
+        # An allocator takes a step of some MiB once; what a job keeps comes with every quarter.
+        growth = [then - before for before, then in zip(plugins, plugins[1:])]
+        assert plugins[0] > 0 and min(growth) < 2 and sum(growth) < 24, "memory of a plugin's process grows"
 
         server = Server(host, good, folder / "one")
         run_all(server, near[:20])

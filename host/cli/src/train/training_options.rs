@@ -10,8 +10,7 @@ impl Train {
             return Err(CommandError::usage("--augmentations-per-case 0: expected 1 or more"));
         }
         let options = TrainOptions {
-            // A layer that is fitted at once has one.
-            epochs: if self.logistic.is_some() { 1 } else { self.epochs },
+            epochs: self.epochs,
             batch: self.batch,
             lr: self.lr,
             head_lr: self.head_lr,

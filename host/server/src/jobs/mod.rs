@@ -218,36 +218,16 @@ impl Jobs {
     ///
     /// # Errors
     /// [`SubmitError`]; the intake's folder is then removed.
-    pub fn submit(&self, intake: Intake, submission: Submission) -> Result<Submitted, SubmitError> {
-        let Submission { scan, region, mut plugins, submitter, key, upload_sha256 } = submission;
-        if let Some(wanted) = plugins.iter().find(|p| !self.plugins.contains(p)) {
+    pub fn submit(&self, intake: Intake, mut submission: Submission) -> Result<Submitted, SubmitError> {
+        if let Some(wanted) = submission.plugins.iter().find(|p| !self.plugins.contains(p)) {
             let there = self.plugins.clone();
             return Err(SubmitError::UnknownPlugin { wanted: wanted.clone(), there });
         }
-        if plugins.is_empty() {
-            plugins.clone_from(&self.plugins);
+        if submission.plugins.is_empty() {
+            submission.plugins.clone_from(&self.plugins);
         }
-        let upload_bytes = bytes_of(&intake.folder().join(&scan)).map_err(SubmitError::NoScan)?;
-        let job = Job {
-            id: intake.id.clone(),
-            state: JobState::Queued,
-            submitter,
-            key,
-            plugins,
-            scan,
-            region,
-            upload_sha256,
-            upload_bytes,
-            created: Timestamp::now(),
-            started: None,
-            ended: None,
-            attempts: 0,
-            answers: Vec::new(),
-            failures: Vec::new(),
-            notices: Vec::new(),
-            bytes: 0,
-            audited: false,
-        };
+        let upload_bytes = bytes_of(&intake.folder().join(&submission.scan)).map_err(SubmitError::NoScan)?;
+        let job = Job::queued(intake.id.clone(), submission, upload_bytes);
         if let Some(known) = self.store.of_key(&job)? {
             return self.known(&known, &job);
         }

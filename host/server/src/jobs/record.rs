@@ -1,6 +1,6 @@
 //! What is known of a job, as it stands in the database and as clients are told.
 
-use super::JobId;
+use super::{JobId, Submission};
 use crate::work::ScanKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -113,6 +113,31 @@ pub struct Job {
 }
 
 impl Job {
+    /// A job that waits, of what was submitted.
+    pub fn queued(id: JobId, submission: Submission, upload_bytes: u64) -> Self {
+        let Submission { scan, region, plugins, submitter, key, upload_sha256 } = submission;
+        Self {
+            id,
+            state: JobState::Queued,
+            submitter,
+            key,
+            plugins,
+            scan,
+            region,
+            upload_sha256,
+            upload_bytes,
+            created: Timestamp::now(),
+            started: None,
+            ended: None,
+            attempts: 0,
+            answers: Vec::new(),
+            failures: Vec::new(),
+            notices: Vec::new(),
+            bytes: 0,
+            audited: false,
+        }
+    }
+
     /// What decides the slices of its scan, where a second job with the same may share its passes: none where
     /// the scan came with a mask or has no digest. Which series of DICOM is answered, and what is told of it,
     /// hangs on all plugins that are asked: they belong to the key there, in a zip and as files. NIfTI leaves
@@ -246,27 +271,15 @@ mod tests {
 
     /// The key of a job of one upload.
     fn key(scan: &str, plugins: &[&str]) -> Option<ScanKey> {
-        let job = Job {
-            id: JobId::new().unwrap(),
-            state: JobState::Queued,
-            submitter: Submitter { channel: Channel::Http, name: "pacs".into() },
-            key: None,
-            plugins: plugins.iter().map(|name| (*name).to_owned()).collect(),
+        let submission = Submission {
             scan: scan.to_owned(),
             region: JobRegion::default(),
+            plugins: plugins.iter().map(|name| (*name).to_owned()).collect(),
+            submitter: Submitter { channel: Channel::Http, name: "pacs".into() },
+            key: None,
             upload_sha256: Some("ab".repeat(32)),
-            upload_bytes: 1,
-            created: Timestamp::now(),
-            started: None,
-            ended: None,
-            attempts: 0,
-            answers: Vec::new(),
-            failures: Vec::new(),
-            notices: Vec::new(),
-            bytes: 0,
-            audited: false,
         };
-        job.scan_key()
+        Job::queued(JobId::new().unwrap(), submission, 1).scan_key()
     }
 
     #[test]

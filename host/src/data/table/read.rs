@@ -190,13 +190,9 @@ fn row(
     let line = record.line;
     let field = |column: Option<usize>| column.and_then(|c| record.cells.get(c)).filter(|v| !v.is_empty());
     let case = field(Some(columns.case)).unwrap_or_default().to_owned();
-    // A case's results go to a folder of its name.
     if case.is_empty() {
         problems.push(line, "no case name");
-    } else if case.contains(['/', '\\', '\0']) || case.starts_with('.') {
-        // As a batch reads its `work.csv`: beside the cases lie folders of the host's own, whose names begin
-        // with a point.
-        let what = "a name is that of a folder; expected no slash, no NUL and no point at its start";
+    } else if let Some(what) = super::fault_of_name(&case) {
         problems.push(line, format!("case `{case}`: {what}"));
     }
     let mut images = BTreeMap::new();

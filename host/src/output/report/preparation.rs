@@ -3,7 +3,7 @@
 use super::page::row;
 use crate::engine::ViewEvidence;
 use crate::scan::dicom::series_of;
-use anymc3d_manifest::{Background, Extent, Fit, Intensity, Region, ThroughPlane, View};
+use anymc3d_manifest::{Background, Extent, Fit, Intensity, Region, View};
 
 /// Rows of a table: series, axes, region, slices, size, intensities.
 pub(super) fn rows(evidence: &ViewEvidence) -> String {
@@ -23,17 +23,11 @@ pub(super) fn rows(evidence: &ViewEvidence) -> String {
     };
     rows.push(row("Axes", &turned));
     rows.push(row("Region", &region(view)));
+    let between =
+        if view.through_plane.is_average() { "" } else { ", planes with nothing of what lies between them" };
     rows.push(row(
         "Slices",
-        &format!(
-            "{} {axis} slices, {:.2} mm apart{}",
-            grid.slices(),
-            grid.slice_distance_mm(),
-            match view.through_plane {
-                ThroughPlane::Average => "",
-                _ => ", planes with nothing of what lies between them",
-            }
-        ),
+        &format!("{} {axis} slices, {:.2} mm apart{between}", grid.slices(), grid.slice_distance_mm()),
     ));
     rows.push(row(
         "Pixels",

@@ -61,8 +61,7 @@ pub(crate) fn read(path: &Path, limits: &ReadLimits) -> Result<Stored, VolumeErr
     // What the file's first bytes did not tell (a header behind many of a compressed stream) is known now, before anything is
     // allocated for it; `voxels` refuses a file that cannot hold them.
     if length as u64 <= most_bytes(path) {
-        let needed = count.saturating_mul(8).saturating_add(file_bytes(path));
-        limits.allow(path, needed, || asked_for(path, shape, kind.size()))?;
+        limits.allow(path, memory_for(count, path), || asked_for(path, shape, kind.size()))?;
     }
     let before = warnings.len();
     let affine = affine_of(path, header, shape, &limits.geometry, &mut warnings)?;
@@ -123,7 +122,11 @@ fn beginning(
 pub(super) fn memory_of(path: &Path) -> Option<usize> {
     let path = &header_path(path).ok()?;
     let (_, count, _) = sizes(path)?;
-    count.checked_mul(8)?.checked_add(file_bytes(path))
+    Some(memory_for(count, path))
+}
+
+fn memory_for(count: usize, path: &Path) -> usize {
+    count.saturating_mul(8).saturating_add(file_bytes(path))
 }
 
 /// Bytes of a scan's files, of a pair both; 0 where there is none.

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 const SALT: &[u8] = b"0123456789abcdef";
 
-/// What a server shares whose studies come by C-STORE and are complete at once.
-fn shared(bench: &mut Bench) -> Shared {
+/// What a server shares whose studies come by C-STORE and are complete at once, and where they wait, up to so many bytes.
+fn received(most_bytes: u64) -> (Bench, Shared, PathBuf, Incoming) {
+    let mut bench = Bench::new(0);
     bench.rules = bench.rules.replace("first_seconds = 0.01", "first_seconds = 60");
     bench.rules = bench.rules.replace("most_seconds = 0.05", "most_seconds = 60");
     bench.rules += "[receiver]\ncallers = [\"CT1\"]\nquiet_seconds = 0\n";
-    Shared {
+    let shared = Shared {
         steps: bench.steps(),
         incoming: None,
         agenda: Mutex::default(),
@@ -23,7 +24,10 @@ fn shared(bench: &mut Bench) -> Shared {
         named: Mutex::default(),
         waiting: AtomicU32::new(0),
         stop: AtomicBool::new(false),
-    }
+    };
+    let place = bench.folder.path().join("incoming");
+    let incoming = Incoming::open(&place, SALT, most_bytes).unwrap();
+    (bench, shared, place, incoming)
 }
 
 /// A slice of a study arrives; returns the study's folder.
@@ -37,10 +41,7 @@ fn arrive(incoming: &Incoming, place: &Path, study: &str) -> PathBuf {
 
 #[test]
 fn a_study_that_cannot_be_taken_keeps_no_other_and_is_not_tried_again_at_once() {
-    let mut bench = Bench::new(0);
-    let shared = shared(&mut bench);
-    let place = bench.folder.path().join("incoming");
-    let incoming = Incoming::open(&place, SALT, 1 << 30).unwrap();
+    let (_bench, shared, place, incoming) = received(1 << 30);
     // A file is no folder, whoever asks: an error of the disk that stays.
     let bad = arrive(&incoming, &place, "1.2.3.0");
     std::fs::remove_dir_all(&bad).unwrap();
@@ -65,10 +66,7 @@ fn a_study_that_cannot_be_taken_keeps_no_other_and_is_not_tried_again_at_once() 
 
 #[test]
 fn a_study_whose_folder_was_removed_is_forgotten_with_its_bytes() {
-    let mut bench = Bench::new(0);
-    let shared = shared(&mut bench);
-    let place = bench.folder.path().join("incoming");
-    let incoming = Incoming::open(&place, SALT, 1).unwrap();
+    let (_bench, shared, place, incoming) = received(1);
     let folder = arrive(&incoming, &place, "1.2.3.0");
     assert!(!incoming.has_room() && !incoming.forget_missing(&folder.file_name().unwrap().to_string_lossy()));
     std::fs::remove_dir_all(&folder).unwrap();
@@ -81,10 +79,7 @@ fn a_study_whose_folder_was_removed_is_forgotten_with_its_bytes() {
 #[cfg(unix)]
 #[test]
 fn a_study_that_the_disk_cannot_read_just_now_is_not_lost() {
-    let mut bench = Bench::new(0);
-    let shared = shared(&mut bench);
-    let place = bench.folder.path().join("incoming");
-    let incoming = Incoming::open(&place, SALT, 1 << 30).unwrap();
+    let (bench, shared, place, incoming) = received(1 << 30);
     let folder = arrive(&incoming, &place, "1.2.3.0");
     let series = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
     let file = std::fs::read_dir(&series).unwrap().next().unwrap().unwrap().path();
